@@ -1,0 +1,1 @@
+"""Tradewind: trains, serves and A/B tests language models for trading on Kubernetes."""

@@ -1,0 +1,1 @@
+"""The domain, pure: decisions, prompts, labels, assignment, evidence. No input, no output, no clock, no randomness."""

@@ -1,0 +1,192 @@
+"""The schema of a decision: one pydantic model is the truth for gateway, prompt, grammar and training.
+
+What the trading system asks with, what an arm answers, what is reported back, and the limits an answer must keep. Nothing
+here clamps or repairs: an answer is valid as it stands or it is refused with the field that is wrong.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, model_validator
+
+MAX_BODY_BYTES = 256 * 1024
+HISTORY_SHOWN = 3  # decisions of its own that an arm is shown, as in the seed's `recent_history`
+
+Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$")]
+Symbol = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$")]
+PositiveFinite = Annotated[FiniteFloat, Field(gt=0)]
+NonNegativeFinite = Annotated[FiniteFloat, Field(ge=0)]
+
+
+class Action(StrEnum):
+    """What to do. `close` speaks of the position that is open in the scope; `hold` asks for nothing."""
+
+    OPEN_LONG = "open_long"
+    OPEN_SHORT = "open_short"
+    CLOSE = "close"
+    HOLD = "hold"
+
+    @property
+    def opens(self) -> bool:
+        """Whether the action puts new money at risk."""
+        return self in (Action.OPEN_LONG, Action.OPEN_SHORT)
+
+
+class Decision(BaseModel):
+    """An arm's answer. Field order is the order in which it is written: the decision first, the prose last.
+
+    Units: `size_usd` USD of margin, exposure is size_usd * leverage; `*_pct` and `confidence` are fractions (0.02 is 2 %).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    action: Action
+    symbol: Symbol
+    size_usd: NonNegativeFinite
+    leverage: Annotated[int, Field(ge=1, le=1000)]
+    stop_loss_pct: Annotated[FiniteFloat, Field(ge=0, le=1)]
+    take_profit_pct: Annotated[FiniteFloat, Field(ge=0, le=10)]
+    confidence: Annotated[FiniteFloat, Field(ge=0, le=1)]
+    reasoning: Annotated[str, Field(max_length=4000)] = ""
+
+    @model_validator(mode="after")
+    def _opening_needs_size(self) -> Self:
+        if self.action.opens and self.size_usd <= 0:
+            msg = f"size_usd must be above 0 for action {self.action}; answer hold to risk nothing"
+            raise ValueError(msg)
+        return self
+
+
+class DecisionInput(BaseModel):
+    """What an arm is shown: the seed's `input`. Free JSON inside, bounded by the body limit of the gateway."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    market_data: Mapping[str, JsonValue]
+    account_state: Mapping[str, JsonValue]
+    recent_history: tuple[Mapping[str, JsonValue], ...] = ()
+
+
+class Scope(BaseModel):
+    """Where at most one position is open at a time: a symbol, and a book for systems that run several per symbol."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    symbol: Symbol
+    book: Annotated[str, Field(max_length=64)] = ""
+
+
+class DecisionRequest(BaseModel):
+    """Body of `POST /v1/decisions`. `as_of` is the data's clock and belongs to replay endpoints only."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    decision_id: Identifier | None = None
+    position_id: Identifier | None = None
+    scope: Scope
+    as_of: AwareDatetime | None = None
+    market_data: Mapping[str, JsonValue]
+    account_state: Mapping[str, JsonValue]
+    recent_history: Annotated[tuple[Mapping[str, JsonValue], ...], Field(max_length=100)] = ()
+
+    @property
+    def input(self) -> DecisionInput:
+        """The part an arm may be shown."""
+        return DecisionInput(
+            market_data=self.market_data, account_state=self.account_state, recent_history=self.recent_history
+        )
+
+    @property
+    def permission_level(self) -> str | None:
+        """The account's permission level as the trading system states it, e.g. `L2`."""
+        level = self.account_state.get("permission_level")
+        return level if isinstance(level, str) else None
+
+
+class ExecutionReport(BaseModel):
+    """Body of `POST /v1/decisions/{id}/execution`: what became of the decision. `filled_notional_usd` is exposure."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    status: Literal["opened", "rejected", "not_filled"]
+    opened_at: AwareDatetime | None = None
+    filled_notional_usd: PositiveFinite | None = None
+    position_id: Identifier | None = None
+
+    @model_validator(mode="after")
+    def _opened_is_complete(self) -> Self:
+        if self.status == "opened":
+            for field in ("opened_at", "filled_notional_usd", "position_id"):
+                if getattr(self, field) is None:
+                    msg = f"{field} is required when status is opened"
+                    raise ValueError(msg)
+        return self
+
+
+class OutcomeReport(BaseModel):
+    """Body of `POST /v1/decisions/{id}/outcome`: once, when flat. `pnl` is net of `fees`, both USD."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    closed_at: AwareDatetime
+    pnl: FiniteFloat
+    fees: NonNegativeFinite = 0.0
+    duration_hours: NonNegativeFinite | None = None
+    exit_reason: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class Limits(BaseModel):
+    """What a permission level allows: the largest leverage and the largest margin in USD."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_leverage: Annotated[int, Field(ge=1, le=1000)]
+    max_size_usd: PositiveFinite
+
+
+def limit_violation(decision: Decision, *, symbol: str, limits: Limits | None) -> str | None:
+    """The first way in which an answer breaks the request's scope or limits, or None.
+
+    Args:
+        decision: the arm's answer.
+        symbol: the symbol that was asked about; an answer about another one is no answer.
+        limits: of the account's permission level; None where the endpoint sets none.
+    """
+    if decision.symbol != symbol:
+        return f"symbol is {decision.symbol}, asked was {symbol}"
+    if limits is None or not decision.action.opens:
+        return None
+    if decision.leverage > limits.max_leverage:
+        return f"leverage {decision.leverage} is over the limit of {limits.max_leverage}"
+    if decision.size_usd > limits.max_size_usd:
+        return f"size_usd {decision.size_usd:g} is over the limit of {limits.max_size_usd:g}"
+    return None
+
+
+def canonical_json(value: JsonValue | Mapping[str, Any]) -> str:
+    """Compact JSON with sorted keys: equal values give equal text. NaN and infinities are refused with ValueError."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def request_hash(request: DecisionRequest) -> bytes:
+    """SHA-256 over the request without its id: the same id with another hash is another question (422)."""
+    body = request.model_dump(mode="json", exclude={"decision_id"}, exclude_none=True)
+    return hashlib.sha256(canonical_json(body).encode()).digest()
+
+
+def seed_data_point(
+    decision_id: str, timestamp: datetime, shown: DecisionInput, answer: Decision | None
+) -> dict[str, JsonValue]:
+    """A row as the seed's collector first stores it: outcome and label are pending."""
+    return {
+        "conversation_id": decision_id,
+        "timestamp": timestamp.isoformat(),
+        "input": shown.model_dump(mode="json"),
+        "output": None if answer is None else answer.model_dump(mode="json"),
+        "result": None,
+        "label": "pending",
+    }

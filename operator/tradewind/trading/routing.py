@@ -1,0 +1,133 @@
+"""What the operator publishes and the gateway obeys: arms, weights, epoch, limits. One JSON document per Endpoint."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+from tradewind.trading.decision import Limits
+
+ROUTING_KEY = "routing.json"
+
+
+def _alias(name: str) -> str:
+    return to_camel(name).replace("Url", "URL").replace("Usd", "USD").replace("Cny", "CNY")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=_alias, populate_by_name=True)
+
+
+class ArmTarget(_Model):
+    """Where an arm is asked. `credential_file` is a path inside the gateway's pod; the secret itself is never here."""
+
+    protocol: Literal["openai", "kserve"]
+    base_url: str
+    model: str
+    credential_file: str | None = None
+    timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 5.0
+    max_retries: Annotated[int, Field(ge=0, le=5)] = 0
+    sha256: str | None = None
+    price_per_call_cny: Decimal | None = None
+
+
+class BlockWeight(_Model):
+    """The weight of one block of a replay: a published fact that never changes."""
+
+    block: Annotated[int, Field(ge=0)]
+    epoch: int
+    candidate_weight: Annotated[Decimal, Field(ge=0, le=1)]
+
+
+class ExperimentRoute(_Model):
+    """The running experiment: who is compared, and with which probability the candidate is drawn."""
+
+    uid: str
+    name: str
+    mode: Literal["Live", "Replay"]
+    t0: AwareDatetime
+    block_seconds: Annotated[int, Field(gt=0)]
+    baseline: str
+    candidate: str
+    candidate_weight: Annotated[Decimal, Field(ge=0, le=1)]
+    epoch: int
+    blocks: tuple[BlockWeight, ...] = ()
+
+
+class LabelRule(_Model):
+    """Thresholds of the labels, fractions of `size_usd`."""
+
+    excellent: Decimal = Decimal("0.05")
+    bad: Decimal = Decimal("0.03")
+
+
+class LevelLimits(_Model):
+    """Limits of one permission level."""
+
+    max_leverage: Annotated[int, Field(ge=1)]
+    max_size_usd: Annotated[Decimal, Field(gt=0)]
+
+    def as_limits(self) -> Limits:
+        """The same as the decision schema's type."""
+        return Limits(max_leverage=self.max_leverage, max_size_usd=float(self.max_size_usd))
+
+
+class RoutingLimits(_Model):
+    """What may be answered: limits a permission level, and the symbols that may be asked about (None: any)."""
+
+    permission_levels: Mapping[str, LevelLimits] = Field(default_factory=dict)
+    symbols: tuple[str, ...] | None = None
+
+
+class Routing(_Model):
+    """The whole document. A gateway obeys the newest `generation` it has seen and reports it back."""
+
+    version: Literal[1] = 1
+    endpoint: str
+    generation: int
+    published_at: AwareDatetime
+    expires_at: AwareDatetime
+    clock: Literal["live", "replay"]
+    champion: str
+    fallback: str
+    arms: Mapping[str, ArmTarget]
+    experiment: ExperimentRoute | None = None
+    limits: RoutingLimits = RoutingLimits()
+    external_fields: tuple[str, ...] | None = None
+    labels: LabelRule = LabelRule()
+    max_hold_seconds: Annotated[int, Field(gt=0)] = 86_400
+    on_database_outage: Literal["champion", "refuse"] = "champion"
+
+    @model_validator(mode="after")
+    def _names_resolve(self) -> Self:
+        named = {"champion": self.champion, "fallback": self.fallback}
+        if self.experiment:
+            named |= {
+                "experiment.baseline": self.experiment.baseline,
+                "experiment.candidate": self.experiment.candidate,
+            }
+        for field, name in named.items():
+            if name not in self.arms:
+                msg = f"{field} names {name!r}, which is not among the arms {sorted(self.arms)}"
+                raise ValueError(msg)
+        return self
+
+    def to_json(self) -> str:
+        """The text that goes into the ConfigMap."""
+        return self.model_dump_json(by_alias=True)
+
+
+def live_weight(routing: Routing, now: datetime) -> Decimal:
+    """The candidate's weight at `now` in live mode: 0 without an experiment and once the document has expired."""
+    if routing.experiment is None or now >= routing.expires_at:
+        return Decimal(0)
+    return routing.experiment.candidate_weight
+
+
+def replay_block(experiment: ExperimentRoute, as_of: datetime) -> tuple[int, BlockWeight | None]:
+    """The block that `as_of` lies in (negative: before the experiment) and its published weight, if it has one."""
+    block = int((as_of - experiment.t0).total_seconds() // experiment.block_seconds)
+    return block, next((b for b in experiment.blocks if b.block == block), None)
