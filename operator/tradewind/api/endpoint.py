@@ -1,0 +1,239 @@
+"""Endpoint: the logical name that a trading system calls, with its gateway, limits and fallback.
+
+Belongs here: the fields of the kind and the rules across them. Does not belong here: what the operator does with them.
+"""
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from tradewind.api.common import (
+    CommonStatus,
+    Count,
+    DecimalText,
+    Duration,
+    Identifier,
+    Immutable,
+    LabelThresholds,
+    Latency,
+    Name,
+    PositiveDecimal,
+    Resource,
+    ResourceRequirements,
+    Rule,
+    SecretKeyRef,
+    StatusModel,
+    StrictModel,
+    Symbol,
+    Text64,
+    Text256,
+    Text1024,
+    Timestamp,
+    Toleration,
+    VersionStatusRef,
+    WeightStatus,
+    as_timedelta,
+    cel_seconds,
+)
+
+
+class Clock(StrEnum):
+    """Whose time decisions are made in."""
+
+    LIVE = "live"
+    REPLAY = "replay"
+
+
+class EndpointPhase(StrEnum):
+    """For display only."""
+
+    PENDING = "Pending"
+    READY = "Ready"
+    DEGRADED = "Degraded"
+    INVALID = "Invalid"
+
+
+class GatewayTimeouts(StrictModel):
+    """How long the gateway waits. Each arm's own timeout stands in its ModelVersion."""
+
+    decision: Latency = "20s"
+    """A whole decision, with the fallback's answer."""
+    database: Latency = "2s"
+    """One statement of the database."""
+
+
+class GatewayBreaker(StrictModel):
+    """When an arm is no longer asked for a while. It changes who answers, never which arm is drawn."""
+
+    failures: Annotated[int, Field(ge=1, le=1000)] = 5
+    """Failures in a row that open the breaker."""
+    open_for: Duration = "30s"
+    """How long it stays open before one request tries again."""
+
+
+class GatewayAuth(StrictModel):
+    """Who may call the gateway: holders of a bearer token, or everyone who reaches it."""
+
+    secret_ref: SecretKeyRef | None = None
+    """Secret key with the bearer token that callers send."""
+    disabled: bool = False
+    """Whether callers need no token. For trials only."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.secretRef) != (has(self.disabled) && self.disabled)",
+            lambda s: (s.secret_ref is not None) != s.disabled,
+            "exactly one of auth.secretRef and auth.disabled: true; "
+            "name a Secret with the token, or disable authentication",
+        ),
+    )
+
+
+class DatabaseRef(StrictModel):
+    """Where decisions are stored."""
+
+    secret_ref: SecretKeyRef = SecretKeyRef(name="tradewind-database", key="dsn")
+    """Secret key with the PostgreSQL connection string (postgresql://user:password@host/database)."""
+
+
+class Gateway(StrictModel):
+    """The Deployment and Service that answer decisions."""
+
+    replicas: Annotated[int, Field(ge=1, le=50)] = 2
+    """Pods; two or more in production."""
+    resources: ResourceRequirements = ResourceRequirements()
+    """Requests and limits of a gateway pod."""
+    timeouts: GatewayTimeouts = GatewayTimeouts()
+    """How long the gateway waits."""
+    breaker: GatewayBreaker = GatewayBreaker()
+    """When an arm is no longer asked for a while."""
+    auth: GatewayAuth = GatewayAuth(secret_ref=SecretKeyRef(name="tradewind-gateway", key="token"))
+    """Who may call the gateway; by default holders of the token in Secret tradewind-gateway, key token."""
+    retention: Duration = "730d"
+    """How long requests and answers are kept; verdicts, epochs and promotions are kept for ever."""
+    node_selector: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=16)] = Field(
+        default_factory=dict
+    )
+    """Labels of the nodes that gateway pods run on."""
+    tolerations: Annotated[tuple[Toleration, ...], Field(max_length=16)] = ()
+    """Taints that gateway pods tolerate."""
+
+
+class PermissionLevel(StrictModel):
+    """What an account of this level may do at most."""
+
+    max_leverage: Annotated[int, Field(ge=1, le=1000)]
+    """Largest leverage of a decision."""
+    max_size_usd: PositiveDecimal
+    """Largest `size_usd` of a decision."""
+
+
+class EndpointLimits(StrictModel):
+    """Limits that every answer must keep; an answer over a limit counts as an error of its arm, nothing is clamped."""
+
+    permission_levels: Annotated[dict[str, PermissionLevel], Field(max_length=16)] = Field(default_factory=dict)
+    """Limits by `account_state.permission_level`."""
+    symbols: (
+        Annotated[
+            tuple[Symbol, ...],
+            Field(min_length=1, max_length=256, json_schema_extra={"x-kubernetes-list-type": "set"}),
+        ]
+        | None
+    ) = None
+    """Symbols that may be asked about; absent: any."""
+
+
+class EndpointSpec(StrictModel):
+    """What the user wants of an Endpoint."""
+
+    fallback: Name
+    """ModelVersion that answers when the drawn arm cannot, and the first champion."""
+    gateway: Gateway = Gateway()
+    """The Deployment and Service that answer decisions."""
+    database: DatabaseRef = DatabaseRef()
+    """Where decisions are stored."""
+    reference_notional_usd: PositiveDecimal = "1000"
+    """Notional of a typical decision, for risk budgets and cost reports."""
+    max_hold: Duration = "24h"
+    """Longest time that a position stays open; an older open trade is settled by force in the evidence."""
+    limits: EndpointLimits = EndpointLimits()
+    """Limits that every answer must keep."""
+    external_fields: (
+        Annotated[tuple[Identifier, ...], Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"})]
+        | None
+    ) = None
+    """Fields of `account_state` that may leave for an external API; absent: all of them, empty: none."""
+    on_database_outage: Literal["champion", "refuse"] = "champion"
+    """What happens while the database is down: the champion answers (no evidence), or requests are refused."""
+    clock: Clock = Clock.LIVE
+    """live: decisions are made now. replay: every request carries `as_of`, the time of recorded data."""
+    labels: LabelThresholds = LabelThresholds()
+    """Bounds of the labels of closed trades."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            f"!has(self.maxHold) || {cel_seconds('self.maxHold')} > 0",
+            lambda s: as_timedelta(s.max_hold).total_seconds() > 0,
+            "maxHold must be above 0, such as 24h",
+            "maxHold",
+        ),
+    )
+    immutable: ClassVar[Immutable | None] = Immutable("create another Endpoint", only=frozenset({"clock"}))
+
+
+class ActiveExperiment(StatusModel):
+    """The ABExperiment that holds the Endpoint."""
+
+    name: Name
+    """Name of the ABExperiment."""
+    uid: Text64
+    """UID of the ABExperiment."""
+    t0: Timestamp | None = None
+    """Start of its first block."""
+
+
+class GatewayStatus(StatusModel):
+    """The gateway as the operator sees it."""
+
+    replicas: Count | None = None
+    """Pods that are wanted."""
+    ready_replicas: Count | None = None
+    """Pods that are ready."""
+    reported_epoch: Count | None = None
+    """Oldest epoch that a ready pod obeys."""
+    generation: Count | None = None
+    """Generation of the published routing document."""
+
+
+class EndpointStatus(CommonStatus):
+    """What the operator sees of an Endpoint."""
+
+    phase: EndpointPhase | None = None
+    """For display only; the condition Ready decides."""
+    url: Text256 | None = None
+    """Where the trading system sends its requests."""
+    champion_ref: VersionStatusRef | None = None
+    """The ModelVersion that answers outside experiments."""
+    previous_champion_ref: VersionStatusRef | None = None
+    """The champion before."""
+    active_experiment: ActiveExperiment | None = None
+    """The ABExperiment that holds the Endpoint; there is at most one."""
+    epoch: Count | None = None
+    """Number of the published weight set, monotone."""
+    weights: WeightStatus | None = None
+    """Share of the candidate."""
+    alpha_spent12_months: DecimalText | None = None
+    """Sum of alpha of the experiments of the last 12 months, the chance of at least one false promotion at most."""
+    gateway: GatewayStatus | None = None
+    """The gateway as the operator sees it."""
+    message: Text1024 | None = None
+    """What is missing, for people."""
+
+
+class Endpoint(Resource):
+    """The logical name that a trading system calls for decisions, such as `trader`."""
+
+    kind: Literal["Endpoint"] = "Endpoint"
+    spec: EndpointSpec
+    status: EndpointStatus = EndpointStatus()

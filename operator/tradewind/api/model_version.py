@@ -1,0 +1,320 @@
+"""ModelVersion: something that answers decisions: an adapter, a whole model, or an external API.
+
+Belongs here: the fields of the kind and the rules across them. Does not belong here: what the operator does with them.
+"""
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from tradewind.api.common import (
+    BaseModelRef,
+    CommonStatus,
+    Count,
+    DecimalText,
+    Duration,
+    Fraction,
+    GateResult,
+    HttpURL,
+    Immutable,
+    Latency,
+    LatencyObjective,
+    Name,
+    ObjectStatusRef,
+    Resource,
+    ResourceRequirements,
+    Rule,
+    SecretKeyRef,
+    Sha256,
+    StatusModel,
+    StorageURI,
+    StrictModel,
+    Text64,
+    Text128,
+    Text256,
+    Text1024,
+    Timestamp,
+    Toleration,
+)
+
+
+class ModelVersionPhase(StrEnum):
+    """For display only."""
+
+    PENDING = "Pending"
+    VERIFYING = "Verifying"
+    EVALUATING = "Evaluating"
+    READY = "Ready"
+    FAILED = "Failed"
+    INVALID = "Invalid"
+
+
+class Stage(StrEnum):
+    """Role of the version, computed from the Endpoints."""
+
+    CANDIDATE = "Candidate"
+    CHAMPION = "Champion"
+    RETIRED = "Retired"
+
+
+class Adapter(StrictModel):
+    """A LoRA adapter on a base model."""
+
+    uri: StorageURI
+    """Folder with the adapter's safetensors, tokenizer and SHA256SUMS."""
+    sha256: Sha256
+    """Hash of the folder: SHA-256 over the lines of its SHA256SUMS."""
+    base_model: BaseModelRef
+    """The model that the adapter was trained on."""
+    training_run: Name | None = None
+    """TrainingRun that made it, for the record."""
+
+
+class WholeModel(StrictModel):
+    """A model without adapter: a merged one or a base."""
+
+    uri: StorageURI
+    """Folder with the model's safetensors, config and tokenizer."""
+    sha256: Sha256
+    """Hash of the folder: SHA-256 over the lines of its SHA256SUMS."""
+
+
+class ExternalModel(StrictModel):
+    """A model behind somebody else's API, such as DeepSeek's."""
+
+    protocol: Literal["openai"] = "openai"
+    """What the API speaks: OpenAI's chat completions."""
+    base_url: HttpURL
+    """URL before `/chat/completions`, such as https://api.deepseek.com/v1."""
+    model: Annotated[str, Field(min_length=1, max_length=128)]
+    """Model name that the API expects, such as deepseek-chat."""
+    secret_ref: SecretKeyRef | None = None
+    """Secret key with the API key; absent: none is sent."""
+    timeout: Latency = "5s"
+    """How long an answer is waited for."""
+    max_retries: Annotated[int, Field(ge=0, le=5)] = 0
+    """Retries inside the timeout."""
+    price_per_call_cny: DecimalText | None = None
+    """Price of a decision in CNY, for cost reports."""
+
+
+class Serving(StrictModel):
+    """How the version is served. Without meaning for an external API."""
+
+    runtime: Literal["tradewind", "huggingface"] = "tradewind"
+    """tradewind: constrained decoding of decisions. huggingface: KServe's own server (vLLM) with guided decoding."""
+    replicas: Annotated[int, Field(ge=1, le=50)] = 1
+    """Pods of the predictor."""
+    resources: ResourceRequirements = ResourceRequirements()
+    """Requests and limits of a predictor pod."""
+    node_selector: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=16)] = Field(
+        default_factory=dict
+    )
+    """Labels of the nodes that predictor pods run on."""
+    tolerations: Annotated[tuple[Toleration, ...], Field(max_length=16)] = ()
+    """Taints that predictor pods tolerate."""
+    quantization: Literal["none", "int8", "int4"] = "none"
+    """Weights as they are, or quantised while loading."""
+    merge: bool = True
+    """Whether the adapter is merged into the base while loading; merged weights answer faster."""
+    decoding: Literal["greedy", "scored"] = "scored"
+    """greedy: token by token under the grammar. scored: each field's values scored whole."""
+    reasoning: Literal["none", "brief", "full"] = "none"
+    """How much prose follows the decision."""
+    max_queue: Annotated[int, Field(ge=1, le=10_000)] = 64
+    """Requests that wait at most; more get 503 with Retry-After."""
+    timeout: Latency = "2s"
+    """How long the gateway waits for an answer."""
+    start_timeout: Duration = "15m"
+    """How long loading and verifying may take before the version counts as failed."""
+    latency_objective: LatencyObjective = LatencyObjective()
+    """The latency that answers should keep."""
+
+
+class EvaluationDataset(StrictModel):
+    """Recorded decisions that the version is compared with."""
+
+    uri: StorageURI
+    """Folder with eval.jsonl."""
+    sha256: Sha256 | None = None
+    """Hash of the folder; absent: not checked."""
+
+
+class EvaluationBars(StrictModel):
+    """Prices for the simulated profit."""
+
+    uri: StorageURI
+    """CSV of time, open, high, low, close."""
+    cost_basis_points: DecimalText = "1.2"
+    """Cost of a round trip in basis points."""
+
+
+class EvaluationGates(StrictModel):
+    """Thresholds that a version must keep before it takes traffic."""
+
+    min_json_validity: Fraction = "0.99"
+    """Share of answers that are valid decisions."""
+    min_agreement: Fraction | None = None
+    """Share of good decisions whose action the version repeats; absent: not gated."""
+    max_hold_share: Fraction | None = None
+    """Share of answers that are hold; absent: not gated."""
+    latency: bool = True
+    """Whether the measured p99 must keep serving.latencyObjective."""
+
+
+class Evaluation(StrictModel):
+    """What a version must show before it takes traffic."""
+
+    dataset: EvaluationDataset | None = None
+    """Recorded decisions to compare with; absent: benchmark only."""
+    bars: EvaluationBars | None = None
+    """Prices for the simulated profit; absent: none is computed."""
+    requests: Annotated[int, Field(ge=1, le=10_000)] = 40
+    """Requests of the benchmark."""
+    concurrency: Annotated[tuple[Annotated[int, Field(ge=1, le=64)], ...], Field(min_length=1, max_length=8)] = (1, 4)
+    """Concurrent requests of the benchmark's passes."""
+    gates: EvaluationGates = EvaluationGates()
+    """Thresholds."""
+
+
+class ModelVersionSpec(StrictModel):
+    """What the user wants of a ModelVersion."""
+
+    adapter: Adapter | None = None
+    """A LoRA adapter on a base model."""
+    model: WholeModel | None = None
+    """A model without adapter."""
+    external: ExternalModel | None = None
+    """A model behind somebody else's API."""
+    serving: Serving = Serving()
+    """How the version is served."""
+    evaluation: Evaluation = Evaluation()
+    """What the version must show before it takes traffic."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "[has(self.adapter), has(self.model), has(self.external)].exists_one(x, x)",
+            lambda s: sum(part is not None for part in (s.adapter, s.model, s.external)) == 1,
+            "exactly one of adapter, model and external must be set",
+        ),
+        Rule(
+            "!has(self.model) || !has(self.serving) || !has(self.serving.runtime) "
+            "|| self.serving.runtime != 'huggingface' || !has(self.serving.quantization) "
+            "|| self.serving.quantization == 'none'",
+            lambda s: s.model is None or s.serving.runtime != "huggingface" or s.serving.quantization == "none",
+            "serving.quantization must be none with runtime huggingface: quantise the model's files beforehand",
+            "serving.quantization",
+        ),
+    )
+    immutable: ClassVar[Immutable | None] = Immutable("create a new ModelVersion and start an ABExperiment with it")
+
+
+class LatencyAt(StatusModel):
+    """Benchmark at one number of concurrent requests."""
+
+    concurrency: Count
+    """Concurrent requests."""
+    p50_ms: float | None = None
+    """Median latency."""
+    p99_ms: float | None = None
+    """99th percentile of the latency."""
+    decisions_per_second: float | None = None
+    """Throughput."""
+
+
+class BenchmarkStatus(StatusModel):
+    """Speed and validity of the served version."""
+
+    p50_ms: float | None = None
+    """Median latency, one request at a time."""
+    p99_ms: float | None = None
+    """99th percentile of the latency, one request at a time."""
+    decisions_per_second: float | None = None
+    """Best throughput."""
+    valid: float | None = None
+    """Share of answers that were valid decisions."""
+    requests: Count | None = None
+    """Requests that were sent."""
+    at: Annotated[tuple[LatencyAt, ...], Field(max_length=8)] = ()
+    """The same at each number of concurrent requests."""
+    completed_time: Timestamp | None = None
+    """When it was measured."""
+
+
+class EvaluationStatus(StatusModel):
+    """What the version showed."""
+
+    gates: Annotated[tuple[GateResult, ...], Field(max_length=32)] = ()
+    """Each gate with its number."""
+    passed: bool | None = None
+    """Whether every gate is passed."""
+    message: Text1024 | None = None
+    """The result in words."""
+
+
+class Provenance(StatusModel):
+    """Where the version comes from and with what it is served, pinned at first Ready."""
+
+    training_run: ObjectStatusRef | None = None
+    """TrainingRun that made it."""
+    base_model: Text1024 | None = None
+    """URI of the base model."""
+    base_revision: Text128 | None = None
+    """Revision of the base model."""
+    dataset_sha256: Text64 | None = None
+    """Hash of the training data."""
+    watermark: Timestamp | None = None
+    """Newest decision of the training data."""
+    image: Text1024 | None = None
+    """Image with digest that serves it."""
+    template_hash: Text64 | None = None
+    """Hash of the rendered serving template."""
+    torch: Text64 | None = None
+    """Version of torch that serves it."""
+
+
+class ExternalStatus(StatusModel):
+    """What an external API says about itself."""
+
+    reported_model: Text256 | None = None
+    """Model that the API said it used."""
+    fingerprint: Text256 | None = None
+    """Fingerprint that the API returned."""
+    baseline_reported_model: Text256 | None = None
+    """Model that it said it used when it was first seen; a difference sets BaselineChanged."""
+    last_checked_time: Timestamp | None = None
+    """When it was last looked at."""
+
+
+class ModelVersionStatus(CommonStatus):
+    """What the operator sees of a ModelVersion."""
+
+    phase: ModelVersionPhase | None = None
+    """For display only; the condition Ready decides."""
+    stage: Stage | None = None
+    """Role of the version, computed from the Endpoints."""
+    url: Text256 | None = None
+    """Where the version is asked."""
+    sha256: Text64 | None = None
+    """Hash of what is served, verified by the predictor."""
+    in_use_by: Annotated[tuple[Text256, ...], Field(max_length=32)] = ()
+    """Endpoints and experiments that need the version (Kind/name)."""
+    benchmark: BenchmarkStatus | None = None
+    """Speed and validity of the served version."""
+    evaluation: EvaluationStatus | None = None
+    """What the version showed."""
+    provenance: Provenance | None = None
+    """Where it comes from and with what it is served."""
+    external: ExternalStatus | None = None
+    """What an external API says about itself."""
+    attempts: Count | None = None
+    """Benchmark Jobs that were started."""
+
+
+class ModelVersion(Resource):
+    """Something that answers decisions: an adapter, a whole model, or an external API."""
+
+    kind: Literal["ModelVersion"] = "ModelVersion"
+    spec: ModelVersionSpec
+    status: ModelVersionStatus = ModelVersionStatus()

@@ -1,0 +1,160 @@
+"""Manifests to typed resources, with errors in the API server's words plus a remedy.
+
+Belongs here: reading manifests and comparing two versions of one. Does not belong here: files, YAML, clusters.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from tradewind.api.common import API_VERSION, Immutable, Resource, StrictModel, wire_name
+from tradewind.api.registry import BY_KIND
+
+R = TypeVar("R", bound=Resource)
+
+_BOUNDS = {
+    "greater_than_equal": ("ge", "should be greater than or equal to {}"),
+    "greater_than": ("gt", "should be greater than {}"),
+    "less_than_equal": ("le", "should be less than or equal to {}"),
+    "less_than": ("lt", "should be less than {}"),
+    "string_too_long": ("max_length", "may not be more than {} characters"),
+    "string_too_short": ("min_length", "should be at least {} characters long"),
+    "too_long": ("max_length", "must have at most {} items"),
+    "too_short": ("min_length", "should have at least {} items"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One thing that is wrong: the field's path in the manifest and what to write instead."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidSpec:
+    """A manifest that no cluster should have accepted; the user must change it."""
+
+    errors: tuple[FieldError, ...]
+
+    @property
+    def message(self) -> str:
+        """All errors in one line."""
+        return "; ".join(map(str, self.errors))
+
+
+def parse(resource: type[R], raw: Mapping[str, Any]) -> R | InvalidSpec:
+    """The typed resource of a manifest, or what is wrong with it.
+
+    Unknown fields of the spec are errors, unknown fields of the status are ignored, and a status that cannot be read
+    at all (written by a newer operator) counts as empty: it is rebuilt from what is observed.
+    """
+    known = {k: v for k, v in raw.items() if k in {"apiVersion", "kind", "metadata", "spec", "status"}}
+    if not isinstance(known.get("status"), Mapping):
+        known.pop("status", None)
+    try:
+        return resource.model_validate(known)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        if all(d["loc"][:1] == ("status",) for d in details):
+            return resource.model_validate({k: v for k, v in known.items() if k != "status"})
+        return InvalidSpec(tuple(_explain(d) for d in details if d["loc"][:1] != ("status",)))
+
+
+def parse_manifest(raw: Mapping[str, Any]) -> Resource | InvalidSpec:
+    """`parse` of a manifest whose `kind` is not known beforehand; its name is checked too, as at creation."""
+    kind = BY_KIND.get(str(raw.get("kind")))
+    if kind is None or raw.get("apiVersion") != API_VERSION:
+        kinds = ", ".join(BY_KIND)
+        return InvalidSpec((FieldError("kind", f"must be one of {kinds} with apiVersion {API_VERSION}"),))
+    parsed = parse(kind.resource, raw)
+    if isinstance(parsed, Resource) and not name_is_valid(parsed):
+        return InvalidSpec((FieldError("metadata.name", name_message(kind.resource)),))
+    return parsed
+
+
+def name_is_valid(resource: Resource) -> bool:
+    """Whether the name leaves room for the names of children and starts with a letter."""
+    name = resource.name
+    return (
+        len(name) <= resource.name_limit and name[:1].isascii() and name[:1].isalpha() and name.islower()
+        and name.replace("-", "").isalnum() and not name.endswith("-")
+    )  # fmt: skip
+
+
+def name_message(resource: type[Resource]) -> str:
+    """What a name of this kind must look like."""
+    return (
+        f"metadata.name must be at most {resource.name_limit} characters of a-z, 0-9 and -, starting with a letter "
+        "and ending with a letter or digit"
+    )
+
+
+def refused_changes(old: Resource, new: Resource) -> tuple[FieldError, ...]:
+    """Changes of immutable fields between two versions of one object, as the API server would refuse them."""
+    before: BaseModel = getattr(old, "spec")  # noqa: B009 - every kind has one, each of its own type
+    after: BaseModel = getattr(new, "spec")  # noqa: B009
+    immutable: Immutable | None = getattr(type(after), "immutable", None)
+    if immutable is None:
+        return ()
+    return tuple(
+        FieldError("spec", immutable.message(wire_name(name)))
+        for name in type(after).model_fields
+        if immutable.covers(wire_name(name)) and getattr(before, name) != getattr(after, name)
+    )
+
+
+def _explain(detail: ErrorDetails) -> FieldError:
+    path = _path(detail["loc"])
+    context = detail.get("ctx", {})
+    value = detail["input"]
+    match detail["type"]:
+        case "missing":
+            return FieldError(path, "Required value: add this field")
+        case "extra_forbidden":
+            return FieldError(path, f'unknown field "{path}": check the spelling or remove it')
+        case "enum" | "literal_error":
+            allowed = str(context["expected"]).replace("'", '"').replace(" or ", ", ")
+            return FieldError(path, f'Unsupported value: "{value}": supported values: {allowed}')
+        case "rule":
+            field = str(context["field"])
+            return FieldError(f"{path}.{field}" if field else path, str(context["text"]))
+        case "text":
+            return FieldError(path, f'Invalid value: "{value}": {context["text"]}')
+        case "string_type":
+            return FieldError(path, f"must be of type string: write it in quotes, got {value!r}")
+        case kind if kind in _BOUNDS:
+            key, text = _BOUNDS[kind]
+            return FieldError(path, f"Invalid value: {_shown(value)}: {text.format(context.get(key))}")
+        case _:
+            return FieldError(path, f"Invalid value: {_shown(value)}: {detail['msg']}")
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if isinstance(value, str | int | float | bool) else f"{type(value).__name__}"
+
+
+def _path(location: Sequence[int | str]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+__all__ = [
+    "FieldError",
+    "InvalidSpec",
+    "StrictModel",
+    "name_is_valid",
+    "name_message",
+    "parse",
+    "parse_manifest",
+    "refused_changes",
+]

@@ -1,0 +1,133 @@
+"""TrainingSchedule: makes TrainingRuns at set times, and experiments of what they train.
+
+Belongs here: the fields of the kind and the rules across them. Does not belong here: what the operator does with them.
+"""
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from tradewind.api.ab_experiment import ExperimentSettings
+from tradewind.api.common import (
+    CommonStatus,
+    Count,
+    Cron,
+    Duration,
+    LocalRef,
+    ObjectStatusRef,
+    Resource,
+    Rule,
+    StrictModel,
+    TemplateMeta,
+    Timestamp,
+    TimeZone,
+)
+from tradewind.api.training_run import TrainingRunSpec
+
+
+class TrainingSchedulePhase(StrEnum):
+    """For display only."""
+
+    ACTIVE = "Active"
+    SUSPENDED = "Suspended"
+    INVALID = "Invalid"
+
+
+class ConcurrencyPolicy(StrEnum):
+    """What happens when a run is due while another is not finished."""
+
+    FORBID = "Forbid"
+    ALLOW = "Allow"
+    REPLACE = "Replace"
+
+
+class TrainingRunTemplate(StrictModel):
+    """The TrainingRuns that the schedule makes, named `<schedule>-<time>`."""
+
+    metadata: TemplateMeta = TemplateMeta()
+    """Labels and annotations of the runs."""
+    spec: TrainingRunSpec
+    """Spec of the runs."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.spec.modelVersion) || !has(self.spec.modelVersion.name)",
+            lambda s: s.spec.model_version.name is None,
+            "template.spec.modelVersion.name must be left out: each run names its ModelVersion after itself",
+            "spec.modelVersion.name",
+        ),
+    )
+
+
+class ExperimentTemplate(ExperimentSettings):
+    """The ABExperiment that is made once a run's ModelVersion is Ready: the new version against the champion."""
+
+    endpoint_ref: LocalRef
+    """The Endpoint whose champion is challenged."""
+    on_busy: Literal["replaceWaiting", "skip"] = "replaceWaiting"
+    """While another experiment runs: the newest version waits (an older waiting one is dropped), or is not tested."""
+    metadata: TemplateMeta = TemplateMeta()
+    """Labels and annotations of the experiments."""
+
+
+class TrainingScheduleSpec(StrictModel):
+    """What the user wants of a TrainingSchedule."""
+
+    template: TrainingRunTemplate
+    """The TrainingRuns that the schedule makes."""
+    schedule: Cron = "0 2 * * 0"
+    """Cron expression; by default Sundays at 02:00."""
+    time_zone: TimeZone = "Etc/UTC"
+    """Time zone of the schedule."""
+    concurrency_policy: ConcurrencyPolicy = ConcurrencyPolicy.FORBID
+    """What happens when a run is due while another is not finished."""
+    starting_deadline: Duration = "6h"
+    """How late a run may start; a later one is missed."""
+    min_new_samples: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+    """Closed trades since the last run's watermark; with fewer the run is skipped."""
+    successful_runs_history_limit: Annotated[int, Field(ge=0, le=100)] = 3
+    """Finished runs that are kept. Their ModelVersions stay in any case."""
+    failed_runs_history_limit: Annotated[int, Field(ge=0, le=100)] = 3
+    """Failed or skipped runs that are kept."""
+    suspend: bool = False
+    """Whether no run is made."""
+    experiment_template: ExperimentTemplate | None = None
+    """The ABExperiment of each new ModelVersion; absent: none."""
+
+
+class TrainingScheduleStatus(CommonStatus):
+    """What the operator sees of a TrainingSchedule."""
+
+    phase: TrainingSchedulePhase | None = None
+    """For display only; the condition Ready decides."""
+    active: Annotated[tuple[ObjectStatusRef, ...], Field(max_length=32)] = ()
+    """Runs that are not finished."""
+    last_schedule_time: Timestamp | None = None
+    """When a run was last due."""
+    last_successful_time: Timestamp | None = None
+    """When a run last succeeded."""
+    next_schedule_time: Timestamp | None = None
+    """When the next run is due."""
+    last_run_ref: ObjectStatusRef | None = None
+    """The newest run."""
+    last_model_version_ref: ObjectStatusRef | None = None
+    """The newest ModelVersion."""
+    last_watermark: Timestamp | None = None
+    """Newest decision that a run has trained on."""
+    new_samples: Count | None = None
+    """Closed trades since then."""
+    waiting_experiment: ObjectStatusRef | None = None
+    """ModelVersion whose experiment waits for the Endpoint."""
+    last_experiment_ref: ObjectStatusRef | None = None
+    """The newest experiment."""
+
+
+class TrainingSchedule(Resource):
+    """Makes TrainingRuns at set times, and experiments of what they train."""
+
+    name_limit: ClassVar[int] = 36
+
+    kind: Literal["TrainingSchedule"] = "TrainingSchedule"
+    spec: TrainingScheduleSpec
+    status: TrainingScheduleStatus = TrainingScheduleStatus()
