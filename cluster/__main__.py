@@ -1,0 +1,143 @@
+"""`python3 cluster up|down|status|check|images|env`: the local cluster for the demo and the tests."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+if not __package__:
+    # Run as `python3 cluster`: the folder itself is on the path, the package's parent is not.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from cluster import build, check, containers, current, images, kserve, node, packages, preflight
+from cluster.kube import Kube
+from cluster.layout import Layout
+from cluster.progress import ClusterError, Progress, say, wait_until
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python3 cluster", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("up", help="start Kubernetes and KServe, or find them running")
+    commands.add_parser("down", help="end the cluster and delete its state; caches and images stay")
+    commands.add_parser("status", help="what runs; exit status 1 when the cluster is not usable")
+    commands.add_parser("check", help="prove DNS, Services, volumes and an InferenceService on the running cluster")
+    commands.add_parser("env", help="print export lines for the shell: eval \"$(python3 cluster env)\"")
+    imaging = commands.add_parser("images", help="build and import (or push) the project's images")
+    imaging.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(images.NAMES)}; default: all")
+    arguments = parser.parse_args()
+    layout = Layout.default()
+    progress = Progress(command=arguments.command, timings=layout.timings)
+    foreign = current.requested()
+    try:
+        match arguments.command:
+            case "up" if foreign:
+                current.check()
+            case "up":
+                with _lock(layout, "cluster"):
+                    _up(layout, progress)
+            case "down" if foreign:
+                say("CLUSTER=current: that cluster was not started here, so it is left alone")
+            case "down":
+                with _lock(layout, "cluster"):
+                    _down(layout, progress)
+            case "status":
+                return _status(layout)
+            case "check":
+                check.run_all(layout, Kube(layout), progress)
+                progress.finish()
+            case "images":
+                with _lock(layout, "images"):
+                    references = images.build_all(layout, arguments.names or images.NAMES, progress)
+                progress.finish()
+                print("\n".join(f"{name} {reference}" for name, reference in references.items()))
+            case "env":
+                print(current.exports() if foreign else _exports(layout))
+    except ClusterError as error:
+        say(progress.explain(error))
+        return 1
+    except KeyboardInterrupt:
+        say(f"\ninterrupted at: {progress.current}; run the same command again to go on, or `python3 cluster down`")
+        return 130
+    return 0
+
+
+def _up(layout: Layout, progress: Progress) -> None:
+    if not node.missing_processes(layout) and layout.ready_marker.exists() and Kube(layout).healthy():
+        say(f"the cluster runs already; eval \"$(python3 cluster env)\" or KUBECONFIG={layout.kubeconfig}")
+        if layout.bin.resolve() != build.binaries(layout):
+            say("  note: cluster/go has changed since its start; `python3 cluster down` and `up` to run the new programs")
+        return
+    with progress.step("preflight"):
+        _preflight(layout)
+    with progress.step("packages"):
+        packages.install_missing(layout)
+    waits = "" if build.is_built(layout) else f"a cold build takes 6 to 15 minutes; log: {layout.cache}/logs/go-build.log"
+    with progress.step("Go programs", waits_for=waits):
+        binaries = build.build(layout)
+    with progress.step("clearing what an earlier cluster left"):
+        node.stop(layout)
+    node.start(layout, binaries, progress)
+    kserve.install(layout, Kube(layout), progress)
+    total = progress.finish()
+    layout.ready_marker.write_text(json.dumps({"binaries": binaries.name, "seconds": round(total, 1)}) + "\n")
+    say(f"ready in {total:.0f} s; eval \"$(python3 cluster env)\" or KUBECONFIG={layout.kubeconfig}")
+
+
+def _preflight(layout: Layout) -> None:
+    found = preflight.problems(preflight.inspect(layout.cache, built=build.is_built(layout)))
+    if found:
+        for problem in found:
+            say(f"  - {problem.what}\n      remedy: {problem.remedy}")
+        raise ClusterError(f"{len(found)} requirement(s) not met, see above", "fix them and run the same command again")
+
+
+def _down(layout: Layout, progress: Progress) -> None:
+    with progress.step("stopping the cluster"):
+        node.stop(layout)
+    say(f"stopped in {progress.finish():.0f} s; caches and images stay in {layout.cache}")
+
+
+def _status(layout: Layout) -> int:
+    missing = node.missing_processes(layout)
+    if len(missing) == len(node.PROCESSES):
+        print("no cluster runs; start one with `python3 cluster up`")
+        return 1
+    processes = node.processes_of(layout)
+    for name in node.PROCESSES:
+        pid = processes.pid(name)
+        print(f"{name:26}{'dead, log: ' + str(processes.log(name)) if pid is None else f'pid {pid}'}")
+    usable = not missing and layout.ready_marker.exists() and Kube(layout).healthy()
+    print(f"{'cluster':26}{'ready' if usable else 'not usable: run `python3 cluster up`'}")
+    print(f"{'KUBECONFIG':26}{layout.kubeconfig}")
+    return 0 if usable else 1
+
+
+def _exports(layout: Layout) -> str:
+    if not layout.kubeconfig.exists():
+        raise ClusterError("no cluster runs", "start one with `python3 cluster up`")
+    return f'export KUBECONFIG="{layout.kubeconfig}"\nexport PATH="{layout.bin}:$PATH"'
+
+
+@contextmanager
+def _lock(layout: Layout, name: str) -> Iterator[None]:
+    """One `up` or `down` at a time on a machine, and one image build."""
+    layout.cache.mkdir(parents=True, exist_ok=True)
+    with (layout.cache / f"{name}.lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another `python3 cluster` is at work; waiting for it")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""containerd and what lies below it: its start on clean metadata, image imports, and the end of every container."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from string import Template
+
+from cluster import tarimage
+from cluster.layout import CGROUP, IMAGE_PREFIX, Layout
+from cluster.packages import CNI_FOLDERS, cni_folder
+from cluster.progress import wait_until
+from cluster.shell import GENERAL_REMEDY, Processes, run, succeeds
+
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+CRI_ROOT = "io.containerd.grpc.v1.cri"
+SYSTEM_IMAGES = ("pause", "coredns", "kserve-manager", "probe")
+
+
+def system_image(layout: Layout, name: str) -> str:
+    """Reference of an image made from one of our programs; its tag is the hash of `cluster/go`."""
+    return f"{IMAGE_PREFIX}/{name}:{layout.bin.resolve().name}"
+
+
+def start(layout: Layout, processes: Processes) -> None:
+    """Start containerd with the images of earlier clusters, but none of their containers."""
+    shutil.rmtree(layout.containerd_root / CRI_ROOT, ignore_errors=True)
+    layout.containerd_state.mkdir(parents=True, exist_ok=True)
+    cni = layout.state / "cni"
+    cni.mkdir(parents=True, exist_ok=True)
+    templates = layout.here / "templates"
+    conflist = Template((templates / "cni.conflist").read_text()).substitute(data=layout.state / "cni-data")
+    (cni / "10-tradewind.conflist").write_text(conflist)
+    config = Template((templates / "containerd.toml").read_text()).substitute(
+        root=layout.containerd_root,
+        state=layout.containerd_state,
+        socket=layout.containerd_socket,
+        pause_image=system_image(layout, "pause"),
+        cni_bin=cni_folder() or CNI_FOLDERS[0],
+        cni_conf=cni,
+    )
+    (layout.state / "containerd.toml").write_text(config)
+    _launch(layout, processes)
+    leftovers = ctr(layout, "containers", "list", "-q").split()
+    if leftovers:
+        # The CRI plugin read them when it started: remove them, then let it read again.
+        ctr(layout, "containers", "delete", *leftovers)
+        processes.stop("containerd")
+        _launch(layout, processes)
+
+
+def ctr(layout: Layout, *arguments: str | Path) -> str:
+    """Run ctr in the namespace that the kubelet uses. Errors: ClusterError."""
+    return run(["ctr", "--address", layout.containerd_socket, "--namespace", "k8s.io", *arguments])
+
+
+def import_system_images(layout: Layout) -> None:
+    """Import the one-program images that this containerd does not have yet."""
+    present = set(ctr(layout, "images", "list", "-q").split())
+    for name in SYSTEM_IMAGES:
+        reference = system_image(layout, name)
+        if reference not in present:
+            archive = layout.state / f"{name}.tar"
+            tarimage.write(layout.bin / name, name, reference, archive)
+            ctr(layout, "images", "import", archive)
+            archive.unlink()
+
+
+def end_all(layout: Layout, processes: Processes) -> None:
+    """End every container, shim and finally containerd. The kubelet must be gone, or it would start them again."""
+    deadline = time.monotonic() + 15
+    while (pids := list(_cgroup_pids())) and time.monotonic() < deadline:
+        for pid in pids:
+            _kill(pid)
+        time.sleep(0.1)
+    if processes.pid("containerd") is not None:
+        for task in ctr(layout, "tasks", "list", "-q").split():
+            succeeds(["ctr", "--address", layout.containerd_socket, "-n", "k8s.io", "tasks", "delete", "-f", task])
+        for container in ctr(layout, "containers", "list", "-q").split():
+            succeeds(["ctr", "--address", layout.containerd_socket, "-n", "k8s.io", "containers", "delete", container])
+    for pid in shims(layout):
+        _kill(pid)
+    processes.stop("containerd")
+
+
+def unmount_all(layout: Layout) -> None:
+    """Unmount everything under the state folder and containerd's root, deepest first."""
+    roots = tuple(f"{folder}/" for folder in (layout.state.resolve(), layout.containerd_root.resolve()))
+    for _ in range(5):
+        mounts = [line.split()[1].encode().decode("unicode_escape") for line in Path("/proc/mounts").read_text().splitlines()]
+        ours = sorted((mount for mount in mounts if mount.startswith(roots)), key=len, reverse=True)
+        if not ours:
+            return
+        for mount in ours:
+            subprocess.run(["umount", "--lazy", mount], capture_output=True, check=False)
+
+
+def make_cgroups() -> None:
+    """Create our cgroup in every hierarchy (version 1), or in the one (version 2): the kubelet wants to find it."""
+    for hierarchy in _hierarchies():
+        (hierarchy / CGROUP).mkdir(exist_ok=True)
+
+
+def remove_cgroups() -> None:
+    """Remove our cgroups, children first; the kernel refuses those in use."""
+    for hierarchy in _hierarchies():
+        root = hierarchy / CGROUP
+        for folder in sorted((path for path in root.rglob("*") if path.is_dir()), reverse=True):
+            _rmdir(folder)
+        if root.is_dir():
+            _rmdir(root)
+
+
+def shims(layout: Layout) -> list[int]:
+    """Pids of the container shims that serve our containerd, known by its socket on their command line."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                arguments = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            if "containerd-shim" in arguments[0] and str(layout.containerd_socket) in arguments:
+                found.append(int(folder.name))
+    return found
+
+
+def _launch(layout: Layout, processes: Processes) -> None:
+    processes.start("containerd", ["containerd", "--config", layout.state / "containerd.toml"])
+    version = ["ctr", "--address", str(layout.containerd_socket), "--connect-timeout", "1s", "version"]
+
+    def answers() -> bool:
+        processes.require("containerd")
+        return layout.containerd_socket.exists() and succeeds(version)
+
+    wait_until(answers, "containerd's socket", 30, GENERAL_REMEDY, processes.log("containerd"))
+
+
+def _hierarchies() -> list[Path]:
+    if (CGROUP_ROOT / "cgroup.controllers").exists():
+        return [CGROUP_ROOT]
+    return [folder for folder in CGROUP_ROOT.iterdir() if folder.is_dir() and not folder.is_symlink()]
+
+
+def _cgroup_pids() -> Iterator[int]:
+    """Everything that runs in our cgroup was started by our kubelet."""
+    seen: set[int] = set()
+    for hierarchy in _hierarchies():
+        for procs in (hierarchy / CGROUP).rglob("cgroup.procs"):
+            try:
+                seen.update(int(line) for line in procs.read_text().split())
+            except OSError:
+                continue
+    yield from seen - {os.getpid()}
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _rmdir(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError:
+        return
