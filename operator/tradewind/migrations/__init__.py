@@ -1,0 +1,140 @@
+"""The database schema and its history, run by alembic from inside the installed package (no ini file, nothing written).
+
+Belongs here: raw SQL of every version and the two questions about it (upgrade, where are we). Does not belong here: the
+command line (cli/migrate.py) and the queries of the parts that read and write the tables.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+from psycopg import conninfo
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from sqlalchemy import Connection
+
+SCHEMA: Final = "tradewind"
+VERSION_TABLE: Final = "schema_version"
+CONNECT_TIMEOUT_SECONDS: Final = 10
+
+
+class InvalidDsnError(ValueError):
+    """The DSN cannot be read. The text of the DSN is left out: it may hold a password."""
+
+
+class UnreachableDatabaseError(ConnectionError):
+    """Nothing answered, or it refused us. The message names host, port and database, never the password."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a DSN leads, fit to be shown."""
+
+    host: str
+    port: str
+    database: str
+    user: str
+
+    def __str__(self) -> str:
+        return f"host {self.host}, port {self.port}, database {self.database!r}, user {self.user!r}"
+
+
+def describe(dsn: str) -> Target:
+    """Host, port, database and user of a libpq DSN or URI, without the password.
+
+    Raises:
+        InvalidDsnError: the text is neither form.
+    """
+    try:
+        parts = conninfo.conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError:
+        raise InvalidDsnError(
+            "the DSN is neither a URI (postgresql://user:password@host:5432/database) nor libpq key=value pairs; "
+            "percent-encode special characters of the password in a URI"
+        ) from None
+    host = str(parts.get("host") or parts.get("hostaddr") or "local socket")
+    user = str(parts.get("user") or "default")
+    return Target(host, str(parts.get("port") or 5432), str(parts.get("dbname") or user), user)
+
+
+def connect(dsn: str) -> "psycopg.Connection[tuple[object, ...]]":
+    """A connection to the database.
+
+    Raises:
+        InvalidDsnError: see `describe`.
+        UnreachableDatabaseError: no connection within 10 s, or it was refused.
+    """
+    target = describe(dsn)
+    try:
+        return psycopg.connect(dsn, connect_timeout=CONNECT_TIMEOUT_SECONDS)
+    except psycopg.OperationalError as error:
+        raise UnreachableDatabaseError(f"cannot connect to PostgreSQL at {target}: {_reason(error)}") from None
+
+
+def head() -> str:
+    """The newest version that this package knows."""
+    from alembic.script import ScriptDirectory
+
+    revision = ScriptDirectory.from_config(_config()).get_current_head()
+    assert revision is not None
+    return revision
+
+
+def current(dsn: str) -> str | None:
+    """The version of the database's schema, None where there is none.
+
+    Raises:
+        InvalidDsnError, UnreachableDatabaseError: see `connect`.
+    """
+    with connect(dsn) as connection:
+        table = connection.execute("SELECT to_regclass(%s)", (f"{SCHEMA}.{VERSION_TABLE}",)).fetchone()
+        if table is None or table[0] is None:
+            return None
+        row = connection.execute(f"SELECT version_num FROM {SCHEMA}.{VERSION_TABLE}").fetchone()
+    return None if row is None else str(row[0])
+
+
+def upgrade(dsn: str) -> None:
+    """Brings the schema to `head` in one transaction; does nothing when it is there. Concurrent calls wait in line.
+
+    Raises:
+        InvalidDsnError, UnreachableDatabaseError: see `connect`.
+        psycopg.Error, sqlalchemy.exc.DBAPIError: the database refused a statement; nothing was changed.
+    """
+    from alembic import command
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import NullPool
+
+    connect(dsn).close()
+    engine = create_engine("postgresql+psycopg://", creator=lambda: connect(dsn), poolclass=NullPool)
+    with engine.begin() as connection:
+        command.upgrade(_config(connection), "head")
+
+
+def _config(connection: "Connection | None" = None) -> "Config":
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+def _reason(error: psycopg.OperationalError) -> str:
+    text = str(error).lower()
+    known = {
+        "password authentication failed": "the password was refused; check the Secret that holds the DSN",
+        "no password supplied": "the server asks for a password; add it to the DSN",
+        "does not exist": "the database or role does not exist; create it",
+        "connection refused": "nothing listens there; check host and port, and that the server is running",
+        "could not translate host name": "the host name does not resolve; check it",
+        "failed to resolve host": "the host name does not resolve; check it",
+        "timeout": "no answer in time; check host, port, network policies and the server's allow-list",
+        "no pg_hba.conf entry": "the server's pg_hba.conf (or allow-list) does not admit this client",
+        "no such file": "no server listens on that socket; check host, and that the server is running",
+        "ssl": "the TLS handshake failed; check sslmode and the certificates",
+    }
+    return next((remedy for sign, remedy in known.items() if sign in text), "the server closed or refused it")

@@ -1,0 +1,216 @@
+"""The schema on a real PostgreSQL, and the command that brings it there."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from tradewind import migrations
+from tradewind.cli import migrate
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+KEY = ("tradewind", "ns", "trader")
+ANSWER = {
+    "action": "open_long", "symbol": "BTC", "size_usd": 60.0, "leverage": 2, "stop_loss_pct": 0.02, "take_profit_pct": 0.05,
+    "confidence": 0.75, "reasoning": "",
+}  # fmt: skip
+
+
+def run_migrate(*argv: str) -> int:
+    parser = argparse.ArgumentParser()
+    migrate.add_parser(parser.add_subparsers())
+    return migrate.run(parser.parse_args(["migrate", *argv]))
+
+
+def test_migrate_and_check(empty_postgres_dsn, monkeypatch, capsys):
+    monkeypatch.setenv("MY_DSN", empty_postgres_dsn)
+    assert run_migrate("--dsn-env", "MY_DSN", "--check") == 1
+    assert "schema is at nothing" in capsys.readouterr().err
+    assert run_migrate("--dsn-env", "MY_DSN") == 0
+    assert run_migrate("--dsn-env", "MY_DSN") == 0  # twice is once
+    assert run_migrate("--dsn-env", "MY_DSN", "--check") == 0
+    assert migrations.current(empty_postgres_dsn) == migrations.head()
+
+
+def test_concurrent_migrations_wait_for_each_other(empty_postgres_dsn):
+    command = [
+        sys.executable,
+        "-c",
+        "import os; from tradewind import migrations; migrations.upgrade(os.environ['DSN'])",
+    ]
+    racers = [subprocess.Popen(command, env=os.environ | {"DSN": empty_postgres_dsn}) for _ in range(3)]
+    assert [racer.wait(60) for racer in racers] == [0, 0, 0]
+    assert migrations.current(empty_postgres_dsn) == migrations.head()
+
+
+def test_a_newer_schema_is_left_alone(empty_postgres_dsn, monkeypatch, capsys):
+    migrations.upgrade(empty_postgres_dsn)
+    with psycopg.connect(empty_postgres_dsn) as connection:
+        connection.execute("UPDATE tradewind.schema_version SET version_num = '9999'")
+    monkeypatch.setenv("TRADEWIND_DSN", empty_postgres_dsn)
+    assert run_migrate() == 1
+    assert "9999" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("dsn", "code", "words"),
+    [
+        ("postgresql://u:hunter2@127.0.0.1:1/db", 1, ["127.0.0.1", "port 1", "nothing listens"]),
+        ("postgresql://u:hunter2@no-such-host.invalid/db", 1, ["no-such-host.invalid", "5432", "resolve"]),
+        ("hunter2 is no dsn", 2, ["TRADEWIND_DSN", "postgresql://user"]),
+        ("", 2, ["TRADEWIND_DSN is not set"]),
+    ],
+)
+def test_bad_dsn_names_the_place_and_no_password(dsn, code, words, monkeypatch, capsys):
+    monkeypatch.setenv("TRADEWIND_DSN", dsn)
+    assert run_migrate() == code
+    message = capsys.readouterr().err
+    assert all(word in message for word in words), message
+    assert "hunter2" not in message
+    assert len(message.splitlines()) == 1
+
+
+def test_wrong_password(postgres_dsn, monkeypatch, capsys):
+    monkeypatch.setenv("TRADEWIND_DSN", postgres_dsn.replace("s3cret", "wr0ng"))
+    assert run_migrate("--check") == 1
+    message = capsys.readouterr().err
+    assert "password was refused" in message
+    assert "wr0ng" not in message
+
+
+def insert(connection, decision_id, *, answer=ANSWER, weight=0.5, **extra):
+    row = {
+        "decision_id": decision_id, "request_hash": b"", "request": Jsonb({"market_data": {}, "account_state": {}}),
+        "scope_symbol": "BTC", "experiment_uid": "e1", "arm": "candidate", "candidate_weight": weight, "drawn_version": "v1",
+        "assignment_key": decision_id, "decided_at": T0, "state": "answered" if answer else "assigned",
+        "answer": Jsonb(answer) if answer else None, "shown": Jsonb({"market_data": {"x": 1}, "account_state": {}, "recent_history": []}),
+        **extra,
+    }  # fmt: skip
+    columns = ", ".join(["installation", "namespace", "endpoint", *row])
+    places = ", ".join(["%s"] * (len(row) + 3))
+    connection.execute(f"INSERT INTO tradewind.decisions ({columns}) VALUES ({places})", (*KEY, *row.values()))
+
+
+def execution(connection, decision_id, status="opened", position=None, notional=118.5):
+    opened = status == "opened"
+    connection.execute(
+        "INSERT INTO tradewind.executions (installation, namespace, endpoint, decision_id, status, position_id, opened_at,"
+        " filled_notional_usd) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+        (*KEY, decision_id, status, (position or f"p-{decision_id}") if opened else None, T0 if opened else None, notional if opened else None),
+    )  # fmt: skip
+
+
+def outcome(connection, decision_id, pnl=2.5):
+    connection.execute(
+        "INSERT INTO tradewind.outcomes (installation, namespace, endpoint, decision_id, closed_at, pnl_usd, exit_reason, label)"
+        " VALUES (%s, %s, %s, %s, %s, %s, 'take_profit', 'good_decision')",
+        (*KEY, decision_id, T0 + timedelta(hours=6), pnl),
+    )
+
+
+def test_evidence_status_of_every_kind_of_row(postgres_dsn):
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        insert(connection, "answered-only")
+        insert(connection, "pending", answer=None)
+        insert(connection, "failed", answer=None, state="failed", error_kind="timeout")
+        insert(connection, "hold", answer=ANSWER | {"action": "hold", "size_usd": 0})
+        insert(connection, "close-of-nothing", answer=ANSWER | {"action": "close"})
+        for status in ("rejected", "not_filled", "opened"):
+            insert(connection, status)
+            execution(connection, status, status)
+        for name in ("closed", "forced"):
+            insert(connection, name)
+            execution(connection, name)
+        connection.execute("INSERT INTO tradewind.forced_settlements VALUES (%s, %s, %s, 'forced', 'e1')", KEY)
+        outcome(connection, "closed")
+        outcome(connection, "forced")  # late: serves labels and accounts, not evidence
+        insert(connection, "replayed", replay=True)
+        execution(connection, "replayed")
+        outcome(connection, "replayed")
+        for name, extra in {
+            "follow-up": {"parent_decision_id": "closed"},
+            "barred": {"bar_from_evidence": "database_outage"},
+            "certain": {"weight": 1.0},
+            "no-weight": {"weight": 0.0},
+            "no-experiment": {"experiment_uid": None, "arm": None, "weight": None},
+        }.items():
+            insert(connection, name, **extra)
+        rows = connection.execute(
+            "SELECT decision_id, status, notional_usd, pnl_usd, closed_at IS NOT NULL, answered, received_at = closed_at"
+            " FROM tradewind.evidence_rows WHERE experiment_uid = 'e1'"
+        ).fetchall()
+        assert {row[0]: row[1:6] for row in rows} == {
+            "answered-only": ("open", 120.0, None, False, True),
+            "pending": ("open", None, None, False, False),
+            "failed": ("rejected", None, None, False, False),
+            "hold": ("hold", None, None, False, True),
+            "close-of-nothing": ("hold", None, None, False, True),
+            "rejected": ("rejected", None, None, False, True),
+            "not_filled": ("not_filled", None, None, False, True),
+            "opened": ("open", 118.5, None, False, True),
+            "closed": ("closed", 118.5, 2.5, True, True),
+            "forced": ("open", 118.5, None, False, True),
+            "replayed": ("closed", 118.5, 2.5, True, True),
+        }
+        assert {row[0]: row[6] for row in rows if row[6] is not None} == {"closed": False, "replayed": True}
+        label = connection.execute("SELECT label FROM tradewind.training_data WHERE decision_id = 'forced'").fetchone()
+        assert label == ("good_decision",)
+
+
+def test_training_data_has_the_seeds_shape(postgres_dsn):
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        insert(connection, "d1")
+        columns = connection.execute("SELECT * FROM tradewind.training_data").description
+        assert [c.name for c in columns or ()][:5] == ["decision_id", "data", "status", "label", "created_at"]
+        pending = connection.execute("SELECT data, status, label FROM tradewind.training_data").fetchone()
+        assert pending is not None
+        assert pending[1:] == ("pending", None)
+        assert (pending[0]["result"], pending[0]["label"]) == (None, "pending")
+        execution(connection, "d1")
+        outcome(connection, "d1")
+        labeled = connection.execute("SELECT data, status, label FROM tradewind.training_data").fetchone()
+        assert labeled is not None
+        assert labeled[1:] == ("labeled", "good_decision")
+        assert set(labeled[0]) == {"conversation_id", "timestamp", "input", "output", "result", "label"}
+        assert labeled[0]["input"] == {"market_data": {"x": 1}, "account_state": {}, "recent_history": []}
+        assert labeled[0]["output"] == ANSWER
+        assert labeled[0]["result"] == {
+            "profitable": True,
+            "pnl": 2.5,
+            "duration_hours": 6,
+            "exit_reason": "take_profit",
+        }
+        assert datetime.fromisoformat(labeled[0]["timestamp"]) == T0
+        json.dumps(labeled[0])
+
+
+def test_a_position_id_is_unique_while_open(postgres_dsn):
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        for name in ("a", "b", "c"):
+            insert(connection, name)
+        execution(connection, "a", position="p")
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            execution(connection, "b", position="p")
+        outcome(connection, "a")
+        execution(connection, "c", position="p")
+
+
+def test_epochs_are_idempotent_and_monotone(postgres_dsn):
+    statement = (
+        "INSERT INTO tradewind.epochs (installation, namespace, endpoint, experiment_uid, block, candidate_weight, reason)"
+        " VALUES ('i', 'n', 'e', 'x', %s, 0.1, 'start') ON CONFLICT DO NOTHING RETURNING epoch"
+    )
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        first = connection.execute(statement, (0,)).fetchone()
+        again = connection.execute(statement, (0,)).fetchone()
+        second = connection.execute(statement, (1,)).fetchone()
+    assert again is None
+    assert first is not None
+    assert second is not None
+    assert second[0] > first[0]
