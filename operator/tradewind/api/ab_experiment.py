@@ -35,6 +35,7 @@ from tradewind.api.common import (
     WeightStatus,
     WeightStep,
     as_timedelta,
+    cel_number,
     cel_seconds,
 )
 
@@ -111,7 +112,7 @@ class Evidence(StrictModel):
             "maxDuration",
         ),
         Rule(
-            "!has(self.alpha) || double(self.alpha) <= 0.25",
+            f"!has(self.alpha) || {cel_number('self.alpha')} <= 0.25",
             lambda s: Decimal(s.alpha) <= Decimal("0.25"),
             "alpha must be at most 0.25: above it a promotion shows nothing",
             "alpha",
@@ -120,6 +121,13 @@ class Evidence(StrictModel):
 
 
 _STEPS = "(!has(self.steps) || "
+
+
+def _cel_rising(steps: str) -> str:
+    return (
+        f"({steps}.map(s, {cel_number('s.weight')}).isSorted() && "
+        f"{steps}.all(s, {steps}.exists_one(t, {cel_number('t.weight')} == {cel_number('s.weight')})))"
+    )
 
 
 class Traffic(StrictModel):
@@ -142,7 +150,7 @@ class Traffic(StrictModel):
             "weight",
         ),
         Rule(
-            "!has(self.weight) || double(self.weight) <= 0.5",
+            f"!has(self.weight) || {cel_number('self.weight')} <= 0.5",
             lambda s: s.weight is None or Decimal(s.weight) <= Decimal("0.5"),
             "traffic.weight must be at most 0.5: before a verdict the candidate answers at most half",
             "weight",
@@ -160,15 +168,14 @@ class Traffic(StrictModel):
             "steps",
         ),
         Rule(
-            _STEPS + "self.steps.all(s, double(s.weight) > 0.0 && double(s.weight) <= 0.5))",
+            _STEPS + f"self.steps.all(s, {cel_number('s.weight')} > 0.0 && {cel_number('s.weight')} <= 0.5))",
             lambda s: s.steps is None or all(0 < Decimal(x.weight) <= Decimal("0.5") for x in s.steps),
             "each weight of traffic.steps must be above 0 and at most 0.5: "
             "before a verdict the candidate answers at most half",
             "steps",
         ),
         Rule(
-            _STEPS + "self.steps.all(s, self.steps.all(t, self.steps.indexOf(s) >= self.steps.indexOf(t) "
-            "|| double(s.weight) < double(t.weight))))",
+            _STEPS + _cel_rising("self.steps") + ")",
             lambda s: s.steps is None or _rising(s.steps),
             "the weights of traffic.steps must rise from step to step",
             "steps",
@@ -217,7 +224,7 @@ class Guardrails(StrictModel):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "!has(self.exposureRatio) || self.exposureRatio.size() != 2 "
-            "|| (double(self.exposureRatio[0]) <= 1.0 && double(self.exposureRatio[1]) >= 1.0)",
+            f"|| ({cel_number('self.exposureRatio[0]')} <= 1.0 && {cel_number('self.exposureRatio[1]')} >= 1.0)",
             lambda s: Decimal(s.exposure_ratio[0]) <= 1 <= Decimal(s.exposure_ratio[1]),
             "exposureRatio must be [lowest, highest] around 1, such as ['0.5', '2']",
             "exposureRatio",
@@ -243,20 +250,19 @@ class OnPromote(StrictModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "!has(self.ramp) || self.ramp.all(s, self.ramp.all(t, self.ramp.indexOf(s) >= self.ramp.indexOf(t) "
-            "|| double(s.weight) < double(t.weight)))",
+            f"!has(self.ramp) || {_cel_rising('self.ramp')}",
             lambda s: _rising(s.ramp),
             "the weights of onPromote.ramp must rise from step to step",
             "ramp",
         ),
         Rule(
-            "!has(self.ramp) || self.ramp.all(s, has(s.duration) && double(s.weight) > 0.0)",
+            f"!has(self.ramp) || self.ramp.all(s, has(s.duration) && {cel_number('s.weight')} > 0.0)",
             lambda s: all(x.duration is not None and Decimal(x.weight) > 0 for x in s.ramp),
             "each step of onPromote.ramp needs a duration and a weight above 0",
             "ramp",
         ),
         Rule(
-            "!has(self.holdback) || double(self.holdback) <= 0.5",
+            f"!has(self.holdback) || {cel_number('self.holdback')} <= 0.5",
             lambda s: Decimal(s.holdback) <= Decimal("0.5"),
             "holdback must be at most 0.5",
             "holdback",

@@ -58,6 +58,10 @@ class Rule:
     message: str
     field: str = ""
 
+    def to_manifest(self) -> dict[str, str]:
+        """The rule as the API server reads it."""
+        return {"rule": self.cel, "message": self.message} | ({"fieldPath": f".{self.field}"} if self.field else {})
+
 
 @dataclass(frozen=True, slots=True)
 class Immutable:
@@ -103,6 +107,13 @@ class StrictModel(BaseModel):
             text = "; ".join(rule.message for rule in broken)
             raise PydanticCustomError("rule", "{text}", {"text": text, "field": broken[0].field})
         return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        made = handler.resolve_ref_schema(handler(schema))
+        if cls.rules:
+            made["x-kubernetes-validations"] = [rule.to_manifest() for rule in cls.rules]
+        return made
 
     def to_manifest(self) -> dict[str, Any]:
         """The JSON form that Kubernetes stores: manifest spelling, absent values left out."""
@@ -331,6 +342,11 @@ def cel_seconds(expression: str) -> str:
     unit = " : ".join(f"{expression}.endsWith('{u}') ? {n}" for u, n in (("d", 86_400), ("h", 3_600), ("m", 60)))
     number = f"int({expression}.substring(0, {expression}.size() - 1))"
     return f"({expression}.matches('^{_DURATION}$') ? {number} * ({unit} : 1) : 0)"
+
+
+def cel_number(expression: str) -> str:
+    """CEL of the number in a decimal text; 0 where the text is malformed (another rule says so)."""
+    return f"({expression}.matches('^[0-9]+([.][0-9]+)?$') ? double({expression}) : 0.0)"
 
 
 @dataclass(frozen=True, slots=True)

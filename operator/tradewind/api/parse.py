@@ -105,7 +105,7 @@ def refused_changes(old: Resource, new: Resource) -> tuple[FieldError, ...]:
     if immutable is None:
         return ()
     return tuple(
-        FieldError("spec", immutable.message(wire_name(name)))
+        FieldError(f"spec.{wire_name(name)}", immutable.message(wire_name(name)))
         for name in type(after).model_fields
         if immutable.covers(wire_name(name)) and getattr(before, name) != getattr(after, name)
     )
