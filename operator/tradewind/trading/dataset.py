@@ -1,0 +1,399 @@
+"""From logged decisions to training samples: what is imitated, how strongly, and on which side of the split.
+
+Belongs here: filtering, labelling, duplicates, weights and the split in time, all pure. Does not belong here: the query that
+reads the rows, the files that the samples are written to, and the gates that judge the result (gates.py).
+
+A decision teaches only once it is known how it ended. A good trade is imitated, a sound but unlucky one weakly, a bad one never.
+"""
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from pydantic import JsonValue
+
+from tradewind.trading.decision import Action, Decision, DecisionInput
+from tradewind.trading.duplicates import Dedupe, find_duplicates
+from tradewind.trading.labels import Label, LabelThresholds, label_outcome
+from tradewind.trading.prompt import hold, render_completion, render_prompt
+
+DEFAULT_WEIGHTS: Final[Mapping[Label, float]] = MappingProxyType(
+    {Label.EXCELLENT: 1.5, Label.GOOD: 1.0, Label.ACCEPTABLE_LOSS: 0.3, Label.NEUTRAL: 0.0, Label.BAD: 0.0}
+)
+
+
+class Teaching(StrEnum):
+    """Why a sample is imitated when it is not the label of its own trade."""
+
+    LOGGED_HOLD = "hold"
+    COUNTERFACTUAL_HOLD = "counterfactual_hold"
+
+
+class Dropped(StrEnum):
+    """Why a logged decision gives no sample."""
+
+    REPLAY = "replay"
+    FALLBACK = "fallback"
+    INVALID = "invalid_answer"
+    UNANSWERED = "unanswered"
+    NOT_FILLED = "not_filled"
+    OPEN = "open"
+    FORCED = "forced_settlement"
+    NOT_IMITATED = "not_imitated"
+    DUPLICATE = "duplicate"
+    NEAR_DUPLICATE = "near_duplicate"
+    HOLD_SURPLUS = "hold_surplus"
+    OVER_MAX_SAMPLES = "over_max_samples"
+    PURGED = "purged"
+    EMBARGOED = "embargoed"
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedDecision:
+    """One row of the log joined with what became of it. Times are aware; money is USD.
+
+    Attributes:
+        answer: what was answered; None where no valid answer exists.
+        invalid: an answer came, but it was no valid decision.
+        parent_id: of a follow-up, the decision that opened the position; outcome and execution are then the position's.
+        closed_at, pnl_usd: of the trade's outcome (net); None while it is open and for a hold.
+        filled_notional_usd: exposure; None where nothing was filled.
+        forced: the outcome was settled by the gateway, not reported.
+        review: share of the reviewers who agree with the label, 0..1; None where nobody reviewed it.
+    """
+
+    decision_id: str
+    decided_at: datetime
+    shown: DecisionInput
+    symbol: str
+    answer: Decision | None
+    invalid: bool = False
+    replay: bool = False
+    fallback: bool = False
+    parent_id: str | None = None
+    execution_status: str | None = None
+    closed_at: datetime | None = None
+    pnl_usd: float | None = None
+    trade_size_usd: float | None = None
+    filled_notional_usd: float | None = None
+    forced: bool = False
+    source_model: str = ""
+    review: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Imitation:
+    """What is imitated and how strongly.
+
+    Attributes:
+        weights: sample weight of each label; `bad_decision` is never imitated, whatever it says.
+        hold_weight: of holds that were logged: nobody knows what trading would have earned.
+        counterfactual_holds: a losing trade enters also as "hold" on the same input: holding earned 0, which is more.
+        counterfactual_weight: of such a hold.
+        max_samples: the newest decisions that are kept; None for all.
+    """
+
+    thresholds: LabelThresholds = field(default_factory=LabelThresholds)
+    weights: Mapping[Label, float] = field(default_factory=lambda: DEFAULT_WEIGHTS)
+    hold_weight: float = 0.5
+    counterfactual_holds: bool = False
+    counterfactual_weight: float = 0.5
+    include_replay: bool = False
+    include_fallback: bool = False
+    dedupe: Dedupe = Dedupe.NEAR
+    max_samples: int | None = None
+    reasoning: bool = False
+
+    def weight(self, label: Label) -> float:
+        """Sample weight of a label; 0 is not imitated."""
+        return 0.0 if label is Label.BAD else self.weights.get(label, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """How the evaluation set is cut off: the last share of the decisions, and how far away training must stay."""
+
+    eval_fraction: float = 0.1
+    embargo: timedelta = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One prompt and the completion to be learned, with its weight in the loss.
+
+    `ends_at` is the last moment that the sample knows of: the close of its trade, or the decision itself for a logged hold.
+    """
+
+    prompt: str
+    completion: str
+    weight: float
+    label: str
+    action: Action
+    symbol: str
+    decision_id: str
+    decided_at: datetime
+    ends_at: datetime
+    source_model: str
+    regime: str
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The line of the dataset's file."""
+        return {
+            "prompt": self.prompt,
+            "completion": self.completion,
+            "weight": self.weight,
+            "label": self.label,
+            "action": str(self.action),
+            "symbol": self.symbol,
+            "decision_id": self.decision_id,
+            "decided_at": self.decided_at.isoformat(),
+            "ends_at": self.ends_at.isoformat(),
+            "source_model": self.source_model,
+            "regime": self.regime,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedTrade:
+    """A matured trade as the gates judge it, bad ones included."""
+
+    decision_id: str
+    symbol: str
+    action: Action
+    label: Label
+    pnl_usd: float
+    filled_notional_usd: float | None
+    review: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """The samples on both sides of the split and what the gates need to know.
+
+    `watermark` is the last moment that any sample knows of (None for an empty set): an evaluation of a model trained on it
+    starts later than that plus the embargo.
+    """
+
+    train: tuple[Sample, ...]
+    evaluation: tuple[Sample, ...]
+    trades: tuple[ClosedTrade, ...]
+    imitated: tuple[Label, ...]
+    dropped: Mapping[Dropped, int]
+    answers: int
+    invalid_answers: int
+    newest: datetime | None
+    watermark: datetime | None
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """Both sides, training first."""
+        return self.train + self.evaluation
+
+    @property
+    def decisions(self) -> int:
+        """Distinct decisions that give at least one sample."""
+        return len({sample.decision_id for sample in self.samples})
+
+
+def build_dataset(rows: Iterable[LoggedDecision], imitation: Imitation, split: Split) -> Dataset:
+    """The dataset of a log. The same rows in any order give the same dataset.
+
+    Args:
+        rows: decisions of one endpoint, each id once.
+        imitation: what is imitated.
+        split: purged and embargoed split in time.
+    """
+    ordered = sorted(rows, key=lambda row: (row.decided_at, row.decision_id))
+    dropped: Counter[Dropped] = Counter()
+    matured: list[LoggedDecision] = []
+    answers = invalid = 0
+    for row in ordered:
+        reason = _exclusion(row, imitation)
+        if reason not in (Dropped.REPLAY, Dropped.FALLBACK, Dropped.UNANSWERED):
+            answers += 1
+            invalid += reason is Dropped.INVALID
+        if reason is None:
+            matured.append(row)
+        else:
+            dropped[reason] += 1
+    trades = tuple(_closed_trade(row, imitation) for row in matured if row.parent_id is None and not _is_hold(row))
+    kept = _without_duplicates(matured, imitation.dedupe, dropped)
+    taught = [(row, samples) for row in kept if (samples := _samples_of(row, imitation))]
+    dropped[Dropped.NOT_IMITATED] += len(kept) - len(taught)
+    taught = _without_hold_surplus(taught, matured, dropped)
+    if imitation.max_samples is not None and len(taught) > imitation.max_samples:
+        dropped[Dropped.OVER_MAX_SAMPLES] += len(taught) - imitation.max_samples
+        taught = taught[-imitation.max_samples :]
+    train, evaluation = _split(taught, split, dropped)
+    samples = train + evaluation
+    return Dataset(
+        train=train,
+        evaluation=evaluation,
+        trades=trades,
+        imitated=tuple(label for label in Label if imitation.weight(label) > 0),
+        dropped=MappingProxyType({reason: dropped[reason] for reason in Dropped if dropped[reason]}),
+        answers=answers,
+        invalid_answers=invalid,
+        newest=ordered[-1].decided_at if ordered else None,
+        watermark=max((sample.ends_at for sample in samples), default=None),
+    )
+
+
+def _exclusion(row: LoggedDecision, imitation: Imitation) -> Dropped | None:
+    if row.replay and not imitation.include_replay:
+        return Dropped.REPLAY
+    if row.fallback and not imitation.include_fallback:
+        return Dropped.FALLBACK
+    if row.invalid:
+        return Dropped.INVALID
+    if row.answer is None:
+        return Dropped.UNANSWERED
+    if _is_hold(row):
+        return None
+    if row.execution_status in ("rejected", "not_filled"):
+        return Dropped.NOT_FILLED
+    if row.closed_at is None or row.pnl_usd is None or not row.trade_size_usd:
+        return Dropped.OPEN
+    if row.forced:
+        return Dropped.FORCED
+    return None
+
+
+def _is_hold(row: LoggedDecision) -> bool:
+    """A hold that asks for nothing; one inside an open position shares the position's fate and is judged with it."""
+    return row.answer is not None and row.answer.action is Action.HOLD and row.parent_id is None
+
+
+def _closed_trade(row: LoggedDecision, imitation: Imitation) -> ClosedTrade:
+    assert row.answer is not None
+    assert row.pnl_usd is not None
+    return ClosedTrade(
+        decision_id=row.decision_id,
+        symbol=row.symbol,
+        action=row.answer.action,
+        label=_label(row, imitation),
+        pnl_usd=row.pnl_usd,
+        filled_notional_usd=row.filled_notional_usd,
+        review=row.review,
+    )
+
+
+def _label(row: LoggedDecision, imitation: Imitation) -> Label:
+    assert row.pnl_usd is not None
+    assert row.trade_size_usd is not None
+    return label_outcome(row.pnl_usd, row.trade_size_usd, imitation.thresholds)
+
+
+def _without_duplicates(
+    rows: Sequence[LoggedDecision], dedupe: Dedupe, dropped: Counter[Dropped]
+) -> list[LoggedDecision]:
+    kept = []
+    for row, copy in zip(rows, find_duplicates([(row.shown, row.symbol) for row in rows], dedupe), strict=True):
+        match copy:
+            case None:
+                kept.append(row)
+            case Dedupe.EXACT:
+                dropped[Dropped.DUPLICATE] += 1
+            case _:
+                dropped[Dropped.NEAR_DUPLICATE] += 1
+    return kept
+
+
+def _samples_of(row: LoggedDecision, imitation: Imitation) -> tuple[Sample, ...]:
+    assert row.answer is not None
+    regime = row.shown.market_data.get("market_regime")
+    taught = Sample(
+        prompt=render_prompt(row.shown, row.symbol),
+        completion=render_completion(row.answer, reasoning=imitation.reasoning),
+        weight=imitation.hold_weight,
+        label=Teaching.LOGGED_HOLD,
+        action=row.answer.action,
+        symbol=row.symbol,
+        decision_id=row.decision_id,
+        decided_at=row.decided_at,
+        ends_at=row.decided_at,
+        source_model=row.source_model,
+        regime=regime if isinstance(regime, str) else "",
+    )
+    if _is_hold(row):
+        return (taught,) if taught.weight > 0 else ()
+    assert row.closed_at is not None
+    assert row.pnl_usd is not None
+    label = _label(row, imitation)
+    weight = imitation.weight(label)
+    if row.parent_id is not None:
+        # How the position ended says less about each step on the way than about its opening.
+        weight = min(weight, imitation.hold_weight)
+    own = replace(taught, weight=weight, label=str(label), ends_at=row.closed_at)
+    samples = [own] if weight > 0 else []
+    holding_was_better = row.parent_id is None and row.pnl_usd < 0
+    if holding_was_better and imitation.counterfactual_holds and imitation.counterfactual_weight > 0:
+        samples.append(
+            replace(
+                own,
+                completion=render_completion(hold(row.symbol), reasoning=imitation.reasoning),
+                weight=imitation.counterfactual_weight,
+                label=Teaching.COUNTERFACTUAL_HOLD,
+                action=Action.HOLD,
+            )
+        )
+    return tuple(samples)
+
+
+_Taught = tuple[LoggedDecision, tuple[Sample, ...]]
+
+
+def _without_hold_surplus(
+    taught: list[_Taught], matured: Sequence[LoggedDecision], dropped: Counter[Dropped]
+) -> list[_Taught]:
+    """Logged holds thinned out to their share of the log: dropping bad trades must not teach a model to hold.
+
+    Which holds stay is drawn by a hash of their ids, so that the choice is the same in every run.
+    """
+    logged_holds = sum(_is_hold(row) for row in matured)
+    logged_trades = len(matured) - logged_holds
+    if not logged_trades:
+        return taught
+    holds = [row.decision_id for row, _ in taught if _is_hold(row)]
+    allowed = math.ceil((len(taught) - len(holds)) * logged_holds / logged_trades)
+    if len(holds) <= allowed:
+        return taught
+    by_draw = sorted(holds, key=lambda decision_id: hashlib.sha256(decision_id.encode()).digest())
+    surplus = set(by_draw[allowed:])
+    dropped[Dropped.HOLD_SURPLUS] += len(surplus)
+    return [(row, samples) for row, samples in taught if row.decision_id not in surplus]
+
+
+def _split(
+    taught: Sequence[_Taught], split: Split, dropped: Counter[Dropped]
+) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """Split by time of decision; training loses what was still open at the boundary or closed within the embargo."""
+    count = min(math.ceil(len(taught) * split.eval_fraction), len(taught))
+    if not count:
+        return tuple(sample for _, samples in taught for sample in samples), ()
+    boundary = taught[-count][0].decided_at
+    train: list[Sample] = []
+    evaluation: list[Sample] = []
+    for row, samples in taught:
+        ends_at = max(sample.ends_at for sample in samples)
+        if row.decided_at >= boundary:
+            evaluation.extend(samples)
+        elif ends_at >= boundary:
+            dropped[Dropped.PURGED] += 1
+        elif ends_at > boundary - split.embargo:
+            dropped[Dropped.EMBARGOED] += 1
+        else:
+            train.extend(samples)
+    return tuple(train), tuple(evaluation)
+
+
+def dataset_lines(samples: Iterable[Sample]) -> str:
+    """JSON Lines of samples: equal samples give equal text, whatever machine writes it."""
+    return "".join(f"{json.dumps(sample.as_json(), sort_keys=True, separators=(',', ':'))}\n" for sample in samples)

@@ -1,0 +1,178 @@
+"""Gates on a dataset: each a number, a threshold and whether it passed, before any GPU second is spent.
+
+Belongs here: the measures and the comparison. Does not belong here: what a failed gate means for a run; a gate is data.
+`passed` is None (Unknown) where no threshold was set or nothing could be measured: Unknown is never a pass.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from statistics import median
+from typing import Any, Final
+
+from tradewind.trading.dataset import ClosedTrade, Dataset
+from tradewind.trading.labels import Label
+
+MAD_TO_SIGMA: Final = 1.4826  # of a normal distribution: sigma = 1.4826 x median absolute deviation
+
+
+class GateName(StrEnum):
+    """The gates, in the order in which they are reported; the names are also the keys of the spec."""
+
+    MIN_SAMPLES = "minSamples"
+    MIN_PER_CLASS = "minPerClass"
+    MAX_CLASS_SHARE = "maxClassShare"
+    MAX_ACTION_SHARE = "maxActionShare"
+    MAX_SYMBOL_SHARE = "maxSymbolShare"
+    MAX_DIRECTION_SHARE = "maxDirectionShare"
+    MIN_LABEL_CONSISTENCY = "minLabelConsistency"
+    MIN_REVIEWED_ACCURACY = "minReviewedAccuracy"
+    MIN_JSON_VALIDITY = "minJsonValidity"
+    MAX_AGE = "maxAge"
+
+
+@dataclass(frozen=True, slots=True)
+class GateThresholds:
+    """What is asked of a dataset; None measures without judging.
+
+    Attributes:
+        min_samples: decisions that teach something, both sides of the split.
+        min_per_class: trades of the rarest label among those that are imitated.
+        max_class_share: share of the most frequent label among the closed trades, bad ones included, 0..1.
+        max_action_share, max_symbol_share: largest share of one action or symbol among the samples, 0..1.
+        max_direction_share: share of the more frequent of long and short among opening samples, 0.5..1.
+        min_label_consistency: share of trades that a second rule labels alike, 0..1.
+        min_reviewed_accuracy: mean agreement of the people who reviewed labels, 0..1.
+        require_review: without a review the accuracy is failed instead of unknown.
+        min_json_validity: share of the answers that were valid decisions, 0..1.
+        max_age: largest age of the newest decision.
+    """
+
+    min_samples: int | None = 500
+    min_per_class: int | None = None
+    max_class_share: float | None = None
+    max_action_share: float | None = None
+    max_symbol_share: float | None = None
+    max_direction_share: float | None = None
+    min_label_consistency: float | None = None
+    min_reviewed_accuracy: float | None = 0.9
+    require_review: bool = False
+    min_json_validity: float | None = None
+    max_age: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One gate's finding. Ages are in days, everything else a count or a share."""
+
+    name: GateName
+    value: float | None
+    threshold: float | None
+    passed: bool | None
+
+
+def evaluate_gates(dataset: Dataset, thresholds: GateThresholds, now: datetime) -> tuple[Gate, ...]:
+    """All gates of a dataset, in the order of `GateName`.
+
+    Args:
+        dataset: as `build_dataset` made it.
+        thresholds: what is asked.
+        now: the moment of the snapshot; the age is measured from it.
+    """
+    labels = Counter(trade.label for trade in dataset.trades)
+    directions = Counter(sample.action for sample in dataset.samples if sample.action.opens)
+    reviews = [trade.review for trade in dataset.trades if trade.review is not None]
+    gates = [
+        _at_least(GateName.MIN_SAMPLES, dataset.decisions, thresholds.min_samples),
+        _at_least(
+            GateName.MIN_PER_CLASS,
+            min((labels[label] for label in dataset.imitated), default=None),
+            thresholds.min_per_class,
+        ),
+        _at_most(GateName.MAX_CLASS_SHARE, _largest_share(labels), thresholds.max_class_share),
+        _at_most(
+            GateName.MAX_ACTION_SHARE,
+            _largest_share(Counter(sample.action for sample in dataset.samples)),
+            thresholds.max_action_share,
+        ),
+        _at_most(
+            GateName.MAX_SYMBOL_SHARE,
+            _largest_share(Counter(sample.symbol for sample in dataset.samples)),
+            thresholds.max_symbol_share,
+        ),
+        _at_most(GateName.MAX_DIRECTION_SHARE, _largest_share(directions), thresholds.max_direction_share),
+        _at_least(GateName.MIN_LABEL_CONSISTENCY, label_consistency(dataset.trades), thresholds.min_label_consistency),
+        _at_least(GateName.MIN_REVIEWED_ACCURACY, _share(sum(reviews), len(reviews)), thresholds.min_reviewed_accuracy),
+        _at_least(
+            GateName.MIN_JSON_VALIDITY,
+            _share(dataset.answers - dataset.invalid_answers, dataset.answers),
+            thresholds.min_json_validity,
+        ),
+        _at_most(
+            GateName.MAX_AGE,
+            None if dataset.newest is None else _days(now - dataset.newest),
+            None if thresholds.max_age is None else _days(thresholds.max_age),
+        ),
+    ]
+    if thresholds.require_review and not reviews:
+        gates = [replace(gate, passed=False) if gate.name is GateName.MIN_REVIEWED_ACCURACY else gate for gate in gates]
+    return tuple(gates)
+
+
+def label_consistency(trades: Sequence[ClosedTrade]) -> float | None:
+    """Share of trades whose label a second rule confirms, 0..1; None without filled trades.
+
+    The first rule asks what a trade earned on its margin, so leverage alone can make a small move excellent. The second asks
+    how large the move was for its symbol: z = (pnl / filled notional) / sigma, with sigma the symbol's 1.4826 x median
+    absolute return. It calls as many gains excellent and as many losses bad as the first, but those with the largest |z|. So
+    the share is 1 where one leverage trades one symbol, and falls as labels come to depend on leverage and on which symbol
+    was traded instead of on how good the decision was.
+    """
+    filled = [trade for trade in trades if trade.filled_notional_usd]
+    returns: dict[str, list[float]] = {}
+    for trade in filled:
+        returns.setdefault(trade.symbol, []).append(abs(_moved(trade)))
+    sigma = {symbol: MAD_TO_SIGMA * median(moves) for symbol, moves in returns.items()}
+    by_size = sorted(filled, key=lambda trade: (-_in_sigmas(trade, sigma[trade.symbol]), trade.decision_id))
+    agreed = 0
+    for outer, inner in ((Label.EXCELLENT, Label.GOOD), (Label.BAD, Label.ACCEPTABLE_LOSS)):
+        ranked = [trade.label for trade in by_size if trade.label in (outer, inner)]
+        count = ranked.count(outer)
+        agreed += ranked[:count].count(outer) + ranked[count:].count(inner)
+    agreed += sum(trade.label is Label.NEUTRAL for trade in filled)
+    return _share(agreed, len(filled))
+
+
+def _moved(trade: ClosedTrade) -> float:
+    assert trade.filled_notional_usd
+    return trade.pnl_usd / trade.filled_notional_usd
+
+
+def _in_sigmas(trade: ClosedTrade, sigma: float) -> float:
+    return abs(_moved(trade)) / sigma if sigma else 0.0
+
+
+def _at_least(name: GateName, value: float | None, threshold: float | None) -> Gate:
+    return Gate(name, _shown(value), threshold, None if value is None or threshold is None else value >= threshold)
+
+
+def _at_most(name: GateName, value: float | None, threshold: float | None) -> Gate:
+    return Gate(name, _shown(value), threshold, None if value is None or threshold is None else value <= threshold)
+
+
+def _shown(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
+
+
+def _largest_share(counts: Counter[Any]) -> float | None:
+    return _share(max(counts.values(), default=0), counts.total())
+
+
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
+
+
+def _days(duration: timedelta) -> float:
+    return duration / timedelta(days=1)
