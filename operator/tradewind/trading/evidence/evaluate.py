@@ -93,6 +93,8 @@ class Looks:
         worse: the same that the primary metric is worse.
         ready: enough blocks and rows for a decision.
         held: too many rows were settled by force for a decision.
+        superior: "better" has been shown at this look or before.
+        not_inferior: "not worse" has been shown at this look or before.
         promote: promotion is called at this look (and, unless held, at every later one).
         rollback: statistical rollback is called at this look.
     """
@@ -102,6 +104,8 @@ class Looks:
     worse: Floats
     ready: Bools
     held: Bools
+    superior: Bools
+    not_inferior: Bools
     promote: Bools
     rollback: Bools
 
@@ -147,6 +151,21 @@ class Evidence:
     refused: int
     unrandomised: int
     before_start: int
+
+    @property
+    def log_e_not_inferior(self) -> float:
+        """Logarithm of the evidence, at the last look, that the other metric is not worse by the margin."""
+        return float(self.looks.not_worse[-1]) if len(self.looks.not_worse) else 0.0
+
+    @property
+    def superior(self) -> bool:
+        """Whether "better" has been shown at some look."""
+        return bool(self.looks.superior.any())
+
+    @property
+    def not_inferior(self) -> bool:
+        """Whether "not worse" has been shown at some look."""
+        return bool(self.looks.not_inferior.any())
 
     @property
     def pending(self) -> int:
@@ -274,6 +293,8 @@ def look_back(sums: MetricSums, spec: EvidenceSpec) -> Looks:
         worse=worse,
         ready=ready,
         held=held,
+        superior=superior,
+        not_inferior=not_inferior,
         promote=may & superior & not_inferior,
         rollback=may & (worse >= math.log(1.0 / spec.alpha_rollback)),
     )

@@ -92,7 +92,7 @@ class Guardrails:
 
     def __post_init__(self) -> None:
         _open_unit(self.fast_harm_margin, "guardrails.fastHarm margin", "it is a difference of probabilities")
-        for name, rate in (("errorRate", self.error_rate), ("latencyObjective", self.slow_rate)):
+        for name, rate in (("errorRate", self.error_rate), ("latencyShare", self.slow_rate)):
             if rate is not None:
                 _open_unit(rate, f"guardrails.{name}", "it is the share of requests that is accepted")
         if self.risk_budget_usd is not None and not 0.0 < self.risk_budget_usd < math.inf:
@@ -233,10 +233,12 @@ def evidence_spec_from_mapping(
         max_duration=_duration(evidence, "maxDuration", "evidence.", default.max_duration),
         min_trades_per_arm=_integer(evidence, "minTradesPerArm", "evidence.", default.min_trades_per_arm),
         max_hold=max_hold if max_hold is not None else _duration(spec, "maxHold", "", default.max_hold),
-        traffic=_traffic(_section(spec, "traffic", {"policy", "steps", "mirror"})),
+        traffic=_traffic(_section(spec, "traffic", {"policy", "weight", "steps", "mirror"})),
         guardrails=_guardrails(
             _section(
-                spec, "guardrails", {"fastHarm", "errorRate", "latencyObjective", "riskBudgetUSD", "exposureRatio"}
+                spec,
+                "guardrails",
+                {"fastHarm", "errorRate", "latencyObjective", "latencyShare", "riskBudgetUSD", "exposureRatio"},
             )
         ),
         retest=retest,
@@ -245,55 +247,49 @@ def evidence_spec_from_mapping(
 
 
 def _traffic(traffic: Mapping[str, object]) -> TrafficPolicy:
-    """Policy of the `traffic` section; `steps` are the levels of gated, the weight of fixed, the steps of schedule."""
+    """Policy of the `traffic` section; `steps` are the levels of gated or the steps of schedule."""
     default = TrafficPolicy()
     given = traffic.get("policy")
     try:
         kind = default.kind if given is None else PolicyKind(str(given))
     except ValueError:
         raise ValueError(f"traffic.policy: {given!r} is unknown; use one of {', '.join(PolicyKind)}") from None
+    weight = _decimal(traffic, "weight", "traffic.", default.weight)
+    if traffic.get("weight") is not None and kind is not PolicyKind.FIXED:
+        raise ValueError(f"traffic.weight: goes with the policy fixed alone; leave it out with {kind}")
     steps = traffic.get("steps")
     if steps is None or steps == []:
-        return TrafficPolicy(kind=kind)
-    if not isinstance(steps, Sequence) or isinstance(steps, str):
-        raise ValueError("traffic.steps: not a list; give a list of {weight, duration}")  # noqa: TRY004  bad input is a ValueError
-    named = [step if isinstance(step, Mapping) else {"weight": step} for step in steps]
-    weights = tuple(_decimal(step, "weight", "traffic.steps.", None) for step in named)
-    match kind:
-        case PolicyKind.FIXED:
-            if len(weights) != 1:
-                raise ValueError(f"traffic.steps: {len(weights)} steps; the policy fixed takes one weight")
-            return TrafficPolicy(kind=kind, weight=weights[0])
-        case PolicyKind.SCHEDULE:
-            # The last step holds for ever, so that its duration may be left out.
-            durations = [_duration(step, "duration", "traffic.steps.", None) for step in named[:-1]]
-            durations.append(_duration(named[-1], "duration", "traffic.steps.", _DAY))
-            pairs = zip(durations, weights, strict=True)
-            return TrafficPolicy(kind=kind, steps=tuple(ScheduleStep(duration, weight) for duration, weight in pairs))
-        case PolicyKind.GATED:
-            return TrafficPolicy(kind=kind, levels=weights)
-        case PolicyKind.THOMPSON_CAPPED:
-            raise ValueError("traffic.steps: the policy thompsonCapped takes none; leave them out")
+        return TrafficPolicy(kind=kind, weight=weight)
+    if kind not in {PolicyKind.GATED, PolicyKind.SCHEDULE}:
+        raise ValueError(f"traffic.steps: go with the policies gated and schedule; leave them out with {kind}")
+    if not isinstance(steps, Sequence) or isinstance(steps, str) or not all(isinstance(s, Mapping) for s in steps):
+        raise ValueError("traffic.steps: not a list of steps; give a list of {weight, duration}")
+    weights = tuple(_decimal(step, "weight", "traffic.steps.", None) for step in steps)
+    if kind is PolicyKind.GATED:
+        return TrafficPolicy(kind=kind, levels=weights)
+    durations = [_duration(step, "duration", "traffic.steps.", None) for step in steps]
+    pairs = zip(durations, weights, strict=True)
+    return TrafficPolicy(kind=kind, steps=tuple(ScheduleStep(duration, step) for duration, step in pairs))
 
 
 def _guardrails(rails: Mapping[str, object]) -> Guardrails:
     default = Guardrails()
-    fast_harm = rails.get("fastHarm")
     ratio = rails.get("exposureRatio")
     bounds = default.exposure_ratio
     if ratio is not None:
         if not isinstance(ratio, Sequence) or isinstance(ratio, str) or len(ratio) != 2:
             raise ValueError('guardrails.exposureRatio: not a range; give [low, high], such as ["0.5", "2"]')
         bounds = (_number(ratio[0], "guardrails.exposureRatio"), _number(ratio[1], "guardrails.exposureRatio"))
-    margin = default.fast_harm_margin
-    if fast_harm is not None and not isinstance(fast_harm, bool):
-        margin = _number(fast_harm, "guardrails.fastHarm")
+    fast_harm = _section(rails, "fastHarm", {"enabled", "margin"}, "guardrails.")
+    enabled = fast_harm.get("enabled", True)
+    if not isinstance(enabled, bool):
+        raise ValueError(f"guardrails.fastHarm.enabled: {enabled!r} is not true or false")  # noqa: TRY004  as above
     budget = rails.get("riskBudgetUSD")
     return Guardrails(
-        fast_harm=fast_harm is not False,
-        fast_harm_margin=margin,
-        error_rate=_decimal(rails, "errorRate", "guardrails.", default.error_rate or 0.0),
-        slow_rate=_decimal(rails, "latencyObjective", "guardrails.", default.slow_rate or 0.0),
+        fast_harm=enabled,
+        fast_harm_margin=_decimal(fast_harm, "margin", "guardrails.fastHarm.", default.fast_harm_margin),
+        error_rate=_decimal(rails, "errorRate", "guardrails.", default.error_rate),
+        slow_rate=_decimal(rails, "latencyShare", "guardrails.", default.slow_rate),
         risk_budget_usd=None if budget is None else _number(budget, "guardrails.riskBudgetUSD"),
         exposure_ratio=bounds,
     )
@@ -319,7 +315,8 @@ def _primary(value: object) -> Metric:
 
 
 def _decimal(section: Mapping[str, object], name: str, prefix: str, default: float | None) -> float:
-    value = section.get(name, default)
+    value = section.get(name)
+    value = default if value is None else value
     if value is None:
         raise ValueError(f'{prefix}{name}: missing; give a decimal such as "0.05"')
     return _number(value, prefix + name)

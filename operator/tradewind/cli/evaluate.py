@@ -1,0 +1,77 @@
+"""`tradewind evaluate`: the verdict on a trade table, recomputed without a cluster.
+
+Belongs here: arguments, files, exit codes. Does not belong here: the statistic (trading/evidence) and its JSON
+(trading/evidence/report.py).
+
+Exit codes: 0 a verdict was printed, whatever it is; 2 an argument or a file is wrong.
+"""
+
+import argparse
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tradewind.cli.experiment_file import read_evidence_spec
+from tradewind.trading.durations import parse_duration
+from tradewind.trading.evidence import Judgement, TradeTable, judge, judgement_json
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_parser(subparsers: "Subparsers") -> None:
+    """Adds `evaluate` to the command line."""
+    parser = subparsers.add_parser("evaluate", help="recompute the verdict of an experiment from its trade table")
+    parser.add_argument("--trades", required=True, type=Path, metavar="T.csv", help="trade table, one decision a row")
+    parser.add_argument("--t0", required=True, metavar="ISO", help="start of the experiment, with a time zone")
+    parser.add_argument("--now", required=True, metavar="ISO", help="instant of the evaluation, with a time zone")
+    parser.add_argument("--experiment", type=Path, metavar="FILE", help="ABExperiment manifest (default: the defaults)")
+    parser.add_argument("--max-hold", metavar="24h", help="longest time that a position stays open, of the Endpoint")
+    parser.add_argument(
+        "--retest",
+        type=int,
+        default=0,
+        metavar="K",
+        help="number of earlier tests of the same pair; this one runs at alpha/2^K (default: 0)",
+    )
+    parser.add_argument("-o", "--output", choices=("json", "text"), default="json", help="(default: json)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the verdict and returns the exit code."""
+    try:
+        max_hold = parse_duration(args.max_hold, "--max-hold") if args.max_hold else None
+        spec = read_evidence_spec(args.experiment, max_hold=max_hold, retest=args.retest)
+        with args.trades.open(encoding="utf-8-sig", newline="") as lines:
+            try:
+                table = TradeTable.from_csv(lines)
+            except ValueError as error:
+                raise ValueError(f"{args.trades}: {error}") from None
+        judgement = judge(table, _time(args.t0, "--t0"), _time(args.now, "--now"), spec)
+    except (OSError, ValueError) as error:
+        print(f"tradewind evaluate: {error}", file=sys.stderr)
+        return 2
+    if args.output == "json":
+        print(json.dumps(judgement_json(judgement), indent=1, allow_nan=False))
+    else:
+        _print_text(judgement)
+    return 0
+
+
+def _print_text(judgement: Judgement) -> None:
+    verdict, evidence = judgement.verdict, judgement.evidence
+    print(f"{verdict.verdict} ({verdict.reason}): {verdict.message}")
+    for name, metric in (("sharpe", evidence.sharpe), ("win_rate", evidence.win_rate)):
+        print(f"{name:9} {metric.estimate:+.4f}  [{metric.lower:+.4f}, {metric.upper:+.4f}]")
+    left_out = evidence.refused + evidence.unrandomised + evidence.before_start
+    print(f"complete until {evidence.watermark.isoformat()}, {evidence.pending} pending, {left_out} rows left out")
+
+
+def _time(text: str, name: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{name}: {text!r} is not a time; write ISO 8601, such as 2026-01-01T00:00:00Z") from None
