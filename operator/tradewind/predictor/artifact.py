@@ -1,0 +1,80 @@
+"""The bytes on disk against the hash that the ModelVersion pins: nothing unverified is loaded.
+
+Here belongs reading files and comparing hashes. What a hash is made of is `trading.artifact`'s business.
+"""
+
+import hashlib
+from pathlib import Path
+
+from tradewind.predictor.failure import ExitCode, StartError
+from tradewind.trading.artifact import SUMS_FILE, artifact_sha256, sums_text
+
+_CHUNK_BYTES = 1 << 20
+
+
+def verify_artifact(directory: Path, expected: str) -> str:
+    """The artifact's hash, once it equals the pinned one.
+
+    Args:
+        directory: root of the artifact; every regular file below it counts but `SHA256SUMS`.
+        expected: 64 hex digits of the ModelVersion's spec.
+
+    Raises:
+        StartError: exit 65, ArtifactMismatch, naming the first file that its own SHA256SUMS contradicts, where one does.
+    """
+    hashes = hash_files(directory)
+    actual = artifact_sha256(hashes)
+    if actual == expected:
+        return actual
+    raise StartError(
+        ExitCode.DATA,
+        "ArtifactMismatch",
+        f"the artifact hashes to {actual}, the ModelVersion pins {expected}{_suspect(directory, hashes)};"
+        " publish the artifact again under a new ModelVersion, or restore its files",
+        expected=expected,
+        actual=actual,
+    )
+
+
+def hash_files(directory: Path) -> dict[str, str]:
+    """SHA-256 of every regular file below a directory, by relative POSIX path.
+
+    Raises:
+        StartError: exit 65 for anything that is neither a file nor a folder: a link's target can change after it was
+            hashed; exit 64 when the directory is missing or empty.
+    """
+    if not directory.is_dir():
+        raise StartError(ExitCode.CONFIG, "InvalidConfig", f"{directory} is not a directory: mount the model there")
+    hashes: dict[str, str] = {}
+    for path in sorted(directory.rglob("*")):
+        relative = path.relative_to(directory).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise StartError(
+                ExitCode.DATA,
+                "ArtifactMismatch",
+                f"{relative} is a link or a special file: an artifact holds regular files only, copy its content there",
+            )
+        if path.is_file():
+            hashes[relative] = _sha256(path)
+    if not hashes:
+        raise StartError(ExitCode.CONFIG, "InvalidConfig", f"{directory} is empty: mount the model there")
+    return hashes
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _suspect(directory: Path, hashes: dict[str, str]) -> str:
+    sums = directory / SUMS_FILE
+    if not sums.is_file():
+        return ""
+    stated = set(sums.read_text(errors="replace").splitlines())
+    for line in sums_text(hashes).splitlines():
+        if line not in stated:
+            return f" ({line.split('  ', 1)[1]} is not what {SUMS_FILE} says)"
+    return ""

@@ -1,0 +1,301 @@
+"""Decisions in few forward passes: forced text rides along, undecided candidates are scored together, prose comes last.
+
+Three savings, none of which changes what is written:
+- the static instruction's keys and values are computed once and shared by every request;
+- forced tokens go in with the next pass (jump-forward), in the canonical tokens of the grammar;
+- a pass may carry the undecided candidates of the next field as a tree: each node sees the row and its own ancestors alone
+  (a 4-D mask) and sits at its own depth's position, so that one pass scores what would take one pass a token.
+
+`greedy` takes the likeliest allowed token at each step, as plain constrained decoding does. `scored` takes the candidate
+whose tokens together are likeliest. The action's candidates are always scored whole: `probabilities` is their softmax.
+
+Here belongs the model's arithmetic. Texts, tokenizers and HTTP do not.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from llguidance import LLMatcher, LLTokenizer
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+from tradewind.predictor.grammar import FieldPlan, Plan
+from tradewind.predictor.settings import Decoding
+from tradewind.predictor.trie import ROOT, Trie
+from tradewind.trading.decision import Action, Decision
+
+_MIN_SHARED = 8  # a shorter common beginning is not worth a cache
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A decision as it was decoded.
+
+    Attributes:
+        decision: the decision.
+        tokens: every token of the completion, forced ones included, without the stop token.
+        probabilities: of the actions, adding up to 1; 0 for an action that the limits bar.
+        forward_passes: model calls, the prompt's included.
+    """
+
+    decision: Decision
+    tokens: tuple[int, ...]
+    probabilities: Mapping[Action, float]
+    forward_passes: int
+
+
+class ModelUnsupportedError(Exception):
+    """The model keeps state other than plain keys and values, which cannot be shared between requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prose:
+    """How the free text after the decision is bounded: llguidance masks, a grammar, tokens after which it is closed."""
+
+    tokenizer: LLTokenizer
+    max_tokens: int
+    closing: tuple[int, ...]
+
+    def matcher(self) -> LLMatcher:
+        """A fresh matcher at the first character of the prose."""
+        grammar = LLMatcher.grammar_from_regex(r'[^"\\\x00-\x1F\x7F]{0,3000}"\}')
+        matcher = LLMatcher(self.tokenizer, grammar)
+        if matcher.is_error():
+            raise ModelUnsupportedError(f"llguidance refuses the grammar of the prose: {matcher.get_error()}")
+        return matcher
+
+
+class Decoder:
+    """Writes decisions with one model. Not thread-safe: one thread at a time."""
+
+    def __init__(
+        self, model: Any, static_ids: Sequence[int], *, decoding: Decoding, speculate: int = 16, prose: Prose | None = None
+    ) -> None:
+        """Compute the static beginning's cache.
+
+        Args:
+            model: a transformers causal language model with sdpa or eager attention, in eval mode.
+            static_ids: tokens with which every prompt begins; others are answered too, without the cache.
+            decoding: how values are chosen.
+            speculate: tokens of undecided candidates that a pass may carry along; 0 is one free token a pass.
+            prose: how reasoning is written, or None for none.
+
+        Raises:
+            ModelUnsupportedError: layers with sliding windows, recurrent or indexed state.
+        """
+        self._model = model
+        self._static_ids = list(static_ids) if len(static_ids) >= _MIN_SHARED else []
+        self._decoding = decoding
+        self._speculate = speculate
+        self._prose = prose
+        cache = DynamicCache(config=model.config)
+        for layer in cache.layers:
+            if type(layer) is not DynamicLayer:
+                raise ModelUnsupportedError(
+                    f"the model has a {type(layer).__name__}; serve it with serving.runtime: huggingface"
+                )
+        if self._static_ids:
+            row = _Row(model, cache, 0)
+            row.waiting.extend(self._static_ids)
+            with torch.inference_mode():
+                row.score([])
+        self._static_layers = cache.layers
+
+    @torch.inference_mode()
+    def write(self, prompt_ids: Sequence[int], plan: Plan) -> Written:
+        """The decision for a prompt.
+
+        Args:
+            prompt_ids: the whole prompt's tokens, as training tokenises prompts.
+            plan: what may be written.
+        """
+        row = self._begin(prompt_ids)
+        prompt_tokens = len(prompt_ids)
+        action, probabilities = self._choose_action(row, plan.action)
+        values: dict[str, float | Action] = {"action": action}
+        for field in plan.fields_after(action):
+            values[field.name] = self._choose(row, field)
+        row.waiting.extend(plan.tail)
+        reasoning = b"" if self._prose is None else self._write_prose(row, self._prose)
+        return Written(
+            decision=plan.decision(values, reasoning.decode(errors="ignore")),
+            tokens=tuple([*row.cached, *row.waiting][prompt_tokens:]),
+            probabilities=probabilities,
+            forward_passes=row.passes,
+        )
+
+    def _begin(self, prompt_ids: Sequence[int]) -> "_Row":
+        static = len(self._static_ids)
+        cache = DynamicCache(config=self._model.config)
+        if static and static < len(prompt_ids) and list(prompt_ids[:static]) == self._static_ids:
+            # Layers grow by concatenation into new tensors, so copies may share the static ones.
+            cache.layers = [copy.copy(layer) for layer in self._static_layers]
+        else:
+            static = 0
+        row = _Row(self._model, cache, static)
+        row.cached.extend(prompt_ids[:static])
+        row.waiting.extend(prompt_ids[static:])
+        return row
+
+    def _choose_action(self, row: "_Row", field: FieldPlan) -> tuple[Action, dict[Action, float]]:
+        row.waiting.extend(field.forced)
+        scores = _score_whole(row, field.trie)
+        shares = torch.softmax(torch.tensor(scores, dtype=torch.float64), dim=0).tolist()
+        probabilities = dict.fromkeys(Action, 0.0)
+        probabilities.update({Action(value): share for value, share in zip(field.values, shares, strict=True)})
+        chosen = _best(scores) if self._decoding is Decoding.SCORED else _walk_scored(row.last_scores, field.trie)
+        row.waiting.extend(_path(field.trie, chosen))
+        return Action(field.values[chosen]), probabilities
+
+    def _choose(self, row: "_Row", field: FieldPlan) -> float | Action:
+        row.waiting.extend(field.forced)
+        if self._decoding is Decoding.SCORED and len(field.values) > 1:
+            chosen = _best(_score_whole(row, field.trie))
+            row.waiting.extend(_path(field.trie, chosen))
+        else:
+            chosen = self._walk(row, field.trie)
+        return field.values[chosen]
+
+    def _walk(self, row: "_Row", trie: Trie) -> int:
+        """Greedy from the root to a leaf, with as many passes as the scored nodes leave open."""
+        node = ROOT
+        while trie.candidate[node] < 0:
+            below = trie.children[node]
+            if len(below) == 1:
+                node = below[0]
+                row.waiting.append(trie.token[node])
+                continue
+            carried = trie.undecided_below(node, self._speculate)
+            paths = [trie.ancestors(other, node) for other in carried]
+            logits = row.score([(trie.token[n], path) for n, path in zip(carried, paths, strict=True)], carried)
+            best = _greedy_children(logits, [node, *carried], trie)
+            while node in best or len(trie.children[node]) == 1:
+                node = best[node] if node in best else trie.children[node][0]
+                row.waiting.append(trie.token[node])
+        return trie.candidate[node]
+
+    def _write_prose(self, row: "_Row", prose: Prose) -> bytes:
+        """Greedy prose under the grammar; closed after `max_tokens`, at the next character's end."""
+        matcher = prose.matcher()
+        written: list[int] = []
+        while not matcher.is_stopped() and not matcher.is_accepting():
+            if len(written) >= prose.max_tokens and matcher.validate_tokens(list(prose.closing)) == len(prose.closing):
+                written.extend(prose.closing)
+                row.waiting.extend(prose.closing)
+                break
+            logits = row.score([])[0]
+            allowed = torch.frombuffer(bytearray(matcher.compute_logit_bias()), dtype=torch.uint8)[: logits.shape[0]]
+            barred = torch.ones(logits.shape[0], dtype=torch.bool)
+            barred[: allowed.shape[0]] = allowed == 0
+            token = int(logits.masked_fill(barred.to(logits.device), -torch.inf).argmax())
+            if not matcher.consume_token(token):
+                raise ModelUnsupportedError(f"llguidance refused its own token: {matcher.get_error()}")
+            written.append(token)
+            row.waiting.append(token)
+        return prose.tokenizer.decode_bytes(written).removesuffix(b'"}')
+
+
+class _Row:
+    """One answer in the making: the cache, the tokens in it, and the tokens that go in with the next pass."""
+
+    def __init__(self, model: Any, cache: DynamicCache, past: int) -> None:
+        self.cache = cache
+        self.cached: list[int] = []
+        self.waiting: list[int] = []
+        self.passes = 0
+        self.last_scores: dict[int, float] = {}
+        self._model = model
+        self._past = past
+
+    def score(self, tree: Sequence[tuple[int, Sequence[int]]], nodes: Sequence[int] = ()) -> torch.Tensor:
+        """One pass over the waiting tokens and a tree after them; the tree is dropped from the cache again.
+
+        Args:
+            tree: for each node its token and its path: the names of itself and its ancestors in the tree.
+            nodes: the names of the tree's nodes, in the tree's order.
+
+        Returns:
+            Logits [1 + nodes, vocabulary]: after the last waiting token, then after each node.
+        """
+        chain, past = len(self.waiting), self._past
+        device = self._model.device
+        ids = torch.tensor([[*self.waiting, *(token for token, _ in tree)]], device=device)
+        depths = [past + chain - 1 + len(path) for _, path in tree]
+        positions = torch.tensor([[*range(past, past + chain), *depths]], device=device)
+        output = self._model(
+            input_ids=ids,
+            position_ids=positions,
+            attention_mask=_tree_mask(past, chain, [path for _, path in tree], nodes).to(device) if tree else None,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1 + len(tree),
+        )
+        if tree:
+            self.cache.crop(-len(tree))
+        self.passes += 1
+        self._past = past + chain
+        self.cached.extend(self.waiting)
+        self.waiting.clear()
+        logits: torch.Tensor = output.logits[0]
+        return logits
+
+
+def _tree_mask(past: int, chain: int, paths: Sequence[Sequence[int]], nodes: Sequence[int]) -> torch.Tensor:
+    """Who sees whom, bool [1, 1, chain + nodes, past + chain + nodes]: the chain is causal, a node sees its own path."""
+    size = chain + len(paths)
+    mask = torch.ones(size, past + size, dtype=torch.bool).tril_(past)
+    mask[chain:, past + chain :] = False
+    column = {node: past + chain + index for index, node in enumerate(nodes)}
+    for index, path in enumerate(paths):
+        mask[chain + index, [column[node] for node in path]] = True
+    return mask[None, None]
+
+
+def _score_whole(row: _Row, trie: Trie) -> list[float]:
+    """Log-probability of each candidate's tokens, over the whole vocabulary, in one pass; indexed by candidate."""
+    carried = trie.inner()
+    logits = row.score([(trie.token[n], trie.ancestors(n, ROOT)) for n in carried], carried)
+    scored = [ROOT, *carried]
+    edges = [(line, child) for line, node in enumerate(scored) for child in trie.children[node]]
+    lines, children = [line for line, _ in edges], [child for _, child in edges]
+    picked = logits[lines, [trie.token[child] for child in children]].double()
+    steps = (picked - logits.double().logsumexp(dim=-1)[lines]).tolist()
+    total = [0.0] * len(trie.token)
+    scores = [0.0] * (max(trie.candidate) + 1)
+    row.last_scores = dict(zip(children, picked.tolist(), strict=True))
+    for child, step in zip(children, steps, strict=True):  # breadth first: the parent's total is there
+        total[child] = total[trie.parent[child]] + step
+        if trie.candidate[child] >= 0:
+            scores[trie.candidate[child]] = total[child]
+    return scores
+
+
+def _walk_scored(scores: Mapping[int, float], trie: Trie) -> int:
+    """The leaf that greedy reaches where every node is scored; the lowest token wins a tie, as argmax has it."""
+    node = ROOT
+    while trie.candidate[node] < 0:
+        node = max(trie.children[node], key=lambda child: scores[child])
+    return trie.candidate[node]
+
+
+def _greedy_children(logits: torch.Tensor, scored: Sequence[int], trie: Trie) -> dict[int, int]:
+    """For each scored node that branches, the child that greedy takes; one transfer from the device."""
+    edges = [(line, child) for line, node in enumerate(scored) for child in trie.children[node]]
+    picked = logits[[line for line, _ in edges], [trie.token[child] for _, child in edges]].tolist()
+    best: dict[int, tuple[float, int]] = {}
+    for (line, child), score in zip(edges, picked, strict=True):
+        node = scored[line]
+        if node not in best or score > best[node][0]:
+            best[node] = (score, child)
+    return {node: child for node, (_, child) in best.items()}
+
+
+def _best(scores: Sequence[float]) -> int:
+    return max(range(len(scores)), key=scores.__getitem__)
+
+
+def _path(trie: Trie, candidate: int) -> list[int]:
+    leaf = trie.candidate.index(candidate)
+    return [trie.token[node] for node in reversed(trie.ancestors(leaf, ROOT))]

@@ -1,0 +1,126 @@
+"""What the container is started with. Here belongs parsing and refusing, with a remedy; not what the settings do."""
+
+import argparse
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import NoReturn
+
+from tradewind.predictor.failure import ExitCode, StartError
+
+DEFAULT_TERMINATION_LOG = Path("/dev/termination-log")
+
+
+class Decoding(StrEnum):
+    """How a field's value is chosen. The two differ in what they maximise and are never mixed in one server."""
+
+    GREEDY = "greedy"
+    SCORED = "scored"
+
+
+class Reasoning(StrEnum):
+    """Whether prose follows the decision: none, at most 60 tokens, or at most 512."""
+
+    NONE = "none"
+    BRIEF = "brief"
+    FULL = "full"
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens after which the prose is closed."""
+        return {Reasoning.NONE: 0, Reasoning.BRIEF: 60, Reasoning.FULL: 512}[self]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The server's settings, checked.
+
+    Attributes:
+        model_name: name on the endpoint's path, the ModelVersion's name.
+        base: directory of the base model, or of the whole model where there is no adapter.
+        adapter: directory of the LoRA adapter, or None.
+        sha256: pinned hash of the adapter, or of the base where there is no adapter.
+        merge: fold the adapter into the weights (faster), or apply it at run time.
+        decoding: see `Decoding`.
+        reasoning: see `Reasoning`.
+        dtype: auto is bf16 on a GPU that has it, else fp16 there, and fp32 on a CPU.
+        max_queue: requests that may wait or run at once; the next one gets 503 with Retry-After.
+        speculate: tokens of undecided candidates that a pass may carry along; 0 decodes one token a pass.
+        threads: CPU threads of the tensor library, 0 leaves its own choice.
+        port: HTTP port.
+        termination_log: where the reason of a refused start is written.
+    """
+
+    model_name: str
+    base: Path
+    adapter: Path | None
+    sha256: str
+    merge: bool
+    decoding: Decoding
+    reasoning: Reasoning
+    dtype: str
+    max_queue: int
+    speculate: int
+    threads: int
+    port: int
+    termination_log: Path
+
+
+def parse_settings(argv: Sequence[str]) -> Settings:
+    """Settings from the command line and TRADEWIND_THREADS.
+
+    Raises:
+        StartError: exit 64, InvalidConfig, naming the option and what it takes.
+    """
+    parser = _Parser(prog="python -m tradewind.predictor", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--model-name", required=True, help="name on the endpoint's path")
+    parser.add_argument("--base", type=Path, required=True, help="directory of the base model")
+    parser.add_argument("--adapter", type=Path, help="directory of the LoRA adapter")
+    parser.add_argument("--sha256", required=True, help="pinned hash of the adapter, or of the base without one")
+    parser.add_argument("--merge", type=_boolean, default=True, help="fold the adapter into the weights")
+    parser.add_argument("--decoding", type=Decoding, choices=list(Decoding), default=Decoding.GREEDY)
+    parser.add_argument("--reasoning", type=Reasoning, choices=list(Reasoning), default=Reasoning.NONE)
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
+    parser.add_argument("--max-queue", type=_at_least(1), default=32, help="requests that may wait or run at once")
+    parser.add_argument("--speculate", type=_at_least(0), default=16, help="undecided tokens a pass may carry along")
+    parser.add_argument("--port", type=_at_least(1), default=8080)
+    parser.add_argument("--termination-log", type=Path, default=DEFAULT_TERMINATION_LOG)
+    options = parser.parse_args(list(argv))
+    if not re.fullmatch(r"[0-9a-f]{64}", options.sha256):
+        raise _invalid(f"--sha256 takes 64 lower-case hex digits, got {options.sha256!r}")
+    threads = os.environ.get("TRADEWIND_THREADS", "0")
+    if not threads.isdecimal():
+        raise _invalid(f"TRADEWIND_THREADS takes a whole number of threads, got {threads!r}")
+    return Settings(threads=int(threads), **vars(options))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise _invalid(message)
+
+
+def _invalid(message: str) -> StartError:
+    return StartError(ExitCode.CONFIG, "InvalidConfig", message)
+
+
+def _boolean(text: str) -> bool:
+    match text:
+        case "true":
+            return True
+        case "false":
+            return False
+        case _:
+            raise argparse.ArgumentTypeError(f"takes true or false, got {text!r}")
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def whole_number(text: str) -> int:
+        value = int(text) if text.isdecimal() else -1
+        if not least <= value <= 65535:
+            raise argparse.ArgumentTypeError(f"takes a whole number from {least} to 65535, got {text!r}")
+        return value
+
+    return whole_number

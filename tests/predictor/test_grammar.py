@@ -1,0 +1,83 @@
+"""The pieces add up to the canonical tokens of whole completions, for the families of tokenizers that are served."""
+
+import random
+
+import pytest
+from conftest import SYMBOLS, random_decision, train_tokenizer
+
+from tradewind.predictor.grammar import Grammar, GrammarError, Plan, Tokens
+from tradewind.predictor.loader import completion_tokeniser, round_trip_problem
+from tradewind.predictor.trie import ROOT
+from tradewind.trading.decision import Action, Decision, Limits
+from tradewind.trading.prompt import render_completion, snap_to_grid
+
+KINDS = ("gpt2", "llama3", "deepseek", "llama2")
+
+
+def spell(plan: Plan, decision: Decision) -> list[int]:
+    """The tokens by which the plan writes a decision."""
+    written: list[int] = []
+    for field in (plan.action, *plan.fields_after(decision.action)):
+        candidate = field.values.index(getattr(decision, field.name))
+        leaf = field.trie.candidate.index(candidate)
+        written += [*field.forced, *(field.trie.token[n] for n in reversed(field.trie.ancestors(leaf, ROOT)))]
+    return [*written, *plan.tail]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_decision_is_written_in_training_tokens(kind: str) -> None:
+    tokenizer = train_tokenizer(kind)
+    assert round_trip_problem(tokenizer) == ""
+    grammar = Grammar(completion_tokeniser(tokenizer))
+    draw = random.Random(7)
+    for _ in range(60):
+        symbol = draw.choice(SYMBOLS)
+        decision = snap_to_grid(random_decision(draw, symbol))
+        expected = tokenizer(render_completion(decision), add_special_tokens=False)["input_ids"]
+        assert spell(grammar.plan(symbol, None), decision) == expected
+
+
+def test_limits_bar_sizes_and_leverages(tokenizer) -> None:
+    plan = Grammar(completion_tokeniser(tokenizer)).plan("BTC", Limits(max_leverage=3, max_size_usd=99))
+    fields = {field.name: field.values for field in plan.opening}
+    assert fields["leverage"] == (1, 2, 3)
+    assert max(fields["size_usd"]) == 90
+
+
+def test_no_allowed_size_bars_opening(tokenizer) -> None:
+    plan = Grammar(completion_tokeniser(tokenizer)).plan("BTC", Limits(max_leverage=3, max_size_usd=0.001))
+    assert plan.action.values == (Action.CLOSE, Action.HOLD)
+
+
+def test_hold_and_close_leave_confidence_alone_free(tokenizer) -> None:
+    plan = Grammar(completion_tokeniser(tokenizer)).plan("BTC", None)
+    assert [field.name for field in plan.flat] == ["confidence"]
+
+
+def test_prose_begins_at_a_token_of_its_own(tokenizer) -> None:
+    plan = Grammar(completion_tokeniser(tokenizer), reasoning=True).plan("BTC", None)
+    decision = snap_to_grid(Decision.model_validate(
+        {"action": "hold", "symbol": "BTC", "size_usd": 0, "leverage": 1, "stop_loss_pct": 0, "take_profit_pct": 0, "confidence": 0.5}
+    ))  # fmt: skip
+    assert tokenizer.decode(spell(plan, decision)) == render_completion(decision)[:-1] + ',"reasoning":"'
+
+
+def test_a_tokenizer_without_stable_boundaries_is_refused() -> None:
+    def one_token_a_text(texts):
+        return [Tokens((hash(text) % 1000,), (len(text),)) for text in texts]
+
+    with pytest.raises(GrammarError, match="no stable token boundary|does not write"):
+        Grammar(one_token_a_text).plan("BTC", None)
+
+
+def test_a_tokenizer_that_looks_far_back_is_refused() -> None:
+    """A boundary may look stable field by field and still move when two values change together."""
+
+    def contextual(texts):
+        return [
+            Tokens(tuple(ord(c) + (7 if "open_short" in t and '"stop_loss_pct":0,' not in t else 0) for c in t), tuple(range(1, len(t) + 1)))
+            for t in texts
+        ]  # fmt: skip
+
+    with pytest.raises(GrammarError, match="does not write"):
+        Grammar(contextual).plan("BTC", None)
