@@ -183,7 +183,8 @@ def _state(evidence: Evidence) -> str:
     metric = primary_evidence(evidence)
     name = "per-decision Sharpe" if evidence.primary is Metric.SHARPE else "win rate"
     return (
-        f"{name} difference {metric.estimate:+.3f} ({metric.lower:+.3f} to {metric.upper:+.3f}), evidence for better "
+        f"{name} difference {_signed(metric.estimate)} (at least {_signed(metric.lower)}, at most "
+        f"{_signed(metric.upper)}), evidence for better "
         f"{_ratio(metric.log_e_better)} of {_ratio(evidence.threshold_promote)}, for worse "
         f"{_ratio(metric.log_e_worse)} of {_ratio(evidence.threshold_rollback)}, after {evidence.blocks} blocks with "
         f"{evidence.baseline.decisions} baseline and {evidence.candidate.decisions} candidate decisions"
@@ -217,6 +218,10 @@ def _tripped(result: GuardrailResult) -> str:
                 f"{result.threshold:.2f} USD at its closed trade {result.first_row}"
             )
     return f"{what}: evidence {_ratio(result.evidence)} of {_ratio(result.threshold)} at row {result.first_row}"
+
+
+def _signed(number: float) -> str:
+    return f"{number:+.3f}" if isfinite(number) else "unknown"
 
 
 def _ratio(log: float) -> str:
