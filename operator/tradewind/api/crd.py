@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from tradewind.api.common import CATEGORY, GROUP, VERSION, Immutable, StatusModel, StrictModel
-from tradewind.api.parse import name_message
+from tradewind.api.parse import NAME_PATTERN, name_message
 from tradewind.api.registry import KINDS, Kind
 
 JSONSchema = dict[str, Any]
@@ -47,7 +47,8 @@ def crd(kind: Kind) -> dict[str, Any]:
     Raises:
         UnsupportedTypeError: a field has a union, no bound, or another type that a structural schema cannot hold.
     """
-    name_rule = f"self.metadata.name.size() <= {kind.resource.name_limit} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')"
+    name = "self.metadata.name"
+    name_rule = f"{name}.size() <= {kind.resource.name_limit} && {name}.matches('^{NAME_PATTERN}$')"
     schema = {
         "description": _oneline(kind.resource.__doc__),
         "type": "object",

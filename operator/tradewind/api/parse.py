@@ -3,6 +3,7 @@
 Belongs here: reading manifests and comparing two versions of one. Does not belong here: files, YAML, clusters.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -10,10 +11,13 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from tradewind.api.common import API_VERSION, Immutable, Resource, StrictModel, wire_name
+from tradewind.api.common import API_VERSION, Immutable, Resource, wire_name
 from tradewind.api.registry import BY_KIND
 
 R = TypeVar("R", bound=Resource)
+
+NAME_PATTERN = "[a-z]([-a-z0-9]*[a-z0-9])?"
+"""What `metadata.name` looks like: a DNS label that starts with a letter."""
 
 _BOUNDS = {
     "greater_than_equal": ("ge", "should be greater than or equal to {}"),
@@ -65,7 +69,9 @@ def parse(resource: type[R], raw: Mapping[str, Any]) -> R | InvalidSpec:
         details = error.errors(include_url=False)
         if all(d["loc"][:1] == ("status",) for d in details):
             return resource.model_validate({k: v for k, v in known.items() if k != "status"})
-        return InvalidSpec(tuple(_explain(d) for d in details if d["loc"][:1] != ("status",)))
+        return InvalidSpec(
+            tuple(_explain(d) for d in details if d["loc"][:1] != ("status",) and not _follows(d, details))
+        )
 
 
 def parse_manifest(raw: Mapping[str, Any]) -> Resource | InvalidSpec:
@@ -82,11 +88,7 @@ def parse_manifest(raw: Mapping[str, Any]) -> Resource | InvalidSpec:
 
 def name_is_valid(resource: Resource) -> bool:
     """Whether the name leaves room for the names of children and starts with a letter."""
-    name = resource.name
-    return (
-        len(name) <= resource.name_limit and name[:1].isascii() and name[:1].isalpha() and name.islower()
-        and name.replace("-", "").isalnum() and not name.endswith("-")
-    )  # fmt: skip
+    return len(resource.name) <= resource.name_limit and re.fullmatch(NAME_PATTERN, resource.name) is not None
 
 
 def name_message(resource: type[Resource]) -> str:
@@ -109,6 +111,12 @@ def refused_changes(old: Resource, new: Resource) -> tuple[FieldError, ...]:
         for name in type(after).model_fields
         if immutable.covers(wire_name(name)) and getattr(before, name) != getattr(after, name)
     )
+
+
+def _follows(detail: ErrorDetails, details: list[ErrorDetails]) -> bool:
+    """Whether a list is too short only because its items are refused, which other errors say."""
+    loc = detail["loc"]
+    return detail["type"] == "too_short" and any(d["loc"][: len(loc)] == loc and d is not detail for d in details)
 
 
 def _explain(detail: ErrorDetails) -> FieldError:
@@ -146,15 +154,3 @@ def _path(location: Sequence[int | str]) -> str:
     for part in location:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text
-
-
-__all__ = [
-    "FieldError",
-    "InvalidSpec",
-    "StrictModel",
-    "name_is_valid",
-    "name_message",
-    "parse",
-    "parse_manifest",
-    "refused_changes",
-]

@@ -1,0 +1,124 @@
+"""Reading manifests: errors name the field and the remedy; statuses of newer operators do no harm."""
+
+from copy import deepcopy
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tradewind.api.common import StorageLocation, as_milliseconds, as_timedelta, parse_storage_uri
+from tradewind.api.endpoint import Endpoint
+from tradewind.api.parse import InvalidSpec, parse, parse_manifest
+
+MANIFEST: dict[str, Any] = {
+    "apiVersion": "tradewind.dev/v1alpha1",
+    "kind": "Endpoint",
+    "metadata": {"name": "trader", "namespace": "desk", "uid": "u1", "generation": 3, "managedFields": [{}]},
+    "spec": {"fallback": "deepseek-api"},
+    "status": {
+        "conditions": [
+            {"type": "Ready", "status": "True", "reason": "Served", "lastTransitionTime": "2026-11-01T00:00:00Z"}
+        ]
+    },
+}
+
+
+def changed(**parts: Any) -> dict[str, Any]:
+    return deepcopy(MANIFEST) | parts
+
+
+def test_reads_metadata_spec_and_status() -> None:
+    endpoint = parse(Endpoint, MANIFEST)
+    assert isinstance(endpoint, Endpoint)
+    assert endpoint.key == ("desk", "trader")
+    assert endpoint.metadata.generation == 3
+    assert endpoint.spec.gateway.auth.secret_ref is not None
+    ready = endpoint.status.condition("Ready")
+    assert ready is not None
+    assert ready.reason == "Served"
+    assert endpoint.status.condition("Nothing") is None
+
+
+def test_unknown_status_fields_are_ignored() -> None:
+    endpoint = parse(Endpoint, changed(status={"epoch": 4, "future": {"x": 1}}))
+    assert isinstance(endpoint, Endpoint)
+    assert endpoint.status.epoch == 4
+
+
+@pytest.mark.parametrize(
+    "status", [{"phase": "Quantum", "epoch": 4}, None, "broken", {"conditions": [{"type": "Ready"}]}]
+)
+def test_a_status_that_cannot_be_read_counts_as_empty(status: Any) -> None:
+    endpoint = parse(Endpoint, changed(status=status))
+    assert isinstance(endpoint, Endpoint)
+    assert endpoint.status.epoch is None
+
+
+def test_all_errors_are_told_at_once_with_paths() -> None:
+    spec = {"clock": "sundial", "gateway": {"replicas": 0}, "maxHold": "long", "limts": {}}
+    invalid = parse(Endpoint, changed(spec=spec, status={"phase": "Quantum"}))
+    assert isinstance(invalid, InvalidSpec)
+    assert {error.path for error in invalid.errors} == {
+        "spec.fallback",
+        "spec.clock",
+        "spec.gateway.replicas",
+        "spec.maxHold",
+        "spec.limts",
+    }
+    assert 'spec.clock: Unsupported value: "sundial": supported values: "live", "replay"' in invalid.message
+
+
+def test_a_missing_spec_is_an_error_not_a_crash() -> None:
+    invalid = parse(Endpoint, {k: v for k, v in MANIFEST.items() if k != "spec"})
+    assert isinstance(invalid, InvalidSpec)
+    assert invalid.message == "spec: Required value: add this field"
+
+
+@pytest.mark.parametrize("raw", [changed(kind="Pod"), changed(apiVersion="tradewind.dev/v9"), {}])
+def test_other_kinds_are_refused_by_name(raw: dict[str, Any]) -> None:
+    invalid = parse_manifest(raw)
+    assert isinstance(invalid, InvalidSpec)
+    assert "must be one of Endpoint, TrainingRun" in invalid.message
+
+
+@pytest.mark.parametrize("name", ["Trader", "1trader", "trader-", "tra.der", "t" * 51, "", "tr\u00e4der"])
+def test_names_that_leave_no_room_or_break_dns_are_refused(name: str) -> None:
+    invalid = parse_manifest(changed(metadata={"name": name}))
+    assert isinstance(invalid, InvalidSpec)
+    assert invalid.errors[0].path == "metadata.name"
+
+
+def test_specs_are_frozen() -> None:
+    endpoint = parse(Endpoint, MANIFEST)
+    assert isinstance(endpoint, Endpoint)
+    with pytest.raises(ValueError, match="frozen"):
+        endpoint.spec.fallback = "other"  # type: ignore[misc]
+
+
+def test_lengths_of_time() -> None:
+    assert as_timedelta("14d") == timedelta(days=14)
+    assert as_milliseconds("100ms") == 100
+    assert as_milliseconds("2s") == 2000
+    with pytest.raises(ValueError, match="such as 100ms or 2s"):
+        as_milliseconds("2m")
+
+
+@pytest.mark.parametrize(
+    ("uri", "location"),
+    [
+        ("pvc://models/runs/v1", StorageLocation("models", "runs/v1")),
+        ("pvc://models", StorageLocation("models", "")),
+        ("pvc://models/", StorageLocation("models", "")),
+        ("file:///mnt/models", StorageLocation(None, "/mnt/models")),
+    ],
+)
+def test_storage_uris(uri: str, location: StorageLocation) -> None:
+    assert parse_storage_uri(uri) == location
+
+
+@pytest.mark.parametrize(
+    "uri", ["oss://bucket/x", "pvc://models/../etc", "file:///a/../b", "file://host/x", "/mnt", ""]
+)
+def test_other_storage_is_refused(uri: str) -> None:
+    with pytest.raises(ValueError, match="other stores are not supported yet"):
+        parse_storage_uri(uri)
