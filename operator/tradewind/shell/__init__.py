@@ -1,0 +1,1 @@
+"""The only code that touches the world: kopf, the Kubernetes API, SQL, HTTP, the clock."""

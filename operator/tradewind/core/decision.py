@@ -1,0 +1,147 @@
+"""What a reconcile may ask for. Values only: the shell carries them out, in order, and nothing else.
+
+A decision is total (any fact may be missing), idempotent (deciding on the state it asked for asks for nothing new) and
+carries its reason unchanged into condition, Event and log.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal as Number
+from typing import Any, TypeAlias
+
+from pydantic import BaseModel
+
+Manifest: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Server-side apply under the operator's one field owner; what it no longer names is given up."""
+
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Create if absent and never touch again: Jobs (immutable templates) and objects that outlive their maker."""
+
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete a child by name; absent is fine."""
+
+    api_version: str
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Keep the operator's finalizer on the object itself and name its holders in a label, or let go of both.
+
+    The one exception to "the operator writes no metadata of its kinds": a version that serves must not vanish.
+    """
+
+    holders: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishEpoch:
+    """Store the weight of one block. The first one stored stays: epochs are idempotent by (experiment, block)."""
+
+    endpoint: str
+    experiment_uid: str
+    block: int
+    candidate_weight: Number
+    reason: str
+    evidence: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPromotion:
+    """Store that a version became champion. Idempotent by (endpoint, experiment, version)."""
+
+    endpoint: str
+    version: str
+    sha256: str | None
+    previous: str | None
+    experiment_uid: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordExperiment:
+    """Store what was started: the pair, its level and its spec. The first record of an experiment stays."""
+
+    endpoint: str
+    experiment_uid: str
+    name: str
+    mode: str
+    baseline: str
+    baseline_sha256: str | None
+    candidate: str
+    candidate_sha256: str | None
+    t0: datetime
+    alpha: float
+    spec: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordVerdict:
+    """Store how an experiment ended. The first verdict stays."""
+
+    endpoint: str
+    experiment_uid: str
+    decision: str
+    reason: str
+    message: str
+    decided_at: datetime
+    evidence: Mapping[str, Any]
+
+
+Effect: TypeAlias = Apply | Create | Delete | Hold | PublishEpoch | RecordPromotion | RecordExperiment | RecordVerdict
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do about one resource, and what its status says afterwards.
+
+    Attributes:
+        status: the whole new status; written once, last, and only if it differs.
+        effects: carried out in order before the status is written.
+        requeue_after: look again after this time even if nothing happens; None: only when something does.
+    """
+
+    status: BaseModel
+    effects: tuple[Effect, ...] = ()
+    requeue_after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobFacts:
+    """A Job as decisions need it. `result` is the parsed termination message of its newest pod."""
+
+    name: str
+    active: bool
+    succeeded: bool
+    failed: bool
+    suspended: bool = False
+    exit_code: int | None = None
+    message: str = ""
+    result: Mapping[str, Any] = field(default_factory=dict)
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The resource on whose behalf children are made."""
+
+    api_version: str
+    kind: str
+    name: str
+    namespace: str
+    uid: str

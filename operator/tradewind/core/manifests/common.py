@@ -1,0 +1,110 @@
+"""What all children share: names, labels, ownership, the pod's security, mounts of storage URIs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tradewind.api.common import ResourceRequirements, SecretKeyRef, Toleration, parse_storage_uri
+from tradewind.core.decision import Manifest, Owner
+
+USER_ID = 65532
+MANAGED_BY = "app.kubernetes.io/managed-by"
+COMPONENT = "app.kubernetes.io/component"
+OWNER_KIND = "tradewind.dev/owner-kind"
+OWNER_NAME = "tradewind.dev/owner-name"
+CHILD_SELECTOR = f"{MANAGED_BY}=tradewind"
+
+POD_SECURITY: Mapping[str, Any] = {
+    "runAsNonRoot": True,
+    "runAsUser": USER_ID,
+    "runAsGroup": USER_ID,
+    "fsGroup": USER_ID,
+    "fsGroupChangePolicy": "OnRootMismatch",
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+CONTAINER_SECURITY: Mapping[str, Any] = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+
+
+def child_labels(owner: Owner, component: str) -> dict[str, str]:
+    """Labels by which children are watched and found again. The parent's own labels are never copied."""
+    return {MANAGED_BY: "tradewind", COMPONENT: component, OWNER_KIND: owner.kind, OWNER_NAME: owner.name}
+
+
+def child_metadata(owner: Owner, name: str, component: str) -> dict[str, Any]:
+    """Metadata of a disposable child: it goes when its owner goes."""
+    return {
+        "name": name,
+        "namespace": owner.namespace,
+        "labels": child_labels(owner, component),
+        "ownerReferences": [
+            {
+                "apiVersion": owner.api_version,
+                "kind": owner.kind,
+                "name": owner.name,
+                "uid": owner.uid,
+                "controller": True,
+                "blockOwnerDeletion": False,
+            }
+        ],
+    }
+
+
+def secret_env(name: str, ref: SecretKeyRef) -> dict[str, Any]:
+    """An environment variable whose value the kubelet reads from a Secret; the operator never does."""
+    return {"name": name, "valueFrom": {"secretKeyRef": {"name": ref.name, "key": ref.key}}}
+
+
+def scheduling(node_selector: Mapping[str, str], tolerations: Sequence[Toleration]) -> dict[str, Any]:
+    """Where pods may run."""
+    placed: dict[str, Any] = {}
+    if node_selector:
+        placed["nodeSelector"] = dict(node_selector)
+    if tolerations:
+        placed["tolerations"] = [t.to_manifest() for t in tolerations]
+    return placed
+
+
+def resources(wanted: ResourceRequirements) -> dict[str, Any]:
+    """Requests and limits of a container, as given."""
+    return wanted.to_manifest()
+
+
+class Mounts:
+    """Collects the volumes of storage URIs: one volume a claim, one mount a URI."""
+
+    def __init__(self) -> None:
+        self.volumes: list[Manifest] = [{"name": "tmp", "emptyDir": {}}]
+        self.mounts: list[Manifest] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - the pod's own emptyDir
+        self._claims: dict[str, str] = {}
+
+    def add(self, uri: str, path: str, *, read_only: bool = True) -> None:
+        """Mount what a storage URI names at `path`. `file://` is a path of the node and for tests."""
+        location = parse_storage_uri(uri)
+        source = location.claim or f"file://{location.path}"
+        volume = self._claims.get(source)
+        if volume is None:
+            volume = self._claims[source] = f"storage-{len(self._claims)}"
+            self.volumes.append(
+                {"name": volume, "persistentVolumeClaim": {"claimName": location.claim}}
+                if location.claim
+                else {"name": volume, "hostPath": {"path": f"/{location.path}"}}
+            )
+        mount: dict[str, Any] = {"name": volume, "mountPath": path, "readOnly": read_only}
+        if location.claim and location.path:
+            mount["subPath"] = location.path
+        self.mounts.append(mount)
+
+    def add_claim(self, uri: str, path: str) -> str:
+        """Mount the whole claim, writable, and return where the URI's folder lies in it.
+
+        A folder that does not exist yet cannot be mounted by itself: the kubelet would make it for root alone.
+        """
+        location = parse_storage_uri(uri)
+        if location.claim is None:
+            self.add(uri, path, read_only=False)
+            return path
+        self.add(f"pvc://{location.claim}", path, read_only=False)
+        return f"{path}/{location.path}".rstrip("/")

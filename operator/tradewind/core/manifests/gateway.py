@@ -1,0 +1,174 @@
+"""The decision gateway of an Endpoint: Deployment, Service, identity, and the routing document it obeys."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tradewind.api.common import SecretKeyRef, as_milliseconds, as_timedelta
+from tradewind.api.endpoint import Endpoint
+from tradewind.core.decision import Manifest, Owner
+from tradewind.core.manifests.common import (
+    CONTAINER_SECURITY,
+    POD_SECURITY,
+    child_labels,
+    child_metadata,
+    resources,
+    scheduling,
+    secret_env,
+)
+from tradewind.core.platform import Platform
+from tradewind.trading.routing import ROUTING_KEY, Routing
+
+ARM_SECRETS = "/var/run/secrets/tradewind/arms"
+AUTH_SECRET = "/var/run/secrets/tradewind/auth"  # noqa: S105 - a path
+SPOOL = "/var/spool/tradewind"
+
+
+def gateway_name(endpoint: str) -> str:
+    """Name of the gateway's Deployment, Service and identity."""
+    return f"{endpoint}-gateway"
+
+
+def routing_name(endpoint: str) -> str:
+    """Name of the ConfigMap with the routing document."""
+    return f"{endpoint}-routing"
+
+
+def credential_path(version: str, ref: SecretKeyRef) -> str:
+    """Where the gateway finds the API key of an external version."""
+    return f"{ARM_SECRETS}/{version}/{ref.key}"
+
+
+def gateway_manifests(
+    endpoint: Endpoint, owner: Owner, platform: Platform, credentials: Mapping[str, SecretKeyRef]
+) -> tuple[Manifest, ...]:
+    """Everything the gateway runs with but its routing, in the order in which it is applied.
+
+    Args:
+        credentials: Secret of each external version that this Endpoint may ask.
+    """
+    name = gateway_name(endpoint.metadata.name)
+    account = {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": child_metadata(owner, name, "gateway"),
+        "automountServiceAccountToken": False,
+    }
+    role = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": child_metadata(owner, name, "gateway"),
+        "rules": [
+            {
+                "apiGroups": [""],
+                "resources": ["configmaps"],
+                "resourceNames": [routing_name(endpoint.metadata.name)],
+                "verbs": ["get", "list", "watch"],
+            }
+        ],
+    }
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": child_metadata(owner, name, "gateway"),
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": owner.namespace}],
+    }
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": child_metadata(owner, name, "gateway"),
+        "spec": {
+            "selector": child_labels(owner, "gateway"),
+            "ports": [{"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}],
+        },
+    }
+    return account, role, binding, service, _deployment(endpoint, owner, platform, credentials)
+
+
+def routing_config_map(owner: Owner, routing: Routing) -> Manifest:
+    """The published routing document."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": child_metadata(owner, routing_name(owner.name), "gateway"),
+        "data": {ROUTING_KEY: routing.to_json()},
+    }
+
+
+def _deployment(
+    endpoint: Endpoint, owner: Owner, platform: Platform, credentials: Mapping[str, SecretKeyRef]
+) -> Manifest:
+    spec = endpoint.spec.gateway
+    name = gateway_name(endpoint.metadata.name)
+    volumes: list[Manifest] = [{"name": "tmp", "emptyDir": {}}, {"name": "spool", "emptyDir": {"sizeLimit": "256Mi"}}]
+    mounts: list[Manifest] = [
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own emptyDir
+        {"name": "spool", "mountPath": SPOOL},
+    ]
+    env: list[Manifest] = [
+        {"name": "TRADEWIND_INSTALLATION", "value": platform.installation},
+        {"name": "TRADEWIND_NAMESPACE", "value": owner.namespace},
+        {"name": "TRADEWIND_ENDPOINT", "value": endpoint.metadata.name},
+        {"name": "TRADEWIND_ROUTING", "value": f"configmap:{owner.namespace}/{routing_name(endpoint.metadata.name)}"},
+        {"name": "TRADEWIND_REPLICA", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {"name": "TRADEWIND_SPOOL_DIR", "value": SPOOL},
+        {"name": "TRADEWIND_DECISION_TIMEOUT_SECONDS", "value": f"{as_milliseconds(spec.timeouts.decision) / 1000:g}"},
+        {"name": "TRADEWIND_DATABASE_TIMEOUT_SECONDS", "value": f"{as_milliseconds(spec.timeouts.database) / 1000:g}"},
+        {"name": "TRADEWIND_BREAKER_FAILURES", "value": str(spec.breaker.failures)},
+        {
+            "name": "TRADEWIND_BREAKER_OPEN_SECONDS",
+            "value": f"{as_timedelta(spec.breaker.open_for).total_seconds():g}",
+        },
+        secret_env("TRADEWIND_DSN", endpoint.spec.database.secret_ref),
+    ]
+    if spec.auth.secret_ref:
+        volumes.append({"name": "auth", "secret": {"secretName": spec.auth.secret_ref.name, "defaultMode": 0o440}})
+        mounts.append({"name": "auth", "mountPath": AUTH_SECRET, "readOnly": True})
+        env.append({"name": "TRADEWIND_AUTH_TOKEN_FILE", "value": f"{AUTH_SECRET}/{spec.auth.secret_ref.key}"})
+    else:
+        env.append({"name": "TRADEWIND_AUTH", "value": "disabled"})
+    for index, (version, ref) in enumerate(sorted(credentials.items())):
+        volume = f"arm-{index}"
+        volumes.append({"name": volume, "secret": {"secretName": ref.name, "defaultMode": 0o440, "optional": True}})
+        mounts.append({"name": volume, "mountPath": f"{ARM_SECRETS}/{version}", "readOnly": True})
+    pod: dict[str, Any] = {
+        "serviceAccountName": name,
+        "automountServiceAccountToken": True,
+        "securityContext": dict(POD_SECURITY),
+        "terminationGracePeriodSeconds": 30,
+        "volumes": volumes,
+        **scheduling(spec.node_selector, spec.tolerations),
+        "containers": [
+            {
+                "name": "gateway",
+                "image": platform.gateway_image,
+                "imagePullPolicy": "IfNotPresent",
+                "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}],
+                "env": env,
+                "resources": resources(spec.resources),
+                "securityContext": dict(CONTAINER_SECURITY),
+                "volumeMounts": mounts,
+                "livenessProbe": {
+                    "httpGet": {"path": "/healthz", "port": "http"},
+                    "periodSeconds": 10,
+                    "timeoutSeconds": 5,
+                },
+                "readinessProbe": {
+                    "httpGet": {"path": "/readyz", "port": "http"},
+                    "periodSeconds": 2,
+                    "timeoutSeconds": 5,
+                },
+            }
+        ],
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": child_metadata(owner, name, "gateway"),
+        "spec": {
+            "replicas": spec.replicas,
+            "selector": {"matchLabels": child_labels(owner, "gateway")},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "template": {"metadata": {"labels": child_labels(owner, "gateway")}, "spec": pod},
+        },
+    }

@@ -1,0 +1,80 @@
+"""The KServe InferenceService of an own ModelVersion."""
+
+from typing import Any
+
+from tradewind.api.model_version import ModelVersion
+from tradewind.core.decision import Manifest, Owner
+from tradewind.core.manifests.common import (
+    CONTAINER_SECURITY,
+    POD_SECURITY,
+    Mounts,
+    child_metadata,
+    resources,
+    scheduling,
+)
+from tradewind.core.platform import Platform
+
+BASE_PATH = "/mnt/base"
+ADAPTER_PATH = "/mnt/adapter"
+
+
+def predictor_url(name: str, namespace: str) -> str:
+    """Where KServe's Standard mode serves it inside the cluster."""
+    return f"http://{name}-predictor.{namespace}.svc.cluster.local"
+
+
+def inference_service(version: ModelVersion, owner: Owner, platform: Platform) -> Manifest | None:
+    """The InferenceService, or None for an external version."""
+    spec, serving = version.spec, version.spec.serving
+    name = version.metadata.name
+    mounts = Mounts()
+    args = ["--model-name", name]
+    if spec.adapter:
+        mounts.add(spec.adapter.base_model.uri, BASE_PATH)
+        mounts.add(spec.adapter.uri, ADAPTER_PATH)
+        args += ["--base", BASE_PATH, "--adapter", ADAPTER_PATH, "--sha256", spec.adapter.sha256]
+        args += ["--merge", "true" if serving.merge else "false"]
+    elif spec.model:
+        mounts.add(spec.model.uri, BASE_PATH)
+        args += ["--base", BASE_PATH, "--sha256", spec.model.sha256]
+    else:
+        return None
+    args += ["--decoding", serving.decoding, "--reasoning", serving.reasoning, "--max-queue", str(serving.max_queue)]
+    container: dict[str, Any] = {
+        "name": "kserve-container",
+        "image": platform.predictor_image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": args,
+        "ports": [{"name": "http1", "containerPort": 8080, "protocol": "TCP"}],
+        "resources": resources(serving.resources),
+        "securityContext": dict(CONTAINER_SECURITY),
+        "volumeMounts": mounts.mounts,
+        "readinessProbe": {
+            "httpGet": {"path": "/v2/health/ready", "port": 8080},
+            "periodSeconds": 2,
+            "timeoutSeconds": 2,
+            "failureThreshold": 3,
+        },
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    metadata = child_metadata(owner, name, "serving")
+    metadata["annotations"] = {
+        "serving.kserve.io/deploymentMode": "Standard",
+        "serving.kserve.io/autoscalerClass": "none",
+    }
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": metadata,
+        "spec": {
+            "predictor": {
+                "minReplicas": serving.replicas,
+                "maxReplicas": serving.replicas,
+                "automountServiceAccountToken": False,
+                "securityContext": dict(POD_SECURITY),
+                **scheduling(serving.node_selector, serving.tolerations),
+                "containers": [container],
+                "volumes": mounts.volumes,
+            }
+        },
+    }

@@ -1,0 +1,75 @@
+"""The frame of every Job: one attempt, no restarts, no Kubernetes rights; results leave by the termination message."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tradewind.core.decision import Manifest, Owner
+from tradewind.core.manifests.common import CONTAINER_SECURITY, POD_SECURITY, Mounts, child_labels, child_metadata
+
+PROGRESS_AUDIENCE = "tradewind-progress"
+PROGRESS_TOKEN = "/var/run/secrets/tradewind/progress/token"  # noqa: S105 - a path
+
+
+@dataclass(frozen=True, slots=True)
+class JobPod:
+    """What one Job runs."""
+
+    script: str
+    image: str
+    config: Mapping[str, Any]
+    args: Sequence[str] = ()
+    env: Sequence[Manifest] = ()
+    resources: Mapping[str, Any] | None = None
+    placement: Mapping[str, Any] | None = None
+    progress: bool = False
+    grace_seconds: int = 120
+
+
+def job(owner: Owner, name: str, component: str, pod: JobPod, mounts: Mounts, **job_spec: Any) -> Manifest:
+    """One attempt of a script of `jobs/`. Created once and never changed: a queue may own its `suspend`."""
+    volumes, volume_mounts = list(mounts.volumes), list(mounts.mounts)
+    if pod.progress:
+        token = {"serviceAccountToken": {"audience": PROGRESS_AUDIENCE, "expirationSeconds": 3600, "path": "token"}}
+        volumes.append({"name": "progress-token", "projected": {"sources": [token], "defaultMode": 0o440}})
+        volume_mounts.append(
+            {"name": "progress-token", "mountPath": PROGRESS_TOKEN.rpartition("/")[0], "readOnly": True}
+        )
+    config = json.dumps(pod.config, sort_keys=True, separators=(",", ":"))
+    container: dict[str, Any] = {
+        "name": component,
+        "image": pod.image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python", f"/app/jobs/{pod.script}"],
+        "args": list(pod.args),
+        "env": [{"name": "TRADEWIND_CONFIG", "value": config}, *pod.env],
+        "securityContext": dict(CONTAINER_SECURITY),
+        "volumeMounts": volume_mounts,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    if pod.resources:
+        container["resources"] = dict(pod.resources)
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": child_metadata(owner, name, component),
+        "spec": {
+            "backoffLimit": 0,
+            "podReplacementPolicy": "Failed",
+            **job_spec,
+            "template": {
+                "metadata": {"labels": child_labels(owner, component)},
+                "spec": {
+                    "restartPolicy": "Never",
+                    "automountServiceAccountToken": False,
+                    "enableServiceLinks": False,
+                    "securityContext": dict(POD_SECURITY),
+                    "terminationGracePeriodSeconds": pod.grace_seconds,
+                    **(pod.placement or {}),
+                    "containers": [container],
+                    "volumes": volumes,
+                },
+            },
+        },
+    }

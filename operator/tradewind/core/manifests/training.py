@@ -1,0 +1,183 @@
+"""The Jobs of a TrainingRun and the ModelVersion it registers."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from tradewind.api.common import API_VERSION, as_timedelta, parse_storage_uri
+from tradewind.api.endpoint import Endpoint
+from tradewind.api.model_version import ModelVersion
+from tradewind.api.training_run import TrainingRun
+from tradewind.core.decision import Manifest, Owner
+from tradewind.core.manifests.common import MANAGED_BY, Mounts, resources, scheduling, secret_env
+from tradewind.core.manifests.job import PROGRESS_TOKEN, JobPod, job
+from tradewind.core.platform import Platform
+
+OUTPUT_PATH = "/mnt/output"
+BASE_PATH = "/mnt/base"
+WARM_PATH = "/mnt/warm"
+DATASET_PATH = "/mnt/dataset"
+RUN_LABEL = "tradewind.dev/training-run"
+
+
+def snapshot_name(run: str) -> str:
+    """Name of the dataset Job."""
+    return f"{run}-snapshot"
+
+
+def train_name(run: str, attempt: int) -> str:
+    """Name of the Job of one attempt, from 1."""
+    return f"{run}-train-{attempt}"
+
+
+def dataset_uri(run: TrainingRun) -> str:
+    """Where the snapshot lies."""
+    return run.spec.dataset.uri or f"{run.spec.output.uri.rstrip('/')}/{run.name}/dataset"
+
+
+def adapter_uri(run: TrainingRun) -> str:
+    """Where the finished adapter lies."""
+    return f"{run.spec.output.uri.rstrip('/')}/{run.name}/adapter"
+
+
+def model_version_name(run: TrainingRun) -> str:
+    """Name of the ModelVersion that the run registers."""
+    return run.spec.model_version.name or run.name
+
+
+def snapshot_job(run: TrainingRun, endpoint: Endpoint, owner: Owner, platform: Platform, started: datetime) -> Manifest:
+    """The Job that takes the dataset: one consistent read of the Endpoint's closed trades, with its gates.
+
+    Args:
+        started: when the run started: relative bounds of the window count back from there.
+    """
+    dataset = run.spec.dataset
+    mounts = Mounts()
+    output = mounts.add_claim(run.spec.output.uri, OUTPUT_PATH)
+    mounts.add(run.spec.base_model.uri, BASE_PATH)
+    config = {
+        "endpoint": {"installation": platform.installation, "namespace": run.namespace, "name": endpoint.name},
+        "since": _bound(dataset.since, started),
+        "until": _bound(dataset.until, started),
+        "maxSamples": dataset.max_samples,
+        "includeReplay": dataset.include_replay,
+        "symbols": list(dataset.symbols) if dataset.symbols else None,
+        "labels": dataset.labels.to_manifest(),
+        "split": dataset.split.to_manifest(),
+        "gates": dataset.gates.to_manifest(),
+        "baseTokenizer": BASE_PATH,
+        "output": f"{output}/{run.name}/dataset",
+    }
+    pod = JobPod(
+        script="snapshot.py",
+        image=platform.trainer_image,
+        config=config,
+        env=[secret_env("TRADEWIND_DSN", endpoint.spec.database.secret_ref)],
+        placement=scheduling(run.spec.node_selector, run.spec.tolerations),
+        grace_seconds=10,
+    )
+    return job(owner, snapshot_name(run.name), "snapshot", pod, mounts, activeDeadlineSeconds=3600)
+
+
+def train_job(
+    run: TrainingRun, owner: Owner, platform: Platform, attempt: int, warm_start: ModelVersion | None
+) -> Manifest:
+    """The Job of one attempt; it resumes from the newest checkpoint that verifies."""
+    spec = run.spec
+    mounts = Mounts()
+    mounts.add(spec.base_model.uri, BASE_PATH)
+    output = mounts.add_claim(spec.output.uri, OUTPUT_PATH)
+    dataset = f"{output}/{run.name}/dataset"
+    if spec.dataset.uri:
+        mounts.add(spec.dataset.uri, DATASET_PATH)
+        dataset = DATASET_PATH
+    if warm_start is not None and warm_start.spec.adapter is not None:
+        mounts.add(warm_start.spec.adapter.uri, WARM_PATH)
+    known = run.status.dataset
+    config: dict[str, Any] = {
+        "run": run.name,
+        "attempt": attempt,
+        "base": BASE_PATH,
+        "baseUri": spec.base_model.uri,
+        "baseRevision": spec.base_model.revision,
+        "warmStart": WARM_PATH if warm_start is not None else None,
+        "dataset": dataset,
+        "datasetSha256": known.sha256 if known else spec.dataset.sha256,
+        "output": f"{output}/{run.name}",
+        "method": spec.method,
+        "objective": spec.objective,
+        "lora": spec.lora.to_manifest(),
+        "hyperparameters": spec.hyperparameters.to_manifest(),
+        "checkpoint": spec.checkpoint.to_manifest(),
+        "progressUrl": (
+            f"http://{platform.progress_service}.{platform.operator_namespace}.svc:{platform.progress_port}"
+            f"/v1/trainingruns/{run.namespace}/{run.name}/progress"
+        ),
+        "progressTokenFile": PROGRESS_TOKEN,
+    }
+    placement = scheduling(spec.node_selector, spec.tolerations)
+    if spec.priority_class_name:
+        placement["priorityClassName"] = spec.priority_class_name
+    pod = JobPod(
+        script="train.py",
+        image=platform.trainer_image,
+        config=config,
+        resources=resources(spec.resources),
+        placement=placement,
+        progress=True,
+    )
+    extra: dict[str, Any] = {}
+    if spec.active_deadline:
+        extra["activeDeadlineSeconds"] = int(as_timedelta(spec.active_deadline).total_seconds())
+    if spec.queue_name:
+        extra["suspend"] = True  # the queue lets it go
+    manifest = dict(job(owner, train_name(run.name, attempt), "train", pod, mounts, **extra))
+    if spec.queue_name:
+        metadata = dict(manifest["metadata"])
+        metadata["labels"] = {**metadata["labels"], "kueue.x-k8s.io/queue-name": spec.queue_name}
+        manifest["metadata"] = metadata
+    return manifest
+
+
+def model_version(run: TrainingRun, sha256: str) -> Manifest:
+    """The ModelVersion, owned by nobody: what serves must outlive the run that made it."""
+    template = run.spec.model_version
+    spec: Mapping[str, Any] = {
+        "adapter": {
+            "uri": adapter_uri(run),
+            "sha256": sha256,
+            "baseModel": run.spec.base_model.to_manifest(),
+            "trainingRun": run.name,
+        },
+        "serving": template.serving.to_manifest(),
+        "evaluation": template.evaluation.to_manifest(),
+    }
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "ModelVersion",
+        "metadata": {
+            "name": model_version_name(run),
+            "namespace": run.namespace,
+            "labels": {**template.labels, MANAGED_BY: "tradewind", RUN_LABEL: run.name},
+        },
+        "spec": spec,
+    }
+
+
+def storage_problem(run: TrainingRun) -> str | None:
+    """Why the run's files cannot be mounted, or None."""
+    for field, uri in (("baseModel.uri", run.spec.base_model.uri), ("output.uri", run.spec.output.uri)):
+        try:
+            parse_storage_uri(uri)
+        except ValueError as error:
+            return f"spec.{field}: {error}"
+    return None
+
+
+def _bound(text: str | None, started: datetime) -> str | None:
+    """A bound of the window as an absolute time: durations count back from the start of the run."""
+    if text is None:
+        return None
+    if "T" in text:
+        return text
+    return (started - as_timedelta(text)).isoformat()

@@ -1,0 +1,311 @@
+"""ModelVersion: from a folder of weights, or somebody's API, to something that may be asked.
+
+    external:  ---------------------------------------------------------------------> Ready
+    own:       InferenceService -> pods verify hash and round trip -> benchmark Job -> Ready
+                                        |                                 |
+                                   ArtifactMismatch                  BenchmarkFailed (three attempts)
+
+A version that serves keeps a finalizer: whoever deletes it is told who needs it, and it goes only when nobody does.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from tradewind.api.common import GateResult, as_milliseconds
+from tradewind.api.model_version import (
+    BenchmarkStatus,
+    EvaluationStatus,
+    LatencyAt,
+    ModelVersion,
+    ModelVersionPhase,
+    ModelVersionStatus,
+    Provenance,
+    Stage,
+)
+from tradewind.core.conditions import Fact, is_true, with_facts
+from tradewind.core.decision import Apply, Create, Decision, Effect, Hold, JobFacts, Owner
+from tradewind.core.manifests.common import Mounts
+from tradewind.core.manifests.inference_service import inference_service, predictor_url
+from tradewind.core.manifests.job import JobPod, job
+from tradewind.core.platform import Platform
+
+BENCHMARK_ATTEMPTS = 3
+_SOON = timedelta(seconds=5)
+
+
+class Reason(StrEnum):
+    """Why a condition says what it says."""
+
+    EXTERNAL = "External"
+    STARTING = "Starting"
+    SERVING = "Serving"
+    NOT_SERVING = "NotServing"
+    VERIFIED = "Verified"
+    ARTIFACT_MISMATCH = "ArtifactMismatch"
+    TOKENIZER_ROUND_TRIP = "TokenizerRoundTrip"
+    INVALID_CONFIGURATION = "InvalidConfiguration"
+    PREDICTOR_FAILED = "PredictorFailed"
+    BENCHMARKING = "Benchmarking"
+    BENCHMARK_FAILED = "BenchmarkFailed"
+    MEASURED = "Measured"
+    GATE_FAILED = "GateFailed"
+    READY = "Ready"
+
+
+@dataclass(frozen=True, slots=True)
+class PredictorPod:
+    """A predictor's pod: whether it is ready, and what it said when it last ended."""
+
+    name: str
+    ready: bool
+    restarts: int = 0
+    exit_code: int | None = None
+    result: Mapping[str, Any] = field(default_factory=dict)
+    waiting: str = ""
+    image_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The InferenceService as KServe reports it, and the Deployment behind it."""
+
+    ready: bool
+    ready_replicas: int
+    message: str = ""
+    template_hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Facts about a version; None is: not there, or not known."""
+
+    service: Service | None = None
+    pods: tuple[PredictorPod, ...] = ()
+    benchmark: JobFacts | None = None
+    holders: tuple[str, ...] = ()
+    stage: Stage = Stage.CANDIDATE
+
+
+TEMPLATE_HASH = "tradewind.dev/template-hash"
+
+
+def decide(version: ModelVersion, seen: Seen, now: datetime, *, platform: Platform, owner: Owner) -> Decision:
+    """What to do about a version now."""
+    effects: list[Effect] = []
+    if seen.holders or version.metadata.finalizers:
+        effects.append(Hold(seen.holders))
+    if version.metadata.deletion_timestamp is not None:
+        return Decision(version.status, tuple(effects), _SOON if seen.holders else None)
+    if version.spec.external is not None:
+        facts = [
+            Fact("ArtifactVerified", True, Reason.EXTERNAL, "an external API has no artifact"),
+            Fact("Served", True, Reason.EXTERNAL, f"asked at {version.spec.external.base_url}"),
+            Fact("Evaluated", None, Reason.EXTERNAL, "measured on live decisions"),
+            Fact("Ready", True, Reason.EXTERNAL, "answers are asked for through the gateway"),
+        ]
+        changes = {"phase": ModelVersionPhase.READY, "url": version.spec.external.base_url}
+        return Decision(_status(version, seen, facts, now, changes), tuple(effects))
+    return _own(version, seen, now, platform, owner, effects)
+
+
+def _own(
+    version: ModelVersion, seen: Seen, now: datetime, platform: Platform, owner: Owner, effects: list[Effect]
+) -> Decision:
+    template = inference_service(version, owner, platform)
+    assert template is not None
+    digest = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:16]
+    metadata = {**template["metadata"], "annotations": {**template["metadata"]["annotations"], TEMPLATE_HASH: digest}}
+    tested = any(holder.startswith("ABExperiment/") for holder in seen.holders)
+    pinned = tested and seen.service is not None and seen.service.template_hash not in ("", digest)
+    if not pinned:  # an operator upgrade never changes what a running experiment measures
+        effects.append(Apply({**template, "metadata": metadata}))
+    changes: dict[str, Any] = {"url": predictor_url(version.metadata.name, version.metadata.namespace)}
+
+    broken = _broken_pod(seen)
+    if broken is not None:
+        reason, message = broken
+        facts = [
+            Fact("ArtifactVerified", False, reason, message),
+            Fact("Served", False, Reason.NOT_SERVING, message),
+            Fact("Ready", False, reason, message),
+        ]
+        return Decision(
+            _status(version, seen, facts, now, changes | {"phase": ModelVersionPhase.FAILED}), tuple(effects)
+        )
+    if seen.service is None or not seen.service.ready or seen.service.ready_replicas < 1:
+        was_ready = is_true(version.status.conditions, "Ready") or version.status.benchmark is not None
+        reason = Reason.NOT_SERVING if was_ready else Reason.STARTING
+        waiting = next((pod.waiting for pod in seen.pods if pod.waiting), "")
+        message = (
+            waiting or (seen.service.message if seen.service else "") or "waiting for the predictor to load and verify"
+        )
+        facts = [Fact("Served", False, reason, message), Fact("Ready", False, reason, message)]
+        return Decision(
+            _status(version, seen, facts, now, changes | {"phase": ModelVersionPhase.VERIFYING}), tuple(effects), _SOON
+        )
+
+    image = next((pod.image_id for pod in seen.pods if pod.ready and pod.image_id), None)
+    served = Fact("Served", True, Reason.SERVING, f"{seen.service.ready_replicas} predictor(s) ready")
+    if version.status.benchmark is not None:
+        evaluation = version.status.evaluation
+        passed = evaluation is None or evaluation.passed is not False
+        facts = [served, _ready(passed, (evaluation.message or "") if evaluation else "")]
+        phase = ModelVersionPhase.READY if passed else ModelVersionPhase.FAILED
+        return Decision(_status(version, seen, facts, now, changes | {"phase": phase}), tuple(effects))
+    attempt = version.status.attempts or 0
+    outcome = seen.benchmark
+    if outcome is not None and outcome.succeeded:
+        return _measured(version, seen, outcome, now, changes, served, effects, image, digest)
+    if outcome is None or (outcome.failed and attempt < BENCHMARK_ATTEMPTS):
+        attempt += 1
+        effects.append(Create(_benchmark_job(version, owner, platform, attempt)))
+        changes["attempts"] = attempt
+    elif outcome.failed:
+        message = f"the benchmark failed {attempt} times: {outcome.result.get('message') or outcome.message}"
+        facts = [served, Fact("Ready", False, Reason.BENCHMARK_FAILED, message)]
+        return Decision(
+            _status(version, seen, facts, now, changes | {"phase": ModelVersionPhase.FAILED}), tuple(effects)
+        )
+    facts = [served, Fact("Ready", False, Reason.BENCHMARKING, "measuring the served endpoint")]
+    return Decision(
+        _status(version, seen, facts, now, changes | {"phase": ModelVersionPhase.EVALUATING}), tuple(effects), _SOON
+    )
+
+
+def _measured(
+    version: ModelVersion,
+    seen: Seen,
+    outcome: JobFacts,
+    now: datetime,
+    changes: dict[str, Any],
+    served: Fact,
+    effects: list[Effect],
+    image: str | None,
+    digest: str,
+) -> Decision:
+    result = outcome.result
+    expected = version.spec.adapter.sha256 if version.spec.adapter else version.spec.model and version.spec.model.sha256
+    verified = (
+        bool(result.get("verified")) and bool(result.get("roundTrip")) and result.get("sha256", expected) == expected
+    )
+    gates = _gates(version, result)
+    passed = all(gate.passed is not False for gate in gates)
+    gate_message = "; ".join(f"{g.name} {g.value:g} against {g.threshold:g}" for g in gates if g.passed is False)
+    benchmark = BenchmarkStatus(
+        p50_ms=result.get("p50Ms"),
+        p99_ms=result.get("p99Ms"),
+        decisions_per_second=result.get("decisionsPerSecond"),
+        valid=result.get("valid"),
+        requests=result.get("requests"),
+        at=tuple(
+            LatencyAt(
+                concurrency=int(k),
+                p50_ms=v.get("p50Ms"),
+                p99_ms=v.get("p99Ms"),
+                decisions_per_second=v.get("decisionsPerSecond"),
+            )
+            for k, v in sorted(result.get("concurrency", {}).items(), key=lambda item: int(item[0]))
+        ),
+        completed_time=outcome.finished_at or now.replace(microsecond=0),
+    )
+    facts = [
+        Fact(
+            "ArtifactVerified",
+            verified,
+            Reason.VERIFIED if verified else Reason.ARTIFACT_MISMATCH,
+            f"sha256 {expected}",
+        ),
+        served,
+        Fact(
+            "Evaluated", passed, Reason.MEASURED if passed else Reason.GATE_FAILED, gate_message or "benchmark measured"
+        ),
+        _ready(passed and verified, gate_message),
+    ]
+    provenance = (version.status.provenance or Provenance()).model_copy(
+        update={
+            "image": image,
+            "template_hash": digest,
+            "torch": result.get("torch"),
+            "base_model": version.spec.adapter.base_model.uri if version.spec.adapter else None,
+            "base_revision": version.spec.adapter.base_model.revision or None if version.spec.adapter else None,
+        }
+    )
+    ready = passed and verified
+    changes = changes | {
+        "phase": ModelVersionPhase.READY if ready else ModelVersionPhase.FAILED,
+        "benchmark": benchmark,
+        "evaluation": EvaluationStatus(gates=gates, passed=passed, message=gate_message),
+        "sha256": expected if verified else None,
+        "provenance": provenance,
+    }
+    return Decision(_status(version, seen, facts, now, changes), tuple(effects))
+
+
+def _gates(version: ModelVersion, result: Mapping[str, Any]) -> tuple[GateResult, ...]:
+    wanted = version.spec.evaluation.gates
+    gates = [_gate("minJsonValidity", result.get("valid"), float(wanted.min_json_validity), at_least=True)]
+    if wanted.latency:
+        objective = as_milliseconds(version.spec.serving.latency_objective.p99)
+        gates.append(_gate("latencyObjective.p99", result.get("p99Ms"), objective, at_least=False))
+    return tuple(gates)
+
+
+def _gate(name: str, value: float | None, threshold: float, *, at_least: bool) -> GateResult:
+    passed = None if value is None else (value >= threshold if at_least else value <= threshold)
+    return GateResult(name=name, value=value, threshold=threshold, passed=passed)
+
+
+def _ready(passed: bool, message: str) -> Fact:  # noqa: FBT001 - two sentences, one word apart
+    if passed:
+        return Fact("Ready", True, Reason.READY, "verified, served and measured")
+    return Fact("Ready", False, Reason.GATE_FAILED, message or "the artifact did not verify")
+
+
+def _broken_pod(seen: Seen) -> tuple[Reason, str] | None:
+    """A predictor that ended with a verdict of its own: no restart will change it."""
+    if any(pod.ready for pod in seen.pods):
+        return None
+    known = {64: Reason.INVALID_CONFIGURATION, 65: Reason.ARTIFACT_MISMATCH, 66: Reason.TOKENIZER_ROUND_TRIP}
+    for pod in seen.pods:
+        if pod.exit_code in known:
+            return known[pod.exit_code], str(
+                pod.result.get("message", "")
+            ) or f"the predictor ended with {pod.exit_code}"
+    crashed = next((pod for pod in seen.pods if pod.exit_code not in (None, 0) and pod.restarts >= 3), None)
+    if crashed:
+        detail = crashed.result.get("message") or crashed.waiting
+        return (
+            Reason.PREDICTOR_FAILED,
+            f"the predictor ended with {crashed.exit_code} {crashed.restarts} times: {detail}",
+        )
+    return None
+
+
+def _benchmark_job(version: ModelVersion, owner: Owner, platform: Platform, attempt: int) -> Mapping[str, Any]:
+    name = version.metadata.name
+    expected = version.spec.adapter.sha256 if version.spec.adapter else version.spec.model and version.spec.model.sha256
+    evaluation = version.spec.evaluation
+    args = ["--url", predictor_url(name, version.metadata.namespace), "--model", name, "--sha256", str(expected)]
+    args += ["--requests", str(evaluation.requests), "--concurrency", ",".join(map(str, evaluation.concurrency))]
+    pod = JobPod(script="benchmark.py", image=platform.trainer_image, config={}, args=args, grace_seconds=10)
+    return job(owner, f"{name}-benchmark-{attempt}", "benchmark", pod, Mounts(), activeDeadlineSeconds=900)
+
+
+def _status(
+    version: ModelVersion, seen: Seen, facts: list[Fact], now: datetime, changes: Mapping[str, Any]
+) -> ModelVersionStatus:
+    generation = version.metadata.generation
+    return version.status.model_copy(
+        update={
+            "observed_generation": generation,
+            "conditions": with_facts(version.status.conditions, facts, generation=generation, now=now),
+            "stage": seen.stage,
+            "in_use_by": seen.holders,
+            **changes,
+        }
+    )

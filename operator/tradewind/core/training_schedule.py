@@ -1,0 +1,242 @@
+r"""TrainingSchedule: TrainingRuns at set times, and an ABExperiment for each ModelVersion that becomes Ready.
+
+    due --suspended, too late, too few new samples, Forbid and one active--> nothing, until the next time
+     \--> TrainingRun <schedule>-<minute> -> its ModelVersion Ready -> ABExperiment <version>-vs-champion
+
+Names come from the time that was due, so that a restarted operator makes nothing twice. What it makes is never owned by
+it: deleting a schedule leaves every run, version and experiment where it is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from croniter import croniter
+
+from tradewind.api.ab_experiment import ABExperiment, ABExperimentPhase
+from tradewind.api.common import API_VERSION, ObjectStatusRef, as_timedelta
+from tradewind.api.endpoint import Endpoint
+from tradewind.api.model_version import ModelVersion
+from tradewind.api.training_run import TrainingRun, TrainingRunPhase
+from tradewind.api.training_schedule import (
+    ConcurrencyPolicy,
+    TrainingSchedule,
+    TrainingSchedulePhase,
+    TrainingScheduleStatus,
+)
+from tradewind.core.conditions import Fact, is_true, with_facts
+from tradewind.core.decision import Create, Decision, Delete, Effect
+from tradewind.core.endpoint import TERMINAL as EXPERIMENT_TERMINAL
+from tradewind.core.manifests.training import model_version_name
+from tradewind.core.training_run import TERMINAL as RUN_TERMINAL
+
+SCHEDULE_LABEL = "tradewind.dev/training-schedule"
+_FAR = timedelta(hours=1)
+
+
+class Reason(StrEnum):
+    """Why a condition says what it says."""
+
+    SCHEDULED = "Scheduled"
+    SUSPENDED = "Suspended"
+    INVALID_SCHEDULE = "InvalidSchedule"
+    MISSED = "DeadlineMissed"
+    FORBIDDEN = "PreviousRunActive"
+    TOO_FEW_SAMPLES = "TooFewNewSamples"
+    STARTED = "RunStarted"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Facts about a schedule.
+
+    Attributes:
+        runs: TrainingRuns that it made, by label.
+        versions: every ModelVersion of the namespace by name.
+        experiments: every ABExperiment of the namespace.
+        endpoint: the Endpoint of experimentTemplate, if there is one.
+        new_samples: closed trades since the last watermark; None: not known.
+    """
+
+    runs: tuple[TrainingRun, ...] = ()
+    versions: Mapping[str, ModelVersion] | None = None
+    experiments: tuple[ABExperiment, ...] = ()
+    endpoint: Endpoint | None = None
+    new_samples: int | None = None
+
+
+def decide(schedule: TrainingSchedule, seen: Seen, now: datetime) -> Decision:
+    """What to do about a schedule now."""
+    status = schedule.status
+    if schedule.metadata.deletion_timestamp is not None:
+        return Decision(status)
+    try:
+        zone = ZoneInfo(schedule.spec.time_zone)
+        base = status.last_schedule_time or schedule.metadata.creation_timestamp or now
+        due, upcoming = _times(schedule.spec.schedule, zone, base, now)
+    except (ValueError, KeyError, OSError) as error:
+        message = (
+            f"spec.schedule or spec.timeZone: {error}; write five cron fields, such as '0 2 * * 0', and an IANA zone"
+        )
+        facts = [Fact("Ready", False, Reason.INVALID_SCHEDULE, message)]
+        return Decision(_with(schedule, status.model_copy(update={"phase": TrainingSchedulePhase.INVALID}), facts, now))
+    effects: list[Effect] = list(_history(schedule, seen))
+    status = _observed(schedule, seen).model_copy(update={"next_schedule_time": upcoming})
+    experiment = _experiment(schedule, seen)
+    effects += experiment
+    if experiment:
+        created = next(e for e in experiment if isinstance(e, Create))
+        status = status.model_copy(
+            update={"last_experiment_ref": ObjectStatusRef(name=created.manifest["metadata"]["name"])}
+        )
+    if schedule.spec.suspend:
+        facts = [Fact("Ready", True, Reason.SUSPENDED, "spec.suspend is true: no run is made")]
+        suspended = status.model_copy(update={"phase": TrainingSchedulePhase.SUSPENDED})
+        return Decision(_with(schedule, suspended, facts, now), tuple(effects), _FAR)
+    fact = Fact("Ready", True, Reason.SCHEDULED, f"next at {upcoming.isoformat()}")
+    if due is not None:
+        started, fact = _due(schedule, seen, due, now)
+        effects += started
+        status = status.model_copy(update={"last_schedule_time": due})
+    status = status.model_copy(update={"phase": TrainingSchedulePhase.ACTIVE})
+    return Decision(_with(schedule, status, [fact], now), tuple(effects), min(_FAR, max(upcoming - now, timedelta(0))))
+
+
+def run_name(schedule: str, due: datetime) -> str:
+    """Name of the run that is due at a time: minutes since the epoch, as a CronJob names its Jobs."""
+    return f"{schedule}-{int(due.timestamp() // 60)}"
+
+
+def _times(cron: str, zone: ZoneInfo, base: datetime, now: datetime) -> tuple[datetime | None, datetime]:
+    """The newest time that was due since `base` (None: none), and the next one."""
+    local = now.astimezone(zone)
+    previous: datetime = croniter(cron, local + timedelta(seconds=1)).get_prev(datetime)
+    upcoming: datetime = croniter(cron, local).get_next(datetime)
+    due = previous if base.astimezone(zone) < previous <= local else None
+    return due, upcoming
+
+
+def _due(schedule: TrainingSchedule, seen: Seen, due: datetime, now: datetime) -> tuple[list[Effect], Fact]:
+    spec = schedule.spec
+    if now - due > as_timedelta(spec.starting_deadline):
+        return [], Fact("Ready", True, Reason.MISSED, f"the run of {due.isoformat()} is past spec.startingDeadline")
+    if spec.min_new_samples and seen.new_samples is not None and seen.new_samples < spec.min_new_samples:
+        message = f"{seen.new_samples} new samples against spec.minNewSamples {spec.min_new_samples}: skipped"
+        return [], Fact("Ready", True, Reason.TOO_FEW_SAMPLES, message)
+    active = [run for run in seen.runs if run.status.phase not in RUN_TERMINAL]
+    effects: list[Effect] = []
+    if active and spec.concurrency_policy is ConcurrencyPolicy.FORBID:
+        return [], Fact("Ready", True, Reason.FORBIDDEN, f"{active[0].name} is not finished: skipped")
+    if spec.concurrency_policy is ConcurrencyPolicy.REPLACE:
+        effects += [Delete(API_VERSION, "TrainingRun", run.name) for run in active]
+    name = run_name(schedule.name, due)
+    meta = spec.template.metadata
+    manifest: dict[str, Any] = {
+        "apiVersion": API_VERSION,
+        "kind": "TrainingRun",
+        "metadata": {
+            "name": name,
+            "namespace": schedule.namespace,
+            "labels": {**meta.labels, SCHEDULE_LABEL: schedule.name},
+            "annotations": dict(meta.annotations),
+        },
+        "spec": spec.template.spec.to_manifest(),
+    }
+    return [*effects, Create(manifest)], Fact("Ready", True, Reason.STARTED, f"made {name}")
+
+
+def _experiment(schedule: TrainingSchedule, seen: Seen) -> list[Effect]:
+    """The experiment of the newest Ready version that has none, in place of an older one that still waits."""
+    template = schedule.spec.experiment_template
+    if template is None or seen.endpoint is None or seen.versions is None:
+        return []
+    finished = [run for run in seen.runs if run.status.phase is TrainingRunPhase.SUCCEEDED]
+    newest = max(finished, key=lambda run: str(run.status.completion_time), default=None)
+    if newest is None:
+        return []
+    version = seen.versions.get(model_version_name(newest))
+    champion = seen.endpoint.status.champion_ref
+    if (
+        version is None
+        or not is_true(version.status.conditions, "Ready")
+        or champion is None
+        or champion.name == version.name
+    ):
+        return []
+    if any(e.spec.candidate == version.name for e in seen.experiments):
+        return []
+    ours = [e for e in seen.experiments if e.metadata.labels.get(SCHEDULE_LABEL) == schedule.name]
+    if seen.endpoint.status.active_experiment is not None and template.on_busy == "skip":
+        return []
+    waiting = [e for e in ours if e.status.phase in (None, ABExperimentPhase.PENDING) and e.status.t0 is None]
+    settings = template.to_manifest()
+    for own in ("metadata", "onBusy"):
+        settings.pop(own, None)
+    manifest: dict[str, Any] = {
+        "apiVersion": API_VERSION,
+        "kind": "ABExperiment",
+        "metadata": {
+            "name": version.name,
+            "namespace": schedule.namespace,
+            "labels": {**template.metadata.labels, SCHEDULE_LABEL: schedule.name},
+            "annotations": dict(template.metadata.annotations),
+        },
+        "spec": {**settings, "candidate": version.name},
+    }
+    return [*(Delete(API_VERSION, "ABExperiment", e.name) for e in waiting), Create(manifest)]
+
+
+def _history(schedule: TrainingSchedule, seen: Seen) -> list[Effect]:
+    """Finished runs past the limits, oldest first. Their ModelVersions stay."""
+    gone: list[Effect] = []
+    good = [r for r in seen.runs if r.status.phase is TrainingRunPhase.SUCCEEDED]
+    bad = [r for r in seen.runs if r.status.phase in (TrainingRunPhase.FAILED, TrainingRunPhase.SKIPPED)]
+    limits = (
+        (good, schedule.spec.successful_runs_history_limit),
+        (bad, schedule.spec.failed_runs_history_limit),
+    )
+    for runs, limit in limits:
+        ordered = sorted(runs, key=lambda run: str(run.status.completion_time))
+        gone += [Delete(API_VERSION, "TrainingRun", run.name) for run in ordered[: max(len(ordered) - limit, 0)]]
+    return gone
+
+
+def _observed(schedule: TrainingSchedule, seen: Seen) -> TrainingScheduleStatus:
+    status = schedule.status
+    ordered = sorted(seen.runs, key=lambda run: str(run.metadata.creation_timestamp))
+    active = [run for run in ordered if run.status.phase not in RUN_TERMINAL]
+    done = [run for run in ordered if run.status.phase is TrainingRunPhase.SUCCEEDED]
+    marks = [run.status.dataset.watermark for run in done if run.status.dataset and run.status.dataset.watermark]
+    changes: dict[str, Any] = {
+        "active": tuple(ObjectStatusRef(name=run.name, uid=run.metadata.uid) for run in active[-32:]),
+        "new_samples": seen.new_samples,
+        "waiting_experiment": next(
+            (
+                ObjectStatusRef(name=e.name, uid=e.metadata.uid)
+                for e in seen.experiments
+                if e.metadata.labels.get(SCHEDULE_LABEL) == schedule.name
+                and e.status.phase not in EXPERIMENT_TERMINAL
+                and e.status.t0 is None
+            ),
+            None,
+        ),
+    }
+    if ordered:
+        changes["last_run_ref"] = ObjectStatusRef(name=ordered[-1].name, uid=ordered[-1].metadata.uid)
+    if done:
+        changes["last_successful_time"] = done[-1].status.completion_time
+        changes["last_model_version_ref"] = done[-1].status.model_version_ref
+    if marks:
+        changes["last_watermark"] = max(marks)
+    return status.model_copy(update=changes)
+
+
+def _with(
+    schedule: TrainingSchedule, status: TrainingScheduleStatus, facts: list[Fact], now: datetime
+) -> TrainingScheduleStatus:
+    generation = schedule.metadata.generation
+    conditions = with_facts(status.conditions, facts, generation=generation, now=now)
+    return status.model_copy(update={"observed_generation": generation, "conditions": conditions})

@@ -1,0 +1,218 @@
+"""The one module that talks to the Kubernetes API: read, server-side apply, create, delete, write a status, post an Event.
+
+Objects go in and out as plain JSON. A missing object is None, a conflict or a refusal is an exception that names the object.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+from kubernetes.aio import client, config
+from kubernetes.aio.client.exceptions import ApiException
+
+FIELD_MANAGER = "tradewind"
+
+Json = dict[str, Any]
+
+
+class ClusterError(Exception):
+    """The API server refused or did not answer. `status` is the HTTP status (0: no answer); retried with back-off."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Cluster:
+    """An authenticated client. Use as an async context manager."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api = api
+        self._paths: dict[tuple[str, str], tuple[str, bool]] = {}
+
+    @classmethod
+    async def connect(cls) -> Self:
+        """Inside a pod by its ServiceAccount, else by KUBECONFIG."""
+        try:
+            config.load_incluster_config()
+        except config.ConfigException:
+            await config.load_kube_config()
+        return cls(client.ApiClient())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._api.close()
+
+    async def get(self, api_version: str, kind: str, namespace: str | None, name: str) -> Json | None:
+        """One object, or None."""
+        try:
+            return await self._call("GET", await self._path(api_version, kind, namespace, name))
+        except ClusterError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def select(
+        self, api_version: str, kind: str, namespace: str | None = None, *, label_selector: str = ""
+    ) -> Sequence[Json]:
+        """All objects of a kind (namespace None: of the cluster) that the selector matches."""
+        query = [("labelSelector", label_selector)] if label_selector else []
+        answer = await self._call("GET", await self._path(api_version, kind, namespace, None), query=query)
+        items: list[Json] = answer.get("items", [])
+        for item in items:
+            item.setdefault("apiVersion", api_version)
+            item.setdefault("kind", kind)
+        return items
+
+    async def apply(self, manifest: Mapping[str, Any]) -> Json:
+        """Server-side apply, forced, as the operator's field manager."""
+        path = await self._path_of(manifest)
+        query = [("fieldManager", FIELD_MANAGER), ("force", "true")]
+        return await self._call("PATCH", path, body=dict(manifest), query=query, content="application/apply-patch+yaml")
+
+    async def create(self, manifest: Mapping[str, Any]) -> None:
+        """Create; that it exists already is fine."""
+        metadata = manifest["metadata"]
+        path = await self._path(manifest["apiVersion"], manifest["kind"], metadata.get("namespace"), None)
+        try:
+            await self._call("POST", path, body=dict(manifest), query=[("fieldManager", FIELD_MANAGER)])
+        except ClusterError as error:
+            if error.status != 409:
+                raise
+
+    async def delete(self, api_version: str, kind: str, namespace: str, name: str) -> None:
+        """Delete with its dependents in the background; that it is absent is fine."""
+        path = await self._path(api_version, kind, namespace, name)
+        try:
+            await self._call("DELETE", path, query=[("propagationPolicy", "Background")])
+        except ClusterError as error:
+            if error.status != 404:
+                raise
+
+    async def merge(
+        self, api_version: str, kind: str, namespace: str, name: str, patch: Mapping[str, Any], *, subresource: str = ""
+    ) -> Json:
+        """JSON merge patch of an object or one of its subresources."""
+        path = await self._path(api_version, kind, namespace, name)
+        path = f"{path}/{subresource}" if subresource else path
+        query = [("fieldManager", FIELD_MANAGER)]
+        return await self._call("PATCH", path, body=dict(patch), query=query, content="application/merge-patch+json")
+
+    async def write_status(self, resource: Mapping[str, Any], status: Mapping[str, Any]) -> Json:
+        """Replace the status, bound to the resourceVersion that was read: a concurrent change is a conflict (409)."""
+        metadata = resource["metadata"]
+        path = await self._path(resource["apiVersion"], resource["kind"], metadata["namespace"], metadata["name"])
+        body = {**resource, "status": dict(status)}
+        return await self._call("PUT", f"{path}/status", body=body, query=[("fieldManager", FIELD_MANAGER)])
+
+    async def event(
+        self, regarding: Mapping[str, Any], *, reason: str, message: str, warning: bool, action: str, now: datetime
+    ) -> None:
+        """Post one Event about a resource. An Event that cannot be posted is dropped: it must not stop the work."""
+        metadata = regarding["metadata"]
+        namespace, name = metadata["namespace"], metadata["name"]
+        body = {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"generateName": f"{name[:50]}-", "namespace": namespace},
+            "eventTime": now.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "reportingController": "tradewind.dev/operator",
+            "reportingInstance": "tradewind-operator",
+            "action": action,
+            "reason": reason[:128] or "Changed",
+            "note": message[:1000],
+            "type": "Warning" if warning else "Normal",
+            "regarding": {
+                "apiVersion": regarding["apiVersion"],
+                "kind": regarding["kind"],
+                "name": name,
+                "namespace": namespace,
+                "uid": metadata["uid"],
+            },
+        }
+        try:
+            await self._call("POST", f"/apis/events.k8s.io/v1/namespaces/{namespace}/events", body=body)
+        except ClusterError:
+            return
+
+    async def review_token(self, token: str, audience: str) -> str | None:
+        """The user name behind a ServiceAccount token for this audience, or None if it is not good."""
+        body = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "spec": {"token": token, "audiences": [audience]},
+        }
+        status = (await self._call("POST", "/apis/authentication.k8s.io/v1/tokenreviews", body=body)).get("status", {})
+        if not status.get("authenticated") or audience not in status.get("audiences", []):
+            return None
+        username: str | None = status.get("user", {}).get("username")
+        return username
+
+    async def _path_of(self, manifest: Mapping[str, Any]) -> str:
+        metadata = manifest["metadata"]
+        return await self._path(manifest["apiVersion"], manifest["kind"], metadata.get("namespace"), metadata["name"])
+
+    async def _path(self, api_version: str, kind: str, namespace: str | None, name: str | None) -> str:
+        plural, namespaced = await self._plural(api_version, kind)
+        base = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+        if namespaced and namespace:
+            base += f"/namespaces/{namespace}"
+        return f"{base}/{plural}" + (f"/{name}" if name else "")
+
+    async def _plural(self, api_version: str, kind: str) -> tuple[str, bool]:
+        known = self._paths.get((api_version, kind))
+        if known:
+            return known
+        base = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+        try:
+            resources = (await self._call("GET", base)).get("resources", [])
+        except ClusterError as error:
+            if error.status == 404:
+                raise ClusterError(f"the cluster does not serve {api_version}: install it first", 404) from error
+            raise
+        for resource in resources:
+            if "/" not in resource["name"]:
+                self._paths[api_version, resource["kind"]] = (resource["name"], bool(resource["namespaced"]))
+        try:
+            return self._paths[api_version, kind]
+        except KeyError:
+            raise ClusterError(f"the cluster does not serve {kind} in {api_version}", 404) from None
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Json | None = None,
+        query: list[tuple[str, str]] | None = None,
+        content: str = "application/json",
+    ) -> Json:
+        headers = {"Accept": "application/json", "Content-Type": content}
+        try:
+            request = await self._api.param_serialize(
+                method, path, query_params=query or [], header_params=headers, body=body, auth_settings=["BearerToken"]
+            )
+            answer = await self._api.call_api(*request, _request_timeout=30)
+            raw = await answer.read()
+        except ApiException as error:
+            raise ClusterError(f"{method} {path}: {_reason(error.body) or error.reason}", error.status or 0) from error
+        except (OSError, TimeoutError) as error:
+            raise ClusterError(f"{method} {path}: no answer ({type(error).__name__})", 0) from error
+        if not 200 <= answer.status <= 299:
+            raise ClusterError(f"{method} {path}: {_reason(raw) or answer.reason}", answer.status)
+        decoded: Json = json.loads(raw) if raw else {}
+        return decoded
+
+
+def _reason(body: bytes | str | None) -> str:
+    try:
+        message = json.loads(body or "{}").get("message", "")
+    except ValueError:
+        message = str(body)
+    return str(message)[:1000]
