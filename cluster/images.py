@@ -1,5 +1,105 @@
-"""Placeholder."""
-from cluster.layout import Layout
-from cluster.progress import Progress
-NAMES = ("operator",)
-def build_all(layout, names, progress): return {}
+"""The project's own images: built when their content changed, then imported into the node or pushed to a registry."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster import containers, context, current, node, roots, transfer
+from cluster.buildah import Buildah
+from cluster.layout import IMAGE_PREFIX, Layout
+from cluster.progress import ClusterError, Progress
+
+KEPT_TAGS = 3
+
+
+@dataclass(frozen=True)
+class Image:
+    """One of `images/<name>/Containerfile`, and the base it is built on here."""
+
+    name: str
+    root: str
+    arguments: tuple[tuple[str, str], ...] = ()
+
+
+IMAGES = {
+    image.name: image
+    for image in (
+        Image("postgres", "postgres"),
+        Image("operator", "python"),
+        Image("gateway", "python"),
+        Image("demo", "python"),
+        Image("predictor", "torch", (("TORCH", "base"),)),
+        Image("trainer", "torch", (("TORCH", "base"),)),
+    )
+}
+NAMES = tuple(IMAGES)
+
+
+def build_all(layout: Layout, names: Iterable[str], progress: Progress) -> dict[str, str]:
+    """Build and deliver the named images. Returns name -> reference with the content's tag. Errors: ClusterError."""
+    unknown = [name for name in names if name not in IMAGES]
+    if unknown:
+        raise ClusterError(f"no image is called {', '.join(unknown)}", f"choose from {', '.join(NAMES)}")
+    if not current.requested() and node.processes_of(layout).pid("containerd") is None:
+        raise ClusterError("no cluster runs to import images into", "start one with `python3 cluster up`")
+    buildah = Buildah(layout.cache / "buildah")
+    prefix = current.registry() if current.requested() else IMAGE_PREFIX
+    references = {name: _ensure(layout, buildah, IMAGES[name], prefix, progress) for name in names}
+    _remember(layout.images_index, references)
+    return references
+
+
+def _ensure(layout: Layout, buildah: Buildah, image: Image, prefix: str, progress: Progress) -> str:
+    containerfile = layout.repo / "images" / image.name / "Containerfile"
+    staged = layout.cache / "contexts" / image.name
+    try:
+        content = context.stage(layout.repo, containerfile, staged)
+    except FileNotFoundError as error:
+        reason = f"image {image.name} copies {error.filename}, which is not in the checkout"
+        raise ClusterError(reason, f"restore it, or change {containerfile.relative_to(layout.repo)}") from error
+    base = roots.ROOTS[image.root]
+    tag = hashlib.sha256(f"{content} {base.reference()} {image.arguments}".encode()).hexdigest()[:12]
+    local = f"localhost/tradewind/{image.name}:{tag}"
+    wanted = [f"{prefix}/{image.name}:{tag}", f"{prefix}/{image.name}:dev"]
+    log = layout.cache / "logs" / f"image-{image.name}.log"
+    if not current.requested() and transfer.delivered(layout, wanted):
+        return wanted[0]
+    if not buildah.has(local):
+        log.unlink(missing_ok=True)
+        with progress.step(f"base image {image.root}"):
+            roots.ensure(layout, buildah, base)
+        with progress.step(f"image {image.name}: build", waits_for=f"buildah; log: {log}"):
+            arguments = {"BASE": base.reference(), **dict(image.arguments)}
+            buildah.build(staged, containerfile, local, arguments, log)
+    if current.requested():
+        with progress.step(f"image {image.name}: push"):
+            for reference in wanted:
+                buildah.push(local, f"docker://{reference}", log)
+    else:
+        with progress.step(f"image {image.name}: import"):
+            transfer.import_image(layout, buildah, local, wanted, log)
+            _forget_old(layout, buildah, image.name, keep=tag)
+    return wanted[0]
+
+
+def _forget_old(layout: Layout, buildah: Buildah, name: str, keep: str) -> None:
+    """Drop all but the newest few tags: a running pod may still restart from the one before."""
+    local = f"localhost/tradewind/{name}"
+    built = [tag.rpartition(":")[2] for tag in buildah.tags(local)]
+    # buildah lists the newest first.
+    for tag in [tag for tag in built if tag != keep][KEPT_TAGS - 1 :]:
+        buildah.remove(f"{local}:{tag}")
+        containers.ctr(layout, "images", "delete", f"{IMAGE_PREFIX}/{name}:{tag}")
+
+
+def _remember(index: Path, references: dict[str, str]) -> None:
+    """Keep `images.json` (name -> reference) for whoever fills in manifests."""
+    try:
+        known = json.loads(index.read_text())
+    except (OSError, ValueError):
+        known = {}
+    index.write_text(json.dumps({**known, **references}, indent=1, sort_keys=True) + "\n")
