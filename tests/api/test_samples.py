@@ -5,9 +5,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tradewind.api.ab_experiment import ABExperiment, Policy
 from tradewind.api.common import Resource
 from tradewind.api.parse import InvalidSpec, parse_manifest, refused_changes
 from tradewind.api.registry import BY_KIND
+from tradewind.trading.evidence import evidence_spec_from_mapping
+from tradewind.trading.evidence.spec import PolicyKind
 
 SAMPLES = Path(__file__).parents[2] / "crds" / "samples"
 GOOD = sorted(SAMPLES.glob("*.yaml"))
@@ -71,3 +74,16 @@ def test_the_full_sample_uses_every_field_of_a_training_run() -> None:
     (raw,) = yaml.safe_load_all((SAMPLES / "trainingrun-full.yaml").read_text(encoding="utf-8"))
     fields = {field.alias for field in BY_KIND["TrainingRun"].spec.model_fields.values()}
     assert set(raw["spec"]) == fields
+
+
+@pytest.mark.parametrize("path", sorted(SAMPLES.glob("abexperiment-*.yaml")), ids=lambda p: p.stem)
+def test_what_the_kind_accepts_the_statistic_can_evaluate(path: Path) -> None:
+    experiment = load(path)
+    assert isinstance(experiment, ABExperiment)
+    evaluated = evidence_spec_from_mapping(experiment.spec.to_manifest())
+    assert evaluated.alpha == float(experiment.spec.evidence.alpha)
+    assert evaluated.traffic.kind == experiment.spec.traffic.policy
+
+
+def test_the_kind_offers_every_policy_of_the_statistic() -> None:
+    assert {policy.value for policy in Policy} == {policy.value for policy in PolicyKind}

@@ -53,6 +53,7 @@ class Policy(StrEnum):
     GATED = "gated"
     FIXED = "fixed"
     SCHEDULE = "schedule"
+    THOMPSON_CAPPED = "thompsonCapped"
 
 
 class ABExperimentPhase(StrEnum):
@@ -134,7 +135,8 @@ class Traffic(StrictModel):
     """How the candidate's share of decisions moves while evidence gathers."""
 
     policy: Policy = Policy.GATED
-    """gated: up and down the steps on evidence. fixed: one weight. schedule: each step for its duration."""
+    """gated: up and down the steps on evidence. fixed: one weight. schedule: each step for its duration.
+    thompsonCapped: with the evidence, from 0.10 to 0.50."""
     weight: Probability | None = None
     """Weight of policy fixed, such as '0.5'."""
     steps: Annotated[tuple[WeightStep, ...], Field(min_length=1, max_length=16)] | None = None
@@ -156,9 +158,9 @@ class Traffic(StrictModel):
             "weight",
         ),
         Rule(
-            "!has(self.steps) || !has(self.policy) || self.policy != 'fixed'",
-            lambda s: s.steps is None or s.policy is not Policy.FIXED,
-            "traffic.steps go with policy gated or schedule: leave them out with policy fixed",
+            "!has(self.steps) || !has(self.policy) || self.policy in ['gated', 'schedule']",
+            lambda s: s.steps is None or s.policy in {Policy.GATED, Policy.SCHEDULE},
+            "traffic.steps go with policy gated or schedule: leave them out with another policy",
             "steps",
         ),
         Rule(
@@ -188,6 +190,12 @@ class Traffic(StrictModel):
             "policy schedule needs a duration at each step; policy gated moves on evidence and takes none",
             "steps",
         ),
+        Rule(
+            _STEPS + f"self.steps.all(s, !has(s.duration) || {cel_seconds('s.duration')} > 0))",
+            lambda s: s.steps is None or all(x.duration is None or as_timedelta(x.duration) for x in s.steps),
+            "each duration of traffic.steps must be above 0",
+            "steps",
+        ),
     )
 
 
@@ -203,6 +211,13 @@ class FastHarm(StrictModel):
     """Whether the guardrail is on."""
     margin: Probability = "0.10"
     """How much lower the win rate may be."""
+
+
+_LOW, _HIGH = (cel_number(f"self.exposureRatio[{index}]") for index in (0, 1))
+
+
+def _around_one(low: Decimal, high: Decimal) -> bool:
+    return low <= 1 <= high and low < high
 
 
 class Guardrails(StrictModel):
@@ -224,8 +239,8 @@ class Guardrails(StrictModel):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "!has(self.exposureRatio) || self.exposureRatio.size() != 2 "
-            f"|| ({cel_number('self.exposureRatio[0]')} <= 1.0 && {cel_number('self.exposureRatio[1]')} >= 1.0)",
-            lambda s: Decimal(s.exposure_ratio[0]) <= 1 <= Decimal(s.exposure_ratio[1]),
+            f"|| ({_LOW} <= 1.0 && {_HIGH} >= 1.0 && {_LOW} < {_HIGH})",
+            lambda s: _around_one(*map(Decimal, s.exposure_ratio)),
             "exposureRatio must be [lowest, highest] around 1, such as ['0.5', '2']",
             "exposureRatio",
         ),
