@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,34 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tradewind.trading.artifact import artifact_sha256
 from tradewind.trading.decision import Action, Decision, DecisionInput
-from tradewind.trading.prompt import CONFIDENCE_GRID, LEVERAGE_GRID, PERCENT_GRID, SIZE_GRID_USD, render_completion, render_prompt
-
-LLAMA3_SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+from tradewind.trading.prompt import (
+    CONFIDENCE_GRID,
+    LEVERAGE_GRID,
+    PERCENT_GRID,
+    SIZE_GRID_USD,
+    render_completion,
+    render_prompt,
 )
+
+LLAMA3_SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 SYMBOLS = ("BTC", "ETH", "EURUSD", "600519.SH")
 
 
 def random_input(draw: random.Random) -> DecisionInput:
     return DecisionInput(
-        market_data={"symbol": draw.choice(SYMBOLS), "price": round(draw.uniform(0.5, 70000), 4), "rsi": draw.randint(5, 95)},
-        account_state={"balance": draw.randint(10, 100000), "permission_level": draw.choice(("L1", "L2")), "positions": []},
-        recent_history=tuple({"action": draw.choice(list(Action)).value, "pnl": round(draw.uniform(-9, 9), 2)} for _ in range(2)),
+        market_data={
+            "symbol": draw.choice(SYMBOLS),
+            "price": round(draw.uniform(0.5, 70000), 4),
+            "rsi": draw.randint(5, 95),
+        },
+        account_state={
+            "balance": draw.randint(10, 100000),
+            "permission_level": draw.choice(("L1", "L2")),
+            "positions": [],
+        },
+        recent_history=tuple(
+            {"action": draw.choice(list(Action)).value, "pnl": round(draw.uniform(-9, 9), 2)} for _ in range(2)
+        ),
     )
 
 
@@ -55,12 +71,17 @@ def train_tokenizer(kind: str, vocabulary: int = 900) -> PreTrainedTokenizerFast
             [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
         )
         special += [f"<0x{byte:02X}>" for byte in range(256)]
-        trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=special, show_progress=False, max_token_length=12)
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocabulary, special_tokens=special, show_progress=False, max_token_length=12
+        )
     else:
         tokenizer = Tokenizer(models.BPE())
         split = {
             "gpt2": [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)],
-            "llama3": [pre_tokenizers.Split(Regex(LLAMA3_SPLIT), "isolated"), pre_tokenizers.ByteLevel(False, use_regex=False)],
+            "llama3": [
+                pre_tokenizers.Split(Regex(LLAMA3_SPLIT), "isolated"),
+                pre_tokenizers.ByteLevel(False, use_regex=False),
+            ],
             "deepseek": [
                 pre_tokenizers.Split(Regex(r"[\r\n]"), "isolated"),
                 pre_tokenizers.Split(Regex(r"\s?\p{L}+"), "isolated"),
@@ -116,15 +137,19 @@ def served(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokeni
     model = tiny_llama(len(tokenizer))
     model.save_pretrained(base)
     tokenizer.save_pretrained(base)
-    adapted = get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False))
-    adapted.save_pretrained(str(adapter))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that the latter renamed
+        adapted = get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False))
+        adapted.save_pretrained(str(adapter))
     (adapter / "README.md").unlink(missing_ok=True)
     return Served(base, adapter, directory_sha256(adapter), tokenizer)
 
 
 def directory_sha256(directory: Path) -> str:
     files = [p for p in directory.rglob("*") if p.is_file()]
-    return artifact_sha256({p.relative_to(directory).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files})
+    return artifact_sha256(
+        {p.relative_to(directory).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    )
 
 
 def read_termination(path: Path) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 import random
 
 import pytest
-from conftest import SYMBOLS, random_decision, train_tokenizer
 
+from conftest import SYMBOLS, random_decision, train_tokenizer
 from tradewind.predictor.grammar import Grammar, GrammarError, Plan, Tokens
 from tradewind.predictor.loader import completion_tokeniser, round_trip_problem
 from tradewind.predictor.trie import ROOT
@@ -66,7 +66,7 @@ def test_a_tokenizer_without_stable_boundaries_is_refused() -> None:
     def one_token_a_text(texts):
         return [Tokens((hash(text) % 1000,), (len(text),)) for text in texts]
 
-    with pytest.raises(GrammarError, match="no stable token boundary|does not write"):
+    with pytest.raises(GrammarError, match=r"no stable token boundary|does not write"):
         Grammar(one_token_a_text).plan("BTC", None)
 
 

@@ -21,7 +21,7 @@ import torch
 from llguidance import LLMatcher, LLTokenizer
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from tradewind.predictor.grammar import FieldPlan, Plan
+from tradewind.predictor.grammar import FieldPlan, Plan, Value, as_action
 from tradewind.predictor.settings import Decoding
 from tradewind.predictor.trie import ROOT, Trie
 from tradewind.trading.decision import Action, Decision
@@ -71,7 +71,13 @@ class Decoder:
     """Writes decisions with one model. Not thread-safe: one thread at a time."""
 
     def __init__(
-        self, model: Any, static_ids: Sequence[int], *, decoding: Decoding, speculate: int = 16, prose: Prose | None = None
+        self,
+        model: Any,
+        static_ids: Sequence[int],
+        *,
+        decoding: Decoding,
+        speculate: int = 16,
+        prose: Prose | None = None,
     ) -> None:
         """Compute the static beginning's cache.
 
@@ -103,6 +109,11 @@ class Decoder:
                 row.score([])
         self._static_layers = cache.layers
 
+    @property
+    def prose_tokens(self) -> int:
+        """The most tokens that prose may add to an answer, its closing included."""
+        return 0 if self._prose is None else self._prose.max_tokens + 8
+
     @torch.inference_mode()
     def write(self, prompt_ids: Sequence[int], plan: Plan) -> Written:
         """The decision for a prompt.
@@ -114,7 +125,7 @@ class Decoder:
         row = self._begin(prompt_ids)
         prompt_tokens = len(prompt_ids)
         action, probabilities = self._choose_action(row, plan.action)
-        values: dict[str, float | Action] = {"action": action}
+        values: dict[str, Value] = {"action": action}
         for field in plan.fields_after(action):
             values[field.name] = self._choose(row, field)
         row.waiting.extend(plan.tail)
@@ -144,12 +155,12 @@ class Decoder:
         scores = _score_whole(row, field.trie)
         shares = torch.softmax(torch.tensor(scores, dtype=torch.float64), dim=0).tolist()
         probabilities = dict.fromkeys(Action, 0.0)
-        probabilities.update({Action(value): share for value, share in zip(field.values, shares, strict=True)})
+        probabilities.update({as_action(value): share for value, share in zip(field.values, shares, strict=True)})
         chosen = _best(scores) if self._decoding is Decoding.SCORED else _walk_scored(row.last_scores, field.trie)
         row.waiting.extend(_path(field.trie, chosen))
-        return Action(field.values[chosen]), probabilities
+        return as_action(field.values[chosen]), probabilities
 
-    def _choose(self, row: "_Row", field: FieldPlan) -> float | Action:
+    def _choose(self, row: "_Row", field: FieldPlan) -> Value:
         row.waiting.extend(field.forced)
         if self._decoding is Decoding.SCORED and len(field.values) > 1:
             chosen = _best(_score_whole(row, field.trie))
@@ -194,7 +205,8 @@ class Decoder:
                 raise ModelUnsupportedError(f"llguidance refused its own token: {matcher.get_error()}")
             written.append(token)
             row.waiting.append(token)
-        return prose.tokenizer.decode_bytes(written).removesuffix(b'"}')
+        text: bytes = prose.tokenizer.decode_bytes(written)
+        return text.removesuffix(b'"}')
 
 
 class _Row:

@@ -27,6 +27,9 @@ from tradewind.trading.prompt import (
     snap_to_grid,
 )
 
+Value = float | Action
+"""What a field may hold."""
+
 OPENING = (Action.OPEN_LONG, Action.OPEN_SHORT)
 FLAT = (Action.CLOSE, Action.HOLD)
 _SAMPLE_PROSE = "a"  # stands for prose: where it starts, the forced text ends
@@ -56,7 +59,7 @@ class FieldPlan:
 
     name: str
     forced: tuple[int, ...]
-    values: tuple[float | Action, ...]
+    values: tuple[Value, ...]
     trie: Trie
 
 
@@ -77,9 +80,9 @@ class Plan:
         """The fields that are still free once the action is known."""
         return self.opening if action.opens else self.flat
 
-    def decision(self, values: Mapping[str, float | Action], reasoning: str = "") -> Decision:
+    def decision(self, values: Mapping[str, Value], reasoning: str = "") -> Decision:
         """The decision that the chosen values spell."""
-        action = Action(values["action"])
+        action = as_action(values["action"])
         chosen = {name: value for name, value in values.items() if name != "action"}
         return _decision(action, self.symbol).model_copy(update={**chosen, "reasoning": reasoning})
 
@@ -89,6 +92,12 @@ class Plan:
         kinds = (self.opening, self.flat)
         fields = max(sum(len(f.forced) + max(f.trie.depth) for f in kind) for kind in kinds)
         return len(self.action.forced) + max(self.action.trie.depth) + fields + len(self.tail)
+
+
+def as_action(value: Value) -> Action:
+    """The value of the action field as what it is."""
+    assert isinstance(value, Action)
+    return value
 
 
 class Grammar:
@@ -116,7 +125,7 @@ class Grammar:
         allowed = {"size_usd": sizes, "leverage": leverages}
         actions = (*OPENING, *FLAT) if sizes else FLAT
 
-        def field(kind: Mapping[str, Mapping[float | Action, tuple[int, ...]]], name: str) -> FieldPlan:
+        def field(kind: Mapping[str, Mapping[Value, tuple[int, ...]]], name: str) -> FieldPlan:
             values = tuple(kind[name])[: allowed.get(name)]
             return _field_plan(name, values, [kind[name][value] for value in values])
 
@@ -130,7 +139,7 @@ class Grammar:
         )
 
     def _cut(self, symbol: str) -> "_Pieces":
-        kinds = {
+        kinds: dict[bool, dict[str, tuple[Value, ...]]] = {
             True: {
                 "action": OPENING,
                 "size_usd": SIZE_GRID_USD,
@@ -142,7 +151,10 @@ class Grammar:
             False: {"action": FLAT, "confidence": CONFIDENCE_GRID},
         }
         written = {
-            opens: {name: self._write(symbol, fields["action"][0], name, values) for name, values in fields.items()}
+            opens: {
+                name: self._write(symbol, as_action(fields["action"][0]), name, values)
+                for name, values in fields.items()
+            }
             for opens, fields in kinds.items()
         }
         action_cuts = [_cuts(kind, "action") for kind in written.values()]
@@ -155,19 +167,21 @@ class Grammar:
             }
             for opens, kind in written.items()
         }
-        tails = {text.after(cut[opens]["confidence"]) for opens, k in written.items() for text in k["confidence"].values()}
+        tails = {
+            text.after(cut[opens]["confidence"]) for opens, k in written.items() for text in k["confidence"].values()
+        }
         if len(tails) != 1:
             raise GrammarError(f"symbol {symbol}: the text after the decision tokenises in {len(tails)} ways")
         result = _Pieces(pieces[True], pieces[False], tails.pop())
         self._check(symbol, result)
         return result
 
-    def _write(
-        self, symbol: str, action: Action, name: str, values: Sequence[float | Action]
-    ) -> dict[float | Action, "_Text"]:
+    def _write(self, symbol: str, action: Action, name: str, values: Sequence[Value]) -> dict[Value, "_Text"]:
         """A completion a candidate, the other fields at their first value."""
         decisions = [
-            _decision(Action(value), symbol) if name == "action" else _decision(action, symbol).model_copy(update={name: value})
+            _decision(as_action(value), symbol)
+            if name == "action"
+            else _decision(action, symbol).model_copy(update={name: value})
             for value in values
         ]
         return dict(zip(values, self._texts(decisions), strict=True))
@@ -186,11 +200,11 @@ class Grammar:
             for _ in range(_CHECKED_COMPLETIONS)
         ]
         decisions = [
-            _decision(Action(c["action"]), symbol).model_copy(update={n: v for n, v in c.items() if n != "action"})
+            _decision(as_action(c["action"]), symbol).model_copy(update={n: v for n, v in c.items() if n != "action"})
             for c in chosen
         ]
         for choice, text in zip(chosen, self._texts(decisions), strict=True):
-            kind = pieces.opening if Action(choice["action"]).opens else pieces.flat
+            kind = pieces.opening if as_action(choice["action"]).opens else pieces.flat
             ids = [token for name, value in choice.items() for token in kind[name][value]]
             ids.extend(pieces.tail)
             if tuple(ids) != text.tokens.ids[: len(ids)] or (not self._reasoning and len(ids) != len(text.tokens.ids)):
@@ -204,8 +218,8 @@ class Grammar:
 class _Pieces:
     """Tokens of each candidate from the cut before its field to the cut after it, by field and value."""
 
-    opening: Mapping[str, Mapping[float | Action, tuple[int, ...]]]
-    flat: Mapping[str, Mapping[float | Action, tuple[int, ...]]]
+    opening: Mapping[str, Mapping[Value, tuple[int, ...]]]
+    flat: Mapping[str, Mapping[Value, tuple[int, ...]]]
     tail: tuple[int, ...]
 
 
@@ -243,14 +257,14 @@ class _Text:
         return tuple(i for i, end in zip(self.tokens.ids, self.tokens.ends, strict=True) if start < end <= stop)
 
 
-def _cuts(kind: Mapping[str, Mapping[float | Action, _Text]], name: str) -> set[int]:
+def _cuts(kind: Mapping[str, Mapping[Value, _Text]], name: str) -> set[int]:
     """Boundaries after a field that neither its own value nor the next field's moves."""
     names = list(kind)
     neighbours = names[names.index(name) : names.index(name) + 2]
     return set.intersection(*(text.boundaries_after(name) for n in neighbours for text in kind[n].values()))
 
 
-def _cut_table(kind: Mapping[str, Mapping[float | Action, _Text]], action_cut: int) -> dict[str, int]:
+def _cut_table(kind: Mapping[str, Mapping[Value, _Text]], action_cut: int) -> dict[str, int]:
     """For each field the first boundary past its value at which it can be cut off."""
     table = {name: min(_cuts(kind, name), default=0) for name in kind} | {"action": action_cut}
     for name, cut in table.items():
@@ -259,7 +273,7 @@ def _cut_table(kind: Mapping[str, Mapping[float | Action, _Text]], action_cut: i
     return table
 
 
-def _field_plan(name: str, values: Sequence[float | Action], sequences: Sequence[Sequence[int]]) -> FieldPlan:
+def _field_plan(name: str, values: Sequence[Value], sequences: Sequence[Sequence[int]]) -> FieldPlan:
     shared = 0
     while len({seq[shared] if shared < len(seq) else None for seq in sequences}) == 1 and shared < len(sequences[0]):
         shared += 1

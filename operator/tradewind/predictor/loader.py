@@ -117,7 +117,9 @@ def round_trip_problem(tokenizer: Any) -> str:
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         back = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
         if back != text:
-            at = next((i for i, (a, b) in enumerate(zip(text, back, strict=False)) if a != b), min(len(text), len(back)))
+            at = next(
+                (i for i, (a, b) in enumerate(zip(text, back, strict=False)) if a != b), min(len(text), len(back))
+            )
             return f"{text[max(at - 20, 0) : at + 20]!r} came back as {back[max(at - 20, 0) : at + 20]!r}"
     if tokenizer.eos_token_id is None:
         return "there is no end-of-sequence token: set eos_token in tokenizer_config.json"

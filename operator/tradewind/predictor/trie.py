@@ -57,9 +57,7 @@ class Trie:
         undecided = [len(below) > 1 for below in children]
         for node in range(len(token) - 1, 0, -1):
             undecided[parent[node]] = undecided[parent[node]] or undecided[node]
-        return cls(
-            tuple(token), tuple(parent), tuple(children), tuple(depth), tuple(candidate), tuple(undecided)
-        )
+        return cls(tuple(token), tuple(parent), tuple(children), tuple(depth), tuple(candidate), tuple(undecided))
 
     def inner(self) -> list[int]:
         """Every node but the root and the leaves: what a pass carries to score whole candidates."""

@@ -1,0 +1,153 @@
+"""The KServe model: requests in, decisions out, one at a time through a bounded queue.
+
+Here belongs the v1 protocol's body, the queue and the one inference thread. The arithmetic is the decoder's.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from math import ceil
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+import kserve
+from tradewind.predictor.decoder import Decoder
+from tradewind.predictor.failure import RequestError
+from tradewind.predictor.grammar import Grammar, GrammarError
+from tradewind.predictor.loader import encode_prompt
+from tradewind.trading.decision import DecisionInput, Limits, Symbol
+from tradewind.trading.prompt import render_prompt
+
+_MAX_INSTANCES = 16
+
+
+class Instance(BaseModel):
+    """One question. `symbols` names the one symbol that is asked about; `limits` is null where the endpoint sets none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    market_data: Mapping[str, JsonValue]
+    account_state: Mapping[str, JsonValue]
+    recent_history: Annotated[tuple[Mapping[str, JsonValue], ...], Field(max_length=100)] = ()
+    symbols: Annotated[tuple[Symbol, ...], Field(min_length=1, max_length=1)]
+    limits: Limits | None = None
+
+    @property
+    def prompt(self) -> str:
+        """The prompt as training renders it."""
+        shown = DecisionInput(
+            market_data=self.market_data, account_state=self.account_state, recent_history=self.recent_history
+        )
+        return render_prompt(shown, self.symbols[0])
+
+
+class PredictRequest(BaseModel):
+    """Body of `POST /v1/models/<name>:predict`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    instances: Annotated[tuple[Instance, ...], Field(min_length=1, max_length=_MAX_INSTANCES)]
+
+
+class DecisionModel(kserve.Model):  # type: ignore[misc] # kserve has no types
+    """Answers `:predict`. Ready from the start: the server is started once everything is verified and warm."""
+
+    def __init__(
+        self, name: str, decoder: Decoder, grammar: Grammar, tokenizer: Any, *, max_positions: int, max_queue: int
+    ) -> None:
+        """Args: max_positions: tokens of prompt and answer together. max_queue: requests that may wait or run."""
+        super().__init__(name)
+        self._decoder = decoder
+        self._grammar = grammar
+        self._tokenizer = tokenizer
+        self._max_positions = max_positions
+        self._max_queue = max_queue
+        self._pending = 0
+        self._seconds = 0.1  # moving average of one decision
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
+        self.ready = True
+
+    async def predict(self, payload: Any, headers: Mapping[str, str] | None = None) -> dict[str, JsonValue]:
+        """A prediction an instance, in order.
+
+        Raises:
+            RequestError: 422 for a body that breaks the schema or does not fit the model, 503 where the queue is full.
+        """
+        del headers
+        accepted = time.perf_counter()
+        request = _parse(payload)
+        wanted = len(request.instances)
+        if self._pending + wanted > self._max_queue:
+            wait = ceil(self._pending * self._seconds)
+            raise RequestError(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "queue_full",
+                f"{self._pending} decisions are waiting, {self._max_queue} may",
+                "ask again after Retry-After, or raise serving.replicas",
+                retry_after_seconds=max(wait, 1),
+            )
+        self._pending += wanted
+        loop = asyncio.get_running_loop()
+        jobs = [loop.run_in_executor(self._worker, self.decide, instance, accepted) for instance in request.instances]
+        try:
+            answers = await asyncio.gather(*jobs, return_exceptions=True)
+        finally:
+            self._pending -= wanted
+        predictions: list[JsonValue] = []
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+            predictions.append(answer)
+        return {"predictions": predictions}
+
+    def decide(self, instance: Instance, accepted: float) -> dict[str, JsonValue]:
+        """One decision, on the inference thread.
+
+        Args:
+            instance: the question.
+            accepted: `time.perf_counter()` when the request came in; `_latency_ms` counts from there.
+        """
+        started = time.perf_counter()
+        prompt_ids = encode_prompt(self._tokenizer, instance.prompt)
+        try:
+            plan = self._grammar.plan(instance.symbols[0], instance.limits)
+        except GrammarError as error:
+            raise RequestError(
+                HTTPStatus.UNPROCESSABLE_ENTITY, "symbol_unsupported", str(error), "ask another arm", field="symbols"
+            ) from error
+        tokens = len(prompt_ids) + plan.longest + self._decoder.prose_tokens
+        if tokens > self._max_positions:
+            raise RequestError(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                "prompt_too_long",
+                f"prompt and answer take {tokens} tokens, the model has room for {self._max_positions}",
+                "send less market_data or recent_history",
+                field="market_data",
+            )
+        written = self._decoder.write(prompt_ids, plan)
+        ended = time.perf_counter()
+        self._seconds += 0.1 * (ended - started - self._seconds)
+        return {
+            **written.decision.model_dump(mode="json"),
+            "_probabilities": {action.value: share for action, share in written.probabilities.items()},
+            "_forward_passes": written.forward_passes,
+            "_latency_ms": round((ended - accepted) * 1000, 3),
+        }
+
+
+def _parse(payload: Any) -> PredictRequest:
+    try:
+        return PredictRequest.model_validate(payload)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "body"
+        raise RequestError(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "invalid_request",
+            f"{field}: {first['msg']}",
+            'send {"instances": [{"market_data", "account_state", "recent_history", "symbols": [one], "limits"}]}',
+            field=field,
+        ) from None

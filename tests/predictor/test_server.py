@@ -1,0 +1,164 @@
+"""The real process, as the container runs it."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from email.message import Message
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import Served, read_termination
+from tradewind.trading.decision import Action, Decision
+
+QUESTION = {
+    "market_data": {"symbol": "BTC", "price": 65000.5, "note": "跌破"},
+    "account_state": {"balance": 1000},
+    "recent_history": [{"action": "hold"}],
+    "symbols": ["BTC"],
+    "limits": {"max_leverage": 2, "max_size_usd": 100},
+}
+
+
+def command(
+    served: Served, tmp: Path, *extra: str, sha256: str | None = None, adapter: Path | None = None
+) -> list[str]:
+    return [
+        sys.executable, "-m", "tradewind.predictor", "--model-name", "v1", "--base", str(served.base), "--adapter",
+        str(adapter or served.adapter), "--sha256", sha256 or served.sha256, "--termination-log", str(tmp / "log"), *extra,
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Running:
+    url: str
+    process: subprocess.Popen[bytes]
+
+    def call(self, path: str, body: Any = None) -> tuple[int, Any, Message]:
+        data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data=data, headers={"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return response.status, json.loads(response.read()), response.headers
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read()), error.headers
+
+    def predict(self, *instances: Any) -> tuple[int, Any, Message]:
+        return self.call("/v1/models/v1:predict", {"instances": list(instances)})
+
+
+@pytest.fixture(scope="module")
+def running(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    tmp = tmp_path_factory.mktemp("server")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    output = (tmp / "output").open("wb")
+    process = subprocess.Popen(
+        command(served, tmp, "--port", str(port), "--max-queue", "4"), stdout=output, stderr=output, cwd=tmp,
+        env=os.environ | {"TRADEWIND_THREADS": "1"},
+    )  # fmt: skip
+    server = Running(f"http://127.0.0.1:{port}", process)
+    try:
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                if server.call("/v2/health/ready")[0] == 200:
+                    break
+            except OSError:
+                pass
+            assert process.poll() is None, (tmp / "output").read_text()
+            assert time.monotonic() < deadline, (tmp / "output").read_text()
+            time.sleep(0.1)
+        yield server
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) in (0, -signal.SIGTERM)
+        output.close()
+
+
+def test_a_decision_keeps_schema_symbol_and_limits(running: Running) -> None:
+    status, body, _ = running.predict(QUESTION)
+    assert status == 200
+    prediction = body["predictions"][0]
+    decision = Decision.model_validate({k: v for k, v in prediction.items() if not k.startswith("_")})
+    assert decision.symbol == "BTC"
+    assert decision.leverage <= 2
+    assert decision.size_usd <= 100
+    assert set(prediction["_probabilities"]) == {action.value for action in Action}
+    assert sum(prediction["_probabilities"].values()) == pytest.approx(1)
+    assert 1 <= prediction["_forward_passes"] <= 20
+    assert prediction["_latency_ms"] > 0
+
+
+def test_several_instances_are_answered_in_order(running: Running) -> None:
+    _, body, _ = running.predict(QUESTION, {**QUESTION, "symbols": ["ETH"]})
+    assert [p["symbol"] for p in body["predictions"]] == ["BTC", "ETH"]
+
+
+def test_verification_names_what_is_served(running: Running, served: Served) -> None:
+    status, body, _ = running.call("/tradewind/v1/verification")
+    assert status == 200
+    assert body["sha256"] == served.sha256
+    assert body["roundTrip"] is True
+    assert body["decoding"] == "greedy"
+    assert running.call("/v1/models/v1")[1] == {"name": "v1", "ready": True}
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"symbols": []}, "instances.0.symbols"),
+        ({"symbols": ["BTC", "ETH"]}, "instances.0.symbols"),
+        ({"limits": {"max_leverage": 0, "max_size_usd": 1}}, "instances.0.limits.max_leverage"),
+        ({"extra": 1}, "instances.0.extra"),
+        ({"market_data": {"x": "long " * 2000}}, "market_data"),
+    ],
+)
+def test_a_bad_request_names_the_field_and_the_remedy(running: Running, change: Any, field: str) -> None:
+    status, body, _ = running.predict({**QUESTION, **change})
+    assert status == 422
+    assert body["error"]["field"] == field
+    assert body["error"]["remedy"]
+
+
+def test_no_json_and_no_such_model(running: Running) -> None:
+    assert running.call("/v1/models/v1:predict", b"{")[0] == 400
+    assert running.call("/v1/models/v2:predict", {"instances": [QUESTION]})[0] == 404
+
+
+def test_a_full_queue_refuses_at_once_and_recovers(running: Running) -> None:
+    status, body, headers = running.predict(*[QUESTION] * 5)
+    assert status == 503
+    assert body["error"]["code"] == "queue_full"
+    assert int(headers["Retry-After"]) >= 1
+    with ThreadPoolExecutor(12) as pool:
+        statuses = {answer[0] for answer in pool.map(running.predict, [QUESTION] * 24)}
+    assert 200 in statuses
+    assert statuses <= {200, 503}
+    assert running.predict(QUESTION)[0] == 200
+
+
+def test_a_tampered_adapter_is_never_served(served: Served, tmp_path: Path) -> None:
+    tampered = tmp_path / "adapter"
+    shutil.copytree(served.adapter, tampered)
+    weights = tampered / "adapter_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    done = subprocess.run(command(served, tmp_path, adapter=tampered), capture_output=True, timeout=60, check=False)
+    assert done.returncode == 65
+    message = read_termination(tmp_path / "log")
+    assert message["reason"] == "ArtifactMismatch"
+    assert message["expected"] == served.sha256 != message["actual"]
