@@ -1,0 +1,1 @@
+"""The decision gateway: the endpoint that the trading system calls. Imports `tradewind.trading` alone."""

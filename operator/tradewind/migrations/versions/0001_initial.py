@@ -201,7 +201,7 @@ CREATE VIEW tradewind.training_data AS
 SELECT d.decision_id,
        jsonb_build_object(
            'conversation_id', d.decision_id,
-           'timestamp', to_jsonb(d.decided_at),
+           'timestamp', to_char(d.decided_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
            'input', coalesce(d.shown, jsonb_build_object('market_data', d.request -> 'market_data',
                     'account_state', d.request -> 'account_state', 'recent_history', '[]'::jsonb)),
            'output', d.answer,

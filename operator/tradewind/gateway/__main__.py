@@ -1,0 +1,63 @@
+"""`python -m tradewind.gateway`: one replica behind uvicorn, configured by the environment.
+
+Belongs here: process concerns (logging, signals, exit codes). Exit code 64 means that a setting is wrong.
+"""
+
+import logging
+import os
+import sys
+from typing import NoReturn
+
+import structlog
+import uvicorn
+
+from tradewind.gateway.app import create_app
+from tradewind.gateway.settings import Settings, SettingsError
+
+_SHUTDOWN_SECONDS = 20  # longer than an arm's timeouts: a decision that was drawn is answered
+
+
+def main() -> NoReturn:
+    """Runs until a signal comes."""
+    configure_logging()
+    try:
+        settings = Settings.from_environment(os.environ)
+    except SettingsError as error:
+        print(f"tradewind.gateway: {error}", file=sys.stderr)
+        raise SystemExit(64) from None
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+    )
+    raise SystemExit(0)
+
+
+def configure_logging() -> None:
+    """JSON lines on stdout, our own and those of libraries from WARNING up."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.JSONRenderer()],
+        foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(formatter)
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+if __name__ == "__main__":
+    main()

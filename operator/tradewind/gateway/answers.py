@@ -1,0 +1,107 @@
+"""An arm's text becomes a decision as it stands, or an error with the field that is wrong. Nothing is repaired.
+
+Belongs here: the validation of answers and the kinds of errors that count against an arm. Does not belong here: HTTP.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from enum import StrEnum
+
+from pydantic import JsonValue, ValidationError
+
+from tradewind.trading.decision import Decision, Limits, limit_violation
+
+
+class ErrorKind(StrEnum):
+    """Why the drawn arm's answer was not used; stored with the decision and counted by the error-rate guardrail."""
+
+    TIMEOUT = "timeout"
+    TRANSPORT = "transport"
+    STATUS = "status"
+    INVALID_JSON = "invalid_json"
+    INVALID_DECISION = "invalid_decision"
+    OVER_LIMIT = "over_limit"
+    BREAKER_OPEN = "breaker_open"
+    UNAVAILABLE = "unavailable"
+
+
+UNREACHED = frozenset({ErrorKind.TIMEOUT, ErrorKind.TRANSPORT, ErrorKind.STATUS})
+"""Kinds that open the breaker. An arm that answers nonsense is reachable: the guardrail deals with it."""
+
+
+class ArmError(Exception):
+    """The arm gave no usable answer. `detail` goes to the database and the log: it holds no secret and no account data."""
+
+    def __init__(self, kind: ErrorKind, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail[:300]
+
+
+def parse_object(text: str | bytes) -> dict[str, JsonValue]:
+    """One JSON object and nothing around it.
+
+    Raises:
+        ArmError: invalid_json; also for a key that comes twice, NaN and infinities, which readers disagree about.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        reason = error.args[0] if isinstance(error, _RefusedError) else type(error).__name__
+        raise ArmError(ErrorKind.INVALID_JSON, f"the answer is not one JSON object: {reason}") from None
+    if not isinstance(value, dict):
+        raise ArmError(ErrorKind.INVALID_JSON, "the answer is JSON, but not an object")
+    return value
+
+
+def parse_decision(value: Mapping[str, JsonValue], *, symbol: str, limits: Limits | None) -> Decision:
+    """A decision within schema and limits.
+
+    Raises:
+        ArmError: invalid_decision or over_limit.
+    """
+    fields = dict(value)
+    leverage = fields.get("leverage")
+    if isinstance(leverage, float) and leverage.is_integer():
+        fields["leverage"] = int(leverage)  # 2.0 is 2 in JSON
+    try:
+        decision = Decision.model_validate_json(json.dumps(fields), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ArmError(ErrorKind.INVALID_DECISION, f"{field}: {first['msg']}" if field else str(first["msg"])) from None
+    if "\0" in decision.reasoning or "\0" in decision.symbol:
+        raise ArmError(ErrorKind.INVALID_DECISION, "reasoning: holds a NUL character")
+    violation = limit_violation(decision, symbol=symbol, limits=limits)
+    if violation is not None:
+        kind = ErrorKind.INVALID_DECISION if violation.startswith("symbol") else ErrorKind.OVER_LIMIT
+        raise ArmError(kind, violation)
+    return decision
+
+
+def parse_probabilities(value: JsonValue) -> dict[str, float] | None:
+    """Probabilities of the actions as an own model states them; None for anything else."""
+    if not isinstance(value, dict) or len(value) > 16:
+        return None
+    numbers = {
+        name: float(p)
+        for name, p in value.items()
+        if isinstance(p, int | float) and not isinstance(p, bool) and math.isfinite(p)
+    }
+    return numbers if numbers and len(numbers) == len(value) and not any("\0" in name for name in numbers) else None
+
+
+class _RefusedError(ValueError):
+    pass
+
+
+def _unique(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+    keys = dict(pairs)
+    if len(keys) != len(pairs):
+        raise _RefusedError("a key comes twice")
+    return keys
+
+
+def _refuse_constant(name: str) -> JsonValue:
+    raise _RefusedError(f"{name} is not JSON")

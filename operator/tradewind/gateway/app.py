@@ -1,0 +1,312 @@
+"""The HTTP surface of the gateway: routes, authentication, body limits, background tasks.
+
+Belongs here: HTTP. Does not belong here: what a decision goes through (decide.py) and what reports mean (reports.py).
+"""
+
+import asyncio
+import contextlib
+import hmac
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from tradewind.gateway import errors
+from tradewind.gateway.arms import Arms, Credential
+from tradewind.gateway.database import Database, DatabaseDownError, UnstorableError
+from tradewind.gateway.decide import Decider
+from tradewind.gateway.errors import ApiError
+from tradewind.gateway.metrics import Metrics
+from tradewind.gateway.reports import Reports
+from tradewind.gateway.routing_source import RoutingWatcher, routing_source
+from tradewind.gateway.settings import Settings
+from tradewind.gateway.spool import Spool
+from tradewind.trading.decision import MAX_BODY_BYTES, DecisionRequest, ExecutionReport, OutcomeReport
+from tradewind.trading.routing import Routing
+
+REPORT_SECONDS = 10.0
+SWEEP_SECONDS = 60.0
+_Model = TypeVar("_Model", bound=BaseModel)
+_log = structlog.get_logger("tradewind.gateway")
+
+
+class Gateway:
+    """One replica: its parts and its background tasks."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.database = Database(settings)
+        self.spool = Spool(settings.spool_dir, settings.spool_max_bytes)
+        self.arms = Arms(
+            self.metrics,
+            breaker_failures=settings.breaker_failures,
+            breaker_open_seconds=settings.breaker_open_seconds,
+        )
+        self.decider = Decider(self.database, self.arms, self.spool, self.metrics, lambda: datetime.now(UTC))
+        self.reports = Reports(self.database)
+        self.watcher = RoutingWatcher(routing_source(settings), settings.endpoint, self._routing_changed)
+        self.token = Credential(settings.auth_token_file) if settings.auth_token_file else None
+        self._changed = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Starts and stops everything; the server does not wait for the database or the routing."""
+        await self.database.open()
+        loops = (self.database.watch, self.watcher.run, self._report_forever, self._drain_forever, self._sweep_forever)
+        tasks = [asyncio.create_task(loop(), name=loop.__name__) for loop in loops]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.arms.close()
+            await self.database.close()
+
+    @property
+    def routing(self) -> Routing:
+        """The document obeyed.
+
+        Raises:
+            ApiError: 503, none was seen yet.
+        """
+        if self.watcher.current is None:
+            raise ApiError(
+                503,
+                "no_routing",
+                "this replica has not seen the endpoint's routing yet",
+                "send the request again; if it lasts, look at the conditions of the Endpoint",
+                retry_after=errors.RETRY_SECONDS,
+            )
+        return self.watcher.current
+
+    def ready(self) -> str | None:
+        """Why decisions cannot be answered now, None if they can."""
+        routing = self.watcher.current
+        if routing is None:
+            return "routing not seen"
+        if not self.database.up and (routing.clock == "replay" or routing.on_database_outage == "refuse"):
+            return "database does not answer"
+        return None
+
+    def authorize(self, request: Request) -> None:
+        """Refuses a request without the endpoint's token.
+
+        Raises:
+            ApiError: 401.
+        """
+        if self.token is None:
+            return
+        given = request.headers.get("authorization", "")
+        try:
+            expected = f"Bearer {self.token.read()}"
+        except (OSError, ValueError) as error:
+            _log.error("token unreadable", error=type(error).__name__)
+            raise ApiError(
+                503,
+                "token_unreadable",
+                "the gateway cannot read its token",
+                "check gateway.auth.secretRef of the Endpoint",
+            ) from None
+        if not hmac.compare_digest(given.encode(), expected.encode()):
+            raise ApiError(
+                401,
+                "unauthorized",
+                "the bearer token is missing or wrong",
+                "send `Authorization: Bearer <token>` with the token of the Secret that gateway.auth.secretRef names",
+            )
+
+    def _routing_changed(self, routing: Routing) -> None:
+        self.metrics.generation.set(routing.generation)
+        self.metrics.epoch.set(routing.experiment.epoch if routing.experiment else 0)
+        self.metrics.expires.set(routing.expires_at.timestamp())
+        self._changed.set()
+
+    async def _report_forever(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), REPORT_SECONDS)
+            self._changed.clear()
+            routing = self.watcher.current
+            if routing is None:
+                continue
+            epoch = routing.experiment.epoch if routing.experiment else None
+            try:
+                await self.database.report_replica(epoch=epoch, generation=routing.generation)
+            except DatabaseDownError:
+                await asyncio.sleep(0.5)
+                self._changed.set()
+
+    async def _drain_forever(self) -> None:
+        while True:
+            self.metrics.database_up.set(self.database.up)
+            if self.spool.pending and self.database.up:
+                try:
+                    taken = await self.spool.drain(self.decider.ingest)
+                    _log.info("spool written", decisions=taken)
+                except DatabaseDownError:
+                    _log.warning("spool waits", reason="the database went down again")
+                except Exception as error:  # a record that cannot be taken in is kept for a person to look at
+                    _log.error("spool blocked", error=type(error).__name__)
+                    await asyncio.sleep(10)
+            self.metrics.spooled.set(self.spool.pending)
+            await asyncio.sleep(0.25)
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            await asyncio.sleep(min(SWEEP_SECONDS, self.settings.abandoned_after))
+            if self.spool.pending:
+                continue
+            with contextlib.suppress(DatabaseDownError):
+                swept = await self.database.sweep()
+                if swept:
+                    _log.warning("abandoned decisions failed", decisions=swept)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The gateway as an ASGI application."""
+    gateway = Gateway(settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with gateway.running():
+            yield
+
+    app = FastAPI(
+        title="Tradewind decision gateway", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
+    )
+    app.state.gateway = gateway
+
+    @app.exception_handler(ApiError)
+    async def api_error(_: Request, error: Exception) -> Response:
+        assert isinstance(error, ApiError)
+        return JSONResponse(error.body(), error.status, error.headers())
+
+    @app.exception_handler(UnstorableError)
+    async def unstorable(_: Request, error: Exception) -> Response:
+        wrong = ApiError(422, "invalid_request", f"a value cannot be stored ({error})", "leave it out or shorten it")
+        return JSONResponse(wrong.body(), 422)
+
+    @app.exception_handler(404)
+    @app.exception_handler(405)
+    async def no_route(request: Request, _: Exception) -> Response:
+        error = ApiError(404, "no_such_route", f"no {request.method} {request.url.path} here", "see docs/gateway.md")
+        return JSONResponse(error.body(), 404)
+
+    @app.exception_handler(500)
+    async def bug(_: Request, error: Exception) -> Response:
+        body = ApiError(
+            500, "internal", f"internal error ({type(error).__name__})", "report it; the log has the details"
+        ).body()
+        return JSONResponse(body, 500)
+
+    @app.post("/v1/decisions")
+    async def decide(request: Request) -> Response:
+        gateway.authorize(request)
+        asked = await _read(request, DecisionRequest)
+        return JSONResponse(await gateway.decider.decide(asked, gateway.routing))
+
+    @app.post("/v1/decisions/{decision_id:path}/execution")
+    async def execution(decision_id: str, request: Request) -> Response:
+        gateway.authorize(request)
+        report = await _read(request, ExecutionReport)
+        return await _stored(lambda: gateway.reports.execution(decision_id, report))
+
+    @app.post("/v1/decisions/{decision_id:path}/outcome")
+    async def outcome(decision_id: str, request: Request) -> Response:
+        gateway.authorize(request)
+        report = await _read(request, OutcomeReport)
+        routing = gateway.routing
+        return await _stored(lambda: gateway.reports.outcome(decision_id, report, routing))
+
+    @app.get("/v1/performance")
+    async def performance(request: Request) -> Response:
+        gateway.authorize(request)
+        days, routing = _whole(request, "days", 7, 3660), gateway.routing
+        return await _stored(lambda: gateway.reports.performance(days, routing))
+
+    @app.get("/v1/training-data")
+    async def training_data(request: Request) -> Response:
+        gateway.authorize(request)
+        minimum = _whole(request, "min_samples", 1000, 100_000)
+        try:
+            export = await gateway.reports.export(minimum)
+        except DatabaseDownError:
+            raise errors.database_unavailable() from None
+        headers = {
+            "X-Total-Samples": str(len(export.points)),
+            "X-Excellent": str(export.excellent),
+            "X-Good": str(export.good),
+            "X-Bad": str(export.bad),
+        }
+        lines = (json.dumps(point, ensure_ascii=False) + "\n" for point in export.points)
+        return StreamingResponse(lines, media_type="application/x-ndjson", headers=headers)
+
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        return PlainTextResponse("ok\n")
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        reason = gateway.ready()
+        return PlainTextResponse("ok\n") if reason is None else PlainTextResponse(f"{reason}\n", 503)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(gateway.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+async def _stored(call: Callable[[], Awaitable[dict[str, JsonValue]]]) -> Response:
+    try:
+        return JSONResponse(await call())
+    except DatabaseDownError:
+        raise errors.database_unavailable() from None
+
+
+async def _read(request: Request, model: type[_Model]) -> _Model:
+    """The body as a model.
+
+    Raises:
+        ApiError: 413 too large, 400 no JSON, 422 not the schema.
+    """
+    body = bytearray()
+    declared = request.headers.get("content-length", "0")
+    too_large = declared.isdecimal() and int(declared) > MAX_BODY_BYTES
+    if not too_large:
+        async for chunk in request.stream():
+            body += chunk
+            if too_large := len(body) > MAX_BODY_BYTES:
+                break
+    if too_large:
+        raise ApiError(
+            413,
+            "body_too_large",
+            f"the body is over {MAX_BODY_BYTES} bytes",
+            "send fewer bars or fields of market_data",
+        )
+    if b"\\u0000" in body:
+        raise ApiError(
+            422, "invalid_request", "the body holds a NUL character (\\u0000)", "remove it; it cannot be stored"
+        )
+    try:
+        return model.model_validate_json(bytes(body))
+    except ValidationError as error:
+        raise errors.from_validation(error) from None
+
+
+def _whole(request: Request, name: str, default: int, highest: int) -> int:
+    text = request.query_params.get(name, str(default))
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= highest and len(text) <= 9):
+        raise ApiError(
+            422, "invalid_request", f"{name}: {text[:20]!r} is not a whole number", f"give 1 to {highest}", field=name
+        )
+    return int(text)

@@ -1,0 +1,246 @@
+"""Asking an arm over HTTP: one pooled client, one deadline, one breaker each.
+
+Belongs here: the two protocols (OpenAI chat completions, the predictor's), credentials, retries, the breaker's bookkeeping.
+Does not belong here: who is drawn and who stands in (decide.py), and what a valid answer is (answers.py).
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import httpx
+from pydantic import JsonValue
+
+from tradewind.gateway.answers import UNREACHED, ArmError, ErrorKind, parse_decision, parse_object, parse_probabilities
+from tradewind.gateway.breaker import Breaker
+from tradewind.gateway.metrics import Metrics
+from tradewind.trading.decision import Decision, DecisionInput, Limits
+from tradewind.trading.prompt import INSTRUCTION, render_prompt
+from tradewind.trading.routing import ArmTarget
+
+MAX_ANSWER_BYTES = 1024 * 1024
+_POOL = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=30)
+_CONNECT_PAUSE_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class ArmAnswer:
+    """A valid answer and what the arm said about itself."""
+
+    decision: Decision
+    probabilities: dict[str, float] | None
+    reported_model: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question to one arm: an answer or an error, its time, and what it cost."""
+
+    version: str
+    answer: ArmAnswer | None
+    error: ArmError | None
+    latency_ms: float
+    cost_cny: Decimal | None
+
+
+@dataclass(slots=True)
+class _Connection:
+    target: ArmTarget
+    client: httpx.AsyncClient
+
+
+class Credential:
+    """A secret in a file, read again when the file changes (Secrets are rotated under running pods)."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stamp: tuple[int, int] | None = None
+        self._value = ""
+
+    def read(self) -> str:
+        """The secret without surrounding white space.
+
+        Raises:
+            OSError: the file cannot be read.
+            ValueError: it is empty or not printable ASCII.
+        """
+        status = self._path.stat()
+        stamp = (status.st_mtime_ns, status.st_size)
+        if stamp != self._stamp:
+            value = self._path.read_text(encoding="ascii").strip()
+            if not value or not value.isprintable():
+                raise ValueError("the credential is empty or not printable")
+            self._value, self._stamp = value, stamp
+        return self._value
+
+
+class Arms:
+    """All arms of one replica, by version name."""
+
+    def __init__(self, metrics: Metrics, *, breaker_failures: int, breaker_open_seconds: float) -> None:
+        self._metrics = metrics
+        self._breaker_failures = breaker_failures
+        self._breaker_open_seconds = breaker_open_seconds
+        self._connections: dict[str, _Connection] = {}
+        self._breakers: dict[str, Breaker] = {}
+        self._credentials: dict[str, Credential] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Closes every client."""
+        for task in self._retiring:
+            task.cancel()
+        for connection in self._connections.values():
+            await connection.client.aclose()
+
+    async def ask(
+        self, version: str, target: ArmTarget | None, shown: DecisionInput, *, symbol: str, limits: Limits | None
+    ) -> Asked:
+        """Asks one arm. Never raises for what the arm does: the error is part of the result."""
+        started = time.perf_counter()
+        reached = False
+        error: ArmError | None = None
+        answer: ArmAnswer | None = None
+        breaker = self._breakers.setdefault(version, Breaker(self._breaker_failures, self._breaker_open_seconds))
+        try:
+            if target is None:
+                raise ArmError(ErrorKind.UNAVAILABLE, "the arm is not among the arms of the routing")
+            if not breaker.allow(time.monotonic()):
+                raise ArmError(ErrorKind.BREAKER_OPEN, "the arm failed too often in a row; not asked")
+            body = await self._fetch(version, target, shown, symbol, limits)
+            reached = True
+            answer = _read(target, body, symbol, limits)
+        except ArmError as caught:
+            error = caught
+        if reached:
+            breaker.succeeded()
+        elif error is not None and error.kind in UNREACHED:
+            breaker.failed(time.monotonic())
+        seconds = time.perf_counter() - started
+        self._observe(version, error, seconds, is_open=breaker.is_open)
+        cost = target.price_per_call_cny if reached and target is not None else None
+        return Asked(version, answer, error, seconds * 1000, cost)
+
+    async def _fetch(
+        self, version: str, target: ArmTarget, shown: DecisionInput, symbol: str, limits: Limits | None
+    ) -> bytes:
+        url, payload = _question(target, shown, symbol, limits)
+        headers = self._headers(version, target)
+        client = self._client(version, target)
+        try:
+            async with asyncio.timeout(target.timeout_seconds):
+                for attempt in range(target.max_retries + 1):
+                    try:
+                        return await _post(client, url, payload, headers)
+                    except httpx.ConnectError:  # nothing was sent: asking again is still asking once
+                        if attempt == target.max_retries:
+                            raise
+                        await asyncio.sleep(_CONNECT_PAUSE_SECONDS)
+        except (TimeoutError, httpx.TimeoutException):
+            raise ArmError(ErrorKind.TIMEOUT, f"no answer within {target.timeout_seconds:g} s") from None
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            raise ArmError(ErrorKind.TRANSPORT, type(error).__name__) from None
+        raise AssertionError("unreachable")
+
+    def _headers(self, version: str, target: ArmTarget) -> dict[str, str]:
+        if target.credential_file is None:
+            return {}
+        credential = self._credentials.setdefault(target.credential_file, Credential(Path(target.credential_file)))
+        try:
+            return {"Authorization": f"Bearer {credential.read()}"}
+        except (OSError, ValueError) as error:
+            detail = f"the credential of {version} cannot be read ({type(error).__name__}); check secretRef of the ModelVersion"
+            raise ArmError(ErrorKind.UNAVAILABLE, detail) from None
+
+    def _client(self, version: str, target: ArmTarget) -> httpx.AsyncClient:
+        known = self._connections.get(version)
+        if known is not None and known.target == target:
+            return known.client
+        if known is not None:
+            task = asyncio.create_task(_retire(known))
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+        # Proxies of the environment lead out of the cluster: right for an external API, wrong for our own predictor.
+        client = httpx.AsyncClient(limits=_POOL, timeout=target.timeout_seconds, trust_env=target.protocol == "openai")
+        self._connections[version] = _Connection(target, client)
+        return client
+
+    def _observe(self, version: str, error: ArmError | None, seconds: float, *, is_open: bool) -> None:
+        self._metrics.arm_seconds.labels(version).observe(seconds)
+        self._metrics.breaker_open.labels(version).set(is_open)
+        if error is not None:
+            self._metrics.errors.labels(version, error.kind).inc()
+
+
+def _question(
+    target: ArmTarget, shown: DecisionInput, symbol: str, limits: Limits | None
+) -> tuple[str, dict[str, JsonValue]]:
+    base = target.base_url.rstrip("/")
+    if target.protocol == "kserve":
+        instance: dict[str, JsonValue] = {
+            **shown.model_dump(mode="json"),
+            "symbols": [symbol],
+            "limits": None if limits is None else limits.model_dump(mode="json"),
+        }
+        return f"{base}/v1/models/{target.model}:predict", {"instances": [instance]}
+    system = INSTRUCTION
+    if limits is not None:
+        system += f"Limits: leverage at most {limits.max_leverage}, size_usd at most {limits.max_size_usd:g}.\n"
+    user = render_prompt(shown, symbol).removeprefix(INSTRUCTION)
+    return f"{base}/chat/completions", {
+        "model": target.model,
+        "messages": [{"role": "system", "content": system}, {"role": "user", "content": user}],
+        "response_format": {"type": "json_object"},
+        "temperature": 0,
+        "stream": False,
+    }
+
+
+async def _post(
+    client: httpx.AsyncClient, url: str, payload: Mapping[str, JsonValue], headers: Mapping[str, str]
+) -> bytes:
+    async with client.stream("POST", url, json=payload, headers=dict(headers)) as response:
+        if response.status_code != httpx.codes.OK:
+            # The body stays out: an API may repeat the key that it refuses.
+            raise ArmError(ErrorKind.STATUS, f"HTTP status {response.status_code}")
+        body = bytearray()
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > MAX_ANSWER_BYTES:
+                raise ArmError(ErrorKind.INVALID_JSON, f"the answer is over {MAX_ANSWER_BYTES} bytes")
+    return bytes(body)
+
+
+def _read(target: ArmTarget, body: bytes, symbol: str, limits: Limits | None) -> ArmAnswer:
+    envelope = parse_object(body)
+    if target.protocol == "kserve":
+        predictions = envelope.get("predictions")
+        if not isinstance(predictions, list) or len(predictions) != 1 or not isinstance(predictions[0], dict):
+            raise ArmError(ErrorKind.INVALID_JSON, "predictions: not a list of one object")
+        fields = {name: value for name, value in predictions[0].items() if not name.startswith("_")}
+        probabilities = parse_probabilities(predictions[0].get("_probabilities"))
+        return ArmAnswer(parse_decision(fields, symbol=symbol, limits=limits), probabilities, None)
+    decision = parse_decision(parse_object(_content(envelope)), symbol=symbol, limits=limits)
+    said = [envelope.get(name) for name in ("model", "system_fingerprint")]
+    reported = "/".join(part for part in said if isinstance(part, str)).replace("\0", "")[:200]
+    return ArmAnswer(decision, None, reported or None)
+
+
+def _content(envelope: Mapping[str, JsonValue]) -> str:
+    choices = envelope.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    message = first.get("message") if isinstance(first, dict) else None
+    content = message.get("content") if isinstance(message, dict) else None
+    if not isinstance(content, str):
+        raise ArmError(ErrorKind.INVALID_JSON, "choices.0.message.content: not a text")
+    return content
+
+
+async def _retire(connection: _Connection) -> None:
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.sleep(connection.target.timeout_seconds)
+    await connection.client.aclose()

@@ -1,0 +1,286 @@
+"""The gateway's way to PostgreSQL: a pool, a deadline on every call, and one answer to every kind of trouble: it is down.
+
+Belongs here: connections, deadlines, rows to types. Does not belong here: SQL text (statements.py) and what an outage means
+for a decision (decide.py).
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+import psycopg
+import structlog
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import Jsonb
+from psycopg_pool import AsyncConnectionPool
+from pydantic import JsonValue
+
+from tradewind.gateway import statements
+from tradewind.gateway.settings import Settings
+from tradewind.trading.decision import HISTORY_SHOWN
+
+_log = structlog.get_logger("tradewind.gateway")
+
+Parameters = Mapping[str, object]
+_PROBE_SECONDS = 0.5
+_REPORT_SECONDS = 30.0
+
+
+class DatabaseDownError(Exception):
+    """The database gave no answer in time, or cannot be written. A write may still have happened."""
+
+
+class UnstorableError(Exception):
+    """A value that PostgreSQL has no room for, such as a number of a hundred thousand digits."""
+
+
+class PositionTakenError(Exception):
+    """Another decision's position with this id is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A row of `decisions`, as far as the gateway needs it."""
+
+    decision_id: str
+    request_hash: bytes
+    decided_at: datetime
+    experiment_uid: str | None
+    arm: str | None
+    epoch: int | None
+    drawn_version: str
+    parent_decision_id: str | None
+    state: str
+    answer: dict[str, JsonValue] | None
+    probabilities: dict[str, JsonValue] | None
+    answered_by: str | None
+    latency_ms: float | None
+    fallback: bool
+    error_kind: str | None
+    error_detail: str | None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """From a row that has at least these columns."""
+        return cls(**{name: row[name] for name in cls.__slots__})
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the drawn version may see besides the request."""
+
+    history: tuple[dict[str, JsonValue], ...]
+    own_positions: frozenset[str]
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """From a row with `history` and `own_positions`."""
+        return cls(tuple(row["history"]), frozenset(row["own_positions"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """Result of an assignment. `stored` None: the position is not open, several are (`open_count`), or look again."""
+
+    stored: Stored | None
+    fresh: bool
+    open_count: int
+    context: Context | None
+    clock_before: datetime | None
+
+
+class Database:
+    """All calls of one gateway replica. Every method but the two reports gives up after `database_timeout` seconds."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._key = {
+            "installation": settings.installation,
+            "namespace": settings.namespace,
+            "endpoint": settings.endpoint,
+        }
+        self._pool: AsyncConnectionPool[AsyncConnection[DictRow]] = AsyncConnectionPool(
+            settings.dsn,
+            min_size=min(2, settings.pool_size),
+            max_size=settings.pool_size,
+            timeout=settings.database_timeout,
+            reconnect_timeout=0,  # the probe asks anew; a growing back-off would delay recovery
+            max_idle=300,
+            open=False,
+            configure=_configure,
+            kwargs={
+                "autocommit": True,
+                "row_factory": dict_row,
+                "connect_timeout": 5,
+                "application_name": f"tradewind-gateway {settings.replica}"[:63],
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 10_000,
+            },
+        )
+        self._abandoned: set[asyncio.Task[Any]] = set()
+        self.up = False
+
+    async def open(self) -> None:
+        """Starts connecting; does not wait for the server."""
+        await self._pool.open(wait=False)
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        for task in self._abandoned:
+            task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                await self._pool.close(timeout=2)
+
+    async def watch(self) -> None:
+        """Probes forever: the only way from down to up."""
+        while True:
+            with contextlib.suppress(DatabaseDownError):
+                await self._call("SELECT 1 FROM tradewind.decisions LIMIT 0", {}, probe=True)
+            await asyncio.sleep(_PROBE_SECONDS)
+
+    async def assign(self, parameters: Parameters) -> Assigned:
+        """Commits the assignment of one decision, or finds the one there is. One round trip."""
+        rows = await self._call(statements.ASSIGN, {**parameters, "history": HISTORY_SHOWN})
+        row = rows[0]
+        stored = None if row["decision_id"] is None else Stored.of(row)
+        context = Context.of(row) if stored else None
+        return Assigned(stored, bool(row["fresh"]), row["open_count"], context, row["clock_before"])
+
+    async def take_over(
+        self, decision_id: str, lease: float, positions: Sequence[str]
+    ) -> tuple[Stored, Context] | None:
+        """Takes the row of a gateway that died while asking; None if it is not free (any more)."""
+        rows = await self._call(
+            statements.TAKE_OVER,
+            {"decision_id": decision_id, "lease": lease, "positions": list(positions), "history": HISTORY_SHOWN},
+        )
+        return (Stored.of(rows[0]), Context.of(rows[0])) if rows else None
+
+    async def stored(self, decision_id: str) -> Stored | None:
+        """The decision's row."""
+        rows = await self._call(statements.STORED, {"decision_id": decision_id})
+        return Stored.of(rows[0]) if rows else None
+
+    async def finish(self, parameters: Parameters) -> bool:
+        """Writes the answer or the failure, once; False if somebody else has."""
+        rows = await self._call(statements.FINISH, parameters)
+        return bool(rows[0]["written"])
+
+    async def ingest(self, parameters: Parameters) -> bool:
+        """Writes a decision from the spool; False if the row has another answer already."""
+        return bool(await self._call(statements.INGEST, parameters))
+
+    async def sweep(self) -> int:
+        """Fails assignments that nobody finished; their number."""
+        rows = await self._call(statements.SWEEP, {"abandoned_after": self._settings.abandoned_after})
+        return int(rows[0]["swept"])
+
+    async def reported(self, decision_id: str) -> dict[str, Any] | None:
+        """State of a decision and what was reported about it so far."""
+        rows = await self._call(statements.REPORTED, {"decision_id": decision_id})
+        return rows[0] if rows else None
+
+    async def write_execution(self, parameters: Parameters) -> bool:
+        """Stores an execution; False if there is one.
+
+        Raises:
+            PositionTakenError: the position_id names another open position.
+        """
+        try:
+            rows = await self._call(statements.EXECUTION, parameters)
+        except psycopg.errors.UniqueViolation:
+            raise PositionTakenError from None
+        return bool(rows[0]["written"])
+
+    async def write_outcome(self, parameters: Parameters) -> bool:
+        """Stores an outcome; False if there is one."""
+        rows = await self._call(statements.OUTCOME, parameters)
+        return bool(rows[0]["written"])
+
+    async def advance_clock(self, as_of: datetime, *, remind: bool) -> None:
+        """Moves the replay clock forward, never back; tells the operator if it moved, or if `remind`."""
+        await self._call(statements.ADVANCE_CLOCK, {"as_of": as_of, "remind": remind})
+
+    async def notify(self) -> None:
+        """Tells the operator to look at this endpoint."""
+        await self._call(statements.NOTIFY, {})
+
+    async def report_replica(self, *, epoch: int | None, generation: int) -> None:
+        """Says which routing this replica obeys."""
+        parameters = {"replica": self._settings.replica, "epoch": epoch, "generation": generation}
+        await self._call(statements.REPORT_REPLICA, parameters)
+
+    async def performance(self, *, days: int, replay: bool) -> list[dict[str, Any]]:
+        """Closed trades per version over the last days."""
+        return await self._call(statements.PERFORMANCE, {"days": days, "replay": replay}, timeout=_REPORT_SECONDS)
+
+    async def training_data(self, limit: int) -> list[dict[str, JsonValue]]:
+        """The newest labelled decisions in the seed's shape."""
+        rows = await self._call(statements.TRAINING_DATA, {"limit": limit}, timeout=_REPORT_SECONDS)
+        return [row["data"] for row in rows]
+
+    async def _call(
+        self, statement: str, parameters: Parameters, *, timeout: float | None = None, probe: bool = False
+    ) -> list[dict[str, Any]]:
+        if not self.up and not probe:
+            raise DatabaseDownError
+        # A task of its own: a server that went silent must not hold the caller, and cancelling a query asks that server.
+        task = asyncio.create_task(self._execute(statement, {**self._key, **parameters}))
+        done, _ = await asyncio.wait({task}, timeout=timeout or self._settings.database_timeout)
+        if not done:
+            task.cancel()
+            self._abandoned.add(task)
+            task.add_done_callback(self._forget)
+            if timeout is None:
+                self._mark(up=False, reason="no answer in time")
+            raise DatabaseDownError
+        try:
+            rows = task.result()
+        except psycopg.IntegrityError:
+            raise
+        except psycopg.DataError as error:
+            raise UnstorableError(type(error).__name__) from None
+        except psycopg.Error as error:
+            self._mark(up=False, reason=type(error).__name__)
+            raise DatabaseDownError from None
+        if probe:
+            self._mark(up=True, reason="answers")
+        return rows
+
+    async def _execute(self, statement: str, parameters: Parameters) -> list[dict[str, Any]]:
+        try:
+            return await self._once(statement, parameters)
+        except psycopg.OperationalError:
+            await self._pool.check()  # a restart leaves a pool of dead connections: replace them, then try once more
+            return await self._once(statement, parameters)
+
+    async def _once(self, statement: str, parameters: Parameters) -> list[dict[str, Any]]:
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(statement, parameters)
+            return await cursor.fetchall() if cursor.description else []
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._abandoned.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+    def _mark(self, *, up: bool, reason: str) -> None:
+        if up != self.up:
+            _log.warning("database", up=up, reason=reason)
+        self.up = up
+
+
+async def _configure(connection: AsyncConnection[DictRow]) -> None:
+    await connection.execute("SET timezone = 'UTC'")
+
+
+def jsonb(value: object) -> Jsonb | None:
+    """A value for a jsonb column; None is SQL's NULL."""
+    return None if value is None else Jsonb(value)

@@ -1,0 +1,56 @@
+"""Prometheus metrics of one replica, in a registry of their own.
+
+Belongs here: names, labels, buckets. Does not belong here: evidence; these numbers forget at restart and decide nothing.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2, 5, 10, 30)
+
+
+class Metrics:
+    """All metrics. `arm` is baseline, candidate or none; `version` the ModelVersion."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.decisions = Counter(
+            "tradewind_decisions",
+            "Requests for a decision by drawn arm and result",
+            ("arm", "result"),
+            registry=self.registry,
+        )
+        self.arm_seconds = Histogram(
+            "tradewind_arm_seconds",
+            "Time of one question to an arm",
+            ("version",),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.request_seconds = Histogram(
+            "tradewind_decision_seconds", "Time of a whole request", ("arm",), buckets=_SECONDS, registry=self.registry
+        )
+        self.errors = Counter(
+            "tradewind_arm_errors", "Questions without a usable answer", ("version", "kind"), registry=self.registry
+        )
+        self.fallbacks = Counter(
+            "tradewind_fallbacks",
+            "Decisions answered by the fallback, by drawn version",
+            ("version",),
+            registry=self.registry,
+        )
+        self.breaker_open = Gauge(
+            "tradewind_breaker_open", "1 while an arm counts as down", ("version",), registry=self.registry
+        )
+        self.generation = Gauge(
+            "tradewind_routing_generation", "Generation of the routing obeyed", registry=self.registry
+        )
+        self.epoch = Gauge("tradewind_routing_epoch", "Epoch of the weights obeyed", registry=self.registry)
+        self.expires = Gauge(
+            "tradewind_routing_expires_timestamp_seconds", "End of the weights' validity", registry=self.registry
+        )
+        self.database_up = Gauge("tradewind_database_up", "1 while the database answers", registry=self.registry)
+        self.spooled = Gauge("tradewind_spool_records", "Decisions that wait for the database", registry=self.registry)
+
+    def text(self) -> bytes:
+        """The exposition format."""
+        return generate_latest(self.registry)

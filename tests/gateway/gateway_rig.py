@@ -1,0 +1,221 @@
+"""Real gateways on loopback, real HTTP arms, real PostgreSQL."""
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from psycopg.rows import dict_row
+
+from tradewind.gateway.app import create_app
+from tradewind.gateway.settings import Settings
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+OPEN = {
+    "action": "open_long", "symbol": "BTC", "size_usd": 60.0, "leverage": 2, "stop_loss_pct": 0.02, "take_profit_pct": 0.05,
+    "confidence": 0.75, "reasoning": "trend",
+}  # fmt: skip
+HOLD = OPEN | {"action": "hold", "size_usd": 0.0}
+
+
+@contextlib.asynccontextmanager
+async def serving(app: Any, port: int = 0) -> AsyncIterator[str]:
+    """Runs an ASGI app on a loopback port; its URL."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2))
+    task = asyncio.create_task(server.serve([listener]))
+    while not server.started:
+        if task.done():
+            task.result()
+        await asyncio.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()
+
+
+@dataclass
+class Arm:
+    """A tiny arm that speaks both protocols. `behave` may change the answer, sleep, or return a Response."""
+
+    name: str
+    answer: dict[str, Any] = field(default_factory=lambda: dict(OPEN))
+    behave: Callable[[dict[str, Any]], Awaitable[Response | None]] | None = None
+    seen: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    fingerprint: str = "fp_1"
+    url: str = ""
+
+    def app(self) -> FastAPI:
+        app = FastAPI()
+
+        async def receive(request: Request) -> Response | None:
+            body = await request.json()
+            self.seen.append(body)
+            self.headers.append(dict(request.headers))
+            return await self.behave(body) if self.behave else None
+
+        @app.post("/chat/completions")
+        async def chat(request: Request) -> Response:
+            said = await receive(request)
+            message = {"role": "assistant", "content": json.dumps(self.answer)}
+            return said or JSONResponse(
+                {"model": "chat-7", "system_fingerprint": self.fingerprint, "choices": [{"message": message}]}
+            )
+
+        @app.post("/v1/models/{name}:predict")
+        async def predict(request: Request) -> Response:
+            said = await receive(request)
+            extra = {"_probabilities": {"hold": 0.25, "open_long": 0.75}, "_forward_passes": 9, "_latency_ms": 1.5}
+            return said or JSONResponse({"predictions": [self.answer | extra]})
+
+        return app
+
+    def content(self, text: str) -> None:
+        """Makes the OpenAI protocol say exactly this."""
+
+        async def behave(_: dict[str, Any]) -> Response:
+            return JSONResponse({"choices": [{"message": {"content": text}}]})
+
+        self.behave = behave
+
+    def status(self, code: int) -> None:
+        async def behave(_: dict[str, Any]) -> Response:
+            return JSONResponse({"error": "sk-very-secret is not a key"}, code)
+
+        self.behave = behave
+
+    def sleeps(self, seconds: float) -> None:
+        async def behave(_: dict[str, Any]) -> None:
+            await asyncio.sleep(seconds)
+
+        self.behave = behave
+
+
+def ask(decision_id: str | None = None, **extra: Any) -> dict[str, Any]:
+    body = {
+        "scope": {"symbol": "BTC"},
+        "market_data": {"BTC": {"price": 68500.0, "rsi": 62.5}},
+        "account_state": {"balance": 600.0, "positions": [], "permission_level": "L2"},
+    }
+    return body | ({} if decision_id is None else {"decision_id": decision_id}) | extra
+
+
+@dataclass
+class Rig:
+    """A gateway's surroundings: arms, routing file, database."""
+
+    dsn: str
+    folder: Path
+    arms: dict[str, Arm]
+    document: dict[str, Any]
+    settings: Settings
+    clients: list[httpx.AsyncClient] = field(default_factory=list)
+    _stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
+
+    @property
+    def routing_file(self) -> Path:
+        return self.folder / "routing.json"
+
+    def publish(self, **changes: Any) -> None:
+        """Writes the routing document; the caller waits for it with `seen()`."""
+        self.document |= changes
+        now = datetime.now(UTC)
+        self.document["generation"] += 1
+        self.document["publishedAt"] = now.isoformat()
+        if "expiresAt" not in changes:
+            self.document["expiresAt"] = (now + timedelta(seconds=30)).isoformat()
+        scratch = self.folder / "routing.tmp"
+        scratch.write_text(json.dumps(self.document))
+        scratch.replace(self.routing_file)
+
+    def experiment(self, **changes: Any) -> dict[str, Any]:
+        return {
+            "uid": "exp-1", "name": "v1-against-api", "mode": "Live", "t0": (datetime.now(UTC) - timedelta(hours=1)).isoformat(),
+            "blockSeconds": 86400, "baseline": "api", "candidate": "v1", "candidateWeight": "0.5", "epoch": 7, "blocks": [],
+        } | changes  # fmt: skip
+
+    async def gateway(self, **settings: Any) -> httpx.AsyncClient:
+        """Starts a replica and waits until it is ready."""
+        app = create_app(replace(self.settings, **settings))
+        url = await self._stack.enter_async_context(serving(app))
+        client = httpx.AsyncClient(base_url=url, timeout=20)
+        client.app = app  # type: ignore[attr-defined]
+        self._stack.push_async_callback(client.aclose)
+        self.clients.append(client)
+        database = app.state.gateway.database
+        for _ in range(500):
+            if (await client.get("/readyz")).status_code == 200 and database.up:
+                return client
+            await asyncio.sleep(0.01)
+        raise AssertionError("the gateway did not become ready")
+
+    async def seen(self) -> None:
+        """Waits until every replica obeys the newest document."""
+        for client in self.clients:
+            watcher = client.app.state.gateway.watcher  # type: ignore[attr-defined]
+            while watcher.current is None or watcher.current.generation != self.document["generation"]:
+                await asyncio.sleep(0.01)
+
+    async def rows(self, statement: str = "SELECT * FROM tradewind.decisions ORDER BY decided_at", *args: Any) -> list[dict[str, Any]]:
+        async with await psycopg.AsyncConnection.connect(self.dsn, row_factory=dict_row, autocommit=True) as connection:
+            cursor = await connection.execute(statement, args)  # type: ignore[arg-type]
+            return await cursor.fetchall() if cursor.description else []
+
+    async def row(self, decision_id: str) -> dict[str, Any]:
+        return (await self.rows("SELECT * FROM tradewind.decisions WHERE decision_id = %s", decision_id))[0]
+
+    async def trade(self, client: httpx.AsyncClient, decision_id: str, position: str, **extra: Any) -> dict[str, Any]:
+        """Asks, and reports the position as opened."""
+        answer = await client.post("/v1/decisions", json=ask(decision_id, **extra))
+        assert answer.status_code == 200, answer.text
+        opened_at = extra.get("as_of") or datetime.now(UTC).isoformat()
+        report = {"status": "opened", "opened_at": opened_at, "filled_notional_usd": 118.5, "position_id": position}
+        opened = await client.post(f"/v1/decisions/{decision_id}/execution", json=report)
+        assert opened.status_code == 200, opened.text
+        return answer.json()
+
+    async def close(self, client: httpx.AsyncClient, decision_id: str, pnl: float = 2.5, **extra: Any) -> httpx.Response:
+        report = {"closed_at": datetime.now(UTC).isoformat(), "pnl": pnl, "fees": 0.1, "exit_reason": "take_profit"} | extra
+        return await client.post(f"/v1/decisions/{decision_id}/outcome", json=report)
+
+
+async def build_rig(dsn: str, folder: Path) -> Rig:
+    secret = folder / "api-key"
+    secret.write_text("sk-very-secret\n")
+    arms = {"api": Arm("api"), "v1": Arm("v1"), "safe": Arm("safe", answer=dict(HOLD))}
+    settings = Settings(
+        dsn=dsn, routing=f"file:{folder / 'routing.json'}", installation="tradewind", namespace="ns", endpoint="trader",
+        replica="r0", auth_token_file=None, spool_dir=folder / "spool", pool_size=8, breaker_failures=50,
+        breaker_open_seconds=0.5,
+    )  # fmt: skip
+    rig = Rig(dsn, folder, arms, {}, settings)
+    for arm in arms.values():
+        arm.url = await rig._stack.enter_async_context(serving(arm.app()))
+    rig.document = {
+        "version": 1, "endpoint": "trader", "generation": 0, "clock": "live", "champion": "api", "fallback": "safe",
+        "arms": {
+            "api": {"protocol": "openai", "baseURL": arms["api"].url, "model": "deepseek-chat", "credentialFile": str(secret),
+                    "timeoutSeconds": 1, "pricePerCallCNY": "0.5"},
+            "v1": {"protocol": "kserve", "baseURL": arms["v1"].url, "model": "v1", "timeoutSeconds": 1, "sha256": "ab" * 32},
+            "safe": {"protocol": "kserve", "baseURL": arms["safe"].url, "model": "safe", "timeoutSeconds": 1},
+        },
+        "experiment": None, "limits": {"permissionLevels": {"L2": {"maxLeverage": 3, "maxSizeUSD": "100"}}, "symbols": ["BTC", "ETH"]},
+        "externalFields": ["balance", "permission_level", "positions"], "onDatabaseOutage": "champion",
+    }  # fmt: skip
+    rig.publish()
+    return rig
