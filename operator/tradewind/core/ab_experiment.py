@@ -9,7 +9,7 @@ The clock is the wall in Live and the data in Replay. In Replay everything is a 
 block, so that it does not matter when, or how often, the operator looked.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -118,6 +118,8 @@ def decide(experiment: ABExperiment, seen: Seen, now: datetime) -> Decision:
             status = status.model_copy(update={"phase": ABExperimentPhase.PAUSED})
         elif verb.name == "resume" and status.phase is ABExperimentPhase.PAUSED:
             status = status.model_copy(update={"phase": ABExperimentPhase.RUNNING})
+    if seen.table is None and seen.database_error is None and seen.endpoint is not None:
+        return Decision(_waiting(experiment, status, seen, now))  # a replay between two blocks
     if seen.database_error is not None or seen.table is None or seen.requests is None or seen.endpoint is None:
         missing = seen.database_error or "the Endpoint does not exist"
         reason = Reason.DATABASE_UNREACHABLE if seen.database_error else Reason.ENDPOINT_MISSING
@@ -133,6 +135,18 @@ def decide(experiment: ABExperiment, seen: Seen, now: datetime) -> Decision:
             if experiment.spec.mode is Mode.REPLAY:
                 return _replay(experiment, status, seen, now)
             return _live(experiment, status, seen, now)
+
+
+def replay_has_news(
+    experiment: ABExperiment, epochs: Sequence[EpochRow], clock: datetime | None, block: timedelta
+) -> bool:
+    """Whether a replay has reached a block without a weight, or its end: else there is nothing to compute."""
+    t0, replay = experiment.status.t0, experiment.spec.replay
+    if t0 is None or replay is None or clock is None or clock < t0:
+        return False
+    if replay.end_time is not None and clock >= replay.end_time:
+        return True
+    return int((clock - t0) // block) not in {row.block for row in epochs}
 
 
 # --- before the start ------------------------------------------------------------------------------------------------
@@ -171,7 +185,7 @@ def _inadmissible(experiment: ABExperiment, seen: Seen) -> tuple[Reason, str] | 
             f"spec.mode {spec.mode} needs an Endpoint with clock {wanted}; {endpoint.name} has {endpoint.spec.clock}"
         )
         return Reason.CLOCK_MISMATCH, message
-    baseline = _baseline_name(experiment, endpoint)
+    baseline = baseline_name(experiment, endpoint)
     if baseline is None:
         return Reason.VERSION_NOT_READY, f"Endpoint {endpoint.name} has no champion yet to compare with"
     if baseline == spec.candidate:
@@ -198,9 +212,9 @@ def _start(
     experiment: ABExperiment, status: ABExperimentStatus, seen: Seen, now: datetime, admissible: Fact
 ) -> Decision:
     assert seen.endpoint is not None
-    baseline_name = _baseline_name(experiment, seen.endpoint)
-    assert baseline_name is not None
-    baseline, candidate = seen.versions[baseline_name], seen.versions[experiment.spec.candidate]
+    name = baseline_name(experiment, seen.endpoint)
+    assert name is not None
+    baseline, candidate = seen.versions[name], seen.versions[experiment.spec.candidate]
     replay = experiment.spec.replay
     t0 = replay.start_time if replay is not None else now.replace(microsecond=0)
     spec = _spec(experiment, seen)
@@ -291,6 +305,14 @@ def _replay(experiment: ABExperiment, status: ABExperimentStatus, seen: Seen, no
         judgement = _judge(experiment, seen, spec, t0, t0 + reached * spec.block_length)
     status = _shown(experiment, status, seen, judgement, spec, t0 + reached * spec.block_length)
     return Decision(_running(experiment, status, judgement, now), effects)
+
+
+def _waiting(experiment: ABExperiment, status: ABExperimentStatus, seen: Seen, now: datetime) -> ABExperimentStatus:
+    newest = max(seen.epochs, key=lambda row: row.block, default=None)
+    if newest is not None:
+        return _weighted(status, newest.candidate_weight).model_copy(update={"epoch": newest.epoch})
+    facts = [Fact("Running", True, Reason.RUNNING, "waiting for the replay to reach its start")]
+    return _with(experiment, status, facts, now)
 
 
 def _publish(
@@ -478,7 +500,8 @@ def _spec(experiment: ABExperiment, seen: Seen) -> EvidenceSpec:
     return evidence_spec(experiment.spec, max_hold=max_hold, retest=seen.tested_before, replay=replay)
 
 
-def _baseline_name(experiment: ABExperiment, endpoint: Endpoint) -> str | None:
+def baseline_name(experiment: ABExperiment, endpoint: Endpoint) -> str | None:
+    """The baseline: as it was at the start, as the spec names it, or the Endpoint's champion."""
     if experiment.status.baseline_ref is not None:
         return experiment.status.baseline_ref.name
     if experiment.spec.baseline is not None:

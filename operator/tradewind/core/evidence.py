@@ -1,21 +1,12 @@
 """From an ABExperiment's spec to the statistic's, and from the statistic's judgement to the status."""
 
 import math
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from tradewind.api import ab_experiment as api
-from tradewind.api.common import as_timedelta
-from tradewind.trading.evidence import (
-    EvidenceSpec,
-    Guardrails,
-    Judgement,
-    Metric,
-    MetricEvidence,
-    PolicyKind,
-    ScheduleStep,
-    TrafficPolicy,
-)
+from tradewind.trading.evidence import EvidenceSpec, Judgement, Metric, MetricEvidence, evidence_spec_from_mapping
 
 
 def evidence_spec(
@@ -28,29 +19,8 @@ def evidence_spec(
         retest: how often this pair was compared before; the k-th comparison runs at alpha / 2^k.
         replay: latency is not watched then: the data's clock knows nothing of the machine that replays it.
     """
-    evidence, rails = spec.evidence, spec.guardrails
-    low, high = rails.exposure_ratio
-    return EvidenceSpec(
-        primary=Metric.SHARPE if evidence.primary == "sharpe" else Metric.WIN_RATE,
-        alpha=float(evidence.alpha),
-        alpha_rollback=float(evidence.alpha_rollback),
-        margin_win_rate=float(evidence.non_inferiority.win_rate),
-        margin_sharpe=float(evidence.non_inferiority.sharpe),
-        min_duration=as_timedelta(evidence.min_duration),
-        max_duration=as_timedelta(evidence.max_duration),
-        min_trades_per_arm=evidence.min_trades_per_arm,
-        max_hold=max_hold,
-        traffic=_traffic(spec.traffic),
-        guardrails=Guardrails(
-            fast_harm=rails.fast_harm.enabled,
-            fast_harm_margin=float(rails.fast_harm.margin),
-            error_rate=float(rails.error_rate),
-            slow_rate=None if replay else float(rails.latency_share),
-            risk_budget_usd=None if rails.risk_budget_usd is None else float(rails.risk_budget_usd),
-            exposure_ratio=(float(low), float(high)),
-        ),
-        retest=retest,
-    )
+    wanted = evidence_spec_from_mapping(spec.to_manifest(), max_hold=max_hold, retest=retest)
+    return replace(wanted, guardrails=replace(wanted.guardrails, slow_rate=None)) if replay else wanted
 
 
 def block_length(max_hold: timedelta) -> timedelta:
@@ -118,19 +88,3 @@ def _metric(name: Any, metric: MetricEvidence, threshold: float, not_inferior: f
         threshold=finite(threshold),
         variance=finite(metric.variance),
     )
-
-
-def _traffic(traffic: api.Traffic) -> TrafficPolicy:
-    steps = traffic.steps or ()
-    match traffic.policy:
-        case api.Policy.FIXED:
-            assert traffic.weight is not None
-            return TrafficPolicy(kind=PolicyKind.FIXED, weight=float(traffic.weight))
-        case api.Policy.SCHEDULE:
-            return TrafficPolicy(
-                kind=PolicyKind.SCHEDULE,
-                steps=tuple(ScheduleStep(as_timedelta(s.duration or "1d"), float(s.weight)) for s in steps),
-            )
-        case api.Policy.GATED:
-            levels = tuple(float(s.weight) for s in steps)
-            return TrafficPolicy(kind=PolicyKind.GATED, levels=levels) if levels else TrafficPolicy()

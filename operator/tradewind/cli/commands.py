@@ -1,0 +1,16 @@
+"""The commands of `tradewind`, each in a module of its own with `add_parser` and `run`."""
+
+import argparse
+
+from tradewind.cli import crds, evaluate, migrate, objects, operator, simulate, verbs
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line. Every command sets `run`, which takes the arguments and returns an exit code."""
+    parser = argparse.ArgumentParser(
+        prog="tradewind", description="Train, serve and A/B test language models for trading on Kubernetes."
+    )
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in (objects, verbs, evaluate, simulate, crds, migrate, operator):
+        command.add_parser(subparsers)
+    return parser

@@ -1,0 +1,256 @@
+"""The operator's SQL, all of it. Rows in, typed facts out; every key starts with installation, namespace, endpoint.
+
+The gateway has its own statements, and the jobs theirs; the schema is in `tradewind.migrations`.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from decimal import Decimal
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import psycopg
+from psycopg import AsyncConnection, conninfo
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from tradewind.core.arms import Requests
+from tradewind.core.decision import PublishEpoch, RecordExperiment, RecordPromotion, RecordVerdict
+from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport
+from tradewind.trading.assignment import Arm
+from tradewind.trading.evidence import Status, TradeRow, TradeTable
+
+CHANNEL = "tradewind"
+_PRIOR_ROWS = 5000
+
+
+class DatabaseUnavailableError(Exception):
+    """The database did not answer, or has no schema. The message names host and remedy, never the password."""
+
+    def __init__(self, message: str, *, schema_missing: bool = False) -> None:
+        super().__init__(message)
+        self.schema_missing = schema_missing
+
+
+class Database:
+    """A small pool. Use as an async context manager; it opens even while the server is away."""
+
+    def __init__(self, dsn: str, installation: str) -> None:
+        self._dsn = dsn
+        self._installation = installation
+        self._pool = AsyncConnectionPool(
+            dsn, min_size=0, max_size=4, open=False, timeout=3, kwargs={"autocommit": True, "connect_timeout": 3}
+        )
+        self._schema_seen = False
+
+    async def __aenter__(self) -> Self:
+        await self._pool.open(wait=False)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._pool.close(timeout=2)
+
+    @property
+    def place(self) -> str:
+        """Host, port and name of the database, for messages."""
+        parts = conninfo.conninfo_to_dict(self._dsn)
+        return f"{parts.get('host') or 'localhost'}:{parts.get('port') or 5432}/{parts.get('dbname') or ''}"
+
+    # --- facts -----------------------------------------------------------------------------------------------------
+
+    async def promotion(self, namespace: str, endpoint: str) -> Promotion | None:
+        """The newest promotion."""
+        sql = """SELECT version, sha256 FROM tradewind.promotions
+                  WHERE installation = %s AND namespace = %s AND endpoint = %s ORDER BY id DESC LIMIT 1"""
+        rows = await self._rows(sql, (self._installation, namespace, endpoint))
+        return Promotion(version=rows[0][0], sha256=rows[0][1]) if rows else None
+
+    async def replicas(self, namespace: str, endpoint: str) -> tuple[ReplicaReport, ...]:
+        """What the gateway pods of the last minute obey."""
+        sql = """SELECT replica, generation, epoch FROM tradewind.gateway_replicas
+                  WHERE installation = %s AND namespace = %s AND endpoint = %s AND seen_at > now() - interval '1 minute'"""
+        rows = await self._rows(sql, (self._installation, namespace, endpoint))
+        return tuple(ReplicaReport(replica=r[0], generation=r[1] or 0, epoch=r[2]) for r in rows)
+
+    async def epochs(self, namespace: str, endpoint: str, experiment_uid: str) -> tuple[EpochRow, ...]:
+        """Every stored weight of an experiment, by block."""
+        sql = """SELECT block, epoch, candidate_weight FROM tradewind.epochs
+                  WHERE installation = %s AND namespace = %s AND endpoint = %s AND experiment_uid = %s ORDER BY block"""
+        rows = await self._rows(sql, (self._installation, namespace, endpoint, experiment_uid))
+        return tuple(
+            EpochRow(block=r[0], epoch=r[1], candidate_weight=Decimal(f"{r[2]:.6f}").normalize()) for r in rows
+        )
+
+    async def replay_clock(self, namespace: str, endpoint: str) -> datetime | None:
+        """The newest `as_of` that was asked for."""
+        sql = "SELECT as_of FROM tradewind.replay_clock WHERE installation = %s AND namespace = %s AND endpoint = %s"
+        rows = await self._rows(sql, (self._installation, namespace, endpoint))
+        return rows[0][0] if rows else None
+
+    async def tested_before(
+        self, namespace: str, endpoint: str, baseline: str, candidate: str, experiment_uid: str
+    ) -> int:
+        """How many other experiments compared this pair before this one started."""
+        sql = """SELECT count(*) FROM tradewind.experiments e
+                  WHERE installation = %s AND namespace = %s AND endpoint = %s AND baseline = %s AND candidate = %s
+                    AND experiment_uid <> %s
+                    AND started_at < coalesce((SELECT started_at FROM tradewind.experiments
+                                                WHERE installation = e.installation AND namespace = e.namespace
+                                                  AND endpoint = e.endpoint AND experiment_uid = %s), now())"""
+        key = (self._installation, namespace, endpoint, baseline, candidate, experiment_uid, experiment_uid)
+        return int((await self._rows(sql, key))[0][0])
+
+    async def new_samples(self, namespace: str, endpoint: str, since: datetime | None) -> int:
+        """Closed trades decided after `since`."""
+        sql = """SELECT count(*) FROM tradewind.decisions d
+                   JOIN tradewind.outcomes o USING (installation, namespace, endpoint, decision_id)
+                  WHERE installation = %s AND namespace = %s AND endpoint = %s
+                    AND d.decided_at > coalesce(%s::timestamptz, '-infinity')"""
+        return int((await self._rows(sql, (self._installation, namespace, endpoint, since)))[0][0])
+
+    async def evidence(
+        self, namespace: str, endpoint: str, experiment_uid: str, *, baseline: str, t0: datetime
+    ) -> tuple[TradeTable, Requests]:
+        """All rows of an experiment, with the baseline's trades before t0 for the default risk budget."""
+        sql = """SELECT decision_id, arm, candidate_weight, decided_at, status, closed_at, notional_usd, pnl_usd,
+                        received_at, latency_ms, error_kind IS NOT NULL, fallback, cost_cny::double precision, state
+                   FROM tradewind.evidence_rows
+                  WHERE installation = %s AND namespace = %s AND endpoint = %s AND experiment_uid = %s
+                  ORDER BY decided_at, decision_id"""
+        rows = await self._rows(sql, (self._installation, namespace, endpoint, experiment_uid))
+        prior_sql = """SELECT d.decision_id, d.decided_at, o.closed_at, e.filled_notional_usd::double precision,
+                              o.pnl_usd::double precision, CASE WHEN d.replay THEN o.closed_at ELSE o.received_at END
+                         FROM tradewind.decisions d
+                         JOIN tradewind.executions e USING (installation, namespace, endpoint, decision_id)
+                         JOIN tradewind.outcomes o USING (installation, namespace, endpoint, decision_id)
+                        WHERE installation = %s AND namespace = %s AND endpoint = %s AND d.drawn_version = %s
+                          AND d.experiment_uid IS NULL AND d.decided_at < %s
+                        ORDER BY d.decided_at DESC LIMIT %s"""
+        prior = await self._rows(prior_sql, (self._installation, namespace, endpoint, baseline, t0, _PRIOR_ROWS))
+        table = TradeTable.from_rows([_trade(row) for row in rows] + [_prior_trade(row) for row in prior])
+        asked = [row for row in rows if row[13] != "assigned"]
+        return table, Requests(
+            candidate=np.array([row[1] == "candidate" for row in asked], np.bool_),
+            decided_at=np.array([_naive_utc(row[3]) for row in asked], "datetime64[us]"),
+            latency_ms=np.array([np.nan if row[9] is None else row[9] for row in asked], np.float64),
+            failed=np.array([row[10] for row in asked], np.bool_),
+            fallback=np.array([row[11] for row in asked], np.bool_),
+            cost_cny=np.array([np.nan if row[12] is None else row[12] for row in asked], np.float64),
+        )
+
+    # --- records ---------------------------------------------------------------------------------------------------
+
+    async def publish_epoch(self, namespace: str, epoch: PublishEpoch) -> None:
+        """Store a block's weight; the first one stays."""
+        sql = """INSERT INTO tradewind.epochs
+                        (installation, namespace, endpoint, experiment_uid, block, candidate_weight, reason, evidence)
+                 VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
+        key = (self._installation, namespace, epoch.endpoint, epoch.experiment_uid, epoch.block)
+        await self._execute(sql, (*key, epoch.candidate_weight, epoch.reason, json.dumps(epoch.evidence)))
+
+    async def record_promotion(self, namespace: str, promotion: RecordPromotion) -> None:
+        """Store a promotion; once an experiment and version."""
+        sql = """INSERT INTO tradewind.promotions
+                        (installation, namespace, endpoint, version, sha256, previous_version, experiment_uid, reason)
+                 VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
+        p = promotion
+        key = (self._installation, namespace, p.endpoint)
+        await self._execute(sql, (*key, p.version, p.sha256, p.previous, p.experiment_uid, p.reason))
+
+    async def record_experiment(self, namespace: str, record: RecordExperiment) -> None:
+        """Store what was started; the first record stays."""
+        sql = """INSERT INTO tradewind.experiments
+                        (installation, namespace, endpoint, experiment_uid, name, mode, baseline, baseline_sha256,
+                         candidate, candidate_sha256, t0, alpha, spec)
+                 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
+        r = record
+        pair = (r.baseline, r.baseline_sha256, r.candidate, r.candidate_sha256)
+        key = (self._installation, namespace, r.endpoint, r.experiment_uid)
+        await self._execute(sql, (*key, r.name, r.mode, *pair, r.t0, r.alpha, json.dumps(r.spec)))
+
+    async def record_verdict(self, namespace: str, verdict: RecordVerdict) -> None:
+        """Store how an experiment ended; the first verdict stays."""
+        sql = """UPDATE tradewind.experiments
+                    SET decision = %s, decision_reason = %s, decision_message = %s, decided_at = %s, evidence = %s
+                  WHERE installation = %s AND namespace = %s AND endpoint = %s AND experiment_uid = %s
+                    AND decision IS NULL"""
+        v = verdict
+        said = (v.decision, v.reason, v.message, v.decided_at, json.dumps(v.evidence))
+        await self._execute(sql, (*said, self._installation, namespace, v.endpoint, v.experiment_uid))
+
+    async def listen(self, notified: Callable[[str], None]) -> None:
+        """Call back with the payload of every notification, until cancelled; reconnects by itself."""
+        while True:
+            try:
+                async with await AsyncConnection.connect(self._dsn, autocommit=True, connect_timeout=5) as connection:
+                    await connection.execute(f"LISTEN {CHANNEL}")
+                    async for notification in connection.notifies():
+                        notified(notification.payload)
+            except psycopg.Error:
+                await asyncio.sleep(2)
+
+    # --- plumbing --------------------------------------------------------------------------------------------------
+
+    async def _rows(self, sql: str, parameters: Sequence[Any]) -> list[TupleRow]:
+        async with self._connection() as connection:
+            return await (await connection.execute(sql, parameters)).fetchall()
+
+    async def _execute(self, sql: str, parameters: Sequence[Any]) -> None:
+        async with self._connection() as connection:
+            await connection.execute(sql, parameters)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
+        try:
+            async with self._pool.connection() as connection:
+                yield connection
+        except (
+            psycopg.errors.UndefinedTable,
+            psycopg.errors.InvalidSchemaName,
+            psycopg.errors.UndefinedColumn,
+        ) as error:
+            message = f"the database {self.place} lacks this version's schema: run `tradewind migrate`"
+            raise DatabaseUnavailableError(message, schema_missing=True) from error
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            message = f"the database {self.place} does not answer: check that it runs and that TRADEWIND_DSN names it"
+            raise DatabaseUnavailableError(message) from error
+
+
+def _trade(row: TupleRow) -> TradeRow:
+    return TradeRow(
+        decision_id=row[0],
+        arm=Arm(row[1]),
+        candidate_weight=row[2],
+        decided_at=row[3],
+        status=Status(row[4]),
+        closed_at=row[5],
+        notional_usd=row[6],
+        pnl_usd=row[7],
+        received_at=row[8],
+    )
+
+
+def _prior_trade(row: TupleRow) -> TradeRow:
+    return TradeRow(
+        decision_id=row[0],
+        arm=Arm.BASELINE,
+        candidate_weight=0.0,
+        decided_at=row[1],
+        status=Status.CLOSED,
+        closed_at=row[2],
+        notional_usd=row[3],
+        pnl_usd=row[4],
+        received_at=row[5],
+    )
+
+
+def _naive_utc(moment: datetime) -> datetime:
+    offset = moment.utcoffset()
+    assert offset is not None
+    return (moment - offset).replace(tzinfo=None)
