@@ -1,0 +1,60 @@
+# Two commands: `make demo` and `make test`. Both set up everything they need, say what they wait for, and start the
+# cluster again when it is not there. Everything that is built lies in CACHE, keyed by content, outside the checkout.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+MAKEFLAGS += --no-print-directory
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tradewind
+UV_VERSION := 0.13.9
+UV := $(CACHE)/uv-$(UV_VERSION)/bin/uv
+BIN := .venv/bin
+SETUP_KEY := $(shell cat pyproject.toml constraints/host.txt Makefile 2>/dev/null | sha256sum | cut -c1-16)
+STAMP := .venv/.ready-$(SETUP_KEY)
+
+.PHONY: help demo test check cluster clean
+
+help:  ## what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@echo "  options: make demo COST_BP=1.2; make test SOAK=1; CLUSTER=current IMAGE_REGISTRY=... for a cluster of your own"
+
+demo: $(STAMP) cluster  ## the whole loop on a real cluster: outcomes -> LoRA -> KServe -> A/B test -> verdict
+	@$(BIN)/python demo/run.py
+
+test: check  ## everything: checks, fast tests, then the real cluster (SOAK=1: also the long soaks)
+	@echo "== tests without a cluster"
+	$(BIN)/pytest tests -m "not e2e and not slow"
+	$(MAKE) cluster
+	echo "== tests on the real cluster"
+	eval "$$(python3 cluster env)"
+	$(BIN)/pytest tests -m "e2e and not slow"
+	if [ -n "$(SOAK)" ]; then echo "== soaks"; $(BIN)/pytest tests -m slow; fi
+
+check: $(STAMP)  ## ruff, mypy, layers, generated files
+	@echo "== check"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	$(BIN)/tradewind crds --check
+
+cluster: $(STAMP)  ## a real Kubernetes with KServe and our images, or the one that KUBECONFIG names (CLUSTER=current)
+	@python3 cluster up
+	python3 cluster images
+
+clean:  ## end exactly what was started; caches stay
+	@python3 cluster down
+	rm -rf build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(STAMP): pyproject.toml constraints/host.txt
+	@echo "== setup: Python environment (first time about a minute; later seconds)"
+	if ! ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || ! command -v ip >/dev/null; then
+	  echo "   apt: postgresql (the tests start a real one), iproute2"
+	  export DEBIAN_FRONTEND=noninteractive
+	  mkdir -p /etc/postgresql-common && echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql iproute2 ca-certificates >/dev/null
+	fi
+	if [ ! -x $(UV) ]; then python3 -m venv $(CACHE)/uv-$(UV_VERSION) && $(CACHE)/uv-$(UV_VERSION)/bin/pip install -q uv==$(UV_VERSION); fi
+	[ -x $(BIN)/python ] || $(UV) venv -q --python python3 .venv
+	$(UV) pip install --python $(BIN)/python -c constraints/host.txt -e '.[operator,gateway,predictor,trainer,gpu,demo,dev]'
+	rm -f .venv/.ready-* && touch $@
