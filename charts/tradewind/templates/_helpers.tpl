@@ -1,0 +1,76 @@
+{{/* Names, labels, images and security contexts that several templates share. */}}
+
+{{- define "tradewind.fullname" -}}
+{{- default .Release.Name .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "tradewind.operator" -}}
+{{- printf "%s-operator" (include "tradewind.fullname" .) }}
+{{- end }}
+
+{{/* Cluster-wide names carry the namespace, so that two installations do not meet. */}}
+{{- define "tradewind.clusterwide" -}}
+{{- printf "%s-%s" .Release.Namespace (include "tradewind.fullname" .) }}
+{{- end }}
+
+{{- define "tradewind.selector" -}}
+app.kubernetes.io/name: tradewind
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "tradewind.labels" -}}
+{{ include "tradewind.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{/* Full reference of an image: (list . "gateway"). */}}
+{{- define "tradewind.image" -}}
+{{- $root := index . 0 }}
+{{- $image := index $root.Values.image (index . 1) }}
+{{- $name := $image.repository }}
+{{- if $root.Values.image.registry }}{{ $name = printf "%s/%s" $root.Values.image.registry $name }}{{ end }}
+{{- if $image.digest }}
+{{- printf "%s@%s" $name $image.digest }}
+{{- else }}
+{{- printf "%s:%s" $name ($image.tag | default $root.Values.image.tag | default $root.Chart.AppVersion) }}
+{{- end }}
+{{- end }}
+
+{{- define "tradewind.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "tradewind.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- define "tradewind.postgres" -}}
+{{- printf "%s-postgres" (include "tradewind.fullname" .) }}
+{{- end }}
+
+{{/* Secret and key of the connection string, after checking that exactly one database is chosen. */}}
+{{- define "tradewind.dsnSecret" -}}
+{{- $own := .Values.database.embedded.enabled }}
+{{- $theirs := .Values.database.existingSecret.name }}
+{{- if and $own $theirs }}
+{{- fail "database.existingSecret.name and database.embedded.enabled exclude each other: leave one out" }}
+{{- end }}
+{{- if not (or $own $theirs) }}
+{{- fail "no database: set database.existingSecret.name to a Secret with a PostgreSQL connection string, or for a trial database.embedded.enabled=true" }}
+{{- end }}
+{{- if $own }}
+name: tradewind-database
+key: dsn
+{{- else }}
+name: {{ $theirs }}
+key: {{ .Values.database.existingSecret.key }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,215 @@
+"""The chart's admission policies and roles on a real API server, bound to a namespace of the test's own."""
+
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from chart_tools import EXISTING, ROOT, kubectl, template
+
+pytestmark = pytest.mark.e2e
+
+VERSION = """
+apiVersion: tradewind.dev/v1alpha1
+kind: ModelVersion
+metadata:
+  name: {name}
+  finalizers: {finalizers}
+  labels: {{tradewind.dev/in-use-by: trader}}
+spec:
+  external: {{baseURL: "http://api.example/v1", model: m}}
+"""
+EXPERIMENT = """
+apiVersion: tradewind.dev/v1alpha1
+kind: ABExperiment
+metadata: {name: first}
+spec: {endpointRef: {name: trader}, candidate: v1}
+"""
+
+
+@pytest.fixture(scope="module")
+def namespace() -> Iterator[str]:
+    if kubectl("get", "--raw", "/readyz").returncode:
+        pytest.skip("no cluster: make cluster, or set KUBECONFIG")
+    for path in sorted(Path(ROOT / "crds").glob("*.yaml")):
+        assert kubectl("apply", "--server-side", "--force-conflicts", "-f", str(path)).returncode == 0
+    name = f"admission-{uuid.uuid4().hex[:8]}"
+    documents = template("tradewind", *EXISTING, "--set", f"watchNamespaces={{{name},{name}-doomed}}", namespace=name)
+    kinds = {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "ServiceAccount"}
+    documents = [d for d in documents if d["metadata"].get("namespace") != f"{name}-doomed"]
+    wanted = [d for d in documents if d["kind"].startswith("ValidatingAdmission") or d["kind"] in kinds]
+    for document in wanted:  # roles of people stay out of the shared cluster's view, edit and admin
+        labels = document["metadata"]["labels"]
+        document["metadata"]["labels"] = {k: v for k, v in labels.items() if "aggregate" not in k}
+    rendered = yaml.safe_dump_all(wanted)
+    assert kubectl("create", "namespace", name).returncode == 0
+    applied = kubectl("apply", "--server-side", "-f", "-", stdin=rendered)
+    assert applied.returncode == 0, applied.stderr
+    clusterwide = f"{name}-tradewind"
+    for person, role in (("alice", "edit"), ("bob", "edit"), ("bob", "verbs")):
+        kubectl(
+            "create",
+            "rolebinding",
+            f"{person}-{role}",
+            f"--user={person}",
+            f"--clusterrole={clusterwide}-{role}",
+            "-n",
+            name,
+        )
+    for person in ("alice", "bob"):
+        kubectl(
+            "create",
+            "rolebinding",
+            f"{person}-view",
+            f"--user={person}",
+            f"--clusterrole={clusterwide}-view",
+            "-n",
+            name,
+        )
+    assert kubectl("create", "-n", name, "-f", "-", stdin=EXPERIMENT).returncode == 0
+    _wait_until_enforced(name)
+    yield name
+    kubectl("delete", "--ignore-not-found", "--wait=false", "-f", "-", stdin=rendered)
+    kubectl("patch", "modelversion", "used", "-n", name, "--type=merge", '-p={"metadata":{"finalizers":[]}}')
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+def _wait_until_enforced(namespace: str) -> None:
+    """A policy takes effect some time after it is stored."""
+    for _ in range(60):
+        if annotate(namespace, "alice", "promote=probe", "by=alice").returncode:
+            return
+        time.sleep(0.5)
+    pytest.fail("the policies are not enforced after 30 s")
+
+
+def annotate(
+    namespace: str, user: str, *annotations: str, server_dry_run: bool = True
+) -> subprocess.CompletedProcess[str]:
+    pairs = [f"tradewind.dev/{annotation}" for annotation in annotations]
+    dry = ["--dry-run=server"] if server_dry_run else []
+    return kubectl("annotate", "abexperiment", "first", *pairs, "--overwrite", "-n", namespace, f"--as={user}", *dry)
+
+
+def test_the_policies_compile_without_a_type_warning(namespace: str) -> None:
+    for name in (f"{namespace}-tradewind-verbs", f"{namespace}-tradewind-versions-in-use"):
+        shown = kubectl("get", "validatingadmissionpolicy", name, "-o", "yaml")
+        status = yaml.safe_load(shown.stdout).get("status", {})
+        assert not status.get("typeChecking", {}).get("expressionWarnings"), status
+
+
+def test_a_version_in_use_is_not_deleted_and_the_message_names_who_needs_it(namespace: str) -> None:
+    used = VERSION.format(name="used", finalizers="[tradewind.dev/in-use]")
+    assert kubectl("create", "-n", namespace, "-f", "-", stdin=used).returncode == 0
+    refused = kubectl("delete", "modelversion", "used", "-n", namespace, "--wait=false")
+    assert refused.returncode != 0
+    assert "ModelVersion used is in use by Endpoint trader: promote another version" in refused.stderr
+    status = '{"status":{"inUseBy":["Endpoint/trader","ABExperiment/first"]}}'
+    patched = kubectl(
+        "patch", "modelversion", "used", "-n", namespace, "--subresource=status", "--type=merge", f"-p={status}"
+    )
+    assert patched.returncode == 0, patched.stderr
+    refused = kubectl("delete", "modelversion", "used", "-n", namespace, "--wait=false")
+    assert "in use by Endpoint/trader, ABExperiment/first:" in refused.stderr
+
+
+def test_a_version_that_nobody_needs_is_deleted(namespace: str) -> None:
+    free = VERSION.format(name="free", finalizers="[]")
+    assert kubectl("create", "-n", namespace, "-f", "-", stdin=free).returncode == 0
+    deleted = kubectl("delete", "modelversion", "free", "-n", namespace)
+    assert deleted.returncode == 0, deleted.stderr
+
+
+def test_a_namespace_takes_its_versions_along(namespace: str) -> None:
+    doomed = f"{namespace}-doomed"
+    assert kubectl("create", "namespace", doomed).returncode == 0
+    used = VERSION.format(name="used", finalizers="[tradewind.dev/in-use]")
+    assert kubectl("create", "-n", doomed, "-f", "-", stdin=used).returncode == 0
+    assert kubectl("delete", "modelversion", "used", "-n", doomed, "--wait=false").returncode != 0
+    assert kubectl("delete", "namespace", doomed, "--wait=false").returncode == 0
+    time.sleep(1)  # the API server's own view of namespaces lags a little
+    deleted = kubectl("delete", "modelversion", "used", "-n", doomed, "--wait=false")
+    assert deleted.returncode == 0, deleted.stderr
+    kubectl("patch", "modelversion", "used", "-n", doomed, "--type=merge", '-p={"metadata":{"finalizers":[]}}')
+
+
+def test_who_may_edit_may_not_yet_use_a_verb(namespace: str) -> None:
+    refused = annotate(namespace, "alice", "promote=req-1", "by=alice")
+    assert refused.returncode != 0
+    assert "alice may not use tradewind.dev/promote: ask for update on abexperiments/promote" in refused.stderr
+
+
+def test_who_may_use_a_verb_uses_it_under_the_own_name_only(namespace: str) -> None:
+    assert annotate(namespace, "bob", "promote=req-1", "by=bob").returncode == 0
+    for annotations in (("promote=req-1",), ("promote=req-1", "by=alice"), ("by=alice",)):
+        refused = annotate(namespace, "bob", *annotations)
+        assert refused.returncode != 0, annotations
+        assert "set tradewind.dev/by=bob" in refused.stderr
+
+
+def test_several_verbs_at_once_stay_within_the_cost_limit(namespace: str) -> None:
+    verbs = [f"{verb}=x" for verb in ("promote", "abort", "pause", "resume", "retry", "approve")]
+    allowed = annotate(namespace, "bob", *verbs, "by=bob")
+    assert allowed.returncode == 0, allowed.stderr
+
+
+def test_a_request_id_that_stays_and_other_edits_are_left_alone(namespace: str) -> None:
+    done = annotate(namespace, "bob", "pause=req-1", "by=bob", server_dry_run=False)
+    assert done.returncode == 0, done.stderr
+    assert annotate(namespace, "alice", "pause=req-1").returncode == 0
+    edited = kubectl("label", "abexperiment", "first", "team=quant", "-n", namespace, "--as=alice", "--dry-run=server")
+    assert edited.returncode == 0, edited.stderr
+    removed = annotate(namespace, "alice", "pause-", "by-")
+    assert removed.returncode == 0, removed.stderr
+    refused = annotate(namespace, "alice", "pause=req-2")
+    assert "alice may not use tradewind.dev/pause" in refused.stderr
+
+
+def test_a_verb_cannot_be_brought_along_at_creation(namespace: str) -> None:
+    manifest = yaml.safe_load(EXPERIMENT)
+    manifest["metadata"] = {
+        "name": "second",
+        "annotations": {"tradewind.dev/promote": "x", "tradewind.dev/by": "alice"},
+    }
+    made = kubectl(
+        "create", "--dry-run=server", "-n", namespace, "--as=alice", "-f", "-", stdin=yaml.safe_dump(manifest)
+    )
+    assert made.returncode != 0
+    assert "alice may not use tradewind.dev/promote" in made.stderr
+
+
+def operator_can(namespace: str, verb: str, resource: str, where: str) -> bool:
+    account = f"system:serviceaccount:{namespace}:tradewind-operator"
+    resource, _, subresource = resource.partition("/")
+    part = [f"--subresource={subresource}"] if subresource else []
+    return kubectl("auth", "can-i", verb, resource, f"--as={account}", "-n", where, *part).stdout.strip() == "yes"
+
+
+def test_the_operator_has_what_it_needs_and_no_secrets(namespace: str) -> None:
+    assert operator_can(namespace, "patch", "deployments.apps", namespace)
+    assert operator_can(namespace, "update", "modelversions.tradewind.dev/status", namespace)
+    for verb in ("get", "list", "watch", "create"):
+        assert not operator_can(namespace, verb, "secrets", namespace)
+    assert not operator_can(namespace, "delete", "modelversions.tradewind.dev", namespace)
+    assert not operator_can(namespace, "patch", "endpoints.tradewind.dev", namespace)
+    assert not operator_can(namespace, "patch", "deployments.apps", "kube-system")
+
+
+@pytest.mark.parametrize(("resource", "granted"), [("configmaps", True), ("secrets", False)])
+def test_the_operator_grants_gateways_what_it_holds_and_nothing_more(
+    namespace: str, resource: str, granted: bool
+) -> None:
+    role = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": {"name": "gateway"},
+        "rules": [{"apiGroups": [""], "resources": [resource], "verbs": ["get", "list", "watch"]}],
+    }
+    account = f"system:serviceaccount:{namespace}:tradewind-operator"
+    made = kubectl(
+        "create", "--dry-run=server", "-n", namespace, f"--as={account}", "-f", "-", stdin=yaml.safe_dump(role)
+    )
+    assert (made.returncode == 0) is granted, made.stderr

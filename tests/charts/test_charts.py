@@ -1,0 +1,215 @@
+"""What the charts render: least privilege, hardened pods, kinds that stay, and values that are checked."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+import yaml
+from chart_tools import EMBEDDED, EXISTING, ROOT, helm, template
+
+from tradewind.api.registry import KINDS
+
+CHARTS = ("tradewind", "tradewind-crds")
+
+
+def pods(documents: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    return [
+        (f"{d['kind']}/{d['metadata']['name']}", d["spec"]["template"]["spec"])
+        for d in documents
+        if d["kind"] in {"Deployment", "StatefulSet", "Job"}
+    ]
+
+
+def one(documents: list[dict[str, Any]], kind: str, name: str = "") -> dict[str, Any]:
+    (found,) = [d for d in documents if d["kind"] == kind and name in d["metadata"]["name"]]
+    return found
+
+
+def environment(deployment: dict[str, Any]) -> dict[str, Any]:
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in container["env"]}
+
+
+@pytest.mark.parametrize("chart", CHARTS)
+@pytest.mark.parametrize("values", [EXISTING, EMBEDDED], ids=["existing", "embedded"])
+def test_lint_is_clean(chart: str, values: tuple[str, str]) -> None:
+    linted = helm("lint", "--strict", str(ROOT / "charts" / chart), *(values if chart == "tradewind" else ()))
+    assert linted.returncode == 0, linted.stdout
+    assert "[WARNING]" not in linted.stdout
+    assert "[ERROR]" not in linted.stdout
+
+
+def test_the_crd_chart_ships_every_kind_and_keeps_it_on_uninstall() -> None:
+    documents = template("tradewind-crds")
+    assert {d["spec"]["names"]["kind"] for d in documents} == {kind.kind for kind in KINDS}
+    for document in documents:
+        assert document["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+        committed = ROOT / "crds" / f"{document['spec']['names']['plural']}.yaml"
+        assert document == yaml.safe_load(committed.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("scope", [(), ("--set", "watchNamespaces={a,b}")], ids=["cluster", "namespaces"])
+def test_no_role_of_the_operator_reaches_secrets_or_uses_a_wildcard(scope: tuple[str, ...]) -> None:
+    roles = [d for d in template("tradewind", *EMBEDDED, *scope) if d["kind"] in {"Role", "ClusterRole"}]
+    assert len(roles) == (4 if not scope else 6)
+    for role in roles:
+        for rule in role["rules"]:
+            assert "secrets" not in rule["resources"]
+            assert "*" not in [*rule["resources"], *rule["verbs"], *rule["apiGroups"]]
+            assert not {"escalate", "bind", "impersonate", "deletecollection"} & set(rule["verbs"])
+
+
+def allowed(documents: list[dict[str, Any]], role: str) -> dict[str, set[str]]:
+    verbs: dict[str, set[str]] = {}
+    for rule in one(documents, "ClusterRole", role)["rules"]:
+        for resource in rule["resources"]:
+            verbs.setdefault(resource, set()).update(rule["verbs"])
+    return verbs
+
+
+def test_the_operator_never_writes_specs_that_are_the_users_and_deletes_no_version() -> None:
+    verbs = allowed(template("tradewind", *EXISTING), "operator")
+    read = {"get", "list", "watch"}
+    assert verbs["endpoints"] == verbs["trainingschedules"] == read
+    assert verbs["modelversions"] == read | {"create", "patch"}
+    assert verbs["trainingruns"] == verbs["abexperiments"] == read | {"create", "patch", "delete"}
+    for kind in KINDS:
+        assert verbs[f"{kind.plural}/status"] == {"update", "patch"}
+    assert verbs["pods"] == read
+    assert verbs["tokenreviews"] == {"create"}
+
+
+def test_what_the_operator_grants_to_gateways_it_holds_itself() -> None:
+    verbs = allowed(template("tradewind", *EXISTING), "operator")
+    assert verbs["configmaps"] >= {"get", "list", "watch"}
+
+
+def test_namespaced_installations_get_roles_in_their_namespaces_only() -> None:
+    documents = template("tradewind", *EXISTING, "--set", "watchNamespaces={a,b}")
+    roles = [d for d in documents if d["kind"] == "Role"]
+    assert {d["metadata"]["namespace"] for d in roles} == {"a", "b"}
+    cluster = one(documents, "ClusterRole", "operator")
+    assert {r for rule in cluster["rules"] for r in rule["resources"]} == {"tokenreviews", "customresourcedefinitions"}
+    assert environment(one(documents, "Deployment"))["TRADEWIND_WATCH_NAMESPACES"] == "a,b"
+    for binding in [d for d in documents if d["kind"] == "ValidatingAdmissionPolicyBinding"]:
+        (selector,) = binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"]
+        assert selector["values"] == ["a", "b"]
+
+
+def test_every_pod_is_hardened() -> None:
+    documents = template("tradewind", *EMBEDDED)
+    assert {name for name, _ in pods(documents)} == {
+        "Deployment/tradewind-operator",
+        "StatefulSet/tradewind-postgres",
+        "Job/tradewind-migrate",
+    }
+    for name, pod in pods(documents):
+        security = pod["securityContext"]
+        assert security["runAsNonRoot"] is True, name
+        assert security["runAsUser"] == 65532, name
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert pod["automountServiceAccountToken"] is (name == "Deployment/tradewind-operator")
+        for container in [*pod["containers"], *pod.get("initContainers", [])]:
+            inner = container["securityContext"]
+            assert inner["allowPrivilegeEscalation"] is False, name
+            assert inner["readOnlyRootFilesystem"] is True, name
+            assert inner["capabilities"] == {"drop": ["ALL"]}, name
+            assert container["resources"]["limits"]["memory"], name
+
+
+def test_the_operator_is_one_replica_that_is_replaced() -> None:
+    deployment = one(template("tradewind", *EXISTING), "Deployment")
+    assert deployment["spec"]["replicas"] == 1
+    assert deployment["spec"]["strategy"] == {"type": "Recreate"}
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["args"] == ["operator"]
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert container[probe]["httpGet"] == {"path": "/healthz", "port": "health"}
+    service = one(template("tradewind", *EXISTING), "Service", "tradewind-operator")
+    assert [port["port"] for port in service["spec"]["ports"]] == [8090, 9090]
+
+
+def test_the_settings_reach_the_operator_and_are_settings_that_it_reads() -> None:
+    source = (ROOT / "operator" / "tradewind" / "shell" / "settings.py").read_text(encoding="utf-8")
+    found = environment(one(template("tradewind", *EXISTING, "--set", "installation=desk-a"), "Deployment"))
+    assert found["TRADEWIND_INSTALLATION"] == "desk-a"
+    assert found["TRADEWIND_DSN"] == {"secretKeyRef": {"name": "rds", "key": "dsn"}}
+    assert found["TRADEWIND_IMAGE_GATEWAY"] == "docker.io/tradewind/gateway:0.1.0"
+    assert set(found) == set(re.findall(r'"(TRADEWIND_[A-Z_]+)"', source))
+
+
+def test_a_digest_wins_over_the_tag_and_a_tag_of_its_own_over_the_common_one() -> None:
+    digest = "sha256:" + "a" * 64
+    values = (
+        *("--set", "image.tag=dev", "--set", f"image.gateway.digest={digest}"),
+        *("--set", "image.trainer.tag=gpu", "--set", "image.registry=registry.example/mirror"),
+    )
+    found = environment(one(template("tradewind", *EXISTING, *values), "Deployment"))
+    assert found["TRADEWIND_IMAGE_GATEWAY"] == f"registry.example/mirror/tradewind/gateway@{digest}"
+    assert found["TRADEWIND_IMAGE_TRAINER"] == "registry.example/mirror/tradewind/trainer:gpu"
+    assert found["TRADEWIND_IMAGE_PREDICTOR"] == "registry.example/mirror/tradewind/predictor:dev"
+
+
+def test_the_embedded_database_makes_its_password_once_and_shares_the_dsn() -> None:
+    documents = template("tradewind", *EMBEDDED, "--set", "database.embedded.shareWith={trading}")
+    secrets = {d["metadata"]["namespace"]: d for d in documents if d["kind"] == "Secret"}
+    assert set(secrets) == {"desk", "trading"}
+    own, shared = secrets["desk"]["stringData"], secrets["trading"]["stringData"]
+    assert own["dsn"] == shared["dsn"]
+    assert own["dsn"] == f"postgresql://tradewind:{own['password']}@tradewind-postgres.desk.svc:5432/tradewind"
+    assert len(own["password"]) == 32
+    assert "password" not in shared
+    assert all(s["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep" for s in secrets.values())
+
+
+def test_without_persistence_the_embedded_database_has_no_claim() -> None:
+    kept = one(template("tradewind", *EMBEDDED), "StatefulSet")
+    assert kept["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"] == "10Gi"
+    lost = one(template("tradewind", *EMBEDDED, "--set", "database.embedded.persistence.enabled=false"), "StatefulSet")
+    assert "volumeClaimTemplates" not in lost["spec"]
+    assert {"name": "data", "emptyDir": {}} in lost["spec"]["template"]["spec"]["volumes"]
+
+
+def test_an_existing_database_starts_none_and_migrates_before_an_upgrade() -> None:
+    documents = template("tradewind", *EXISTING)
+    assert not [d for d in documents if d["kind"] in {"StatefulSet", "Secret"}]
+    job = one(documents, "Job")
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "post-install,pre-upgrade"
+    assert "initContainers" not in job["spec"]["template"]["spec"]
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["args"] == ["migrate"]
+
+
+def test_the_migration_waits_for_an_embedded_database() -> None:
+    (wait,) = one(template("tradewind", *EMBEDDED), "Job")["spec"]["template"]["spec"]["initContainers"]
+    assert "pg_isready" in wait["command"][-1]
+    assert "tradewind-postgres.desk.svc" in wait["command"][-1]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ((), "no database: set database.existingSecret.name"),
+        ((*EXISTING, *EMBEDDED), "exclude each other"),
+        ((*EXISTING, "--set", "replicas=2"), "additional properties 'replicas' not allowed"),
+        ((*EXISTING, "--set", "logLevel=loud"), "logLevel"),
+        ((*EXISTING, "--set", "image.gateway.digest=sha1:abc"), "digest"),
+        ((*EXISTING, "--set", "operator.extraEnv[0].name=TRADEWIND_DSN"), "extraEnv"),
+    ],
+)
+def test_wrong_values_are_refused_by_name(values: tuple[str, ...], message: str) -> None:
+    made = helm("template", "x", str(ROOT / "charts" / "tradewind"), "--kube-version", "1.34.3", *values)
+    assert made.returncode != 0
+    assert message in made.stderr
+
+
+def test_every_value_is_in_the_schema_and_has_a_comment_above_its_group() -> None:
+    values = yaml.safe_load((ROOT / "charts/tradewind/values.yaml").read_text(encoding="utf-8"))
+    schema = json.loads((ROOT / "charts/tradewind/values.schema.json").read_text(encoding="utf-8"))
+    assert set(values) == set(schema["properties"]) - {"global"}
+
+
+def test_pods_of_the_chart_are_not_taken_for_children_of_the_operator() -> None:
+    for document in template("tradewind", *EMBEDDED):
+        assert document["metadata"]["labels"].get("app.kubernetes.io/managed-by") != "tradewind"
