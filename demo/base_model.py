@@ -1,0 +1,346 @@
+"""The tiny base model, made on the spot: no weights are downloaded and none are shipped.
+
+    python -m demo.base_model --output /mnt/models/base --steps 400 --threads 2
+
+A byte-level BPE tokenizer is trained on generated prompts and answers, then a small Llama is pretrained on them. The
+markets are random walks seen through the demo's own features and the decisions are drawn at random: the model learns the
+format and how the fields of a market go together, and knows nothing of profit. That is what the LoRA training adds.
+
+Belongs here: the tokenizer, the synthetic text, the pretraining, the folder in Hugging Face's layout. Does not belong here:
+real bars and anything learned from outcomes. The folder is complete once `base-model.json` names every file's hash; a
+second run with the same key (scripts, prompt, flags) verifies them and does nothing.
+"""
+
+import argparse
+import hashlib
+import itertools
+import json
+import os
+import random
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from demo import bars as demo_bars
+from demo.bars import SYMBOL, WARMUP, Bar, market_view
+from tradewind.trading import prompt as trading_prompt
+from tradewind.trading.decision import Action, Decision, DecisionInput
+from tradewind.trading.prompt import (
+    CONFIDENCE_GRID, INSTRUCTION, LEVERAGE_GRID, PERCENT_GRID, SIZE_GRID_USD, hold, render_completion, render_prompt,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerFast
+
+MANIFEST: Final = "base-model.json"
+END: Final = "<|end|>"
+PAD: Final = "<|pad|>"
+MAX_TOKENS: Final = 2048
+SHORT_SHARE: Final = 0.8  # of the steps are without the instruction: they cost half
+PROMPT_WEIGHT: Final = 0.1  # of a prompt's token in the loss, against 1 of an answer's
+
+# A JSON key with the punctuation around it is one piece, and so are a word and a number: a value never shares a token with
+# its key, so forcing the key and choosing the value never changes how either is cut, and the instruction, which ends with a
+# newline, is cut alike with and without what follows.
+PIECES: Final = (
+    r'"?[\]}]*,?[\[{]*"[A-Za-z0-9_]+":[\[{]*"?|[A-Z][a-z]+: |\n| ?[A-Za-z_][A-Za-z0-9_]*|-?[0-9]+(?:\.[0-9]+)?'
+)
+
+
+ACTIONS: Final = (Action.OPEN_LONG, Action.OPEN_SHORT, Action.HOLD)
+READ_FIELDS: Final = (
+    "macd_signal", "momentum_1h", "momentum_3h", "move_3h", "session", "trend", "volatility",
+)  # fmt: skip
+Rule = Callable[[demo_bars.MarketView], Action]
+
+
+def synthetic_samples(seed: int, count: int, rule_seed: int = 0) -> Iterator[tuple[str, str]]:
+    """Pairs of a prompt and an answer: random walks, decisions drawn at random.
+
+    Only `confidence` follows from the market (it falls with volatility), so that something in the answer has to be read
+    off the fields; direction, size and distances are noise.
+    """
+    draw = random.Random(seed)
+    rule = _random_rule(rule_seed)
+    made = 0
+    while made < count:
+        walk = _random_walk(draw, WARMUP + 200)
+        for index in draw.sample(range(WARMUP, len(walk)), k=min(40, count - made)):
+            made += 1
+            market = market_view(walk, index)
+            history = tuple(_past(draw) for _ in range(draw.choice((0, 0, 0, 0, 1, 2, 3))))
+            shown = DecisionInput(
+                market_data=market,  # type: ignore[arg-type]
+                account_state={
+                    "balance": float(draw.choice((100, 500, 600, 1000, 2500, 10_000))),
+                    "permission_level": draw.choice(("L1", "L2", "L3")),
+                    "positions": [],
+                },
+                recent_history=history,
+            )
+            yield render_prompt(shown, SYMBOL), render_completion(_random_decision(draw, market, rule))
+
+
+def train_tokenizer(texts: Sequence[str], vocab_size: int) -> "PreTrainedTokenizerFast":
+    """A byte-level BPE tokenizer: every text decodes to itself."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PIECES), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[PAD, END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token=END,
+        pad_token=PAD,
+        model_max_length=MAX_TOKENS,
+        clean_up_tokenization_spaces=False,
+        padding_side="right",
+    )
+
+
+def pretrain(options: argparse.Namespace, folder: Path) -> dict[str, float]:
+    """Train tokenizer and model into a folder in Hugging Face's layout; returns what is worth knowing of it."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    tokenizer = train_tokenizer(
+        [prompt + answer for prompt, answer in synthetic_samples(options.seed, 3000)], options.vocab
+    )
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=options.hidden,
+            intermediate_size=3 * options.hidden,
+            num_hidden_layers=options.layers,
+            num_attention_heads=options.hidden // 32,
+            num_key_value_heads=options.hidden // 32,
+            max_position_embeddings=MAX_TOKENS,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    parameters = sum(p.numel() for p in model.parameters())
+    print(f"model: {parameters / 1e6:.2f} M parameters, {len(tokenizer)} tokens in the vocabulary", flush=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, weight_decay=0.01, betas=(0.9, 0.98))
+    warm = max(1, options.steps // 20)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda k: min((k + 1) / warm, max(0.05, 1 - (k - warm) / max(1, options.steps - warm)))
+    )
+    model.train()
+    began, seen, loss_value = time.monotonic(), 0, float("nan")
+    batches = _batches(tokenizer, options)
+    for step in range(options.steps):
+        inputs, weights = next(batches)
+        loss = _loss(model, inputs, weights)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad(set_to_none=True)
+        seen += inputs.numel()
+        if step % 25 == 0 or step + 1 == options.steps:
+            loss_value = float(loss.detach())
+            speed = seen / (time.monotonic() - began)
+            print(f"step {step + 1}/{options.steps}: loss {loss_value:.3f}, {speed:,.0f} tokens/s", flush=True)
+    check_round_trip(tokenizer, synthetic_samples(options.seed + 2, 200))
+    model.eval()
+    model.save_pretrained(folder, safe_serialization=True)
+    tokenizer.save_pretrained(folder)
+    return {"parameters": parameters, "loss": round(loss_value, 4), "seconds": round(time.monotonic() - began, 1)}
+
+
+def check_round_trip(tokenizer: "PreTrainedTokenizerFast", samples: Iterator[tuple[str, str]]) -> None:
+    """Refuse a tokenizer that does not give a text back, or cuts an answer otherwise after its prompt than alone.
+
+    Raises:
+        ValueError: with the text that failed.
+    """
+    for prompt, answer in samples:
+        apart = tokenizer.encode(prompt) + tokenizer.encode(answer)
+        if tokenizer.decode(apart) != prompt + answer or tokenizer.encode(prompt + answer) != apart:
+            raise ValueError(f"tokenizer: {prompt + answer!r} does not survive the round trip")
+
+
+def content_key(options: argparse.Namespace) -> str:
+    """Hash of all that the model is made from: this script, the features, the prompt, the flags."""
+    digest = hashlib.sha256()
+    for module in (__file__, demo_bars.__file__, trading_prompt.__file__):
+        digest.update(Path(module).read_bytes())
+    made_of = {k: v for k, v in sorted(vars(options).items()) if k not in ("output", "result")}
+    digest.update(json.dumps(made_of).encode())
+    return digest.hexdigest()
+
+
+def is_complete(folder: Path, key: str) -> bool:
+    """Whether the folder holds the model of this key, every file of it unharmed."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return bool(manifest["key"] == key and manifest["files"] == _hashes(folder))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _loss(model: Any, inputs: "torch.Tensor", weights: "torch.Tensor") -> "torch.Tensor":
+    from torch.nn.functional import cross_entropy
+
+    logits = model(input_ids=inputs, attention_mask=(weights >= 0).long()).logits[:, :-1]
+    losses = cross_entropy(logits.flatten(0, 1), inputs[:, 1:].flatten(), reduction="none")
+    counted = weights[:, 1:].flatten().clamp(min=0)
+    return (losses * counted).sum() / counted.sum()
+
+
+def _batches(
+    tokenizer: "PreTrainedTokenizerFast", options: argparse.Namespace
+) -> Iterator[tuple["torch.Tensor", "torch.Tensor"]]:
+    """Token ids and loss weights, both [batch, longest]; a weight of -1 marks padding."""
+    import torch
+
+    samples = synthetic_samples(options.seed + 1, options.steps * options.batch)
+    end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    for step in range(options.steps):
+        short = step < SHORT_SHARE * options.steps
+        rows, weights = [], []
+        for prompt, answer in itertools.islice(samples, options.batch if short else options.batch // 2):
+            asked = tokenizer.encode(prompt.removeprefix(INSTRUCTION) if short else prompt)
+            said = [*tokenizer.encode(answer), end]
+            rows.append(asked + said)
+            weights.append([PROMPT_WEIGHT] * len(asked) + [1.0] * len(said))
+        width = max(map(len, rows))
+        yield (
+            torch.tensor([row + [pad] * (width - len(row)) for row in rows]),
+            torch.tensor([row + [-1.0] * (width - len(row)) for row in weights]),
+        )
+
+
+def _random_walk(draw: random.Random, length: int) -> tuple[Bar, ...]:
+    price, noise = draw.uniform(0.8, 1.6), draw.uniform(2e-4, 2e-3)
+    start = datetime(2000, 1, 1, tzinfo=UTC) + draw.randrange(24 * 365 * 15) * demo_bars.BAR
+    made = []
+    for k in range(length):
+        if k % 24 == 0:
+            drift, scale = draw.gauss(0, noise / 6), noise * draw.choice((0.5, 0.8, 1.0, 1.3, 2.0))
+        close = price * (1 + draw.gauss(drift, scale))
+        low, high = min(price, close), max(price, close)
+        made.append(Bar(start + k * demo_bars.BAR, price, high, low, close))
+        price = close
+    return tuple(made)
+
+
+def _random_rule(seed: int) -> Rule:
+    """A trading rule drawn from a seed: each value of each field speaks for or against each action, by chance."""
+
+    def decide(market: demo_bars.MarketView) -> Action:
+        fields = market[SYMBOL]
+        assert isinstance(fields, dict)
+        scores = [
+            sum(_chance(seed, f"{field}={fields[field]}/{action}") for field in READ_FIELDS) for action in ACTIONS
+        ]
+        return ACTIONS[scores.index(max(scores))]
+
+    return decide
+
+
+def _chance(seed: int, what: str) -> float:
+    """A fixed draw from -1 to 1 that depends on nothing but the seed and the text."""
+    digest = hashlib.blake2b(f"{seed}/{what}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**63 - 1
+
+
+def _random_decision(draw: random.Random, market: demo_bars.MarketView, rule: Rule) -> Decision:
+    fields = market[SYMBOL]
+    assert isinstance(fields, dict)
+    calm = {"low": 0.8, "medium": 0.6, "high": 0.4}[str(fields["volatility"])]
+    confidence = min(CONFIDENCE_GRID, key=lambda c: abs(c - calm))
+    action = rule(market)
+    if action is Action.HOLD:
+        return hold(SYMBOL, confidence=confidence)
+    return Decision(
+        action=action,
+        symbol=SYMBOL,
+        size_usd=draw.choice([size for size in SIZE_GRID_USD if 10 <= size <= 1000]),
+        leverage=draw.choice([x for x in LEVERAGE_GRID if x <= 50]),
+        stop_loss_pct=draw.choice(PERCENT_GRID),
+        take_profit_pct=draw.choice(PERCENT_GRID),
+        confidence=confidence,
+    )
+
+
+def _past(draw: random.Random) -> dict[str, Any]:
+    return {
+        "action": draw.choice(("open_long", "open_short", "hold")),
+        "confidence": draw.choice(CONFIDENCE_GRID),
+        "pnl": round(draw.gauss(0, 2), 2),
+        "symbol": SYMBOL,
+    }
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+
+
+def _parse_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    flags = argparse.ArgumentParser(description="tiny base model of the Tradewind demo")
+    flags.add_argument("--output", type=Path, required=True, help="folder of the finished model")
+    flags.add_argument("--seed", type=int, default=7)
+    flags.add_argument("--steps", type=int, default=300)
+    flags.add_argument("--batch", type=int, default=32)
+    flags.add_argument("--learning-rate", type=float, default=3e-3)
+    flags.add_argument("--vocab", type=int, default=1024)
+    flags.add_argument("--hidden", type=int, default=128, help="width, a multiple of 32")
+    flags.add_argument("--layers", type=int, default=4)
+    flags.add_argument("--threads", type=int, default=2, help="part of the key: sums depend on it in the last digits")
+    flags.add_argument("--result", type=Path, default=Path("/dev/termination-log"), help="file for the JSON summary")
+    return flags.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    options = _parse_flags(argv)
+    key = content_key(options)
+    folder: Path = options.output
+    summary: dict[str, object] = {"key": key, "output": str(folder)}
+    if is_complete(folder, key):
+        print(f"{folder} already holds this model, verified", flush=True)
+        summary["reused"] = True
+    else:
+        parts = folder.with_name(f".{folder.name}.{os.getpid()}")
+        shutil.rmtree(parts, ignore_errors=True)
+        parts.mkdir(parents=True)
+        summary |= pretrain(options, parts)
+        (parts / MANIFEST).write_text(json.dumps({"key": key, "files": _hashes(parts)}, indent=1), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        parts.rename(folder)
+    if options.result.parent.is_dir():
+        options.result.write_text(json.dumps(summary), encoding="utf-8")
+    print(json.dumps(summary), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
