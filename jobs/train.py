@@ -1,0 +1,285 @@
+"""Train an adapter on a snapshot: what a TrainingRun's Job runs.
+
+    python jobs/train.py --config train.json --result result.json
+
+Without --config the JSON comes from TRADEWIND_CONFIG; without --result it goes to /dev/termination-log. Exit codes: 0 done,
+64 bad configuration, 65 wrong or unreadable data, 66 preflight, 67 diverged twice, 68 out of memory, 75 interrupted after a
+checkpoint. Killed at any moment and started again, it resumes and ends with the same adapter.
+"""
+
+import argparse
+import hashlib
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+# Before any import of torch or transformers: nothing is fetched, and nobody has a home or a name in a pod.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("USER", "tradewind")
+
+from tradewind.training.config import TrainConfig, load_train_config
+from tradewind.training.outcome import ExitCode, JobError, bad_config, write_result
+
+FLAGS = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+FLAGS.add_argument("--config", type=Path, help="JSON file; default: the variable TRADEWIND_CONFIG")
+FLAGS.add_argument("--result", type=Path, help="file for the result's JSON; default: /dev/termination-log")
+
+logger = logging.getLogger("train")
+stopping = False
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    flags = FLAGS.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    previous = signal.signal(signal.SIGTERM, request_stop)
+    try:
+        result = train(load_train_config(flags.config))
+    except JobError as error:
+        logger.error("%s: %s", error.reason, error.message)  # noqa: TRY400 - the message says it all
+        write_result(error.result, flags.result)
+        return error.code
+    except Exception as error:
+        logger.exception("failed")
+        write_result({"reason": "Error", "message": f"{type(error).__name__}: {error}"}, flags.result)
+        return 1
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    write_result(result, flags.result)
+    return ExitCode.DONE
+
+
+def request_stop(*_: object) -> None:
+    global stopping
+    stopping = True
+    logger.info("SIGTERM: saving after this step")
+
+
+def train(config: TrainConfig) -> dict[str, Any]:
+    global stopping
+    stopping = False
+    settings, extra = config.hyperparameters, config.hyperparameters.extra
+
+    # A run that has published its adapter is over, whatever happened to its report.
+    from tradewind.training.artifact import published_sha256
+    from tradewind.training.files import (
+        EVAL_FILE,
+        MANIFEST_FILE,
+        TRAIN_FILE,
+        dataset_sha256,
+        read_examples,
+        write_atomic,
+    )
+
+    adapter, report = config.output / "adapter", config.output / "result.json"
+    if adapter.is_dir() and report.is_file():
+        earlier: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+        if earlier["sha256"] == published_sha256(adapter):
+            logger.info("%s is complete", adapter)
+            return earlier
+
+    try:
+        config.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise bad_config(
+            "output", f"{config.output} cannot be made: {error.strerror}; mount a writable volume"
+        ) from error
+    if not (config.base / "config.json").is_file():
+        raise bad_config("base", f"{config.base} holds no config.json: mount the base model there")
+
+    # The data is the one that passed the gates, or nothing is trained.
+    found = dataset_sha256(config.dataset)
+    if found != config.dataset_sha256:
+        message = f"datasetSha256: {config.dataset} hashes to {found}, the run asks for {config.dataset_sha256}; snapshot again"
+        raise JobError(ExitCode.BAD_DATA, "DatasetMismatch", message, expected=config.dataset_sha256, actual=found)
+    examples, eval_examples = read_examples(config.dataset / TRAIN_FILE), read_examples(config.dataset / EVAL_FILE)
+    if not examples:
+        raise JobError(ExitCode.BAD_DATA, "EmptyDataset", f"{config.dataset / TRAIN_FILE} holds no sample to train on")
+    manifest_file = config.dataset / MANIFEST_FILE
+    manifest = json.loads(manifest_file.read_text(encoding="utf-8")) if manifest_file.is_file() else {}
+
+    import torch
+    from transformers import TrainingArguments, set_seed
+    from transformers.utils.logging import disable_progress_bar
+
+    from tradewind.training import base
+    from tradewind.training.artifact import publish_adapter
+    from tradewind.training.checkpoint import Checkpoints
+    from tradewind.training.collator import PlannedBatches, plan_batches
+    from tradewind.training.preflight import check_stop_token, tokenize
+    from tradewind.training.progress import ProgressReporter
+    from tradewind.training.trainer import AdapterTrainer, DivergedError
+
+    # Preflight.
+    threads = extra.threads or int(os.environ.get("OMP_NUM_THREADS", "0")) or os.cpu_count() or 1
+    torch.set_num_threads(threads)
+    disable_progress_bar()
+    method = base.choose_method(config.method)
+    tokenizer = base.load_tokenizer(config.base)
+    fit = partial(
+        tokenize, tokenizer=tokenizer, max_length=settings.max_length, max_too_long_share=extra.max_too_long_share
+    )
+    ready, ready_eval = fit(examples), fit(eval_examples)
+    logger.info("%s; %d samples, %d to evaluate, %d too long", method.reason, len(ready.samples), len(ready_eval.samples),
+                ready.too_long + ready_eval.too_long)  # fmt: skip
+
+    # The plan: which samples share a pass, to the end of the training.
+    lengths = [len(sample.input_ids) for sample in ready.samples]
+    plan = plan_batches(lengths, batch_size=settings.batch_size, epochs=settings.epochs, seed=settings.seed)
+    if extra.max_steps is not None:
+        plan = plan[: extra.max_steps * settings.gradient_accumulation]
+    eval_lengths = [len(sample.input_ids) for sample in ready_eval.samples]
+    eval_plan = plan_batches(eval_lengths, batch_size=4 * settings.batch_size, epochs=1, seed=settings.seed)
+
+    provenance = {
+        "baseModel": config.base_model or config.base.name,
+        "baseRevision": config.base_revision,
+        "baseConfigSha256": hashlib.sha256((config.base / "config.json").read_bytes()).hexdigest(),
+        "datasetSha256": found,
+        "watermark": manifest.get("watermark"),
+        "samples": len(ready.samples),
+        "method": method.name,
+        "objective": config.objective,
+        "lora": config.lora.model_dump(mode="json"),
+        "hyperparameters": settings.model_dump(mode="json"),
+        "warmStart": None
+        if config.warm_start is None
+        else published_sha256(config.warm_start) or config.warm_start.name,
+        "run": config.run,
+        "image": os.environ.get("TRADEWIND_IMAGE_DIGEST", ""),
+    }
+    progress = ProgressReporter(config.progress_url, config.progress_token_file, config.progress_seconds)
+    divergences_file = config.output / "diverged.json"
+
+    while True:
+        # A training that diverged is started over once, at half the learning rate.
+        divergences = json.loads(divergences_file.read_text(encoding="utf-8")) if divergences_file.is_file() else 0
+        learning_rate = settings.learning_rate / 2**divergences
+        decisive = {key: value for key, value in provenance.items() if key not in ("run", "image")}
+        fingerprint = hashlib.sha256(json.dumps([decisive, learning_rate], sort_keys=True).encode()).hexdigest()
+        checkpoints = Checkpoints(config.output / "checkpoints", fingerprint, config.checkpoint.keep)
+        resumed = checkpoints.newest() if config.checkpoint.resume else None
+        logger.info("from the start" if resumed is None else f"resuming from step {resumed[0]}")
+
+        began = time.monotonic()
+        try:
+            set_seed(settings.seed)
+            model = base.load_model(config.base, method)
+            check_stop_token(tokenizer, model)
+            model = base.with_adapter(model, config, method)
+            arguments = TrainingArguments(
+                output_dir=str(config.output / "checkpoints"),
+                per_device_train_batch_size=1,  # an item is a planned pass of settings.batch_size samples
+                gradient_accumulation_steps=settings.gradient_accumulation,
+                num_train_epochs=1,  # the plan holds all epochs
+                learning_rate=learning_rate,
+                lr_scheduler_type=extra.lr_scheduler_type,
+                warmup_steps=settings.warmup_steps,
+                weight_decay=extra.weight_decay,
+                max_grad_norm=extra.max_grad_norm,
+                adam_beta1=extra.adam_beta1,
+                adam_beta2=extra.adam_beta2,
+                seed=settings.seed,
+                data_seed=settings.seed,
+                train_sampling_strategy="sequential",
+                save_strategy="steps",
+                save_steps=settings.save_every_steps,
+                logging_steps=extra.logging_steps,
+                logging_nan_inf_filter=False,
+                bf16=method.dtype is torch.bfloat16,
+                fp16=method.dtype is torch.float16,
+                use_cpu=not torch.cuda.is_available(),
+                dataloader_pin_memory=torch.cuda.is_available(),
+                remove_unused_columns=False,
+                disable_tqdm=True,
+                report_to=[],
+            )
+            arguments._n_gpu = min(
+                arguments.n_gpu, 1
+            )  # one process trains on one GPU; DataParallel would split the plan
+            trainer = AdapterTrainer(
+                model=model,
+                args=arguments,
+                train=PlannedBatches(ready.samples, plan),
+                evaluation=PlannedBatches(ready_eval.samples, eval_plan),
+                pad_token_id=tokenizer.pad_token_id,
+                checkpoints=checkpoints,
+                eval_every_steps=settings.eval_every_steps,
+                patience=extra.early_stopping_patience,
+                stop_requested=lambda: stopping,
+                on_progress=lambda trainer: progress.report(progress_of(trainer, config)),
+            )
+            trainer.train_from(None if resumed is None else resumed[1])
+        except DivergedError as error:
+            logger.warning("diverged at learning rate %g: %s", learning_rate, error)
+            if divergences:
+                message = f"{error}, and before at twice the learning rate; lower hyperparameters.learningRate below {learning_rate:g}"
+                raise JobError(ExitCode.DIVERGED, "Diverged", message) from error
+            write_atomic(divergences_file, json.dumps(divergences + 1))
+            continue
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            remedy = "halve hyperparameters.batchSize and double gradientAccumulation, lower maxLength, or use method qlora on a GPU"
+            raise JobError(ExitCode.OUT_OF_MEMORY, "OutOfMemory", f"{str(error)[:300]}; {remedy}") from error
+        break
+
+    step, resumed_from = trainer.state.global_step, None if resumed is None else resumed[0]
+    if trainer.interrupted:
+        message = f"stopped by SIGTERM; checkpoint at step {step} of {trainer.state.max_steps}"
+        checkpoint = {"checkpoint": str(checkpoints.folder / f"step-{step}"), "resumedFrom": resumed_from}
+        raise JobError(
+            ExitCode.INTERRUPTED, "Interrupted", message, step=step, totalSteps=trainer.state.max_steps, **checkpoint
+        )
+
+    trainer.use_best()
+    provenance |= {"steps": step, "bestStep": trainer.best.step or step, "learningRate": learning_rate}
+    progress.report(progress_of(trainer, config), force=True)
+    sha256 = publish_adapter(adapter, trainer.model, tokenizer, provenance)
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    result = {
+        "adapter": str(adapter),
+        "sha256": sha256,
+        "steps": step,
+        "bestStep": provenance["bestStep"],
+        "epoch": round(min(step * settings.gradient_accumulation / len(plan), 1.0) * settings.epochs, 3),
+        "loss": losses[-1] if losses else trainer.step_loss,
+        "evalLoss": None if trainer.best.weights is None else round(trainer.best.eval_loss, 6),
+        "tokensPerSecond": round(trainer.meter.tokens_per_second, 1),
+        "seconds": round(time.monotonic() - began, 1),
+        "samples": len(ready.samples),
+        "tooLong": ready.too_long + ready_eval.too_long,
+        "method": method.name,
+        "methodReason": method.reason,
+        "learningRate": learning_rate,
+        "resumedFrom": resumed_from,
+        "torch": torch.__version__,
+    }
+    write_atomic(report, json.dumps(result))
+    return result
+
+
+def progress_of(trainer: Any, config: TrainConfig) -> dict[str, float | int | None]:
+    step, total = trainer.state.global_step, trainer.state.max_steps
+    speed = trainer.meter.steps_per_second
+    return {
+        "attempt": config.attempt,
+        "step": step,
+        "totalSteps": total,
+        "epoch": round(step / total * config.hyperparameters.epochs, 3),
+        "percent": round(100 * step / total, 1),
+        "etaSeconds": round((total - step) / speed) if speed else None,
+        "tokensPerSecond": round(trainer.meter.tokens_per_second, 1),
+        "loss": trainer.step_loss,
+        "evalLoss": trainer.eval_loss,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""The published adapter: weights, tokenizer, model card, hashes, by one rename.
+
+Belongs here: what lies in the folder. The folder is a function of what was trained: no times, attempts or paths, so that a run
+that was killed and resumed publishes the same bytes. Does not belong here: training.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from tradewind.trading.artifact import SUMS_FILE, artifact_sha256, sums_text
+from tradewind.training.files import folder_hashes, published_folder, write_atomic, write_sums
+
+PROVENANCE_FILE: Final = "training.json"
+
+
+def publish_adapter(target: Path, model: Any, tokenizer: Any, provenance: Mapping[str, Any]) -> str:
+    """Write the adapter's folder and return the artifact's hash.
+
+    Args:
+        target: the folder; it exists either complete or not at all.
+        model: a PEFT model; only the adapter is written.
+        tokenizer: the one that passed the round trip, so that the server uses the very same.
+        provenance: where the weights come from; becomes training.json and the model card.
+    """
+    settings = model.peft_config[model.active_adapter]
+    settings.base_model_name_or_path = provenance["baseModel"]
+    settings.revision = provenance["baseRevision"] or None
+    with published_folder(target) as draft:
+        model.save_pretrained(draft, safe_serialization=True, save_embedding_layers=False)
+        _sort_sets(draft / "adapter_config.json")
+        tokenizer.save_pretrained(draft)
+        write_atomic(draft / PROVENANCE_FILE, json.dumps(provenance, indent=1, sort_keys=True) + "\n")
+        write_atomic(draft / "README.md", _model_card(provenance))
+        return write_sums(draft)
+
+
+def published_sha256(folder: Path) -> str | None:
+    """Hash of a published adapter whose files are what its SHA256SUMS says, or None."""
+    sums = folder / SUMS_FILE
+    if not sums.is_file():
+        return None
+    hashes = folder_hashes(folder)
+    return artifact_sha256(hashes) if sums_text(hashes) == sums.read_text(encoding="utf-8") else None
+
+
+def _sort_sets(config: Path) -> None:
+    """Peft writes sets of module names in the order of this process's hash seed."""
+    settings: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
+    for key, value in settings.items():
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            settings[key] = sorted(value)
+    write_atomic(config, json.dumps(settings, indent=2, sort_keys=True) + "\n")
+
+
+def _model_card(provenance: Mapping[str, Any]) -> str:
+    def text(value: Any) -> str:
+        return f"`{json.dumps(value, sort_keys=True)}`" if isinstance(value, dict | list) else str(value)
+
+    rows = "\n".join(f"| {key} | {text(value)} |" for key, value in sorted(provenance.items()))
+    return (
+        f"---\nlibrary_name: peft\nbase_model: {json.dumps(provenance['baseModel'])}\n---\n"
+        "# Trading decisions, LoRA adapter\n\n"
+        "Imitates logged decisions that turned out well. It was not tested on decisions later than its watermark, and nothing\n"
+        "here says that it earns money: that is what the A/B test is for.\n\n"
+        f"| | |\n| --- | --- |\n{rows}\n"
+    )

@@ -1,0 +1,294 @@
+"""The Trainer: weighted loss on completions, checkpoints that verify, the best adapter kept, a clean stop on request.
+
+Belongs here: what differs from the stock Trainer. Does not belong here: configuration files, exit codes, publishing.
+"""
+
+import inspect
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from peft import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+from torch.nn import functional
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from tradewind.training.checkpoint import Checkpoints
+from tradewind.training.collator import IGNORED, PlannedBatches, collate
+
+BEST_WEIGHTS: Final = "best.safetensors"
+BEST_STATE: Final = "best.json"
+
+_logger = logging.getLogger(__name__)
+
+
+class DivergedError(Exception):
+    """The loss is no finite number any more."""
+
+
+@dataclass
+class Best:
+    """The adapter with the lowest evaluation loss so far.
+
+    Attributes:
+        step: when it was.
+        evaluated_step: step of the newest evaluation.
+        without_gain: evaluations since `step`.
+    """
+
+    step: int = 0
+    evaluated_step: int = 0
+    eval_loss: float = math.inf
+    without_gain: int = 0
+    weights: Mapping[str, torch.Tensor] | None = None
+
+
+@dataclass
+class Meter:
+    """What has been trained on in this process, for speeds."""
+
+    tokens: int = 0
+    steps: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Mean over this process, padding not counted."""
+        return self.tokens / max(time.monotonic() - self.began, 1e-9)
+
+    @property
+    def steps_per_second(self) -> float:
+        """Mean over this process; 0 before the first step."""
+        return self.steps / max(time.monotonic() - self.began, 1e-9)
+
+
+class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
+    """Trains an adapter on `PlannedBatches`; one item of the dataset is one forward pass."""
+
+    control: Any
+
+    def __init__(
+        self,
+        *,
+        model: Any,
+        args: TrainingArguments,
+        train: PlannedBatches,
+        evaluation: PlannedBatches,
+        pad_token_id: int,
+        checkpoints: Checkpoints,
+        eval_every_steps: int,
+        patience: int = 0,
+        stop_requested: Callable[[], bool] = lambda: False,
+        on_progress: Callable[["AdapterTrainer"], None] = lambda _: None,
+    ) -> None:
+        """Everything is given.
+
+        Args:
+            model: a PEFT model.
+            args: batch size 1 (an item is a batch), one epoch (the plan holds all).
+            train: the plan of the training.
+            evaluation: the evaluation set in passes; may be empty.
+            pad_token_id: fills rows on the right.
+            checkpoints: where checkpoints go.
+            eval_every_steps: steps between evaluations; there is one at the end in any case.
+            patience: evaluations without a gain after which training stops; 0 never.
+            stop_requested: asked after each step; True saves a checkpoint and stops.
+            on_progress: called after each step and each evaluation.
+        """
+        super().__init__(
+            model=model, args=args, train_dataset=train, data_collator=partial(collate, pad_token_id=pad_token_id)
+        )
+        self.loss_is_scaled_for_ga = True
+        self.model_accepts_loss_kwargs = True  # releases before 5.20 know this name alone
+        self.evaluation = evaluation
+        self.checkpoints = checkpoints
+        self.eval_every_steps = eval_every_steps
+        self.patience = patience
+        self.stop_requested = stop_requested
+        self.on_progress = on_progress
+        self.best = Best()
+        self.meter = Meter()
+        self.step_loss: float | None = None
+        self.eval_loss: float | None = None
+        self._partial_loss = 0.0
+        self._keeps_logits = "logits_to_keep" in inspect.signature(model.get_base_model().forward).parameters
+        self._draft: Path | None = None
+        self.remove_callback(PrinterCallback)
+        self.add_callback(_Flow(self))
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether patience has run out."""
+        return 0 < self.patience <= self.best.without_gain
+
+    @property
+    def evaluation_due(self) -> bool:
+        """Whether the step that was just made is to be evaluated and is not yet."""
+        step = self.state.global_step
+        planned = step % self.eval_every_steps == 0 or step >= self.state.max_steps
+        return len(self.evaluation) > 0 and step > 0 and planned and self.best.evaluated_step < step
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the training was stopped on request before its end."""
+        return self.stop_requested() and (self.state.global_step < self.state.max_steps or self.evaluation_due)
+
+    def train_from(self, checkpoint: Path | None) -> None:
+        """Train to the end of the plan, from a checkpoint's step where one is given."""
+        if checkpoint is not None:
+            self._load_best(checkpoint)
+        self.meter = Meter()
+        if not self.exhausted:
+            self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+
+    def use_best(self) -> None:
+        """Put the best adapter into the model; the last one stays where nothing was evaluated."""
+        if self.best.weights is not None:
+            set_peft_model_state_dict(self.model, dict(self.best.weights))
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor | None:
+        """Sum of the weights of all supervised tokens of an optimiser step: what its loss is divided by."""
+        if not batch_samples:
+            return None
+        return torch.stack([_token_weights(inputs).sum() for inputs in batch_samples]).sum().to(device)
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: Any,
+        return_outputs: bool = False,  # noqa: ARG002, FBT001, FBT002 - the base's signature
+        num_items_in_batch: Any = None,
+    ) -> torch.Tensor:
+        """Weighted mean negative log-likelihood of the supervised tokens, in nats."""
+        total, weight = self._weighted_loss(model, inputs)
+        return total / (weight if num_items_in_batch is None else num_items_in_batch)
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        """One forward and backward pass.
+
+        Raises:
+            DivergedError: before the weights are touched.
+        """
+        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise DivergedError(f"the loss is {value} at step {self.state.global_step + 1}")
+        self._partial_loss += value
+        self.meter.tokens += int(inputs["tokens"])
+        return loss
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Weighted mean loss per supervised token of the whole evaluation set; keeps the best adapter.
+
+        Where a stop is asked for meanwhile, it is given up (evaluating can last longer than the time that is left): the
+        checkpoint that is then saved says so, and who resumes from it evaluates first.
+        """
+        self.model.eval()
+        total = weight = 0.0
+        with torch.no_grad():
+            for index in range(len(self.evaluation)):
+                if self.stop_requested():
+                    self.control.should_save = self.control.should_training_stop = True
+                    return {}
+                inputs = self._prepare_inputs(self.data_collator([self.evaluation[index]]))
+                with self.compute_loss_context_manager():
+                    part, part_weight = self._weighted_loss(self.model, inputs)
+                total += part.item()
+                weight += part_weight.item()
+        self.eval_loss = total / weight
+        step = self.state.global_step
+        if self.eval_loss < self.best.eval_loss:
+            state = get_peft_model_state_dict(self.model)
+            weights = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+            self.best = Best(step, step, self.eval_loss, 0, weights)
+        else:
+            self.best.evaluated_step = step
+            self.best.without_gain += 1
+            self.control.should_training_stop |= self.exhausted
+        metrics = {"eval_loss": self.eval_loss}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _weighted_loss(self, model: Any, inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sum of weight x negative log-likelihood over supervised tokens, and the sum of the weights."""
+        keep, labels = inputs["logits_to_keep"], inputs["labels"]
+        if self._keeps_logits:
+            logits = model(input_ids=inputs["input_ids"], use_cache=False, logits_to_keep=keep).logits
+        else:
+            logits = model(input_ids=inputs["input_ids"], use_cache=False).logits[:, keep]
+        losses = functional.cross_entropy(
+            logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none"
+        )
+        weights = _token_weights(inputs)
+        return (losses * weights.flatten()).sum(), weights.sum()
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return super()._get_output_dir(trial) if self._draft is None else str(self._draft)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """The stock checkpoint, written into a draft that becomes a checkpoint by one rename."""
+        step = self.state.global_step
+        with self.checkpoints.write(step) as folder:
+            self._draft = folder
+            try:
+                super()._save_checkpoint(model, trial)
+            finally:
+                self._draft = None
+            inner = folder / f"checkpoint-{step}"
+            for path in inner.iterdir():
+                path.rename(folder / path.name)
+            inner.rmdir()
+            self._save_best(folder)
+
+    def _save_best(self, folder: Path) -> None:
+        best = self.best
+        if best.weights is not None:
+            save_file(dict(best.weights), folder / BEST_WEIGHTS)
+            state = {key: value for key, value in vars(best).items() if key != "weights"}
+            (folder / BEST_STATE).write_text(json.dumps(state), encoding="utf-8")
+
+    def _load_best(self, folder: Path) -> None:
+        if (folder / BEST_STATE).is_file():
+            state = json.loads((folder / BEST_STATE).read_text(encoding="utf-8"))
+            self.best = Best(**state, weights=load_file(folder / BEST_WEIGHTS))
+            self.eval_loss = self.best.eval_loss
+
+
+class _Flow(TrainerCallback):  # type: ignore[misc] # transformers has no types
+    """After each step: the step's loss, an evaluation where one is due, a checkpoint and a stop where one was asked for."""
+
+    def __init__(self, trainer: AdapterTrainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        if self.trainer.evaluation_due:
+            self.trainer.evaluate()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        trainer = self.trainer
+        trainer.step_loss, trainer._partial_loss = trainer._partial_loss, 0.0
+        trainer.meter.steps += 1
+        control.should_evaluate = trainer.evaluation_due
+        if trainer.stop_requested():
+            control.should_save = True
+            control.should_training_stop = True
+        trainer.on_progress(trainer)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        self.trainer.on_progress(self.trainer)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002
+        shown = {key: round(value, 6) for key, value in (logs or {}).items() if isinstance(value, float)}
+        _logger.info("step %s/%s %s", state.global_step, state.max_steps, json.dumps(shown))
+
+
+def _token_weights(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    return (inputs["labels"] != IGNORED) * inputs["weights"][:, None]

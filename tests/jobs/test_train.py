@@ -1,0 +1,210 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tiny_base import make_base, make_dataset
+from tradewind.training.artifact import published_sha256
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Started:
+    zygote: subprocess.Popen[str]
+    pid: int
+    result_file: Path
+    log: Path
+
+    def wait(self) -> int:
+        assert self.zygote.stdout is not None
+        return int(self.zygote.stdout.readline())
+
+    def kill(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    @property
+    def result(self) -> dict:
+        return json.loads(self.result_file.read_text())
+
+
+@dataclass
+class Trainer:
+    """Runs jobs/train.py in processes forked from one that has imported everything."""
+
+    zygote: subprocess.Popen[str]
+    folder: Path
+    base: Path
+    data: Path
+    data_sha256: str
+
+    def config(self, output: Path, **changes) -> dict:
+        return {
+            "run": "run",
+            "attempt": 1,
+            "base": str(self.base),
+            "baseModel": "tiny",
+            "dataset": str(self.data),
+            "datasetSha256": self.data_sha256,
+            "output": str(output),
+            "method": "auto",
+            "lora": {"rank": 4, "alpha": 8, "dropout": "0.1"},
+            "hyperparameters": {
+                "epochs": "3", "learningRate": "0.02", "batchSize": 2, "gradientAccumulation": 2, "warmupSteps": 2,
+                "evalEverySteps": 4, "saveEverySteps": 3, "seed": 7, "extra": {"threads": "1"},
+            },
+            "objective": "sft",
+            "checkpoint": {"keep": 2, "resume": True},
+        } | changes  # fmt: skip
+
+    def start(self, config: dict) -> Started:
+        number = len(list(self.folder.glob("config-*")))
+        file = self.folder / f"config-{number}.json"
+        file.write_text(json.dumps(config))
+        result, log = self.folder / f"result-{number}.json", self.folder / f"log-{number}"
+        assert self.zygote.stdin is not None
+        assert self.zygote.stdout is not None
+        order = {"argv": ["--config", str(file), "--result", str(result)], "log": str(log)}
+        self.zygote.stdin.write(json.dumps(order) + "\n")
+        self.zygote.stdin.flush()
+        return Started(self.zygote, int(self.zygote.stdout.readline()), result, log)
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainer]:
+    folder = tmp_path_factory.mktemp("train")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HOME": str(folder)}
+    command = [sys.executable, str(Path(__file__).parent / "train_zygote.py")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, env=environment, cwd="/", **pipes) as zygote:
+        base = make_base(folder / "base")
+        data_sha256 = make_dataset(folder / "data")
+        yield Trainer(zygote, folder, base, folder / "data", data_sha256)
+        assert zygote.stdin is not None
+        zygote.stdin.close()
+        zygote.wait(10)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(trainer: Trainer) -> dict:
+    started = trainer.start(trainer.config(trainer.folder / "undisturbed"))
+    assert started.wait() == 0, started.log.read_text()
+    return started.result
+
+
+def test_a_run_publishes_an_adapter_that_verifies_and_says_what_it_is_made_of(trainer: Trainer, undisturbed) -> None:
+    adapter = Path(undisturbed["adapter"])
+    assert published_sha256(adapter) == undisturbed["sha256"]
+    names = {path.name for path in adapter.iterdir()}
+    assert names >= {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json", "README.md", "SHA256SUMS"}
+    assert undisturbed["steps"] == 18
+    assert undisturbed["epoch"] == 3
+    assert undisturbed["method"] == "lora"
+    assert "no CUDA GPU" in undisturbed["methodReason"]
+    assert undisturbed["resumedFrom"] is None
+    log = (trainer.folder / "log-0").read_text()
+    losses = [float(value) for value in re.findall(r'"eval_loss": ([0-9.]+)', log)]
+    assert undisturbed["evalLoss"] == min(losses) < losses[0]
+    card = (adapter / "README.md").read_text()
+    assert trainer.data_sha256 in card
+    assert "2026-02-01" in card
+    provenance = json.loads((adapter / "training.json").read_text())
+    assert provenance["hyperparameters"]["seed"] == 7
+    assert str(trainer.folder) not in "".join(path.read_text() for path in adapter.glob("*.json"))
+
+
+def test_a_finished_run_never_trains_again(trainer: Trainer, undisturbed) -> None:
+    started = trainer.start(trainer.config(trainer.folder / "undisturbed"))
+    assert started.wait() == 0
+    assert started.result == undisturbed
+    assert "is complete" in started.log.read_text()
+
+
+def test_terminated_then_killed_then_resumed_gives_the_very_same_adapter(trainer: Trainer, undisturbed) -> None:
+    output = trainer.folder / "disturbed"
+    config = trainer.config(output)
+
+    terminated = trainer.start(config)
+    wait_for(lambda: list(output.glob("checkpoints/step-*")))
+    terminated.kill(signal.SIGTERM)
+    assert terminated.wait() == 75, terminated.log.read_text()
+    stopped_at = terminated.result["step"]
+    assert terminated.result["reason"] == "Interrupted"
+    assert 3 <= stopped_at < 18
+    assert (output / "checkpoints" / f"step-{stopped_at}" / "checkpoint.json").is_file()
+
+    killed = trainer.start(config)
+    wait_for(lambda: [p for p in output.glob("checkpoints/step-*") if int(p.name[5:]) > stopped_at])
+    killed.kill(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    assert not (output / "adapter").exists(), "killed too late to show anything"
+    newest = max(output.glob("checkpoints/step-*"), key=lambda p: int(p.name[5:]))
+    with (newest / "adapter_model.safetensors").open("r+b") as weights:
+        weights.truncate(1000)  # as a lost node leaves it
+
+    resumed = trainer.start(config)
+    assert resumed.wait() == 0, resumed.log.read_text()
+    assert resumed.result["resumedFrom"] is not None
+    assert resumed.result["resumedFrom"] < int(newest.name[5:])
+    assert resumed.result["sha256"] == undisturbed["sha256"]
+    assert resumed.result["evalLoss"] == undisturbed["evalLoss"]
+
+
+def test_other_data_than_the_gates_passed_is_refused(trainer: Trainer) -> None:
+    started = trainer.start(trainer.config(trainer.folder / "other", datasetSha256="0" * 64))
+    assert started.wait() == 65
+    assert started.result["reason"] == "DatasetMismatch"
+    assert started.result["actual"] == trainer.data_sha256
+
+
+def test_a_training_that_diverges_is_started_over_at_half_the_rate_and_then_given_up(trainer: Trainer) -> None:
+    config = trainer.config(trainer.folder / "diverging")
+    config["hyperparameters"] |= {"learningRate": "1e30", "warmupSteps": 0}
+    started = trainer.start(config)
+    assert started.wait() == 67, started.log.read_text()
+    assert "lower hyperparameters.learningRate below 5e+29" in started.result["message"]
+    assert started.log.read_text().count("diverged at learning rate") == 2
+
+
+def test_rows_that_are_too_long_end_the_run_before_the_model_is_loaded(trainer: Trainer) -> None:
+    config = trainer.config(trainer.folder / "long")
+    config["hyperparameters"]["maxLength"] = 64
+    started = trainer.start(config)
+    assert started.wait() == 66
+    assert started.result["reason"] == "TooLong"
+
+
+def test_a_warm_start_must_fit_and_then_begins_where_it_ended(trainer: Trainer, undisturbed) -> None:
+    config = trainer.config(trainer.folder / "warm", warmStart=undisturbed["adapter"])
+    config["lora"]["rank"] = 8
+    refused = trainer.start(config)
+    assert refused.wait() == 64
+    assert "lora.rank" in refused.result["message"]
+    config["lora"]["rank"] = 4
+    config["hyperparameters"] |= {"epochs": "0.2", "learningRate": "1e-9"}
+    warm = trainer.start(config)
+    assert warm.wait() == 0, warm.log.read_text()
+    assert warm.result["evalLoss"] == pytest.approx(undisturbed["evalLoss"], rel=1e-4)
+
+
+def test_the_command_line_names_the_missing_configuration() -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "TRADEWIND_CONFIG"}
+    command = [sys.executable, str(ROOT / "jobs" / "train.py")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 64
+    assert "TRADEWIND_CONFIG: is not set" in json.loads(done.stdout)["message"]
+
+
+def wait_for(condition, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.002)
