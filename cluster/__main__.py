@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import fcntl
 import json
-import os
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +14,10 @@ if not __package__:
     # Run as `python3 cluster`: the folder itself is on the path, the package's parent is not.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from cluster import build, check, containers, current, images, kserve, node, packages, preflight
+from cluster import build, check, current, images, kserve, node, packages, preflight
 from cluster.kube import Kube
 from cluster.layout import Layout
-from cluster.progress import ClusterError, Progress, say, wait_until
+from cluster.progress import ClusterError, Progress, say
 
 
 def main() -> int:
@@ -29,7 +27,7 @@ def main() -> int:
     commands.add_parser("down", help="end the cluster and delete its state; caches and images stay")
     commands.add_parser("status", help="what runs; exit status 1 when the cluster is not usable")
     commands.add_parser("check", help="prove DNS, Services, volumes and an InferenceService on the running cluster")
-    commands.add_parser("env", help="print export lines for the shell: eval \"$(python3 cluster env)\"")
+    commands.add_parser("env", help='print export lines for the shell: eval "$(python3 cluster env)"')
     imaging = commands.add_parser("images", help="build and import (or push) the project's images")
     imaging.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(images.NAMES)}; default: all")
     arguments = parser.parse_args()
@@ -71,15 +69,19 @@ def main() -> int:
 
 def _up(layout: Layout, progress: Progress) -> None:
     if not node.missing_processes(layout) and layout.ready_marker.exists() and Kube(layout).healthy():
-        say(f"the cluster runs already; eval \"$(python3 cluster env)\" or KUBECONFIG={layout.kubeconfig}")
+        say(f'the cluster runs already; eval "$(python3 cluster env)" or KUBECONFIG={layout.kubeconfig}')
         if layout.bin.resolve() != build.binaries(layout):
-            say("  note: cluster/go has changed since its start; `python3 cluster down` and `up` to run the new programs")
+            say(
+                "  note: cluster/go has changed since its start; `python3 cluster down` and `up` to run the new programs"
+            )
         return
     with progress.step("preflight"):
         _preflight(layout)
     with progress.step("packages"):
         packages.install_missing(layout)
-    waits = "" if build.is_built(layout) else f"a cold build takes 6 to 15 minutes; log: {layout.cache}/logs/go-build.log"
+    waits = (
+        "" if build.is_built(layout) else f"a cold build takes 6 to 15 minutes; log: {layout.cache}/logs/go-build.log"
+    )
     with progress.step("Go programs", waits_for=waits):
         binaries = build.build(layout)
     with progress.step("clearing what an earlier cluster left"):
@@ -88,7 +90,7 @@ def _up(layout: Layout, progress: Progress) -> None:
     kserve.install(layout, Kube(layout), progress)
     total = progress.finish()
     layout.ready_marker.write_text(json.dumps({"binaries": binaries.name, "seconds": round(total, 1)}) + "\n")
-    say(f"ready in {total:.0f} s; eval \"$(python3 cluster env)\" or KUBECONFIG={layout.kubeconfig}")
+    say(f'ready in {total:.0f} s; eval "$(python3 cluster env)" or KUBECONFIG={layout.kubeconfig}')
 
 
 def _preflight(layout: Layout) -> None:

@@ -65,15 +65,20 @@ def build(layout: Layout) -> Path:
         return target
     source = layout.here / "go"
     version = required_version((source / "go.mod").read_text(), "k8s.io/kubernetes")
-    stamps = (f"-X {package}.gitVersion={version}" for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version"))
+    stamps = (
+        f"-X {package}.gitVersion={version}"
+        for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+    )
     fresh = target.with_name(target.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     log = layout.cache / "logs" / "go-build.log"
     run(
         # The trailing slash tells go that the target is a folder.
-        ["go", "build", "-buildvcs=false", "-trimpath", f"-ldflags=-s -w {' '.join(stamps)}", "-o", f"{fresh}/"]
-        + ["tool", "./coredns", "./pause", "./probe"],
+        [
+            *("go", "build", "-buildvcs=false", "-trimpath", f"-ldflags=-s -w {' '.join(stamps)}"),
+            *("-o", f"{fresh}/", "tool", "./coredns", "./pause", "./probe"),
+        ],
         cwd=source,
         env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": ""},
         log=log,
@@ -88,5 +93,10 @@ def build(layout: Layout) -> Path:
 
 def module_folder(layout: Layout, module: str) -> Path:
     """Where the module cache keeps the source of `module`."""
-    answer = run(["go", "list", "-m", "-f", "{{.Dir}}", module], cwd=layout.here / "go", env={**os.environ, "GOFLAGS": ""}, remedy=REMEDY)
+    answer = run(
+        ["go", "list", "-m", "-f", "{{.Dir}}", module],
+        cwd=layout.here / "go",
+        env={**os.environ, "GOFLAGS": ""},
+        remedy=REMEDY,
+    )
     return Path(answer.strip())

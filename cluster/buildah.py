@@ -10,7 +10,17 @@ from pathlib import Path
 
 from cluster.shell import run, succeeds
 
-BUILD_SETTINGS = ("PIP_", "UV_", "SSL_CERT_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+BUILD_SETTINGS = (
+    "PIP_",
+    "UV_",
+    "SSL_CERT_",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+)
 CERTIFICATES = Path("/etc/ssl/certs")
 REMEDY = "the log names the instruction that failed; the same command goes on from the layers that were built"
 
@@ -35,12 +45,18 @@ class Buildah:
         self._run("bud", "--isolation", "chroot", "--timestamp", "0", "--tag", reference, context, log=log)
         linked.unlink()
 
-    def build(self, context: Path, containerfile: Path, reference: str, arguments: Mapping[str, str], log: Path) -> None:
+    def build(
+        self, context: Path, containerfile: Path, reference: str, arguments: Mapping[str, str], log: Path
+    ) -> None:
         """Build with layer cache. The machine's download settings go in as a secret file. Errors: ClusterError."""
         settings = self.folder / "build-env"
-        settings.write_text("".join(f"{k}={shlex.quote(v)}\n" for k, v in sorted(os.environ.items()) if k.startswith(BUILD_SETTINGS)))
+        settings.write_text(
+            "".join(f"{k}={shlex.quote(v)}\n" for k, v in sorted(os.environ.items()) if k.startswith(BUILD_SETTINGS))
+        )
         settings.chmod(0o600)
-        options: list[str | Path] = [option for name, value in arguments.items() for option in ("--build-arg", f"{name}={value}")]
+        options: list[str | Path] = [
+            option for name, value in arguments.items() for option in ("--build-arg", f"{name}={value}")
+        ]
         if CERTIFICATES.is_dir():
             options += ["--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro"]
         self._run(
@@ -51,9 +67,16 @@ class Buildah:
             log=log,
         )
 
-    def push(self, reference: str, target: str, log: Path, *, compress: bool = True) -> None:
-        """Push to any destination that containers-transports(5) names. Errors: ClusterError."""
-        self._run("push", *([] if compress else ["--disable-compression"]), "--quiet", reference, target, log=log)
+    def push(self, reference: str, target: str, log: Path) -> None:
+        """Push to a registry. Errors: ClusterError."""
+        self._run("push", "--quiet", reference, f"docker://{target}", log=log)
+
+    def export(self, reference: str, layout_folder: Path, name: str, log: Path) -> None:
+        """Copy into an OCI layout folder as `name`; layers that lie there are not even read. Errors: ClusterError."""
+        storage = f"[overlay@{self.folder}/storage+{self.folder}/run]"
+        # skopeo, because buildah would compress every layer anew on each push to such a folder.
+        copy = ["skopeo", "--insecure-policy", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers"]
+        run([*copy, f"containers-storage:{storage}{reference}", f"oci:{layout_folder}:{name}"], log=log, remedy=REMEDY)
 
     def remove(self, reference: str) -> None:
         """Forget an image; layers that others use stay. One that is not there is no error."""

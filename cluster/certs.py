@@ -55,7 +55,9 @@ KUBECONFIGS = ("admin", "controller-manager", "scheduler", "kubelet", "proxy")
 def make_all(folder: Path) -> None:
     """Write `ca`, every identity, the service-account key pair and the kubeconfigs into `folder` (mode 0700)."""
     folder.mkdir(parents=True, mode=0o700)
-    _openssl("req", "-x509", *_new_key(folder, "ca"), "-days", DAYS, "-subj", "/CN=tradewind-ca", "-out", folder / "ca.crt")
+    _openssl(
+        "req", "-x509", *_new_key(folder, "ca"), "-days", DAYS, "-subj", "/CN=tradewind-ca", "-out", folder / "ca.crt"
+    )
     for identity in IDENTITIES:
         _issue(folder, identity)
     _openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", folder / "sa.key")
@@ -69,7 +71,10 @@ def make_all(folder: Path) -> None:
 def kubeconfig(folder: Path, name: str) -> str:
     """A kubeconfig (JSON is YAML) with the certificate of identity `name` inside."""
     cluster = {"server": f"https://{NODE_ADDRESS}:{API_PORT}", "certificate-authority-data": encoded(folder / "ca.crt")}
-    user = {"client-certificate-data": encoded(folder / f"{name}.crt"), "client-key-data": encoded(folder / f"{name}.key")}
+    user = {
+        "client-certificate-data": encoded(folder / f"{name}.crt"),
+        "client-key-data": encoded(folder / f"{name}.key"),
+    }
     document = {
         "apiVersion": "v1",
         "kind": "Config",

@@ -47,7 +47,9 @@ def run_all(layout: Layout, kube: Kube, progress: Progress) -> None:
             path = f"/apis/serving.kserve.io/v1beta1/namespaces/{NAMESPACE}/inferenceservices/probe"
             remedy = f"kubectl -n {NAMESPACE} describe inferenceservice probe"
             wait_until(lambda: kube.condition(path, "Ready"), "InferenceService Ready", 90, remedy)
-            predictor = kube.kubectl("get", "service", "probe-predictor", "-n", NAMESPACE, "-o", "jsonpath={.spec.clusterIP}")
+            predictor = kube.kubectl(
+                "get", "service", "probe-predictor", "-n", NAMESPACE, "-o", "jsonpath={.spec.clusterIP}"
+            )
             # KServe says Ready when the condition exists; its Service follows within moments.
             wait_until(lambda: _answer(predictor, "/")[0] == http.client.OK, "the predictor's Service", 30, remedy)
             _expect(predictor, "/v1/models/probe:predict", '{"predictions": [{"action": "hold"}]}', method="POST")
@@ -81,7 +83,9 @@ def _check_token(kube: Kube) -> None:
         )
         answer = kube.kubectl("create", "-f", "-", "-o", "jsonpath={.status.authenticated}", text_input=review)
         if answer != wanted:
-            raise ClusterError(f"TokenReview for audience {audience!r} said {answer!r}", "see the log of kube-apiserver")
+            raise ClusterError(
+                f"TokenReview for audience {audience!r} said {answer!r}", "see the log of kube-apiserver"
+            )
 
 
 def _expect(address: str, path: str, wanted: str, *, method: str = "GET", code: int = 200) -> None:

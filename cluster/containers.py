@@ -92,7 +92,9 @@ def unmount_all(layout: Layout) -> None:
     """Unmount everything under the state folder and containerd's root, deepest first."""
     roots = tuple(f"{folder}/" for folder in (layout.state.resolve(), layout.containerd_root.resolve()))
     for _ in range(5):
-        mounts = [line.split()[1].encode().decode("unicode_escape") for line in Path("/proc/mounts").read_text().splitlines()]
+        mounts = [
+            line.split()[1].encode().decode("unicode_escape") for line in Path("/proc/mounts").read_text().splitlines()
+        ]
         ours = sorted((mount for mount in mounts if mount.startswith(roots)), key=len, reverse=True)
         if not ours:
             return

@@ -8,7 +8,9 @@ import subprocess
 
 from cluster.progress import ClusterError, say
 
-REMEDY = "point KUBECONFIG at a cluster (Kubernetes 1.31 or newer, KServe 0.15 or newer in Standard mode), or unset CLUSTER"
+REMEDY = (
+    "point KUBECONFIG at a cluster (Kubernetes 1.31 or newer, KServe 0.15 or newer in Standard mode), or unset CLUSTER"
+)
 
 
 def requested() -> bool:
@@ -31,7 +33,10 @@ def check() -> None:
     registry()
     if shutil.which("kubectl") is None:
         raise ClusterError("kubectl is not on PATH", "install kubectl")
-    for resource, what in (("version", "the cluster"), ("apis/serving.kserve.io/v1beta1", "KServe (serving.kserve.io/v1beta1)")):
+    for resource, what in (
+        ("version", "the cluster"),
+        ("apis/serving.kserve.io/v1beta1", "KServe (serving.kserve.io/v1beta1)"),
+    ):
         command = ["kubectl", "get", "--raw", f"/{resource}", "--request-timeout=5s"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:

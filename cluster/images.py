@@ -78,7 +78,7 @@ def _ensure(layout: Layout, buildah: Buildah, image: Image, prefix: str, progres
     if current.requested():
         with progress.step(f"image {image.name}: push"):
             for reference in wanted:
-                buildah.push(local, f"docker://{reference}", log)
+                buildah.push(local, reference, log)
     else:
         with progress.step(f"image {image.name}: import"):
             transfer.import_image(layout, buildah, local, wanted, log)

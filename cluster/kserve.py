@@ -51,7 +51,8 @@ def without_kinds(rendered: str, kinds: frozenset[str]) -> list[str]:
 
 def parse_stream(text: str) -> list[Manifest]:
     """Concatenated JSON objects, as `kubectl create -o json` prints them for a stream."""
-    decoder, found, position = json.JSONDecoder(), [], 0
+    decoder, position = json.JSONDecoder(), 0
+    found: list[Manifest] = []
     while (rest := text[position:].lstrip()) != "":
         position = len(text) - len(rest)
         item, length = decoder.raw_decode(rest)

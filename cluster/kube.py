@@ -53,13 +53,16 @@ class Kube:
         """True when the object at `path` has the condition `kind` with status True for its present generation."""
         found = self.object(path) or {}
         status = found.get("status", {})
-        if status.get("observedGeneration", 0) < found.get("metadata", {}).get("generation", 0) and "observedGeneration" in status:
+        if (
+            status.get("observedGeneration", 0) < found.get("metadata", {}).get("generation", 0)
+            and "observedGeneration" in status
+        ):
             return False
         return any(c["type"] == kind and c["status"] == "True" for c in status.get("conditions", []))
 
     def kubectl(self, *arguments: str, text_input: str | None = None) -> str:
         """Run kubectl as administrator. Errors: ClusterError with kubectl's message."""
-        command = [self.layout.bin / "kubectl", f"--kubeconfig={self.layout.kubeconfig}", *arguments]
+        command = [str(self.layout.bin / "kubectl"), f"--kubeconfig={self.layout.kubeconfig}", *arguments]
         return run(command, text_input=text_input)
 
     def apply(self, manifest: str | Mapping[str, Any], attempts: int = 1) -> None:
@@ -67,7 +70,15 @@ class Kube:
         text = manifest if isinstance(manifest, str) else json.dumps(manifest)
         for attempt in range(1, attempts + 1):
             try:
-                self.kubectl("apply", "--server-side", "--force-conflicts", f"--field-manager={MANAGER}", "-f", "-", text_input=text)
+                self.kubectl(
+                    "apply",
+                    "--server-side",
+                    "--force-conflicts",
+                    f"--field-manager={MANAGER}",
+                    "-f",
+                    "-",
+                    text_input=text,
+                )
             except ClusterError:
                 if attempt == attempts:
                     raise

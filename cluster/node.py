@@ -24,7 +24,15 @@ from cluster.layout import (
 from cluster.progress import Progress, wait_until
 from cluster.shell import GENERAL_REMEDY, Processes
 
-PROCESSES = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd", "kubelet", "kube-proxy")
+PROCESSES = (
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "containerd",
+    "kubelet",
+    "kube-proxy",
+)
 DATABASE = "http://127.0.0.1:2379"
 
 

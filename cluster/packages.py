@@ -36,6 +36,7 @@ PACKAGES: dict[str, Callable[[], bool]] = {
     "nftables": _tool("nft"),
     "openssl": _tool("openssl"),
     "runc": _tool("runc"),
+    "skopeo": _tool("skopeo"),
     "util-linux": _tool("nsenter"),
 }
 

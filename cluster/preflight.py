@@ -76,7 +76,9 @@ def problems(machine: Machine) -> list[Problem]:
         )
     wanted = ".".join(map(str, GO_MINIMUM))
     if machine.go_version is None:
-        found.append(Problem("Go is not on PATH", f"install Go {wanted} or newer (https://go.dev/dl) and put it on PATH"))
+        found.append(
+            Problem("Go is not on PATH", f"install Go {wanted} or newer (https://go.dev/dl) and put it on PATH")
+        )
     elif machine.go_version < GO_MINIMUM:
         have = ".".join(map(str, machine.go_version))
         found.append(Problem(f"Go {have} is too old", f"install Go {wanted} or newer (https://go.dev/dl)"))
@@ -135,7 +137,9 @@ def _address_owner() -> str | None:
     """The interface that already routes one of our ranges, if it is neither ours nor the default route."""
     if shutil.which("ip") is None:
         return None
-    default = _device(subprocess.run(["ip", "route", "show", "default"], capture_output=True, text=True, check=False).stdout)
+    default = _device(
+        subprocess.run(["ip", "route", "show", "default"], capture_output=True, text=True, check=False).stdout
+    )
     for address in (SERVICE_FIRST_ADDRESS, HOST_ADDRESS, DEAD_END_ADDRESS, "10.244.0.1"):
         answer = subprocess.run(["ip", "route", "get", address], capture_output=True, text=True, check=False).stdout
         device = _device(answer)

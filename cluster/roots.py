@@ -33,7 +33,8 @@ ROOTS = {
     root.name: root
     for root in (
         Root("python", ("ca-certificates", "python3", "python3-venv")),
-        Root("torch", ("ca-certificates", "python3", "python3-torch", "python3-venv")),
+        # Without OpenBLAS torch multiplies matrices with the reference BLAS, many times slower.
+        Root("torch", ("ca-certificates", "libopenblas0-pthread", "python3", "python3-torch", "python3-venv")),
         Root("postgres", ("postgresql-17",)),
     )
 }
@@ -86,4 +87,8 @@ def _apt_options() -> list[str]:
         dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False).stdout
     except FileNotFoundError:
         return []
-    return [f"--aptopt={line.rstrip(';')}" for line in dump.splitlines() if line.startswith(wanted) and not line.endswith('"";')]
+    return [
+        f"--aptopt={line.rstrip(';')}"
+        for line in dump.splitlines()
+        if line.startswith(wanted) and not line.endswith('"";')
+    ]

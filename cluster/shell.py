@@ -38,7 +38,14 @@ def run(
             sink.write(f"$ {shlex.join(command)}\n")
             sink.flush()
             done = subprocess.run(
-                command, input=text_input, stdout=sink, stderr=subprocess.STDOUT, text=True, cwd=cwd, env=env, check=False
+                command,
+                input=text_input,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                text=True,
+                cwd=cwd,
+                env=env,
+                check=False,
             )
         output, errors = "", ""
     if done.returncode != 0:

@@ -1,6 +1,6 @@
 """From buildah's storage into containerd, moving only layers that containerd does not have yet.
 
-buildah pushes uncompressed into an OCI layout folder, which skips blobs that lie there. What goes on to containerd is
+Layers are copied uncompressed into an OCI layout folder, and those that lie there are skipped. What goes on to containerd is
 an archive of the manifest, the configuration and the missing blobs alone; afterwards the layout's big blobs become
 hard links to containerd's, so that they cost no disk twice.
 """
@@ -32,9 +32,11 @@ def import_image(layout: Layout, buildah: Buildah, local: str, references: list[
     """Make `local` of buildah's storage known to containerd as each of `references`. Errors: ClusterError."""
     oci = layout.cache / "oci"
     oci.mkdir(parents=True, exist_ok=True)
-    buildah.push(local, f"oci:{oci}:{references[0]}", log, compress=False)
+    buildah.export(local, oci, references[0], log)
     index = json.loads((oci / "index.json").read_text())
-    entry = next(m for m in index["manifests"] if m["annotations"]["org.opencontainers.image.ref.name"] == references[0])
+    entry = next(
+        m for m in index["manifests"] if m["annotations"]["org.opencontainers.image.ref.name"] == references[0]
+    )
     archive = layout.cache / "import.tar"
     theirs = layout.containerd_root / "io.containerd.content.v1.content" / "blobs" / "sha256"
     _write_archive(oci, entry, references, theirs, archive)
@@ -47,7 +49,10 @@ def _write_archive(oci: Path, entry: dict[str, Any], references: list[str], thei
     blobs = oci / "blobs" / "sha256"
     manifest = json.loads((blobs / _hex(entry)).read_text())
     manifests = [
-        {**entry, "annotations": {"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference}}
+        {
+            **entry,
+            "annotations": {"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference},
+        }
         for reference in references
     ]
     index = json.dumps({"schemaVersion": 2, "manifests": manifests}).encode()

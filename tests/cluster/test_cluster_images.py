@@ -1,0 +1,95 @@
+"""Containerfiles that a hardened pod can run, and build contexts that depend on content alone."""
+
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from cluster.context import dependencies_only, read_needs, stage
+from cluster.images import IMAGES
+from cluster.roots import ROOTS
+
+REPO = Path(__file__).resolve().parents[2]
+CONTAINERFILES = sorted((REPO / "images").glob("*/Containerfile"))
+SHARED_END = "# ---- predictor and trainer differ from here on ----"
+
+
+def test_every_containerfile_has_an_entry():
+    assert {path.parent.name for path in CONTAINERFILES} == set(IMAGES)
+    assert {image.root for image in IMAGES.values()} == set(ROOTS)
+
+
+@pytest.mark.parametrize("path", CONTAINERFILES, ids=lambda path: path.parent.name)
+def test_containerfile_is_fit_for_hardened_pods(path):
+    text = path.read_text()
+    users = re.findall(r"^USER (.+)$", text, re.MULTILINE)
+    assert users[-1] == "65532:65532", "runAsNonRoot refuses a user that is not numeric"
+    assert "HOME=/tmp" in text, "the root file system may be read-only"
+    assert re.search(r'^ENTRYPOINT \["/', text, re.MULTILINE), "the exec form gets the signals"
+    assert re.search(r"^ARG BASE=docker\.io/library/", text, re.MULTILINE), "builds without our base images too"
+
+
+@pytest.mark.parametrize("path", CONTAINERFILES, ids=lambda path: path.parent.name)
+def test_containerfile_names_extras_that_exist(path):
+    extras = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(read_needs(path.read_text()).extras) <= set(extras)
+
+
+def test_predictor_and_trainer_share_their_heavy_layers():
+    def shared(name):
+        text = (REPO / "images" / name / "Containerfile").read_text()
+        assert text.count(SHARED_END) == 1
+        return [line for line in text.split(SHARED_END)[0].splitlines() if not line.startswith("#")]
+
+    assert shared("predictor") == shared("trainer")
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    repo = tmp_path / "repo"
+    (repo / "src" / "__pycache__").mkdir(parents=True)
+    (repo / "src" / "a.py").write_text("print(1)\n")
+    (repo / "src" / "__pycache__" / "a.pyc").write_text("compiled")
+    (repo / "pyproject.toml").write_text(
+        '[project]\nname = "p"\nrequires-python = ">=3.11"\ndependencies = ["numpy>=2"]\n'
+        '[project.optional-dependencies]\none = ["x[y]>=1"]\ntwo = ["z"]\n[tool.ruff]\nline-length = 100\n'
+    )
+    containerfile = repo / "Containerfile"
+    containerfile.write_text("FROM x\nCOPY pyproject.toml /b/\nRUN install \\\n  --extra one\nCOPY src /app/src\n")
+    return repo, containerfile
+
+
+def test_context_holds_what_is_copied_and_nothing_else(checkout, tmp_path):
+    repo, containerfile = checkout
+    stage(repo, containerfile, tmp_path / "context")
+    files = {str(p.relative_to(tmp_path / "context")) for p in (tmp_path / "context").rglob("*") if p.is_file()}
+    assert files == {"pyproject.toml", "src/a.py"}
+
+
+def test_hash_ignores_times_modes_and_linter_settings_but_not_content(checkout, tmp_path):
+    repo, containerfile = checkout
+    context = tmp_path / "context"
+    first = stage(repo, containerfile, context)
+    os.utime(repo / "src" / "a.py", (1, 1))
+    (repo / "src" / "a.py").chmod(0o600)
+    project = repo / "pyproject.toml"
+    project.write_text(project.read_text().replace("100", "120").replace('two = ["z"]', 'two = ["other"]'))
+    assert stage(repo, containerfile, context) == first
+    assert (context / "src" / "a.py").stat().st_mode & 0o777 == 0o644
+    (repo / "src" / "a.py").write_text("print(2)\n")
+    assert stage(repo, containerfile, context) != first
+
+
+def test_reduced_pyproject_keeps_the_wanted_extras_only(checkout):
+    repo, _ = checkout
+    project = tomllib.loads(dependencies_only((repo / "pyproject.toml").read_text(), ("one",)))["project"]
+    assert project["dependencies"] == ["numpy>=2"]
+    assert project["optional-dependencies"] == {"one": ["x[y]>=1"]}
+
+
+def test_a_missing_path_is_named(checkout, tmp_path):
+    repo, containerfile = checkout
+    containerfile.write_text("COPY gone /app/\n")
+    with pytest.raises(FileNotFoundError, match="gone"):
+        stage(repo, containerfile, tmp_path / "context")
