@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_llama import Served, read_termination
 
-from conftest import Served, read_termination
 from tradewind.trading.decision import Action, Decision
 
 QUESTION = {
@@ -148,6 +148,21 @@ def test_a_full_queue_refuses_at_once_and_recovers(running: Running) -> None:
     assert 200 in statuses
     assert statuses <= {200, 503}
     assert running.predict(QUESTION)[0] == 200
+
+
+def test_the_benchmark_job_measures_the_endpoint(running: Running, served: Served, tmp_path: Path) -> None:
+    job = Path(__file__).parents[2] / "jobs" / "benchmark.py"
+    result = tmp_path / "result.json"
+    done = subprocess.run(
+        [sys.executable, str(job), "--url", running.url, "--model", "v1", "--sha256", served.sha256, "--requests", "6",
+         "--concurrency", "1,4", "--result", str(result)], capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(result.read_text())
+    assert measured == json.loads(done.stdout.splitlines()[-1])
+    assert measured["verified"] is True
+    assert measured["valid"] == 1.0
+    assert measured["forwardPasses"] <= 20
 
 
 def test_a_tampered_adapter_is_never_served(served: Served, tmp_path: Path) -> None:

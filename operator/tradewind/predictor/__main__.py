@@ -23,6 +23,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         settings = parse_settings(argv)
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # one inference thread, and pods have few cores
+        os.environ.setdefault("USER", "tradewind")  # torch asks for a name, and a pod's numeric user has none
         sys.argv = sys.argv[:1]  # kserve parses the command line when imported, and it is not addressed to it
         sha256 = verify_artifact(settings.adapter or settings.base, settings.sha256)  # before the slow imports
         from tradewind.predictor.server import serve
