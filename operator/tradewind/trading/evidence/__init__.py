@@ -32,10 +32,12 @@ from tradewind.trading.evidence.spec import (
     TrafficPolicy,
     evidence_spec_from_mapping,
 )
-from tradewind.trading.evidence.table import Status, TradeRow, TradeTable
+from tradewind.trading.evidence.table import NEVER, STATUSES, Status, TradeRow, TradeTable, from_us, to_us
 from tradewind.trading.evidence.verdict import Judgement, OperatorVerdict, VerdictReason, judge, operator_verdict
 
 __all__ = [
+    "NEVER",
+    "STATUSES",
     "ArmCounts",
     "Evidence",
     "EvidenceSpec",
@@ -66,6 +68,7 @@ __all__ = [
     "evaluate",
     "evidence_json",
     "evidence_spec_from_mapping",
+    "from_us",
     "judge",
     "judgement_json",
     "log_e",
@@ -73,4 +76,5 @@ __all__ = [
     "next_weight",
     "operator_verdict",
     "rate_guardrail",
+    "to_us",
 ]
