@@ -17,7 +17,7 @@ if not __package__:
 from cluster import build, check, current, images, kserve, node, packages, preflight
 from cluster.kube import Kube
 from cluster.layout import Layout
-from cluster.progress import ClusterError, Progress, say
+from cluster.progress import ClusterError, Progress, say, wait_until
 
 
 def main() -> int:
@@ -68,13 +68,14 @@ def main() -> int:
 
 
 def _up(layout: Layout, progress: Progress) -> None:
-    if not node.missing_processes(layout) and layout.ready_marker.exists() and Kube(layout).healthy():
-        say(f'the cluster runs already; eval "$(python3 cluster env)" or KUBECONFIG={layout.kubeconfig}')
-        if layout.bin.resolve() != build.binaries(layout):
-            say(
-                "  note: cluster/go has changed since its start; `python3 cluster down` and `up` to run the new programs"
-            )
+    missing = node.missing_processes(layout)
+    if not missing and layout.ready_marker.exists():
+        _await_running(layout)
         return
+    if layout.ready_marker.exists():
+        say(
+            f"the cluster has died ({', '.join(missing)}); a fresh one is made, without the old one's objects and volumes"
+        )
     with progress.step("preflight"):
         _preflight(layout)
     with progress.step("packages"):
@@ -91,6 +92,16 @@ def _up(layout: Layout, progress: Progress) -> None:
     total = progress.finish()
     layout.ready_marker.write_text(json.dumps({"binaries": binaries.name, "seconds": round(total, 1)}) + "\n")
     say(f'ready in {total:.0f} s; eval "$(python3 cluster env)" or KUBECONFIG={layout.kubeconfig}')
+
+
+def _await_running(layout: Layout) -> None:
+    """A running cluster is never replaced, however slowly it answers on a busy machine."""
+    remedy = "if it does not come back: `python3 cluster down`, then `up` (its objects and volumes are lost)"
+    log = node.processes_of(layout).log("kube-apiserver")
+    wait_until(Kube(layout).healthy, "the running cluster's API server", 60, remedy, log)
+    say(f'the cluster runs already; eval "$(python3 cluster env)" or KUBECONFIG={layout.kubeconfig}')
+    if layout.bin.resolve() != build.binaries(layout):
+        say("  note: cluster/go has changed since its start; `python3 cluster down` and `up` to run the new programs")
 
 
 def _preflight(layout: Layout) -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 from cluster import containers, context, current, node, roots, transfer
 from cluster.buildah import Buildah
 from cluster.layout import IMAGE_PREFIX, Layout
+from cluster.packages import missing_packages
 from cluster.progress import ClusterError, Progress
 
 KEPT_TAGS = 3
+TOOLS = {"buildah", "mmdebstrap", "skopeo"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,9 @@ def build_all(layout: Layout, names: Iterable[str], progress: Progress) -> dict[
         raise ClusterError(f"no image is called {', '.join(unknown)}", f"choose from {', '.join(NAMES)}")
     if not current.requested() and node.processes_of(layout).pid("containerd") is None:
         raise ClusterError("no cluster runs to import images into", "start one with `python3 cluster up`")
+    absent = sorted(TOOLS & set(missing_packages()))
+    if absent:
+        raise ClusterError(f"not installed: {', '.join(absent)}", f"apt-get install {' '.join(absent)} (as root)")
     buildah = Buildah(layout.cache / "buildah")
     prefix = current.registry() if current.requested() else IMAGE_PREFIX
     references = {name: _ensure(layout, buildah, IMAGES[name], prefix, progress) for name in names}
@@ -94,6 +99,7 @@ def _forget_old(layout: Layout, buildah: Buildah, name: str, keep: str) -> None:
     for tag in [tag for tag in built if tag != keep][KEPT_TAGS - 1 :]:
         buildah.remove(f"{local}:{tag}")
         containers.ctr(layout, "images", "delete", f"{IMAGE_PREFIX}/{name}:{tag}")
+    transfer.prune(layout)
 
 
 def _remember(index: Path, references: dict[str, str]) -> None:

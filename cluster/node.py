@@ -98,7 +98,7 @@ def stop(layout: Layout) -> None:
     containers.unmount_all(layout)
     containers.remove_cgroups()
     netns.down()
-    _remove_log_links(layout)
+    _remove_traces(layout)
     if layout.state.exists():
         for entry in layout.state.iterdir():
             # The logs tell why a cluster died, so they stay until the next start overwrites them.
@@ -218,9 +218,13 @@ def _running(processes: Processes, *names: str) -> bool:
     return True
 
 
-def _remove_log_links(layout: Layout) -> None:
-    """The kubelet links every container log into /var/log/containers, whatever podLogsDir says."""
-    folder = Path("/var/log/containers")
-    for link in folder.iterdir() if folder.is_dir() else []:
+def _remove_traces(layout: Layout) -> None:
+    """What the kubelet and the network plugins write outside the state folder, whatever their configuration says."""
+    links = Path("/var/log/containers")
+    for link in links.iterdir() if links.is_dir() else []:
         if link.is_symlink() and str(link.readlink()).startswith(f"{layout.state}/"):
             link.unlink()
+    results = Path("/var/lib/cni/results")
+    for result in results.iterdir() if results.is_dir() else []:
+        if f"{layout.containerd_state}/" in result.read_text(errors="replace"):
+            result.unlink()

@@ -45,6 +45,23 @@ def import_image(layout: Layout, buildah: Buildah, local: str, references: list[
     _share_blobs(oci / "blobs" / "sha256", theirs)
 
 
+def prune(layout: Layout) -> None:
+    """Forget in the layout folder what containerd no longer has; a blob that nothing names is deleted."""
+    oci = layout.cache / "oci"
+    present = set(containers.ctr(layout, "images", "list", "-q").split())
+    index = json.loads((oci / "index.json").read_text())
+    kept = [m for m in index["manifests"] if m["annotations"]["org.opencontainers.image.ref.name"] in present]
+    (oci / "index.json").write_text(json.dumps({**index, "manifests": kept}))
+    blobs = oci / "blobs" / "sha256"
+    named: set[str] = set()
+    for entry in kept:
+        manifest = json.loads((blobs / _hex(entry)).read_text())
+        named |= {_hex(descriptor) for descriptor in (entry, manifest["config"], *manifest["layers"])}
+    for blob in blobs.iterdir():
+        if blob.name not in named:
+            blob.unlink()
+
+
 def _write_archive(oci: Path, entry: dict[str, Any], references: list[str], theirs: Path, archive: Path) -> None:
     blobs = oci / "blobs" / "sha256"
     manifest = json.loads((blobs / _hex(entry)).read_text())
