@@ -8,7 +8,7 @@ import pytest
 import yaml
 from chart_tools import EMBEDDED, EXISTING, ROOT, helm, template
 
-from tradewind.api.registry import KINDS
+from tradewind.api.registry import KINDS, VERBS
 
 CHARTS = ("tradewind", "tradewind-crds")
 
@@ -213,3 +213,11 @@ def test_every_value_is_in_the_schema_and_has_a_comment_above_its_group() -> Non
 def test_pods_of_the_chart_are_not_taken_for_children_of_the_operator() -> None:
     for document in template("tradewind", *EMBEDDED):
         assert document["metadata"]["labels"].get("app.kubernetes.io/managed-by") != "tradewind"
+
+
+def test_every_verb_is_guarded_and_can_be_granted() -> None:
+    documents = template("tradewind", *EXISTING)
+    policy = one(documents, "ValidatingAdmissionPolicy", "verbs")
+    guarded = set(re.findall(r"subresource\('([a-z]+)'\)", json.dumps(policy)))
+    granted = {r.split("/")[1] for rule in one(documents, "ClusterRole", "verbs")["rules"] for r in rule["resources"]}
+    assert guarded == granted == {verb.name for verb in VERBS}

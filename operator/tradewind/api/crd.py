@@ -14,7 +14,7 @@ import yaml
 
 from tradewind.api.common import CATEGORY, GROUP, VERSION, Immutable, StatusModel, StrictModel
 from tradewind.api.parse import NAME_PATTERN, name_message
-from tradewind.api.registry import KINDS, Kind
+from tradewind.api.registry import KINDS, VERBS, Kind
 
 JSONSchema = dict[str, Any]
 
@@ -240,11 +240,7 @@ def _verbs() -> list[str]:
         "",
         "| verb | on | does |",
         "| --- | --- | --- |",
-        "| `promote` | ABExperiment | promotes the candidate now, without waiting for evidence |",
-        "| `abort` | ABExperiment, TrainingRun | ends it; the baseline stays |",
-        "| `pause`, `resume` | ABExperiment | sets the candidate's weight to 0, and back |",
-        "| `approve` | ABExperiment | lets the ramp begin where `onPromote.approval` is `manual` |",
-        "| `retry` | TrainingRun, ModelVersion | tries again after a failure |",
+        *(f"| `{verb.name}` | {', '.join(verb.kinds)} | {verb.does} |" for verb in VERBS),
         "",
     ]
 
@@ -253,8 +249,9 @@ def _kind_reference(kind: Kind) -> Iterator[str]:
     made = crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     yield f"## {kind.kind}"
     yield ""
-    yield f"{made['description']} Short name `{kind.short_names[0]}`; the condition `{kind.happy}` says "
-    yield f"whether it {'is done' if kind.batch else 'is well'}; names have at most {kind.resource.name_limit} characters."
+    yield made["description"]
+    yield f"Short name `{kind.short_names[0]}`; the condition `{kind.happy}` says whether it is"
+    yield f"{'done' if kind.batch else 'well'}; names have at most {kind.resource.name_limit} characters."
     yield ""
     for part in ("spec", "status"):
         schema = made["properties"][part]

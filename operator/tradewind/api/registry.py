@@ -57,6 +57,26 @@ class Kind:
         return API_VERSION
 
 
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A one-time request to the operator: the annotation `tradewind.dev/<name>: <request-id>`."""
+
+    name: str
+    kinds: tuple[str, ...]
+    does: str
+
+
+VERBS: tuple[Verb, ...] = (
+    Verb("promote", ("ABExperiment",), "promotes the candidate now, without waiting for evidence"),
+    Verb("abort", ("ABExperiment",), "ends the experiment; the baseline stays"),
+    Verb("pause", ("ABExperiment",), "sets the candidate's weight to 0 until `resume`"),
+    Verb("resume", ("ABExperiment",), "ends a pause"),
+    Verb("approve", ("ABExperiment",), "lets the ramp begin where `onPromote.approval` is `manual`"),
+    Verb("retry", ("TrainingRun", "ModelVersion"), "tries again after a failure"),
+)
+"""What the operator does once when asked; the chart's admission policy guards the same list."""
+
+
 def _condition(name: str) -> str:
     return f'.status.conditions[?(@.type=="{name}")].status'
 
