@@ -11,6 +11,7 @@ Fixtures:
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -27,7 +28,6 @@ from tradewind import migrations
 PASSWORD = "s3cret-of-the-tests"
 _SETTINGS = {
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "max_connections": "200",
     "shared_buffers": "32MB",
@@ -112,9 +112,20 @@ class PostgresServer:
     def stop(self) -> None:
         """Immediate shutdown, like a lost node: connections break, nothing is flushed."""
         if self.process is not None:
-            self.process.send_signal(3)  # SIGQUIT: immediate
+            self.process.send_signal(signal.SIGQUIT)
             self.process.wait(20)
             self.process = None
+
+    def freeze(self, *, thaw: bool = False) -> None:
+        """Stops (or continues) every process of the server: connections stay open and nothing answers."""
+        assert self.process is not None
+        for entry in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                pid, parent = int(entry.parent.name), int(entry.read_text().rpartition(")")[2].split()[1])
+            except (OSError, ValueError):
+                continue
+            if self.process.pid in (pid, parent):
+                os.kill(pid, signal.SIGCONT if thaw else signal.SIGSTOP)
 
     def remove(self) -> None:
         self.stop()

@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,23 +30,29 @@ OPEN = {
 HOLD = OPEN | {"action": "hold", "size_usd": 0.0}
 
 
-@contextlib.asynccontextmanager
-async def serving(app: Any, port: int = 0) -> AsyncIterator[str]:
-    """Runs an ASGI app on a loopback port; its URL."""
+async def until(condition: Callable[[], Any], seconds: float = 20) -> None:
+    """Waits for something that other threads or tasks bring about."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.01)
+
+
+@contextlib.contextmanager
+def serving(app: Any) -> Iterator[str]:
+    """Runs an ASGI app on a loopback port, in a thread and loop of its own; its URL."""
     listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", port))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2))
-    task = asyncio.create_task(server.serve([listener]))
+    listener.bind(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    thread.start()
     while not server.started:
-        if task.done():
-            task.result()
-        await asyncio.sleep(0.01)
+        assert thread.is_alive()
+        time.sleep(0.01)
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
-        await task
+        thread.join(10)
         listener.close()
 
 
@@ -57,33 +65,6 @@ class Arm:
     behave: Callable[[dict[str, Any]], Awaitable[Response | None]] | None = None
     seen: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
-    fingerprint: str = "fp_1"
-    url: str = ""
-
-    def app(self) -> FastAPI:
-        app = FastAPI()
-
-        async def receive(request: Request) -> Response | None:
-            body = await request.json()
-            self.seen.append(body)
-            self.headers.append(dict(request.headers))
-            return await self.behave(body) if self.behave else None
-
-        @app.post("/chat/completions")
-        async def chat(request: Request) -> Response:
-            said = await receive(request)
-            message = {"role": "assistant", "content": json.dumps(self.answer)}
-            return said or JSONResponse(
-                {"model": "chat-7", "system_fingerprint": self.fingerprint, "choices": [{"message": message}]}
-            )
-
-        @app.post("/v1/models/{name}:predict")
-        async def predict(request: Request) -> Response:
-            said = await receive(request)
-            extra = {"_probabilities": {"hold": 0.25, "open_long": 0.75}, "_forward_passes": 9, "_latency_ms": 1.5}
-            return said or JSONResponse({"predictions": [self.answer | extra]})
-
-        return app
 
     def content(self, text: str) -> None:
         """Makes the OpenAI protocol say exactly this."""
@@ -104,6 +85,33 @@ class Arm:
             await asyncio.sleep(seconds)
 
         self.behave = behave
+
+
+def arms_app(arms: dict[str, Arm]) -> FastAPI:
+    """All arms behind one port: `/<arm>/chat/completions` and `/<arm>/v1/models/<model>:predict`."""
+    app = FastAPI()
+
+    async def receive(arm: Arm, request: Request) -> Response | None:
+        body = await request.json()
+        arm.seen.append(body)
+        arm.headers.append(dict(request.headers))
+        return await arm.behave(body) if arm.behave else None
+
+    @app.post("/{name}/chat/completions")
+    async def chat(name: str, request: Request) -> Response:
+        said = await receive(arms[name], request)
+        message = {"role": "assistant", "content": json.dumps(arms[name].answer)}
+        return said or JSONResponse(
+            {"model": "chat-7", "system_fingerprint": "fp_1", "choices": [{"message": message}]}
+        )
+
+    @app.post("/{name}/v1/models/{model}:predict")
+    async def predict(name: str, model: str, request: Request) -> Response:
+        said = await receive(arms[name], request)
+        extra = {"_probabilities": {"hold": 0.25, "open_long": 0.75}, "_forward_passes": 9, "_latency_ms": 1.5}
+        return said or JSONResponse({"predictions": [arms[name].answer | extra]})
+
+    return app
 
 
 def ask(decision_id: str | None = None, **extra: Any) -> dict[str, Any]:
@@ -152,13 +160,13 @@ class Rig:
     async def gateway(self, **settings: Any) -> httpx.AsyncClient:
         """Starts a replica and waits until it is ready."""
         app = create_app(replace(self.settings, **settings))
-        url = await self._stack.enter_async_context(serving(app))
-        client = httpx.AsyncClient(base_url=url, timeout=20)
+        await self._stack.enter_async_context(app.router.lifespan_context(app))
+        client = httpx.AsyncClient(base_url="http://gateway", transport=httpx.ASGITransport(app), timeout=20)
         client.app = app  # type: ignore[attr-defined]
         self._stack.push_async_callback(client.aclose)
         self.clients.append(client)
         database = app.state.gateway.database
-        for _ in range(500):
+        for _ in range(1500):
             if (await client.get("/readyz")).status_code == 200 and database.up:
                 return client
             await asyncio.sleep(0.01)
@@ -168,12 +176,13 @@ class Rig:
         """Waits until every replica obeys the newest document."""
         for client in self.clients:
             watcher = client.app.state.gateway.watcher  # type: ignore[attr-defined]
-            while watcher.current is None or watcher.current.generation != self.document["generation"]:
-                await asyncio.sleep(0.01)
+            await until(lambda w=watcher: w.current and w.current.generation == self.document["generation"])
 
-    async def rows(self, statement: str = "SELECT * FROM tradewind.decisions ORDER BY decided_at", *args: Any) -> list[dict[str, Any]]:
+    async def rows(
+        self, statement: str = "SELECT * FROM tradewind.decisions ORDER BY decided_at", *args: Any
+    ) -> list[dict[str, Any]]:
         async with await psycopg.AsyncConnection.connect(self.dsn, row_factory=dict_row, autocommit=True) as connection:
-            cursor = await connection.execute(statement, args)  # type: ignore[arg-type]
+            cursor = await connection.execute(statement, args or None)  # type: ignore[arg-type]
             return await cursor.fetchall() if cursor.description else []
 
     async def row(self, decision_id: str) -> dict[str, Any]:
@@ -189,30 +198,35 @@ class Rig:
         assert opened.status_code == 200, opened.text
         return answer.json()
 
-    async def close(self, client: httpx.AsyncClient, decision_id: str, pnl: float = 2.5, **extra: Any) -> httpx.Response:
-        report = {"closed_at": datetime.now(UTC).isoformat(), "pnl": pnl, "fees": 0.1, "exit_reason": "take_profit"} | extra
+    async def close(
+        self, client: httpx.AsyncClient, decision_id: str, pnl: float = 2.5, **extra: Any
+    ) -> httpx.Response:
+        report = {
+            "closed_at": datetime.now(UTC).isoformat(),
+            "pnl": pnl,
+            "fees": 0.1,
+            "exit_reason": "take_profit",
+        } | extra
         return await client.post(f"/v1/decisions/{decision_id}/outcome", json=report)
 
 
-async def build_rig(dsn: str, folder: Path) -> Rig:
+async def build_rig(dsn: str, folder: Path, arms: dict[str, Arm], arms_url: str) -> Rig:
     secret = folder / "api-key"
     secret.write_text("sk-very-secret\n")
-    arms = {"api": Arm("api"), "v1": Arm("v1"), "safe": Arm("safe", answer=dict(HOLD))}
     settings = Settings(
         dsn=dsn, routing=f"file:{folder / 'routing.json'}", installation="tradewind", namespace="ns", endpoint="trader",
         replica="r0", auth_token_file=None, spool_dir=folder / "spool", pool_size=8, breaker_failures=50,
         breaker_open_seconds=0.5,
     )  # fmt: skip
     rig = Rig(dsn, folder, arms, {}, settings)
-    for arm in arms.values():
-        arm.url = await rig._stack.enter_async_context(serving(arm.app()))
+    arms |= {"api": Arm("api"), "v1": Arm("v1"), "safe": Arm("safe", answer=dict(HOLD))}
     rig.document = {
         "version": 1, "endpoint": "trader", "generation": 0, "clock": "live", "champion": "api", "fallback": "safe",
         "arms": {
-            "api": {"protocol": "openai", "baseURL": arms["api"].url, "model": "deepseek-chat", "credentialFile": str(secret),
+            "api": {"protocol": "openai", "baseURL": f"{arms_url}/api", "model": "deepseek-chat", "credentialFile": str(secret),
                     "timeoutSeconds": 1, "pricePerCallCNY": "0.5"},
-            "v1": {"protocol": "kserve", "baseURL": arms["v1"].url, "model": "v1", "timeoutSeconds": 1, "sha256": "ab" * 32},
-            "safe": {"protocol": "kserve", "baseURL": arms["safe"].url, "model": "safe", "timeoutSeconds": 1},
+            "v1": {"protocol": "kserve", "baseURL": f"{arms_url}/v1", "model": "v1", "timeoutSeconds": 1, "sha256": "ab" * 32},
+            "safe": {"protocol": "kserve", "baseURL": f"{arms_url}/safe", "model": "safe", "timeoutSeconds": 1},
         },
         "experiment": None, "limits": {"permissionLevels": {"L2": {"maxLeverage": 3, "maxSizeUSD": "100"}}, "symbols": ["BTC", "ETH"]},
         "externalFields": ["balance", "permission_level", "positions"], "onDatabaseOutage": "champion",

@@ -4,14 +4,15 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 from fastapi.responses import JSONResponse
+from gateway_rig import HOLD, OPEN, ask, until
 
-from gateway_rig import HOLD, OPEN, ask
 from tradewind.trading.assignment import draw_arm
 
 
@@ -29,7 +30,11 @@ async def test_answer_and_row_of_the_champion(rig, gateway):
     assert float(row["cost_cny"]) == 0.5
     assert row["answer"] == OPEN
     asked = rig.arms["api"].seen[0]
-    assert (asked["model"], asked["temperature"], asked["response_format"]) == ("deepseek-chat", 0, {"type": "json_object"})
+    assert (asked["model"], asked["temperature"], asked["response_format"]) == (
+        "deepseek-chat",
+        0,
+        {"type": "json_object"},
+    )
     assert "size_usd at most 100" in asked["messages"][0]["content"]
     assert "Symbol: BTC" in asked["messages"][1]["content"]
     assert rig.arms["api"].headers[0]["authorization"] == "Bearer sk-very-secret"
@@ -70,7 +75,9 @@ async def test_shares_follow_the_hash_and_rows_carry_the_weight(rig, gateway):
     assert {r["decision_id"]: r["arm"] for r in rows} == {i: draw_arm("exp-1", i, 0.25) for i in ids}
     share = sum(r["arm"] == "candidate" for r in rows) / 200
     assert abs(share - 0.25) < 0.11  # 3.5 standard errors
-    assert {(r["candidate_weight"], r["epoch"], r["block"], r["experiment_uid"]) for r in rows} == {(0.25, 7, 0, "exp-1")}
+    assert {(r["candidate_weight"], r["epoch"], r["block"], r["experiment_uid"]) for r in rows} == {
+        (0.25, 7, 0, "exp-1")
+    }
     assert len(await rig.rows("SELECT * FROM tradewind.evidence_rows")) == 200
     versions = {r["arm"]: (r["drawn_version"], r["drawn_sha256"]) for r in rows}
     assert versions == {"baseline": ("api", None), "candidate": ("v1", "ab" * 32)}
@@ -99,7 +106,12 @@ async def test_a_follow_up_inherits_across_weights_and_the_end_of_the_experiment
     await rig.seen()
     after = (await gateway.post("/v1/decisions", json=ask("f3"))).json()
     for body in (named, unnamed, after):
-        assert (body["_arm"], body["_epoch"], body["_model_used"], body["_experiment"]) == ("candidate", 7, "v1", "exp-1")
+        assert (body["_arm"], body["_epoch"], body["_model_used"], body["_experiment"]) == (
+            "candidate",
+            7,
+            "v1",
+            "exp-1",
+        )
     assert (elsewhere["_arm"], elsewhere["_epoch"]) == ("baseline", 8)
     rows = {r["decision_id"]: r for r in await rig.rows()}
     assert {rows[f]["parent_decision_id"] for f in ("f1", "f2", "f3")} == {opener}
@@ -153,7 +165,9 @@ async def test_history_and_positions_are_the_arms_own(rig, gateway):
     shown = rig.arms["v1"].seen[-1]["instances"][0]
     assert [h["confidence"] for h in shown["recent_history"]] == [0.22] * 3
     assert [h["result"]["pnl"] for h in shown["recent_history"]] == [float(ids.index(i)) for i in mine[-3:]]
-    assert [p.get("position_id") for p in shown["account_state"]["positions"]] == [f"p{ids.index(i)}" for i in mine] + [None]
+    assert [p.get("position_id") for p in shown["account_state"]["positions"]] == [f"p{ids.index(i)}" for i in mine] + [
+        None
+    ]
     assert shown["account_state"]["tax_number"] == "4711"  # our own model sees all of it
     assert shown["limits"] == {"max_leverage": 3, "max_size_usd": 100.0}
     stored = (await rig.row(last))["shown"]
@@ -194,7 +208,12 @@ async def test_the_fallback_answers_and_the_drawn_arm_is_blamed(rig, gateway, br
     assert (row["drawn_version"], row["answered_by"], row["fallback"], row["error_kind"]) == ("api", "safe", True, kind)
     assert row["state"] == "answered"
     (evidence,) = await rig.rows("SELECT * FROM tradewind.evidence_rows")
-    assert (evidence["arm"], evidence["error_kind"], evidence["status"], evidence["answered"]) == ("baseline", kind, "hold", True)
+    assert (evidence["arm"], evidence["error_kind"], evidence["status"], evidence["answered"]) == (
+        "baseline",
+        kind,
+        "hold",
+        True,
+    )
     assert "secret" not in (row["error_detail"] or "")
 
 
@@ -226,7 +245,9 @@ async def test_an_open_breaker_changes_who_answers_never_the_draw(rig):
         await gateway.post("/v1/decisions", json=ask(decision_id))
     rows = {r["decision_id"]: r for r in await rig.rows()}
     assert [rows[i]["error_kind"] for i in ids[:5]] == ["status"] * 3 + ["breaker_open"] * 2
-    assert {(rows[i]["arm"], rows[i]["drawn_version"], rows[i]["answered_by"]) for i in ids[:5]} == {("candidate", "v1", "safe")}
+    assert {(rows[i]["arm"], rows[i]["drawn_version"], rows[i]["answered_by"]) for i in ids[:5]} == {
+        ("candidate", "v1", "safe")
+    }
     assert len(rig.arms["v1"].seen) == 3
     rig.arms["v1"].behave = None
     await asyncio.sleep(0.45)
@@ -273,13 +294,16 @@ async def test_killed_while_asking_another_takes_over_the_same_arm(rig, gateway,
     await rig.seen()
     rig.arms["v1"].sleeps(0.8)
     decision_id = candidate_id()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
     environment = os.environ | {
         "TRADEWIND_DSN": rig.dsn, "TRADEWIND_ROUTING": f"file:{rig.routing_file}", "TRADEWIND_NAMESPACE": "ns",
-        "TRADEWIND_ENDPOINT": "trader", "TRADEWIND_AUTH": "disabled", "TRADEWIND_HOST": "127.0.0.1", "TRADEWIND_PORT": "18471",
+        "TRADEWIND_ENDPOINT": "trader", "TRADEWIND_AUTH": "disabled", "TRADEWIND_HOST": "127.0.0.1", "TRADEWIND_PORT": port,
         "TRADEWIND_SPOOL_DIR": str(tmp_path / "spool2"),
     }  # fmt: skip
     victim = await asyncio.create_subprocess_exec(sys.executable, "-m", "tradewind.gateway", env=environment)
-    async with httpx.AsyncClient(base_url="http://127.0.0.1:18471") as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
         for _ in range(200):
             try:
                 if (await client.get("/readyz")).status_code == 200:
@@ -289,9 +313,7 @@ async def test_killed_while_asking_another_takes_over_the_same_arm(rig, gateway,
             await asyncio.sleep(0.05)
         await asyncio.sleep(0.3)  # until its first probe of the database has come back
         asking = asyncio.create_task(client.post("/v1/decisions", json=ask(decision_id)))
-        while not rig.arms["v1"].seen:
-            await asyncio.sleep(0.01)
-            assert not asking.done(), asking.result().text
+        await until(lambda: rig.arms["v1"].seen or asking.done())
         victim.send_signal(signal.SIGKILL)
         await victim.wait()
         with pytest.raises(httpx.TransportError):
@@ -300,7 +322,9 @@ async def test_killed_while_asking_another_takes_over_the_same_arm(rig, gateway,
     assert (row["state"], row["arm"]) == ("assigned", "candidate")
     busy = await gateway.post("/v1/decisions", json=ask(decision_id))
     assert busy.status_code == 409
-    await rig.rows("UPDATE tradewind.decisions SET asking_until = now() - interval '1 second'")  # instead of waiting for it
+    await rig.rows(
+        "UPDATE tradewind.decisions SET asking_until = now() - interval '1 second'"
+    )  # instead of waiting for it
     rig.publish(experiment=rig.experiment(candidateWeight="0", epoch=9))  # a fresh draw would be the baseline
     await rig.seen()
     responses = await asyncio.gather(*(gateway.post("/v1/decisions", json=ask(decision_id)) for _ in range(10)))
@@ -323,8 +347,7 @@ async def test_a_slow_gateway_that_was_overtaken_gives_the_stored_answer(rig, ga
 
     rig.arms["api"].behave = first_slow
     slow = asyncio.create_task(gateway.post("/v1/decisions", json=ask("d1")))
-    while not rig.arms["api"].seen:
-        await asyncio.sleep(0.01)
+    await until(lambda: rig.arms["api"].seen)
     await rig.rows("UPDATE tradewind.decisions SET asking_until = now() - interval '1 second'")
     quick = await twin.post("/v1/decisions", json=ask("d1"))
     assert quick.json()["confidence"] == 0.9
@@ -334,7 +357,9 @@ async def test_a_slow_gateway_that_was_overtaken_gives_the_stored_answer(rig, ga
 async def test_abandoned_assignments_fail_in_the_end(rig):
     gateway = await rig.gateway(abandoned_after=0.2)
     await gateway.post("/v1/decisions", json=ask("d1"))
-    await rig.rows("UPDATE tradewind.decisions SET state = 'assigned', answer = NULL, asking_until = now() - interval '1 hour'")
+    await rig.rows(
+        "UPDATE tradewind.decisions SET state = 'assigned', answer = NULL, asking_until = now() - interval '1 hour'"
+    )
     await asyncio.sleep(0.6)
     row = await rig.row("d1")
     assert (row["state"], row["error_kind"], row["error_detail"]) == ("failed", "unavailable", "abandoned")

@@ -123,7 +123,7 @@ class Database:
                 "tcp_user_timeout": 10_000,
             },
         )
-        self._abandoned: set[asyncio.Task[Any]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
         self.up = False
 
     async def open(self) -> None:
@@ -132,7 +132,7 @@ class Database:
 
     async def close(self) -> None:
         """Closes every connection."""
-        for task in self._abandoned:
+        for task in tuple(self._running):
             task.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(5):
@@ -233,11 +233,11 @@ class Database:
             raise DatabaseDownError
         # A task of its own: a server that went silent must not hold the caller, and cancelling a query asks that server.
         task = asyncio.create_task(self._execute(statement, {**self._key, **parameters}))
+        self._running.add(task)
+        task.add_done_callback(self._forget)
         done, _ = await asyncio.wait({task}, timeout=timeout or self._settings.database_timeout)
         if not done:
             task.cancel()
-            self._abandoned.add(task)
-            task.add_done_callback(self._forget)
             if timeout is None:
                 self._mark(up=False, reason="no answer in time")
             raise DatabaseDownError
@@ -267,7 +267,7 @@ class Database:
             return await cursor.fetchall() if cursor.description else []
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
-        self._abandoned.discard(task)
+        self._running.discard(task)
         if not task.cancelled():
             task.exception()
 

@@ -1,0 +1,165 @@
+"""Executions, outcomes, labels, the comparison and the export."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+from gateway_rig import HOLD, ask
+
+NOW = datetime.now(UTC)
+OPENED = {"status": "opened", "opened_at": NOW.isoformat(), "filled_notional_usd": 118.5, "position_id": "p1"}
+CLOSED = {
+    "closed_at": (NOW + timedelta(hours=6)).isoformat(), "pnl": 3.5, "fees": 0.12, "duration_hours": 6, "exit_reason": "take_profit",
+}  # fmt: skip
+
+
+async def post(gateway, path, body):
+    response = await gateway.post(f"/v1/decisions/{path}", json=body)
+    return response.status_code, response.json()
+
+
+async def test_execution_and_outcome_are_idempotent_and_final(rig, gateway):
+    await gateway.post("/v1/decisions", json=ask("d1"))
+    status, error = await post(gateway, "d1/outcome", CLOSED)
+    assert (status, error["error"]["code"]) == (409, "not_opened")
+    assert "status opened first" in error["error"]["remedy"]
+    for path, first, second, code in (
+        ("d1/execution", OPENED, OPENED | {"filled_notional_usd": 119}, "execution_differs"),
+        ("d1/outcome", CLOSED, CLOSED | {"pnl": 3.6}, "outcome_differs"),
+    ):
+        results = await asyncio.gather(*(post(gateway, path, first) for _ in range(8)))
+        assert {status for status, _ in results} == {200}
+        assert len({json.dumps(body) for _, body in results}) == 1
+        status, error = await post(gateway, path, second)
+        assert (status, error["error"]["code"]) == (409, code)
+        assert await post(gateway, path, first) == results[0]
+    assert results[0][1] == {"decision_id": "d1", "label": "excellent_decision"}  # 3.5 of 60 USD: over 5 %
+    (row,) = await rig.rows("SELECT * FROM tradewind.outcomes")
+    assert (str(row["pnl_usd"]), str(row["fees_usd"]), row["settled"]) == ("3.5", "0.12", "reported")
+
+
+@pytest.mark.parametrize(
+    ("pnl", "label"),
+    [
+        (3.01, "excellent_decision"),
+        (3.0, "good_decision"),
+        (0, "neutral"),
+        (-1.79, "acceptable_loss"),
+        (-1.81, "bad_decision"),
+    ],
+)
+async def test_labels_go_by_size_usd(gateway, pnl, label):
+    await gateway.post("/v1/decisions", json=ask("d1"))
+    await post(gateway, "d1/execution", OPENED)
+    assert (await post(gateway, "d1/outcome", CLOSED | {"pnl": pnl}))[1]["label"] == label
+
+
+async def test_thresholds_of_the_endpoint(rig, gateway):
+    rig.publish(labels={"excellent": "0.01", "bad": "0.005"})
+    await rig.seen()
+    await gateway.post("/v1/decisions", json=ask("d1"))
+    await post(gateway, "d1/execution", OPENED)
+    assert (await post(gateway, "d1/outcome", CLOSED | {"pnl": -0.5}))[1]["label"] == "bad_decision"
+
+
+async def test_reports_that_do_not_fit(rig, gateway):
+    assert (await post(gateway, "nope/execution", OPENED))[0] == 404
+    assert (await post(gateway, "nope/outcome", CLOSED))[0] == 404
+    rig.arms["api"].answer = dict(HOLD)
+    await gateway.post("/v1/decisions", json=ask("hold"))
+    for path, body in (("hold/execution", OPENED), ("hold/outcome", CLOSED)):
+        status, error = await post(gateway, path, body)
+        assert (status, error["error"]["code"]) == (409, "hold")
+    rig.arms["api"].answer = HOLD | {"action": "open_long", "size_usd": 60}
+    await rig.trade(gateway, "d1", "p1")
+    await gateway.post("/v1/decisions", json=ask("d2", scope={"symbol": "ETH"}))  # the arm answers BTC: fallback holds
+    rig.arms["api"].answer = HOLD | {"action": "close"}
+    await gateway.post("/v1/decisions", json=ask("c1"))
+    for path, body in (("c1/execution", OPENED), ("c1/outcome", CLOSED)):
+        status, error = await post(gateway, path, body)
+        assert (status, error["error"]["remedy"]) == (409, "report the outcome of d1")
+    assert (await post(gateway, "c1/execution", {"status": "not_filled"}))[0] == 200
+    status, error = await post(gateway, "d1/outcome", CLOSED | {"closed_at": "2020-01-01T00:00:00Z"})
+    assert (status, error["error"]["field"]) == (422, "closed_at")
+    rig.arms["api"].answer = HOLD | {"action": "open_long", "size_usd": 60}
+    await gateway.post("/v1/decisions", json=ask("b1", scope={"symbol": "BTC", "book": "b"}))
+    status, error = await post(gateway, "b1/execution", OPENED)
+    assert (status, error["error"]["code"]) == (409, "position_taken")
+    await post(gateway, "b1/execution", {"status": "rejected"})
+    status, error = await post(gateway, "b1/outcome", CLOSED)
+    assert "rejected" in error["error"]["remedy"]
+    await post(gateway, "d1/outcome", CLOSED)
+    await gateway.post("/v1/decisions", json=ask("d3"))
+    assert (await post(gateway, "d3/execution", OPENED))[0] == 200  # p1 is closed: the id may come again
+
+
+async def test_the_operator_is_notified(rig, gateway):
+    listener = await psycopg.AsyncConnection.connect(rig.dsn, autocommit=True)
+    await listener.execute("LISTEN tradewind")
+    await rig.trade(gateway, "d1", "p1")
+    await post(gateway, "d1/outcome", CLOSED)
+    rig.arms["api"].status(500)
+    rig.arms["safe"].status(500)
+    await gateway.post("/v1/decisions", json=ask("d2"))
+    heard = [n.payload async for n in listener.notifies(timeout=1, stop_after=3)]
+    assert heard == ["ns/trader"] * 3
+    await listener.close()
+
+
+async def test_the_seeds_comparison(rig, gateway):
+    rig.publish(experiment=rig.experiment(), champion="api")
+    await rig.seen()
+    empty = (await gateway.get("/v1/performance")).json()
+    assert empty["arms"]["baseline"]["total_trades"] == 0
+    pnls = {"api": [1.0, -2.0, 3.0], "v1": [2.0, 4.0]}
+    taken = {"api": 0, "v1": 0}
+    n = 0
+    while any(taken[v] < len(pnls[v]) for v in pnls):
+        n += 1
+        version = (await gateway.post("/v1/decisions", json=ask(f"d{n}"))).json()["_model_used"]
+        if taken[version] == len(pnls[version]):
+            continue
+        await post(gateway, f"d{n}/execution", OPENED | {"position_id": f"p{n}"})
+        await post(gateway, f"d{n}/outcome", CLOSED | {"pnl": pnls[version][taken[version]]})
+        taken[version] += 1
+    body = (await gateway.get("/v1/performance?days=7")).json()
+    baseline, candidate = body["arms"]["baseline"], body["arms"]["candidate"]
+    assert (baseline["version"], baseline["total_trades"], baseline["total_pnl"]) == ("api", 3, 2.0)
+    assert baseline["win_rate"] == pytest.approx(2 / 3)
+    assert baseline["sharpe_ratio"] == pytest.approx((2 / 3) / 6.3333333**0.5 * 252**0.5)
+    assert candidate["sharpe_ratio"] == pytest.approx(3 / 2**0.5 * 252**0.5)
+    assert body["comparison"] == pytest.approx(
+        {
+            "win_rate_diff": 1 / 3,
+            "pnl_diff": 4.0,
+            "sharpe_diff": candidate["sharpe_ratio"] - baseline["sharpe_ratio"],
+        }
+    )
+    wrong = await gateway.get("/v1/performance?days=soon")
+    assert (wrong.status_code, wrong.json()["error"]["field"]) == (422, "days")
+
+
+async def test_the_seeds_export(rig, gateway):
+    for n, pnl in enumerate([3.5, 1.0, 0.0, -1.0, -5.0]):
+        await rig.trade(gateway, f"d{n}", f"p{n}")
+        await rig.close(gateway, f"d{n}", pnl=pnl)
+    await gateway.post("/v1/decisions", json=ask("pending"))
+    response = await gateway.get("/v1/training-data?min_samples=10")
+    points = [json.loads(line) for line in response.text.splitlines()]
+    assert [p["conversation_id"] for p in points] == [
+        "d4",
+        "d1",
+        "d0",
+    ]  # newest first; neutral and small losses are left out
+    assert [p["label"] for p in points] == ["bad_decision", "good_decision", "excellent_decision"]
+    counts = {name: response.headers[f"x-{name}"] for name in ("total-samples", "excellent", "good", "bad")}
+    assert counts == {"total-samples": "3", "excellent": "1", "good": "1", "bad": "1"}
+    assert points[0]["result"] == {
+        "profitable": False,
+        "pnl": -5.0,
+        "duration_hours": pytest.approx(0, abs=0.01),
+        "exit_reason": "take_profit",
+    }
+    assert len((await gateway.get("/v1/training-data?min_samples=1")).text.splitlines()) == 2
