@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
@@ -42,7 +42,11 @@ def _time(value: object) -> datetime | timedelta | None:
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
-TimeOrAge = Annotated[datetime | timedelta | None, PlainValidator(_time)]
+TimeOrAge = Annotated[
+    datetime | timedelta | None,
+    PlainValidator(_time),
+    PlainSerializer(lambda value: None if value is None else str(value)),
+]
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=100)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

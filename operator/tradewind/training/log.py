@@ -1,0 +1,171 @@
+"""The decision log in PostgreSQL, read as one consistent snapshot.
+
+Belongs here: the query and the way from its rows to `LoggedDecision`. Does not belong here: what is taught (trading/dataset.py).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Self
+
+import psycopg
+from psycopg.rows import dict_row
+from pydantic import ValidationError
+
+from tradewind.trading.dataset import LoggedDecision
+from tradewind.trading.decision import Decision, DecisionInput
+from tradewind.training.config import EndpointKey
+from tradewind.training.outcome import ExitCode, JobError
+
+_FETCH_ROWS: Final = 1000
+
+# A follow-up is joined with execution and outcome of the decision that opened its position.
+_QUERY: Final = """
+SELECT d.decision_id, d.decided_at, d.scope_symbol, d.request, d.shown, d.answer, d.replay, d.fallback, d.error_kind,
+       d.parent_decision_id, coalesce(d.answered_by, d.drawn_version) AS source_model,
+       e.status AS execution_status, e.filled_notional_usd, o.pnl_usd, o.settled = 'forced' AS forced,
+       CASE WHEN o.closed_at < coalesce(%(until)s, 'infinity'::timestamptz) THEN o.closed_at END AS closed_at,
+       (p.answer ->> 'size_usd')::double precision AS trade_size_usd,
+       (SELECT avg(r.agrees::int) FROM tradewind.reviews r
+         WHERE (r.installation, r.namespace, r.endpoint, r.decision_id)
+             = (d.installation, d.namespace, d.endpoint, d.decision_id)) AS review
+  FROM tradewind.decisions d
+  JOIN tradewind.decisions p
+    ON (p.installation, p.namespace, p.endpoint, p.decision_id)
+     = (d.installation, d.namespace, d.endpoint, coalesce(d.parent_decision_id, d.decision_id))
+  LEFT JOIN tradewind.executions e
+    ON (e.installation, e.namespace, e.endpoint, e.decision_id) = (p.installation, p.namespace, p.endpoint, p.decision_id)
+  LEFT JOIN tradewind.outcomes o
+    ON (o.installation, o.namespace, o.endpoint, o.decision_id) = (p.installation, p.namespace, p.endpoint, p.decision_id)
+ WHERE d.installation = %(installation)s AND d.namespace = %(namespace)s AND d.endpoint = %(endpoint)s
+   AND (%(since)s::timestamptz IS NULL OR d.decided_at >= %(since)s)
+   AND (%(until)s::timestamptz IS NULL OR d.decided_at < %(until)s)
+   AND (%(symbols)s::text[] IS NULL OR d.scope_symbol = ANY (%(symbols)s))
+ ORDER BY d.decided_at, d.decision_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Which decisions are read: `since` <= decided_at < `until`; outcomes after `until` are not known yet."""
+
+    since: datetime | None
+    until: datetime | None
+    symbols: Sequence[str] | None = None
+
+
+class DecisionLog:
+    """A read-only repeatable-read transaction: everything in it is of one moment."""
+
+    def __init__(self, dsn: str) -> None:
+        """Connects.
+
+        Raises:
+            JobError: exit 65 when the database does not answer; the message holds no password.
+        """
+        try:
+            self._connection = psycopg.connect(dsn, row_factory=dict_row, connect_timeout=10)
+        except psycopg.OperationalError as error:
+            raise JobError(ExitCode.BAD_DATA, "DatabaseUnavailable", f"TRADEWIND_DSN: {_first_line(error)}") from None
+        except psycopg.ProgrammingError:
+            raise JobError(
+                ExitCode.BAD_CONFIG,
+                "InvalidConfig",
+                "TRADEWIND_DSN: is no libpq connection string; see the Secret it is from",
+            ) from None
+        self._connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        self._connection.read_only = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def now(self) -> datetime:
+        """The moment of the snapshot, by the database's clock; the first statement of the transaction takes it."""
+        row = self._connection.execute("SELECT now() AS now").fetchone()
+        assert row is not None
+        moment: datetime = row["now"]
+        return moment
+
+    def decisions(self, endpoint: EndpointKey, chosen: Range) -> Iterator[LoggedDecision]:
+        """The decisions of an endpoint, ordered by time and id.
+
+        Raises:
+            JobError: exit 65 when the schema is missing or the database goes away.
+        """
+        parameters = {
+            "installation": endpoint.installation,
+            "namespace": endpoint.namespace,
+            "endpoint": endpoint.name,
+            "since": chosen.since,
+            "until": chosen.until,
+            "symbols": None if chosen.symbols is None else list(chosen.symbols),
+        }
+        try:
+            with self._connection.cursor("snapshot") as cursor:
+                cursor.itersize = _FETCH_ROWS
+                for row in cursor.execute(_QUERY, parameters):
+                    yield logged_decision(row)
+        except psycopg.errors.UndefinedTable as error:
+            raise JobError(
+                ExitCode.BAD_DATA, "SchemaMissing", f"{_first_line(error)}: run `tradewind migrate` on the database"
+            ) from None
+        except psycopg.OperationalError as error:
+            raise JobError(ExitCode.BAD_DATA, "DatabaseUnavailable", f"TRADEWIND_DSN: {_first_line(error)}") from None
+
+
+def logged_decision(row: Mapping[str, Any]) -> LoggedDecision:
+    """A row of the query as the pure dataset takes it."""
+    answer, invalid = _answer(row)
+    return LoggedDecision(
+        decision_id=row["decision_id"],
+        decided_at=row["decided_at"],
+        shown=_shown_to_an_own_model(row["request"], row["shown"]),
+        symbol=row["scope_symbol"],
+        answer=answer,
+        invalid=invalid,
+        replay=row["replay"],
+        fallback=row["fallback"],
+        parent_id=row["parent_decision_id"],
+        execution_status=row["execution_status"],
+        closed_at=row["closed_at"],
+        pnl_usd=None if row["pnl_usd"] is None else float(row["pnl_usd"]),
+        trade_size_usd=row["trade_size_usd"],
+        filled_notional_usd=None if row["filled_notional_usd"] is None else float(row["filled_notional_usd"]),
+        forced=bool(row["forced"]),
+        source_model=row["source_model"] or "",
+        review=None if row["review"] is None else float(row["review"]),
+    )
+
+
+def _answer(row: Mapping[str, Any]) -> tuple[Decision | None, bool]:
+    """The answer, and whether there was one that is no decision."""
+    if row["answer"] is None:
+        return None, row["error_kind"] in ("invalid_json", "invalid_decision")
+    # The gateway's own keys, such as _arm, are no part of the decision.
+    fields = {key: value for key, value in row["answer"].items() if not key.startswith("_") and key != "decision_id"}
+    try:
+        decision = Decision.model_validate(fields)
+    except ValidationError:
+        return None, True
+    return (decision, False) if decision.symbol == row["scope_symbol"] else (None, True)
+
+
+def _shown_to_an_own_model(request: Mapping[str, Any], shown: Mapping[str, Any] | None) -> DecisionInput:
+    """What an own model would have been shown: the whole account, with the positions and the history of the arm that answered.
+
+    An external arm is shown fewer account fields; a model that was trained on those would be asked in another way than taught.
+    """
+    account = dict(request["account_state"])
+    history: Sequence[Mapping[str, Any]] = ()
+    if shown is not None:
+        history = shown.get("recent_history") or ()
+        if "positions" in shown["account_state"]:
+            account["positions"] = shown["account_state"]["positions"]
+    return DecisionInput(market_data=request["market_data"], account_state=account, recent_history=tuple(history))
+
+
+def _first_line(error: psycopg.Error) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,248 @@
+import importlib.util
+import json
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from tradewind.trading.decision import Action, Decision
+from tradewind.training.files import dataset_sha256, read_examples
+
+START = datetime(2026, 1, 5, tzinfo=UTC)
+KEY = ("tradewind", "trading", "trader")
+
+
+@pytest.fixture(scope="module")
+def job() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("snapshot_job", Path(__file__).parents[2] / "jobs" / "snapshot.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Log:
+    """Writes decisions as the gateway does."""
+
+    def __init__(self, dsn: str) -> None:
+        self.connection = psycopg.connect(dsn, autocommit=True)
+
+    def trade(self, number: int, pnl: float | None, *, key=KEY, action="open_long", hours=1.0, **columns) -> None:
+        decided = START + timedelta(hours=number)
+        answer = Decision(
+            action=Action(action), symbol="BTC", size_usd=100 if action.startswith("open") else 0, leverage=2,
+            stop_loss_pct=0.02, take_profit_pct=0.05, confidence=0.7,
+        )  # fmt: skip
+        request = {
+            "scope": {"symbol": "BTC"},
+            "market_data": {"BTC": {"price": 60_000 * 1.01**number}, "market_regime": "bull" if number % 2 else "bear"},
+            "account_state": {"balance": 600.0, "secret_field": 1, "positions": [{"id": "other"}]},
+        }
+        shown = {
+            "market_data": request["market_data"],
+            "account_state": {"positions": []},
+            "recent_history": [{"action": "hold", "pnl": 0.5}],
+        }
+        values = {
+            "installation": key[0], "namespace": key[1], "endpoint": key[2], "decision_id": f"d{number:05}",
+            "request_hash": b"x", "request": Jsonb(request), "shown": Jsonb(shown), "scope_symbol": "BTC",
+            "drawn_version": "deepseek-api", "answered_by": "deepseek-api", "assignment_key": "k", "decided_at": decided,
+            "state": "answered", "answer": Jsonb(answer.model_dump(mode="json")),
+        } | columns  # fmt: skip
+        names = ", ".join(values)
+        marks = ", ".join(f"%({name})s" for name in values)
+        self.connection.execute(f"INSERT INTO tradewind.decisions ({names}) VALUES ({marks})", values)
+        where = (*key, values["decision_id"])
+        if pnl is not None:
+            self.connection.execute(
+                "INSERT INTO tradewind.executions (installation, namespace, endpoint, decision_id, status, position_id,"
+                " opened_at, filled_notional_usd) VALUES (%s, %s, %s, %s, 'opened', %s, %s, 200)",
+                (*where, f"p{number}", decided),
+            )
+            self.connection.execute(
+                "INSERT INTO tradewind.outcomes (installation, namespace, endpoint, decision_id, closed_at, pnl_usd,"
+                " exit_reason, label) VALUES (%s, %s, %s, %s, %s, %s, 'x', 'neutral')",
+                (*where, decided + timedelta(hours=hours), pnl),
+            )
+
+
+@pytest.fixture
+def log(postgres_dsn: str):
+    log = Log(postgres_dsn)
+    yield log
+    log.connection.close()
+
+
+@pytest.fixture
+def run(job: ModuleType, postgres_dsn: str, tmp_path: Path, monkeypatch) -> Callable[..., tuple[int, dict, Path]]:
+    monkeypatch.setenv("TRADEWIND_DSN", postgres_dsn)
+
+    def run(name: str = "dataset", **changes) -> tuple[int, dict, Path]:
+        config = {
+            "endpoint": {"installation": KEY[0], "namespace": KEY[1], "name": KEY[2]},
+            "output": str(tmp_path / name),
+            "split": {"evalFraction": "0.2", "embargo": "2h"},
+        } | changes
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        code = job.main(["--config", str(tmp_path / "config.json"), "--result", str(tmp_path / "result.json")])
+        return code, json.loads((tmp_path / "result.json").read_text()), tmp_path / name
+
+    return run
+
+
+def test_300_rows_fail_the_gate_with_the_numbers_and_are_no_error(log: Log, run) -> None:
+    for number in range(300):
+        log.trade(number, 2.0 if number % 3 else -4.0)
+    code, result, folder = run()
+    assert code == 0
+    gates = {gate["name"]: gate for gate in result["gates"]}
+    assert gates["minSamples"] == {"name": "minSamples", "value": 199, "threshold": 500, "passed": False}
+    assert gates["minReviewedAccuracy"] == {
+        "name": "minReviewedAccuracy", "value": None, "threshold": 0.9, "passed": None,
+    }  # fmt: skip
+    assert result["rows"] == 199, "200 gains, and one of them is purged at the boundary"
+    assert result["perLabel"] == {"good_decision": 199}
+    assert result["perAction"] == {"open_long": 199}
+    assert set(result["perRegime"]) == {"bull", "bear"}
+    assert result["watermark"] == (START + timedelta(hours=300)).isoformat()
+    assert result["sha256"] == dataset_sha256(folder)
+    assert len((folder / "eval.jsonl").read_text().splitlines()) == result["evalRows"] == 40
+
+
+def test_the_prompt_is_what_an_own_model_will_be_shown(log: Log, run) -> None:
+    log.trade(0, 2.0)
+    _, _, folder = run(split={"evalFraction": 0})
+    (example,) = read_examples(folder / "train.jsonl")
+    assert '{"balance":600.0,"positions":[],"secret_field":1}' in example.prompt, "the whole account, its own positions"
+    assert 'History: [{"action":"hold","pnl":0.5}]' in example.prompt
+
+
+def test_the_same_rows_give_the_same_hash_and_one_more_another(log: Log, run, postgres_dsn: str) -> None:
+    for number in range(30):
+        log.trade(number, 2.0)
+    _, first, _ = run("first")
+    log.connection.execute(
+        "UPDATE tradewind.decisions SET latency_ms = 5 WHERE decision_id < 'd00020'"
+    )  # moves the rows
+    _, again, _ = run("again")
+    assert again["sha256"] == first["sha256"]
+    log.trade(30, 2.0)
+    _, more, _ = run("more")
+    assert more["sha256"] != first["sha256"]
+
+
+def test_other_endpoints_replays_fallbacks_and_open_trades_stay_out(log: Log, run) -> None:
+    log.trade(0, 2.0)
+    log.trade(1, 2.0, key=("tradewind", "trading", "other"))
+    log.trade(2, 2.0, key=("other", "trading", "trader"))
+    log.trade(3, 2.0, replay=True)
+    log.trade(4, 2.0, fallback=True)
+    log.trade(5, None)
+    log.trade(6, None, state="failed", answer=None, error_kind="invalid_json")
+    log.trade(7, None, state="failed", answer=None, error_kind="timeout")
+    log.trade(8, None, parent_decision_id="d00000", action="close")
+    _, result, _ = run(split={"evalFraction": 0}, gates={"minJsonValidity": "0.9"})
+    assert result["perAction"] == {"open_long": 1, "close": 1}, "a close shares its position's fate"
+    assert result["dropped"] == {"replay": 1, "fallback": 1, "open": 1, "invalid_answer": 1, "unanswered": 1}
+    validity = next(gate for gate in result["gates"] if gate["name"] == "minJsonValidity")
+    assert (validity["value"], validity["passed"]) == (0.75, False)
+    _, result, _ = run(split={"evalFraction": 0}, includeReplay=True)
+    assert result["rows"] == 3
+
+
+def test_until_hides_what_was_not_known_then(log: Log, run) -> None:
+    log.trade(0, 2.0, hours=1)
+    log.trade(1, 2.0, hours=48)
+    log.trade(30, 2.0)
+    until = (START + timedelta(hours=10)).isoformat()
+    _, result, _ = run(split={"evalFraction": 0}, until=until)
+    assert (result["rows"], result["dropped"]) == (1, {"open": 1})
+    assert result["watermark"] < until
+    _, result, _ = run(split={"evalFraction": 0}, since="2026-01-05T00:30:00Z")
+    assert result["rows"] == 2
+
+
+def test_losing_trades_teach_to_hold_when_asked(log: Log, run) -> None:
+    log.trade(0, -4.0)
+    log.trade(1, 6.0, action="open_short")
+    labels = {"counterfactualHolds": True, "holdWeight": "0.8", "thresholds": {"excellent": "0.05", "bad": "0.03"}}
+    _, result, folder = run(split={"evalFraction": 0}, labels=labels)
+    assert result["perLabel"] == {"counterfactual_hold": 1, "excellent_decision": 1}
+    assert [example.weight for example in read_examples(folder / "train.jsonl")] == [0.8, 1.5]
+
+
+def test_reviews_are_the_accuracy(log: Log, run) -> None:
+    for number in range(3):
+        log.trade(number, 2.0)
+    for reviewer, agrees in (("ann", True), ("bob", False)):
+        log.connection.execute(
+            "INSERT INTO tradewind.reviews (installation, namespace, endpoint, decision_id, reviewer, label, agrees)"
+            " VALUES (%s, %s, %s, 'd00000', %s, 'good_decision', %s)",
+            (*KEY, reviewer, agrees),
+        )
+    _, result, _ = run()
+    gate = next(gate for gate in result["gates"] if gate["name"] == "minReviewedAccuracy")
+    assert gate == {"name": "minReviewedAccuracy", "value": 0.5, "threshold": 0.9, "passed": False}
+
+
+def test_a_snapshot_is_of_one_moment(log: Log, postgres_dsn: str) -> None:
+    from tradewind.training.config import EndpointKey
+    from tradewind.training.log import DecisionLog, Range
+
+    log.trade(0, 2.0)
+    with DecisionLog(postgres_dsn) as snapshot:
+        snapshot.now()
+        writer = threading.Thread(target=lambda: log.trade(1, 2.0))
+        writer.start()
+        writer.join()
+        key = EndpointKey(installation=KEY[0], namespace=KEY[1], name=KEY[2])
+        assert [row.decision_id for row in snapshot.decisions(key, Range(None, None))] == ["d00000"]
+        assert len(list(snapshot.decisions(key, Range(None, None)))) == 1
+    with DecisionLog(postgres_dsn) as snapshot:
+        assert len(list(snapshot.decisions(key, Range(None, None)))) == 2
+
+
+def test_the_parquet_copy_holds_the_same_samples(log: Log, run) -> None:
+    from pyarrow import parquet
+
+    for number in range(10):
+        log.trade(number, 2.0)
+    _, result, folder = run()
+    rows = parquet.read_table(folder / "dataset.parquet").to_pylist()
+    assert [row["split"] for row in rows].count("eval") == result["evalRows"]
+    lines = (folder / "train.jsonl").read_text().splitlines()
+    assert [row["prompt"] for row in rows if row["split"] == "train"] == [json.loads(line)["prompt"] for line in lines]
+
+
+def test_an_empty_log_is_a_failed_gate(run) -> None:
+    code, result, _ = run()
+    assert code == 0
+    assert result["rows"] == 0
+    assert result["gates"][0]["passed"] is False
+
+
+def test_no_schema_no_database_no_dsn(job: ModuleType, run, empty_postgres_dsn: str, monkeypatch) -> None:
+    monkeypatch.setenv("TRADEWIND_DSN", empty_postgres_dsn)
+    code, result, _ = run()
+    assert (code, result["reason"]) == (65, "SchemaMissing")
+    assert "tradewind migrate" in result["message"]
+    monkeypatch.setenv("TRADEWIND_DSN", "postgresql://user:s3cret@127.0.0.1:9/x")
+    code, result, _ = run()
+    assert (code, result["reason"]) == (65, "DatabaseUnavailable")
+    assert "s3cret" not in json.dumps(result)
+    monkeypatch.delenv("TRADEWIND_DSN")
+    code, result, _ = run()
+    assert code == 64
+    assert "TRADEWIND_DSN: is not set" in result["message"]
+
+
+def test_a_range_that_is_empty_by_mistake_is_refused(run) -> None:
+    code, result, _ = run(since="2026-02-01T00:00:00Z", until="2026-01-01T00:00:00Z")
+    assert code == 64
+    assert "is not before until" in result["message"]

@@ -1,0 +1,104 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from tradewind.trading.artifact import SUMS_FILE
+from tradewind.training.artifact import published_sha256
+from tradewind.training.checkpoint import Checkpoints
+from tradewind.training.files import dataset_sha256, published_folder, read_examples, write_sums
+from tradewind.training.outcome import MAX_RESULT_BYTES, ExitCode, JobError, write_result
+
+
+def save(checkpoints: Checkpoints, step: int) -> None:
+    with checkpoints.write(step) as folder:
+        (folder / "weights").write_bytes(bytes(range(200)) * step)
+
+
+def test_the_newest_checkpoint_that_verifies_is_taken(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, "run", keep=3)
+    assert checkpoints.newest() is None
+    for step in (3, 6, 9, 12):
+        save(checkpoints, step)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-12", "step-6", "step-9"], "the oldest is dropped"
+    assert checkpoints.newest() == (12, tmp_path / "step-12")
+    weights = tmp_path / "step-12" / "weights"
+    weights.write_bytes(bytes(len(weights.read_bytes())))  # same size, other bytes
+    assert checkpoints.newest() == (9, tmp_path / "step-9")
+    (tmp_path / "step-9" / "checkpoint.json").unlink()
+    assert checkpoints.newest() == (6, tmp_path / "step-6")
+    (tmp_path / "step-6" / "weights").unlink()
+    assert checkpoints.newest() is None
+
+
+def test_a_checkpoint_that_was_never_finished_does_not_exist(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, "run")
+    save(checkpoints, 3)
+    with pytest.raises(KeyboardInterrupt), checkpoints.write(6) as folder:  # noqa: PT012 - dies half-way
+        (folder / "weights").write_bytes(b"half")
+        raise KeyboardInterrupt
+    (tmp_path / "step-9").mkdir()  # as a tool that trusts names would leave it
+    (tmp_path / "step-9" / "weights").write_bytes(b"half")
+    assert checkpoints.newest() == (3, tmp_path / "step-3")
+
+
+def test_a_checkpoint_of_another_run_is_not_taken(tmp_path: Path) -> None:
+    save(Checkpoints(tmp_path, "other data"), 3)
+    assert Checkpoints(tmp_path, "run").newest() is None
+
+
+def test_a_published_folder_replaces_the_old_one_whole(tmp_path: Path) -> None:
+    target = tmp_path / "adapter"
+    for text in ("one", "two"):
+        with published_folder(target) as draft:
+            (draft / text).write_text(text)
+    assert [path.name for path in target.iterdir()] == ["two"]
+    with pytest.raises(ValueError, match="stop"), published_folder(target) as draft:  # noqa: PT012 - dies half-way
+        (draft / "three").write_text("three")
+        raise ValueError("stop")
+    assert [path.name for path in target.iterdir()] == ["two"]
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter"], "no drafts are left"
+
+
+def test_an_artifact_is_what_its_sums_say(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "b").write_text("b")
+    (tmp_path / "a").write_text("a")
+    sha256 = write_sums(tmp_path)
+    assert (tmp_path / SUMS_FILE).read_text().splitlines() == [
+        "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb  a",
+        "3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d  sub/b",
+    ]
+    assert published_sha256(tmp_path) == sha256
+    (tmp_path / "extra").write_text("x")
+    assert published_sha256(tmp_path) is None
+
+
+def test_a_dataset_that_is_missing_or_broken_is_bad_data(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match=r"train\.jsonl does not exist") as caught:
+        dataset_sha256(tmp_path)
+    assert caught.value.code is ExitCode.BAD_DATA
+    file = tmp_path / "train.jsonl"
+    file.write_text('{"prompt":"p","completion":"c","weight":1}\n{"prompt":"p"}\n')
+    with pytest.raises(JobError, match="line 2 is no sample"):
+        read_examples(file)
+
+
+def test_samples_without_weight_are_not_trained_on(tmp_path: Path) -> None:
+    file = tmp_path / "train.jsonl"
+    file.write_text('{"prompt":"p","completion":"c","weight":0}\n{"prompt":"p","completion":"d","weight":0.3}\n')
+    assert [example.completion for example in read_examples(file)] == ["d"]
+
+
+def test_a_result_fits_into_a_termination_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "result"
+    write_result({"reason": "X", "message": "m" * 5000, "gates": ["é" * 10] * 1000, "rows": 3}, file)
+    text = file.read_text()
+    assert len(text.encode()) <= MAX_RESULT_BYTES
+    assert {"reason", "message", "rows"} == set(json.loads(text))
+    assert capsys.readouterr().out.splitlines()[-1] == text
+
+
+def test_a_result_that_cannot_be_written_is_still_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_result({"rows": 3}, tmp_path / "absent" / "result")
+    assert capsys.readouterr().out == '{"rows":3}\n'
