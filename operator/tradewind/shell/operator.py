@@ -14,6 +14,7 @@ from typing import Any
 import kopf
 import structlog
 from aiohttp import web
+from kopf._core.engines.peering import Identity
 from prometheus_client import Counter, Gauge, start_http_server
 
 from tradewind.api.common import GROUP, VERSION
@@ -114,6 +115,10 @@ def _handlers(index: Index, queue: WorkQueue[Key]) -> kopf.OperatorRegistry:
         if owner is not None:
             queue.add(owner)
 
+    def on_login(**kwargs: Any) -> Any:
+        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+    kopf.on.login(registry=registry)(on_login)
     for kind in KINDS:
         kopf.on.event(GROUP, VERSION, kind.plural, registry=registry, id=f"ours-{kind.plural}")(on_ours)
     for group, version, plural in _CHILDREN:
@@ -141,6 +146,7 @@ async def _watch(settings: Settings, registry: kopf.OperatorRegistry, stop: asyn
         registry=registry,
         settings=options,
         standalone=True,
+        identity=Identity("tradewind"),  # else kopf asks for a user name, and a pod's uid has none
         clusterwide=not settings.watch_namespaces,
         namespaces=settings.watch_namespaces,
         stop_flag=stop,
