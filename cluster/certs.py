@@ -55,9 +55,10 @@ KUBECONFIGS = ("admin", "controller-manager", "scheduler", "kubelet", "proxy")
 def make_all(folder: Path) -> None:
     """Write `ca`, every identity, the service-account key pair and the kubeconfigs into `folder` (mode 0700)."""
     folder.mkdir(parents=True, mode=0o700)
-    _openssl(
-        "req", "-x509", *_new_key(folder, "ca"), "-days", DAYS, "-subj", "/CN=tradewind-ca", "-out", folder / "ca.crt"
-    )
+    # Python 3.13 verifies strictly: a CA must say that it signs certificates.
+    usage = ("-addext", "keyUsage=critical,digitalSignature,keyCertSign,cRLSign")
+    subject = ("-subj", "/CN=tradewind-ca")
+    _openssl("req", "-x509", *_new_key(folder, "ca"), "-days", DAYS, *subject, *usage, "-out", folder / "ca.crt")
     for identity in IDENTITIES:
         _issue(folder, identity)
     _openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", folder / "sa.key")

@@ -54,7 +54,8 @@ def build_all(layout: Layout, names: Iterable[str], progress: Progress) -> dict[
     buildah = Buildah(layout.cache / "buildah")
     prefix = current.registry() if current.requested() else IMAGE_PREFIX
     references = {name: _ensure(layout, buildah, IMAGES[name], prefix, progress) for name in names}
-    _remember(layout.images_index, references)
+    if not current.requested():
+        _remember(layout.images_index, references)
     return references
 
 

@@ -67,6 +67,9 @@ def ensure(layout: Layout, buildah: Buildah, root: Root) -> str:
     )
     buildah.from_archive(archive, reference, log)
     archive.unlink()
+    for stale in buildah.tags(reference.rpartition(":")[0]):
+        if stale != reference:
+            buildah.remove(stale)
     return reference
 
 
