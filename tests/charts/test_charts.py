@@ -90,7 +90,11 @@ def test_namespaced_installations_get_roles_in_their_namespaces_only() -> None:
     roles = [d for d in documents if d["kind"] == "Role"]
     assert {d["metadata"]["namespace"] for d in roles} == {"a", "b"}
     cluster = one(documents, "ClusterRole", "operator")
-    assert {r for rule in cluster["rules"] for r in rule["resources"]} == {"tokenreviews", "customresourcedefinitions"}
+    assert {r for rule in cluster["rules"] for r in rule["resources"]} == {
+        "tokenreviews",
+        "customresourcedefinitions",
+        "namespaces",
+    }
     assert environment(one(documents, "Deployment"))["TRADEWIND_WATCH_NAMESPACES"] == "a,b"
     for binding in [d for d in documents if d["kind"] == "ValidatingAdmissionPolicyBinding"]:
         (selector,) = binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"]

@@ -13,7 +13,6 @@ from tradewind.api.common import (
     CommonStatus,
     Count,
     DecimalText,
-    Duration,
     Fraction,
     GateResult,
     HttpURL,
@@ -126,8 +125,6 @@ class Serving(StrictModel):
     """Requests that wait at most; more get 503 with Retry-After."""
     timeout: Latency = "2s"
     """How long the gateway waits for an answer."""
-    start_timeout: Duration = "15m"
-    """How long loading and verifying may take before the version counts as failed."""
     latency_objective: LatencyObjective = LatencyObjective()
     """The latency that answers should keep."""
 
