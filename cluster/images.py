@@ -94,12 +94,15 @@ def _ensure(layout: Layout, buildah: Buildah, image: Image, prefix: str, progres
 
 def _forget_old(layout: Layout, buildah: Buildah, name: str, keep: str) -> None:
     """Drop all but the newest few tags: a running pod may still restart from the one before."""
-    local = f"localhost/tradewind/{name}"
-    built = [tag.rpartition(":")[2] for tag in buildah.tags(local)]
+    local, remote = f"localhost/tradewind/{name}:", f"{IMAGE_PREFIX}/{name}:"
     # buildah lists the newest first.
-    for tag in [tag for tag in built if tag != keep][KEPT_TAGS - 1 :]:
-        buildah.remove(f"{local}:{tag}")
-        containers.ctr(layout, "images", "delete", f"{IMAGE_PREFIX}/{name}:{tag}")
+    others = [tag for tag in (reference.rpartition(":")[2] for reference in buildah.tags(local[:-1])) if tag != keep]
+    for tag in others[KEPT_TAGS - 1 :]:
+        buildah.remove(local + tag)
+    kept = {remote + tag for tag in ("dev", keep, *others[: KEPT_TAGS - 1])}
+    for reference in containers.ctr(layout, "images", "list", "-q").split():
+        if reference.startswith(remote) and reference not in kept:
+            containers.ctr(layout, "images", "delete", reference)
     transfer.prune(layout)
 
 
