@@ -61,7 +61,7 @@ def ctr(layout: Layout, *arguments: str | Path) -> str:
 
 def import_system_images(layout: Layout) -> None:
     """Import the one-program images that this containerd does not have yet."""
-    present = set(ctr(layout, "images", "list", "-q").split())
+    present = image_targets(layout)
     for name in SYSTEM_IMAGES:
         reference = system_image(layout, name)
         if reference not in present:
@@ -69,6 +69,23 @@ def import_system_images(layout: Layout) -> None:
             tarimage.write(layout.bin / name, name, reference, archive)
             ctr(layout, "images", "import", archive)
             archive.unlink()
+
+
+def image_targets(layout: Layout) -> dict[str, str]:
+    """Reference -> digest of its manifest, for every image that containerd has."""
+    rows = (line.split() for line in ctr(layout, "images", "list").splitlines()[1:])
+    return {row[0]: row[2] for row in rows if len(row) > 2}
+
+
+def delete_images(layout: Layout, references: list[str]) -> None:
+    """Delete references, and the `sha256:` ones that the CRI plugin made for images that have no other name left."""
+    for reference in references:
+        ctr(layout, "images", "delete", reference)
+    targets = image_targets(layout)
+    named = {digest for reference, digest in targets.items() if not reference.startswith("sha256:")}
+    for reference, digest in targets.items():
+        if digest not in named:
+            ctr(layout, "images", "delete", reference)
 
 
 def end_all(layout: Layout, processes: Processes) -> None:

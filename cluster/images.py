@@ -100,9 +100,8 @@ def _forget_old(layout: Layout, buildah: Buildah, name: str, keep: str) -> None:
     for tag in others[KEPT_TAGS - 1 :]:
         buildah.remove(local + tag)
     kept = {remote + tag for tag in ("dev", keep, *others[: KEPT_TAGS - 1])}
-    for reference in containers.ctr(layout, "images", "list", "-q").split():
-        if reference.startswith(remote) and reference not in kept:
-            containers.ctr(layout, "images", "delete", reference)
+    present = containers.image_targets(layout)
+    containers.delete_images(layout, [ref for ref in present if ref.startswith(remote) and ref not in kept])
     transfer.prune(layout)
 
 

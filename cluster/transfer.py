@@ -22,9 +22,8 @@ LINKED_FROM_BYTES = 1 << 20
 
 def delivered(layout: Layout, references: list[str]) -> bool:
     """True when containerd has every one of `references`, all naming one and the same image."""
-    lines = containers.ctr(layout, "images", "list").splitlines()
-    digests = {fields[0]: fields[2] for fields in (line.split() for line in lines) if len(fields) > 2}
-    found = {digests.get(reference) for reference in references}
+    targets = containers.image_targets(layout)
+    found = {targets.get(reference) for reference in references}
     return len(found) == 1 and None not in found
 
 
@@ -48,7 +47,7 @@ def import_image(layout: Layout, buildah: Buildah, local: str, references: list[
 def prune(layout: Layout) -> None:
     """Forget in the layout folder what containerd no longer has; a blob that nothing names is deleted."""
     oci = layout.cache / "oci"
-    present = set(containers.ctr(layout, "images", "list", "-q").split())
+    present = containers.image_targets(layout)
     index = json.loads((oci / "index.json").read_text())
     kept = [m for m in index["manifests"] if m["annotations"]["org.opencontainers.image.ref.name"] in present]
     (oci / "index.json").write_text(json.dumps({**index, "manifests": kept}))
