@@ -1,0 +1,279 @@
+"""One decision without reasoning against `transformers.generate` of the same JSON, in one process on the same weights.
+
+    OMP_NUM_THREADS=2 python benchmarks/predictor.py --hidden 512 --layers 8 --prompts 8
+
+A random Llama first learns to write completions, opening for some symbols and holding or closing for others, so that both
+kinds are measured: they differ in what is left to decode. Then, a prompt at a time, in turn so that a drifting machine
+hits all alike:
+  generate     transformers.generate, greedy, no grammar, as many tokens as the answer and its stop: a plain server
+  constrained  transformers.generate with an llguidance mask of the same grammar on every token
+  reasoned     the same mask with 40 tokens of prose after the decision: what the seed's format asks for
+  greedy       this predictor's decoder; the same tokens as `constrained` (checked)
+  scored       whole candidates; chooses by another rule, so its tokens may differ
+The last line is JSON: by kind of decision medians in ms, their ratios to `greedy`, forward passes; overhead outside the
+model. No GPU is needed; with one, the model runs there.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "predictor"))
+
+import torch
+import transformers
+from llguidance import LLMatcher
+from llguidance.hf import from_tokenizer
+from tiny_llama import SYMBOLS, random_decision, random_input, train_tokenizer
+from transformers import LlamaConfig, LlamaForCausalLM, LogitsProcessor, LogitsProcessorList
+
+from tradewind.predictor.decoder import Decoder
+from tradewind.predictor.grammar import Grammar, Plan
+from tradewind.predictor.loader import completion_tokeniser, encode_prompt, static_beginning
+from tradewind.predictor.settings import Decoding
+from tradewind.trading.decision import DecisionInput
+from tradewind.trading.prompt import render_completion, render_number, render_prompt, snap_to_grid
+
+FLAGS = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+FLAGS.add_argument("--hidden", type=int, default=512)
+FLAGS.add_argument("--layers", type=int, default=8)
+FLAGS.add_argument("--vocabulary", type=int, default=2000)
+FLAGS.add_argument("--tokenizer", choices=("llama3", "deepseek"), default="llama3", help="how numbers are split")
+FLAGS.add_argument("--prompts", type=int, default=8)
+FLAGS.add_argument("--bars", type=int, default=40, help="closes in a prompt: its length")
+FLAGS.add_argument("--steps", type=int, default=150, help="of learning the format")
+FLAGS.add_argument("--speculate", type=int, default=16)
+FLAGS.add_argument("--seed", type=int, default=0)
+
+
+class GrammarMask(LogitsProcessor):  # type: ignore[misc]
+    """llguidance's mask at every step of transformers.generate."""
+
+    def __init__(self, masks: Any, regex: str, prompt: int) -> None:
+        self.matcher = LLMatcher(masks, LLMatcher.grammar_from_regex(regex))
+        self.seen = prompt
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        for token in input_ids[0, self.seen :].tolist():
+            assert self.matcher.consume_token(token), self.matcher.get_error()
+        self.seen = input_ids.shape[1]
+        allowed = torch.frombuffer(bytearray(self.matcher.compute_logit_bias()), dtype=torch.uint8)[: scores.shape[-1]]
+        return scores.masked_fill((allowed == 0).to(scores.device), -torch.inf)
+
+
+def main() -> None:
+    flags = FLAGS.parse_args()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    tokenizer = train_tokenizer(flags.tokenizer, flags.vocabulary)
+    model = make_model(flags, len(tokenizer))
+    learn_format(model, tokenizer, flags)
+    model = model.to(device).eval()
+    masks = from_tokenizer(tokenizer, n_vocab=len(tokenizer))
+    grammar = Grammar(completion_tokeniser(tokenizer))
+    static = static_beginning(tokenizer)
+    greedy = Decoder(model, static, decoding=Decoding.GREEDY, speculate=flags.speculate)
+    scored = Decoder(model, static, decoding=Decoding.SCORED, speculate=flags.speculate)
+
+    draw = random.Random(flags.seed)
+    kinds = {kind: Kind() for kind in ("opening", "flat")}
+    overhead: list[float] = []
+    lengths: list[int] = []
+    same = 0
+    for number in range(-2, flags.prompts):  # two prompts warm up
+        symbol = SYMBOLS[number % len(SYMBOLS)]
+        text = render_prompt(market(draw, flags.bars), symbol)
+        prompt = encode_prompt(tokenizer, text)
+        plan = grammar.plan(symbol, None)
+        regex = decision_regex(plan)
+        answer = greedy.write(prompt, plan)
+        runs: dict[str, Callable[[], tuple[list[int], int]]] = {
+            "generate": partial(generate, model, tokenizer, prompt, None, len(answer.tokens) + 1),
+            "constrained": partial(generate, model, tokenizer, prompt, (masks, regex + r"\}")),
+            "reasoned": partial(generate, model, tokenizer, prompt, (masks, regex + r',"reasoning":"[a-z ]{160}"\}')),
+            "greedy": partial(own, greedy, tokenizer, text, plan),
+            "scored": partial(own, scored, tokenizer, text, plan),
+        }
+        kind = kinds["opening" if answer.decision.action.opens else "flat"]
+        tokens: dict[str, list[int]] = {}
+        for name, run in runs.items():
+            synchronise(device)
+            began = time.perf_counter()
+            tokens[name], count = run()
+            synchronise(device)
+            if number >= 0:
+                kind.milliseconds.setdefault(name, []).append((time.perf_counter() - began) * 1000)
+                kind.passes.setdefault(name, []).append(count)
+        if number >= 0:
+            same += tokens["greedy"] == [t for t in tokens["constrained"] if t != tokenizer.eos_token_id]
+            overhead.append(own_overhead(greedy, tokenizer, text, plan))
+            lengths.append(len(prompt))
+    report = {
+        "benchmark": "predictor",
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "device": torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()} CPU",
+        "threads": torch.get_num_threads(),
+        "shape": {
+            "hidden": flags.hidden,
+            "layers": flags.layers,
+            "vocabulary": len(tokenizer),
+            "tokenizer": flags.tokenizer,
+        },
+        "promptTokens": statistics.median(lengths),
+        "staticTokens": len(static),
+        "kinds": {name: kind.report() for name, kind in kinds.items() if kind.milliseconds},
+        "overheadMs": round(statistics.median(overhead), 2),
+        "sameTokensAsConstrained": f"{same}/{flags.prompts}",
+    }
+    for name, kind in kinds.items():
+        for way, values in kind.milliseconds.items():
+            print(f"{name:8} {way:12} {statistics.median(values):9.1f} ms   at most {max(kind.passes[way]):3} passes")
+    print(json.dumps(report))
+
+
+@dataclass
+class Kind:
+    """What was measured on decisions of one kind, by the way they were written."""
+
+    milliseconds: dict[str, list[float]] = field(default_factory=dict)
+    passes: dict[str, list[int]] = field(default_factory=dict)
+
+    def report(self) -> dict[str, Any]:
+        medians = {way: statistics.median(values) for way, values in self.milliseconds.items()}
+        return {
+            "prompts": len(self.milliseconds["greedy"]),
+            "medianMs": {way: round(value, 1) for way, value in medians.items()},
+            "ratioToGreedy": {way: round(value / medians["greedy"], 2) for way, value in medians.items()},
+            "maxForwardPasses": {way: max(values) for way, values in self.passes.items()},
+        }
+
+
+def make_model(flags: argparse.Namespace, vocabulary: int) -> Any:
+    torch.manual_seed(flags.seed)
+    heads = max(flags.hidden // 64, 1)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocabulary, hidden_size=flags.hidden, intermediate_size=flags.hidden * 8 // 3,
+            num_hidden_layers=flags.layers, num_attention_heads=heads, num_key_value_heads=heads,
+            max_position_embeddings=4096, bos_token_id=0, eos_token_id=1,
+        )
+    )  # fmt: skip
+
+
+def learn_format(model: Any, tokenizer: Any, flags: argparse.Namespace) -> None:
+    """Enough steps that the canonical spelling and the stop token are the likeliest."""
+    draw = random.Random(flags.seed + 1)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    model.train()
+    for step in range(flags.steps):
+        rows = []
+        for _ in range(4):
+            symbol = draw.choice(SYMBOLS)
+            opens = symbol in SYMBOLS[::2]
+            decision = random_decision(draw, symbol)
+            while decision.action.opens is not opens:
+                decision = random_decision(draw, symbol)
+            answer = render_completion(snap_to_grid(decision))
+            prompt = render_prompt(market(draw, 4), symbol) if step % 4 == 0 else f"Symbol: {symbol}\nDecision: "
+            rows.append((encode_prompt(tokenizer, prompt), tokenizer(answer, add_special_tokens=False)["input_ids"]))
+        width = max(len(p) + len(c) + 1 for p, c in rows)
+        ids = torch.tensor([[*p, *c, *[1] * (width - len(p) - len(c))] for p, c in rows])
+        labels = torch.tensor([[-100] * len(p) + [*c, 1] + [-100] * (width - len(p) - len(c) - 1) for p, c in rows])
+        loss = model(input_ids=ids, labels=labels).loss
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    print(f"format learned to a loss of {loss.item():.3f}")
+
+
+def market(draw: random.Random, bars: int) -> DecisionInput:
+    shown = random_input(draw)
+    price = draw.uniform(1, 70000)
+    closes = [round(price * (1 + draw.gauss(0, 0.01)), 2) for _ in range(bars)]
+    return shown.model_copy(update={"market_data": {**shown.market_data, "closes": closes}})
+
+
+def generate(
+    model: Any, tokenizer: Any, prompt: list[int], grammar: tuple[Any, str] | None, exactly: int | None = None
+) -> tuple[list[int], int]:
+    calls = 0
+
+    def count(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+
+    masks = [] if grammar is None else [GrammarMask(grammar[0], grammar[1], len(prompt))]
+    hook = model.register_forward_pre_hook(count)
+    ids = torch.tensor([prompt], device=model.device)
+    with torch.inference_mode():
+        output = model.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=exactly or 200,
+            min_new_tokens=exactly, pad_token_id=tokenizer.eos_token_id, logits_processor=LogitsProcessorList(masks),
+        )  # fmt: skip
+    hook.remove()
+    return output[0, len(prompt) :].tolist(), calls
+
+
+def own(decoder: Decoder, tokenizer: Any, text: str, plan: Plan) -> tuple[list[int], int]:
+    written = decoder.write(encode_prompt(tokenizer, text), plan)
+    return list(written.tokens), written.forward_passes
+
+
+def own_overhead(decoder: Decoder, tokenizer: Any, text: str, plan: Plan) -> float:
+    """Milliseconds of one decision that are not spent in the model's forward."""
+    inside = 0.0
+    model = decoder._model
+    forward = model.forward
+
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        nonlocal inside
+        synchronise(model.device.type)
+        began = time.perf_counter()
+        output = forward(*args, **kwargs)
+        synchronise(model.device.type)
+        inside += time.perf_counter() - began
+        return output
+
+    model.forward = timed
+    began = time.perf_counter()
+    own(decoder, tokenizer, text, plan)
+    total = time.perf_counter() - began
+    model.forward = forward
+    return (total - inside) * 1000
+
+
+def synchronise(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def decision_regex(plan: Plan) -> str:
+    """The same language as the plan's, without the closing brace."""
+
+    def either(name: str) -> str:
+        values = next(free.values for free in (*plan.opening, *plan.flat) if free.name == name)
+        return "(" + "|".join(render_number(float(value)).replace(".", r"\.") for value in values) + ")"
+
+    symbol = plan.symbol.replace(".", r"\.")
+    opening = (
+        rf'open_(long|short)","symbol":"{symbol}","size_usd":{either("size_usd")},"leverage":{either("leverage")},'
+        rf'"stop_loss_pct":{either("stop_loss_pct")},"take_profit_pct":{either("take_profit_pct")}'
+    )
+    flat = rf'(close|hold)","symbol":"{symbol}","size_usd":0,"leverage":1,"stop_loss_pct":0,"take_profit_pct":0'
+    return rf'\{{"action":"({opening}|{flat}),"confidence":{either("confidence")}'
+
+
+if __name__ == "__main__":
+    main()

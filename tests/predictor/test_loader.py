@@ -1,0 +1,120 @@
+"""What may be loaded: safetensors, a tokenizer that gives text back, merged or not with the same answers."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_llama import Served, train_tokenizer
+from tokenizers import decoders
+
+from tradewind.predictor.artifact import verify_artifact
+from tradewind.predictor.failure import StartError
+from tradewind.predictor.loader import load, load_tokenizer, round_trip_problem, static_beginning
+from tradewind.predictor.settings import Settings, parse_settings
+from tradewind.trading.prompt import INSTRUCTION
+
+IDS = torch.tensor([[5, 6, 7, 8]])
+
+
+def settings(served: Served, *extra: str) -> Settings:
+    required = ["--model-name", "v1", "--base", str(served.base), "--sha256", served.sha256]
+    return parse_settings([*required, "--adapter", str(served.adapter), *extra])
+
+
+def logits(options: Settings) -> torch.Tensor:
+    with torch.inference_mode():
+        return load(options).model(input_ids=IDS).logits
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft's name for it is an old one
+def test_the_adapter_counts_and_merging_changes_nothing(served: Served) -> None:
+    merged = logits(settings(served))
+    assert torch.allclose(merged, logits(settings(served, "--merge", "false")), atol=1e-4)
+    assert not torch.allclose(merged, logits(replace(settings(served), adapter=None)), atol=1e-2)
+
+
+@pytest.mark.parametrize("which", ["base", "adapter"])
+def test_pickled_weights_are_refused(served: Served, tmp_path: Path, which: str) -> None:
+    copy = shutil.copytree(getattr(served, which), tmp_path / which)
+    for path in copy.glob("*.safetensors"):
+        path.rename(path.with_suffix(".bin"))
+    with pytest.raises(StartError, match="pickled weights are not loaded") as refused:
+        load(replace(settings(served), **{which: copy}))
+    assert refused.value.code == 64
+
+
+def test_a_mislabelled_tokenizer_is_read_without_its_class(served: Served, tmp_path: Path) -> None:
+    """Published byte-level tokenizers carry the name of a SentencePiece class."""
+    copy = shutil.copytree(served.base, tmp_path / "base")
+    config = json.loads((copy / "tokenizer_config.json").read_text())
+    (copy / "tokenizer_config.json").write_text(json.dumps(config | {"tokenizer_class": "LlamaTokenizerFast"}))
+    tokenizer = load_tokenizer([copy])
+    text = 'Market: {"price":65000.5}\nDecision: '
+    assert tokenizer(text)["input_ids"] == served.tokenizer(text)["input_ids"]
+
+
+def test_a_lossy_tokenizer_ends_with_66(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer("llama3")
+    tokenizer.backend_tokenizer.decoder = decoders.WordPiece()
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(StartError, match="changes text") as refused:
+        load_tokenizer([tmp_path])
+    assert refused.value.code == 66
+    assert refused.value.reason == "TokenizerRoundTrip"
+
+
+def test_a_tokenizer_without_stop_token_is_refused() -> None:
+    tokenizer = train_tokenizer("llama3")
+    tokenizer.eos_token = None
+    assert "eos_token" in round_trip_problem(tokenizer)
+
+
+def test_the_static_beginning_is_most_of_the_instruction() -> None:
+    for kind in ("llama3", "deepseek", "llama2", "bytes"):
+        tokenizer = train_tokenizer(kind)
+        text = tokenizer.decode(static_beginning(tokenizer), skip_special_tokens=True)
+        assert text.lstrip().startswith(INSTRUCTION[:-2])
+
+
+def test_an_artifact_holds_regular_files_only(served: Served, tmp_path: Path) -> None:
+    copy = shutil.copytree(served.adapter, tmp_path / "adapter")
+    (copy / "extra").symlink_to(served.base)
+    with pytest.raises(StartError, match="extra is a link") as refused:
+        verify_artifact(copy, served.sha256)
+    assert refused.value.code == 65
+
+
+def test_a_mismatch_names_the_file_that_changed(served: Served, tmp_path: Path) -> None:
+    from tradewind.predictor.artifact import hash_files
+    from tradewind.trading.artifact import sums_text
+
+    copy = shutil.copytree(served.adapter, tmp_path / "adapter")
+    (copy / "SHA256SUMS").write_text(sums_text(hash_files(copy)))
+    assert verify_artifact(copy, served.sha256) == served.sha256
+    (copy / "adapter_config.json").write_text("{}")
+    with pytest.raises(StartError, match=r"adapter_config\.json is not what SHA256SUMS says"):
+        verify_artifact(copy, served.sha256)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (["--sha256", "abc"], "--sha256"),
+        (["--merge", "yes"], "--merge"),
+        (["--decoding", "beam"], "--decoding"),
+        (["--max-queue", "0"], "--max-queue"),
+        (["--bogus"], "--bogus"),
+    ],
+)
+def test_bad_settings_name_the_option(served: Served, change: list[str], named: str) -> None:
+    with pytest.raises(StartError, match=named) as refused:
+        settings(served, *change)
+    assert refused.value.code == 64
+
+
+def test_an_empty_mount_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match="is empty: mount the model there"):
+        verify_artifact(tmp_path, "0" * 64)
