@@ -36,6 +36,8 @@ from tradewind.trading.routing import (
 
 ROUTING_LIFETIME = timedelta(seconds=30)
 ROUTING_RENEWAL = timedelta(seconds=10)
+UNWATCHED_AFTER = timedelta(minutes=3)
+"""A live weight whose evidence was not computed for so long is no longer renewed: it expires and the champion answers."""
 _YEAR = timedelta(days=365)
 
 TERMINAL = frozenset(
@@ -124,10 +126,19 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
         return Decision(status)
     champion, champion_fact = _champion(endpoint, seen, now)
     held = _held_experiment(endpoint, seen)
+    active = held if held is not None and held.status.phase not in TERMINAL else _next_experiment(endpoint, seen)
     previous = status.previous_champion_ref
+    experiment_fact: Fact | None = None
     if held is not None and _promoted(held) and champion is not None and champion.name != held.spec.candidate:
         version = seen.versions.get(held.spec.candidate)
-        if version is not None and held.status.verdict is not None:
+        if version is None or not _is_as_seen(version, held.status.candidate_ref):
+            active = held  # what was not tested is not promoted; the Endpoint waits until a person says how to go on
+            message = (
+                f"ABExperiment {held.name} promoted {held.spec.candidate}, which no longer exists as it was tested: "
+                f"restore it, or delete ABExperiment {held.name} to keep {champion.name}"
+            )
+            experiment_fact = Fact("ExperimentActive", False, Reason.VERSION_MISSING, message)
+        elif held.status.verdict is not None:
             sha256 = version_sha256(version)
             effects.append(
                 RecordPromotion(
@@ -144,16 +155,17 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
                 name=version.name, uid=version.metadata.uid, sha256=sha256, since=now.replace(microsecond=0)
             )
             champion_fact = Fact("ChampionAvailable", True, Reason.CHAMPION_KNOWN, f"promoted {version.name}")
-    active = held if held is not None and held.status.phase not in TERMINAL else _next_experiment(endpoint, seen)
 
     routing = _routing(endpoint, seen, champion, active, now)
-    if routing is not None:
-        if routing is not seen.routing:
-            effects.insert(0, Apply(routing_config_map(owner, routing)))
+    # A promotion is stored before anybody obeys it. While a version is missing, its Secret stays mounted.
+    if routing is not None and routing.arms.keys() <= seen.versions.keys():
         credentials = _credentials(seen, routing)
-        effects[0:0] = [Apply(manifest) for manifest in gateway_manifests(endpoint, owner, platform, credentials)]
+        effects += [Apply(manifest) for manifest in gateway_manifests(endpoint, owner, platform, credentials)]
+    if routing is not None and routing is not seen.routing:
+        effects.append(Apply(routing_config_map(owner, routing)))
 
-    facts = [champion_fact, _database_fact(seen), *_gateway_facts(endpoint, seen, routing), _experiment_fact(active)]
+    facts = [champion_fact, _database_fact(seen), *_gateway_facts(endpoint, seen, routing)]
+    facts.append(experiment_fact or _experiment_fact(active))
     blocked = next((fact for fact in facts[:3] if fact.holds is not True), None)
     ready = Fact("Ready", True, Reason.READY, f"{champion.name} answers" if champion else "")
     facts.append(ready if blocked is None else Fact("Ready", False, Reason(blocked.reason), blocked.message))
@@ -182,7 +194,7 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
     )
     live = active is not None and active.spec.mode is Mode.LIVE
     waiting = blocked is not None or any(f.type == "WeightsApplied" and f.holds is not True for f in facts)
-    return Decision(new, tuple(effects), ROUTING_RENEWAL if live else timedelta(seconds=2) if waiting else None)
+    return Decision(new, tuple(effects), timedelta(seconds=2) if waiting else ROUTING_RENEWAL if live else None)
 
 
 def version_sha256(version: ModelVersion) -> str | None:
@@ -252,21 +264,30 @@ def _held_experiment(endpoint: Endpoint, seen: Seen) -> ABExperiment | None:
     active = endpoint.status.active_experiment
     if active is None:
         return None
-    return next((e for e in seen.experiments if e.metadata.uid == active.uid), None)
+    held = next((e for e in seen.experiments if e.metadata.uid == active.uid), None)
+    return held if held is not None and _may_hold(held) else None
+
+
+def _may_hold(experiment: ABExperiment) -> bool:
+    """Whether it has started or could: one that is being deleted, or cannot start after all, lets go."""
+    if experiment.metadata.deletion_timestamp is not None:
+        return False
+    return experiment.status.t0 is not None or is_true(experiment.status.conditions, "Admissible")
 
 
 def _next_experiment(endpoint: Endpoint, seen: Seen) -> ABExperiment | None:
-    """The oldest experiment that could start: nobody waits behind one that cannot."""
+    """The experiment that runs already (this status was lost), else the oldest that could start.
+
+    Nobody waits behind one that cannot.
+    """
     wanted = Mode.REPLAY if endpoint.spec.clock is Clock.REPLAY else Mode.LIVE
-    waiting = [
-        e
-        for e in seen.experiments
-        if e.status.phase not in TERMINAL
-        and e.metadata.deletion_timestamp is None
-        and e.spec.mode is wanted
-        and is_true(e.status.conditions, "Admissible")
-    ]
-    return min(waiting, key=lambda e: (str(e.metadata.creation_timestamp), e.name), default=None)
+    waiting = [e for e in seen.experiments if e.status.phase not in TERMINAL and e.spec.mode is wanted and _may_hold(e)]
+    return min(waiting, key=lambda e: (e.status.t0 is None, str(e.metadata.creation_timestamp), e.name), default=None)
+
+
+def _is_as_seen(version: ModelVersion, ref: VersionStatusRef | None) -> bool:
+    """Whether a version is still the artifact that a status speaks of, not another one under its name."""
+    return ref is None or version_sha256(version) == ref.sha256
 
 
 def _promoted(experiment: ABExperiment) -> bool:
@@ -281,20 +302,25 @@ def _routing(
 ) -> Routing | None:
     """The document to publish: the one that is published already (the same object) where nothing is to change."""
     fallback = seen.versions.get(endpoint.spec.fallback)
-    if champion is None or champion.name not in seen.versions or fallback is None:
+    if champion is None or fallback is None or (active is not None and active.status.phase in TERMINAL):
         return seen.routing
+    roles = [champion]
     names = {champion.name, fallback.name}
     experiment = _experiment_route(endpoint, active, seen)
-    if experiment is not None:
+    if experiment is not None and active is not None:
         names |= {experiment.baseline, experiment.candidate}
-        if not names <= seen.versions.keys():
-            return seen.routing
+        roles += [ref for ref in (active.status.baseline_ref, active.status.candidate_ref) if ref is not None]
+    if not names <= seen.versions.keys() or not all(_is_as_seen(seen.versions[ref.name], ref) for ref in roles):
+        return seen.routing
     now = now.replace(microsecond=0)
+    renewed = now + ROUTING_LIFETIME
+    if seen.routing is not None and active is not None and not _watched(active, seen, now):
+        renewed = min(renewed, seen.routing.expires_at)
     document = Routing(
         endpoint=endpoint.name,
         generation=seen.routing.generation if seen.routing else 0,
         published_at=now,
-        expires_at=now + ROUTING_LIFETIME,
+        expires_at=renewed,
         clock=endpoint.spec.clock.value,
         champion=champion.name,
         fallback=fallback.name,
@@ -316,12 +342,19 @@ def _routing(
         times = {"published_at": seen.routing.published_at, "expires_at": seen.routing.expires_at}
         if document.model_copy(update=times) == seen.routing:
             live = experiment is not None and experiment.mode == "Live"
-            if not live or seen.routing.expires_at - now > ROUTING_LIFETIME - ROUTING_RENEWAL + timedelta(seconds=1):
-                return seen.routing
-            return document
+            fresh = seen.routing.expires_at - now > ROUTING_LIFETIME - ROUTING_RENEWAL + timedelta(seconds=1)
+            return document if live and not fresh and renewed > seen.routing.expires_at else seen.routing
     # Wall time keeps generations rising even after the ConfigMap was deleted by hand.
     generation = max(document.generation + 1, int(now.timestamp()))
     return document.model_copy(update={"generation": generation})
+
+
+def _watched(active: ABExperiment, seen: Seen, now: datetime) -> bool:
+    """Whether somebody looks at what the candidate does: a live weight that nobody watches is not renewed."""
+    if active.spec.mode is not Mode.LIVE or active.status.weight is None or active.status.weight.desired in (None, "0"):
+        return True
+    looked = active.status.last_evaluated_time
+    return seen.database_error is None and looked is not None and now - looked < UNWATCHED_AFTER
 
 
 def _experiment_route(endpoint: Endpoint, active: ABExperiment | None, seen: Seen) -> ExperimentRoute | None:
@@ -334,8 +367,11 @@ def _experiment_route(endpoint: Endpoint, active: ABExperiment | None, seen: See
             BlockWeight(block=row.block, epoch=row.epoch, candidate_weight=row.candidate_weight)
             for row in sorted(seen.epochs, key=lambda row: row.block)
         )
+        published = seen.routing.experiment if seen.routing is not None else None
         if endpoint.status.active_experiment is None or endpoint.status.active_experiment.uid != active.metadata.uid:
-            blocks = ()
+            blocks = ()  # the facts are those of another experiment
+        elif seen.database_error is not None:  # published blocks are facts, whether or not they can be read now
+            blocks = published.blocks if published is not None and published.uid == active.metadata.uid else ()
     return ExperimentRoute(
         uid=active.metadata.uid,
         name=active.name,
