@@ -10,8 +10,8 @@ block, so that it does not matter when, or how often, the operator looked.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -30,7 +30,7 @@ from tradewind.api.ab_experiment import (
 from tradewind.api.common import VersionStatusRef, WeightStatus, as_milliseconds, as_timedelta
 from tradewind.api.endpoint import Clock, Endpoint
 from tradewind.api.model_version import ModelVersion
-from tradewind.core.arms import Requests, arm_statuses, comparison
+from tradewind.core.arms import Requests, arm_statuses, comparison, utc64
 from tradewind.core.conditions import Fact, is_true, with_facts
 from tradewind.core.decision import Decision, Effect, PublishEpoch, RecordExperiment, RecordVerdict
 from tradewind.core.endpoint import TERMINAL, EpochRow, version_sha256
@@ -49,6 +49,8 @@ from tradewind.trading.evidence import (
 
 HISTORY_LENGTH = 50
 _LIVE_LOOK = timedelta(seconds=30)
+_SHOWN_EVERY = timedelta(seconds=10)
+_FAULT_SHARE = 0.01
 
 
 class Reason(StrEnum):
@@ -72,6 +74,7 @@ class Reason(StrEnum):
     STABILISING = "Stabilising"
     PROMOTED = "Promoted"
     ABORTED = "Aborted"
+    ABORTING = "Aborting"
     REPLAY_ENDED = "ReplayEnded"
     BASELINE_CHANGED = "BaselineChanged"
 
@@ -100,24 +103,49 @@ class Seen:
 
 def decide(experiment: ABExperiment, seen: Seen, now: datetime) -> Decision:
     """What to do about an experiment now."""
+    decision = _decide(experiment, seen, now)
+    status = decision.status
+    assert isinstance(status, ABExperimentStatus)
+    if status.weight is None or status.phase in TERMINAL or experiment.metadata.deletion_timestamp is not None:
+        return decision
+    return replace(decision, status=status.model_copy(update={"weight": _applied(experiment, status.weight, seen)}))
+
+
+def _applied(experiment: ABExperiment, weight: WeightStatus, seen: Seen) -> WeightStatus:
+    """The weight, and whether every gateway obeys it."""
+    point = seen.endpoint.status if seen.endpoint is not None else None
+    if point is None or point.weights is None or point.active_experiment is None:
+        return weight
+    mine = point.active_experiment.uid == experiment.metadata.uid and point.weights.desired == weight.desired
+    return weight.model_copy(update={"applied": point.weights.applied if mine else None})
+
+
+def _decide(experiment: ABExperiment, seen: Seen, now: datetime) -> Decision:
     status = experiment.status
     if status.phase in TERMINAL or experiment.metadata.deletion_timestamp is not None:
         return Decision(status)
     verb = pending_verb(experiment, ("abort", "pause", "resume", "approve"))
     if verb is not None and verb.name == "abort":
-        by = verb.by or "annotation"
+        by = (verb.by or "annotation")[:128]
+        if seen.database_error is not None and status.t0 is not None:
+            message = f"aborted by {by}: the weight is 0 at once; the verdict waits for the database"
+            facts = [Fact("Running", False, Reason.ABORTING, message)]
+            return Decision(_with(experiment, _weighted(status, Decimal(0)), facts, now), requeue_after=_LIVE_LOOK)
         status = _handled(status, verb.name, verb.request)
         return _end(experiment, status, now, "abort", Reason.ABORTED, f"aborted by {by}", now, None)
     if status.t0 is None:
         return _pending(experiment, seen, now)
     if verb is not None:
         status = _handled(status, verb.name, verb.request)
-        if verb.name == "approve":
-            status = status.model_copy(update={"approved_by": verb.by or "annotation"})
-        elif verb.name == "pause" and status.phase is ABExperimentPhase.RUNNING:
+        if verb.name == "approve" and status.phase is ABExperimentPhase.DECIDED:  # not before there is what to approve
+            status = status.model_copy(update={"approved_by": (verb.by or "annotation")[:128]})
+        elif verb.name == "pause":
             status = status.model_copy(update={"phase": ABExperimentPhase.PAUSED})
         elif verb.name == "resume" and status.phase is ABExperimentPhase.PAUSED:
-            status = status.model_copy(update={"phase": ABExperimentPhase.RUNNING})
+            status = _resumed(status, now)
+    if status.phase is ABExperimentPhase.PAUSED:
+        facts = [Fact("Running", False, Reason.PAUSED, "the candidate's weight is 0 until resume")]
+        return Decision(_with(experiment, _weighted(status, Decimal(0)), facts, now))
     if seen.table is None and seen.database_error is None and seen.endpoint is not None:
         return Decision(_waiting(experiment, status, seen, now))  # a replay between two blocks
     if seen.database_error is not None or seen.table is None or seen.requests is None or seen.endpoint is None:
@@ -126,15 +154,22 @@ def decide(experiment: ABExperiment, seen: Seen, now: datetime) -> Decision:
         facts = [Fact("EvidenceKnown", None, reason, f"{missing}; weights stay as they are and expire")]
         return Decision(_with(experiment, status, facts, now), requeue_after=_LIVE_LOOK)
     match status.phase:
-        case ABExperimentPhase.PAUSED:
-            facts = [Fact("Running", False, Reason.PAUSED, "the candidate's weight is 0 until resume")]
-            return Decision(_with(experiment, _weighted(status, Decimal(0)), facts, now))
         case ABExperimentPhase.DECIDED | ABExperimentPhase.RAMPING:
             return _ramp(experiment, status, seen, now)
         case _:
             if experiment.spec.mode is Mode.REPLAY:
                 return _replay(experiment, status, seen, now)
             return _live(experiment, status, seen, now)
+
+
+def _resumed(status: ABExperimentStatus, now: datetime) -> ABExperimentStatus:
+    """Back to where it was: a step of the ramp, and the time without a fault, start anew."""
+    if status.verdict is None:
+        return status.model_copy(update={"phase": ABExperimentPhase.RUNNING})
+    if status.ramp is None:
+        return status.model_copy(update={"phase": ABExperimentPhase.DECIDED})
+    ramp = RampStatus(step=status.ramp.step, since=now.replace(microsecond=0))
+    return status.model_copy(update={"phase": ABExperimentPhase.RAMPING, "ramp": ramp})
 
 
 def replay_has_news(
@@ -262,14 +297,18 @@ def _live(experiment: ABExperiment, status: ABExperimentStatus, seen: Seen, now:
     t0 = status.t0
     assert t0 is not None
     spec = _spec(experiment, seen)
+    now = max(now, t0)  # another node's clock may be behind
     judgement = _judge(experiment, seen, spec, t0, now)
-    status = _shown(experiment, status, seen, judgement, spec, now)
-    if judgement.verdict.verdict is not Verdict.CONTINUE:
+    ends = judgement.verdict.verdict is not Verdict.CONTINUE
+    if ends or _to_be_shown(status, now):
+        status = _shown(experiment, status, seen, judgement, spec, now)
+    if ends:
         return _concluded(experiment, status, now, judgement, now)
     block = int((now - t0) // spec.block_length)
     effects, status = _publish(experiment, status, seen, spec, judgement, block, t0 + block * spec.block_length)
     next_block = t0 + (block + 1) * spec.block_length - now
-    return Decision(_running(experiment, status, judgement, now), effects, min(_LIVE_LOOK, next_block))
+    again = timedelta(0) if effects else min(_LIVE_LOOK, next_block)
+    return Decision(_running(experiment, status, judgement, now), effects, again)
 
 
 def _replay(experiment: ABExperiment, status: ABExperimentStatus, seen: Seen, now: datetime) -> Decision:
@@ -304,7 +343,7 @@ def _replay(experiment: ABExperiment, status: ABExperimentStatus, seen: Seen, no
     if judgement is None:
         judgement = _judge(experiment, seen, spec, t0, t0 + reached * spec.block_length)
     status = _shown(experiment, status, seen, judgement, spec, t0 + reached * spec.block_length)
-    return Decision(_running(experiment, status, judgement, now), effects)
+    return Decision(_running(experiment, status, judgement, now), effects, timedelta(0) if effects else None)
 
 
 def _waiting(experiment: ABExperiment, status: ABExperimentStatus, seen: Seen, now: datetime) -> ABExperimentStatus:
@@ -324,7 +363,7 @@ def _publish(
     block: int,
     look: datetime,
 ) -> tuple[tuple[Effect, ...], ABExperimentStatus]:
-    """The epoch of a block, made where there is none yet, and the status with its weight."""
+    """The epoch of a block, made where there is none yet, and the status with its weight once it has an epoch."""
     t0 = status.t0
     assert t0 is not None
     assert seen.table is not None
@@ -341,11 +380,12 @@ def _publish(
         reason=chosen.reason.value,
         evidence=judgement_json(judgement),
     )
-    if status.weight is None or status.weight.desired != f"{weight:f}":
-        message = judgement.verdict.message
+    last = next((entry.weight for entry in reversed(status.history) if entry.weight is not None), None)
+    if last != f"{weight:f}":
+        message = judgement.verdict.message[:1024]
         entry = HistoryEntry(time=look, block=block, weight=f"{weight:f}", reason=chosen.reason.value, message=message)
         status = status.model_copy(update={"history": _history(status, entry)})
-    return (epoch,), _weighted(status, weight)
+    return (epoch,), status  # the weight follows when its epoch has a number: no draw is logged under another one's
 
 
 def _judge(experiment: ABExperiment, seen: Seen, spec: EvidenceSpec, t0: datetime, look: datetime) -> Judgement:
@@ -353,10 +393,10 @@ def _judge(experiment: ABExperiment, seen: Seen, spec: EvidenceSpec, t0: datetim
     assert seen.requests is not None
     candidate = seen.versions.get(experiment.spec.candidate)
     objective = experiment.spec.guardrails.latency_objective
-    if objective is None and candidate is not None:
+    if objective is None and candidate is not None and candidate.spec.external is None:
         objective = candidate.spec.serving.latency_objective
     slow_ms = as_milliseconds(objective.p99) if objective else float("inf")
-    mine = seen.requests.candidate & (seen.requests.decided_at < np.datetime64(look.replace(tzinfo=None), "us"))
+    mine = seen.requests.candidate & (seen.requests.decided_at < utc64(look))
     log = RequestLog(failed=seen.requests.failed[mine], slow=seen.requests.latency_ms[mine] > slow_ms)
     return judge(seen.table, t0, look, spec, log)
 
@@ -458,9 +498,11 @@ def _ramp(experiment: ABExperiment, status: ABExperimentStatus, seen: Seen, now:
     """From the verdict to all decisions: steps, then a time without a fault. A guardrail still ends it at once."""
     assert status.t0 is not None
     spec = _spec(experiment, seen)
+    now = max(now, status.t0)
     judgement = _judge(experiment, seen, spec, status.t0, now)
-    status = _shown(experiment, status, seen, judgement, spec, now)
     tripped = next((g for g in judgement.guardrails if g.tripped), None)
+    if tripped is not None or _to_be_shown(status, now):
+        status = _shown(experiment, status, seen, judgement, spec, now)
     if tripped is not None:
         message = f"guardrail {tripped.guardrail.value} tripped during the ramp, at row {tripped.first_row}"
         return _end(experiment, status, now, "rollback", tripped.guardrail.value, message, now, judgement)
@@ -481,6 +523,8 @@ def _ramp(experiment: ABExperiment, status: ABExperimentStatus, seen: Seen, now:
         facts = [Fact("Succeeded", None, Reason.RAMPING, f"step {step + 1} of {len(promote.ramp)} at weight {weight}")]
         return Decision(_with(experiment, status, facts, now), requeue_after=_LIVE_LOOK)
     stability, stable_since = as_timedelta(promote.stability), ramp.stable_since or since
+    assert seen.requests is not None
+    stable_since = _newest_fault(seen.requests, stable_since) or stable_since
     if now - stable_since < stability:
         status = _weighted(status, Decimal(1) - Decimal(promote.holdback)).model_copy(
             update={"ramp": RampStatus(step=step, since=since, stable_since=stable_since)}
@@ -488,6 +532,16 @@ def _ramp(experiment: ABExperiment, status: ABExperimentStatus, seen: Seen, now:
         facts = [Fact("Succeeded", None, Reason.STABILISING, f"without a fault since {stable_since.isoformat()}")]
         return Decision(_with(experiment, status, facts, now), requeue_after=_LIVE_LOOK)
     return _terminal(experiment, status, now, "promote", Reason.PROMOTED, "promoted: ramped and stable")
+
+
+def _newest_fault(requests: Requests, since: datetime) -> datetime | None:
+    """When the candidate last failed, where more than 1 % of its requests since then failed or fell back."""
+    mine = requests.candidate & (requests.decided_at > utc64(since))
+    bad = mine & (requests.failed | requests.fallback)
+    if np.count_nonzero(bad) <= _FAULT_SHARE * np.count_nonzero(mine):
+        return None
+    newest: datetime = requests.decided_at[bad].max().astype("datetime64[us]").item()
+    return newest.replace(tzinfo=UTC)
 
 
 # --- shared ----------------------------------------------------------------------------------------------------------
@@ -531,6 +585,12 @@ def _shown(
             "last_evaluated_time": look.replace(microsecond=0),
         }
     )
+
+
+def _to_be_shown(status: ABExperimentStatus, now: datetime) -> bool:
+    """Whether the numbers are ten seconds old: each write of a status is an event, and an event is another look."""
+    last = status.last_evaluated_time
+    return last is None or not timedelta(0) <= now - last < _SHOWN_EVERY
 
 
 def _weighted(status: ABExperimentStatus, weight: Decimal) -> ABExperimentStatus:

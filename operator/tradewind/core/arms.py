@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ def arm_statuses(
     """Numbers of both arms from the experiment's rows up to `look`."""
     t0_us, look_us = to_us(t0, "t0"), to_us(look, "look")
     mine = _mine(table, t0_us, look_us)
-    asked = requests.decided_at <= np.datetime64(look.replace(tzinfo=None), "us")
+    asked = requests.decided_at <= utc64(look)
     total = int(np.count_nonzero(mine))
     arms: list[ArmStatus] = []
     for role, name in (("baseline", baseline), ("candidate", candidate)):
@@ -81,6 +81,11 @@ def arm_statuses(
             )
         )
     return tuple(arms)
+
+
+def utc64(moment: datetime) -> np.datetime64:
+    """A time with a zone as numpy's UTC microseconds."""
+    return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "us")
 
 
 def comparison(table: TradeTable, t0: datetime, look: datetime) -> Comparison:
