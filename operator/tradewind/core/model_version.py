@@ -20,7 +20,6 @@ from tradewind.api.common import GateResult, as_milliseconds
 from tradewind.api.model_version import (
     BenchmarkStatus,
     EvaluationStatus,
-    LatencyAt,
     ModelVersion,
     ModelVersionPhase,
     ModelVersionStatus,
@@ -153,20 +152,23 @@ def _own(
     served = Fact("Served", True, Reason.SERVING, f"{seen.service.ready_replicas} predictor(s) ready")
     if version.status.benchmark is not None:
         evaluation = version.status.evaluation
-        passed = evaluation is None or evaluation.passed is not False
-        facts = [served, _ready(passed, (evaluation.message or "") if evaluation else "")]
+        verified = version.status.sha256 == _expected(version)  # kept from the benchmark, which asked the predictor
+        passed = verified and (evaluation is None or evaluation.passed is not False)
+        facts = [_verified(version, verified), served, _ready(passed, (evaluation.message or "") if evaluation else "")]
         phase = ModelVersionPhase.READY if passed else ModelVersionPhase.FAILED
         return Decision(_status(version, seen, facts, now, changes | {"phase": phase}), tuple(effects))
     attempt = version.status.attempts or 0
     outcome = seen.benchmark
-    if outcome is not None and outcome.succeeded:
-        return _measured(version, seen, outcome, now, changes, served, effects, image, digest)
-    if outcome is None or (outcome.failed and attempt < BENCHMARK_ATTEMPTS):
+    if outcome is not None and outcome.succeeded and (benchmark := _benchmark(outcome, now)) is not None:
+        return _measured(version, seen, outcome, now, changes, served, effects, image, digest, benchmark)
+    ended = outcome is not None and (outcome.failed or outcome.succeeded)
+    if outcome is None or (ended and attempt < BENCHMARK_ATTEMPTS):
         attempt += 1
         effects.append(Create(_benchmark_job(version, owner, platform, attempt)))
         changes["attempts"] = attempt
-    elif outcome.failed:
-        message = f"the benchmark failed {attempt} times: {outcome.result.get('message') or outcome.message}"
+    elif ended:
+        why = outcome.result.get("message") or outcome.message or "its result could not be read"
+        message = f"the benchmark failed {attempt} times: {why}"
         facts = [served, Fact("Ready", False, Reason.BENCHMARK_FAILED, message)]
         return Decision(
             _status(version, seen, facts, now, changes | {"phase": ModelVersionPhase.FAILED}), tuple(effects)
@@ -187,39 +189,22 @@ def _measured(
     effects: list[Effect],
     image: str | None,
     digest: str,
+    benchmark: BenchmarkStatus,
 ) -> Decision:
     result = outcome.result
-    expected = version.spec.adapter.sha256 if version.spec.adapter else version.spec.model and version.spec.model.sha256
+    expected = _expected(version)
     verified = (
         bool(result.get("verified")) and bool(result.get("roundTrip")) and result.get("sha256", expected) == expected
     )
-    gates = _gates(version, result)
-    passed = all(gate.passed is not False for gate in gates)
-    gate_message = "; ".join(f"{g.name} {g.value:g} against {g.threshold:g}" for g in gates if g.passed is False)
-    benchmark = BenchmarkStatus(
-        p50_ms=result.get("p50Ms"),
-        p99_ms=result.get("p99Ms"),
-        decisions_per_second=result.get("decisionsPerSecond"),
-        valid=result.get("valid"),
-        requests=result.get("requests"),
-        at=tuple(
-            LatencyAt(
-                concurrency=int(k),
-                p50_ms=v.get("p50Ms"),
-                p99_ms=v.get("p99Ms"),
-                decisions_per_second=v.get("decisionsPerSecond"),
-            )
-            for k, v in sorted(result.get("concurrency", {}).items(), key=lambda item: int(item[0]))
-        ),
-        completed_time=outcome.finished_at or now.replace(microsecond=0),
+    gates = _gates(version, benchmark)
+    passed = all(gate.passed is True for gate in gates)  # a number that is missing passes nothing
+    gate_message = "; ".join(
+        f"{gate.name} {'unknown' if gate.value is None else format(gate.value, 'g')} against {gate.threshold:g}"
+        for gate in gates
+        if gate.passed is not True
     )
     facts = [
-        Fact(
-            "ArtifactVerified",
-            verified,
-            Reason.VERIFIED if verified else Reason.ARTIFACT_MISMATCH,
-            f"sha256 {expected}",
-        ),
+        _verified(version, verified),
         served,
         Fact(
             "Evaluated", passed, Reason.MEASURED if passed else Reason.GATE_FAILED, gate_message or "benchmark measured"
@@ -230,7 +215,7 @@ def _measured(
         update={
             "image": image,
             "template_hash": digest,
-            "torch": result.get("torch"),
+            "torch": str(result["torch"])[:64] if result.get("torch") else None,
             "base_model": version.spec.adapter.base_model.uri if version.spec.adapter else None,
             "base_revision": version.spec.adapter.base_model.revision or None if version.spec.adapter else None,
         }
@@ -246,12 +231,43 @@ def _measured(
     return Decision(_status(version, seen, facts, now, changes), tuple(effects))
 
 
-def _gates(version: ModelVersion, result: Mapping[str, Any]) -> tuple[GateResult, ...]:
+def _benchmark(outcome: JobFacts, now: datetime) -> BenchmarkStatus | None:
+    """What a benchmark measured; None where its result says nothing, or nothing that can be read."""
+    result = outcome.result
+    if "verified" not in result:
+        return None
+    try:
+        levels = sorted(dict(result.get("concurrency") or {}).items(), key=lambda item: int(item[0]))
+        known = ("p50Ms", "p99Ms", "decisionsPerSecond", "valid", "requests")
+        return BenchmarkStatus.model_validate(
+            {name: result.get(name) for name in known}
+            | {
+                "at": [{**measured, "concurrency": int(level)} for level, measured in levels],
+                "completedTime": outcome.finished_at or now.replace(microsecond=0),
+            }
+        )
+    except (ValueError, TypeError):
+        return None
+
+
+def _expected(version: ModelVersion) -> str | None:
+    """The hash that the spec names."""
+    if version.spec.adapter is not None:
+        return version.spec.adapter.sha256
+    return version.spec.model.sha256 if version.spec.model is not None else None
+
+
+def _verified(version: ModelVersion, verified: bool) -> Fact:  # noqa: FBT001 - a fact and its opposite
+    reason = Reason.VERIFIED if verified else Reason.ARTIFACT_MISMATCH
+    return Fact("ArtifactVerified", verified, reason, f"sha256 {_expected(version)}")
+
+
+def _gates(version: ModelVersion, benchmark: BenchmarkStatus) -> tuple[GateResult, ...]:
     wanted = version.spec.evaluation.gates
-    gates = [_gate("minJsonValidity", result.get("valid"), float(wanted.min_json_validity), at_least=True)]
+    gates = [_gate("minJsonValidity", benchmark.valid, float(wanted.min_json_validity), at_least=True)]
     if wanted.latency:
         objective = as_milliseconds(version.spec.serving.latency_objective.p99)
-        gates.append(_gate("latencyObjective.p99", result.get("p99Ms"), objective, at_least=False))
+        gates.append(_gate("latencyObjective.p99", benchmark.p99_ms, objective, at_least=False))
     return tuple(gates)
 
 
@@ -288,7 +304,7 @@ def _broken_pod(seen: Seen) -> tuple[Reason, str] | None:
 
 def _benchmark_job(version: ModelVersion, owner: Owner, platform: Platform, attempt: int) -> Mapping[str, Any]:
     name = version.metadata.name
-    expected = version.spec.adapter.sha256 if version.spec.adapter else version.spec.model and version.spec.model.sha256
+    expected = _expected(version)
     evaluation = version.spec.evaluation
     args = ["--url", predictor_url(name, version.metadata.namespace), "--model", name, "--sha256", str(expected)]
     args += ["--requests", str(evaluation.requests), "--concurrency", ",".join(map(str, evaluation.concurrency))]
@@ -305,7 +321,7 @@ def _status(
             "observed_generation": generation,
             "conditions": with_facts(version.status.conditions, facts, generation=generation, now=now),
             "stage": seen.stage,
-            "in_use_by": seen.holders,
+            "in_use_by": tuple(holder[:256] for holder in seen.holders[:32]),
             **changes,
         }
     )
