@@ -122,7 +122,13 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class JobFacts:
-    """A Job as decisions need it. `result` is the parsed termination message of its newest pod."""
+    """A Job as decisions need it.
+
+    Attributes:
+        exit_code: of its newest pod; None: the pod is gone.
+        reason: why the Job failed, in Kubernetes' words, such as DeadlineExceeded.
+        result: the parsed termination message of its newest pod.
+    """
 
     name: str
     active: bool
@@ -131,6 +137,7 @@ class JobFacts:
     suspended: bool = False
     exit_code: int | None = None
     message: str = ""
+    reason: str = ""
     result: Mapping[str, Any] = field(default_factory=dict)
     started_at: datetime | None = None
     finished_at: datetime | None = None

@@ -78,6 +78,7 @@ class Reason(StrEnum):
     PROGRESSING = "Progressing"
     TRAINED = "Trained"
     TRAINING_FAILED = "TrainingFailed"
+    EXPIRED = "TimeToLiveOver"
     NAME_TAKEN = "ModelVersionNameTaken"
     REGISTERED = "Registered"
 
@@ -150,16 +151,17 @@ def _snapshot(
 def _gated(run: TrainingRun, status: TrainingRunStatus, snapshot: JobFacts, now: datetime) -> Decision:
     """The gates' verdict, from the numbers that the snapshot brought."""
     result = snapshot.result
-    gates = tuple(GateResult.model_validate(gate) for gate in result.get("gates", ()))
-    dataset = DatasetStatus(
-        uri=dataset_uri(run),
-        sha256=result.get("sha256"),
-        rows=result.get("rows"),
-        per_label=result.get("perLabel", {}),
-        per_action=result.get("perAction", {}),
-        watermark=result.get("watermark"),
-    )
-    status = status.model_copy(update={"dataset": DatasetStatus.model_validate(dataset.to_manifest()), "gates": gates})
+    try:
+        gates = tuple(GateResult.model_validate(gate) for gate in result["gates"])
+        dataset = DatasetStatus.model_validate(
+            {name: result.get(name) or {} for name in ("perLabel", "perAction")}
+            | {name: result[name] for name in ("sha256", "rows", "watermark")}
+            | {"uri": dataset_uri(run)}
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        message = f"the snapshot ended well, but its termination message cannot be read: {error!s}"
+        return _fail(run, status, now, Reason.SNAPSHOT_FAILED, message[:1024])
+    status = status.model_copy(update={"dataset": dataset, "gates": gates})
     data = Fact("DataReady", True, Reason.SNAPSHOT_TAKEN, f"{dataset.rows} rows")
     failed = [gate for gate in gates if gate.passed is False]
     if not failed:
@@ -211,6 +213,8 @@ def _train(
         return _attempt(run, status, seen, now, platform, owner, Reason.TRAINING, "started")
     if training is None:
         return _interrupted(run, status, seen, now, platform, owner, "its Job is gone")
+    if training.succeeded or training.failed:
+        status = _billed(run, status, training)
     if training.succeeded:
         return _trained(run, status, training, now)
     if training.failed:
@@ -218,7 +222,8 @@ def _train(
         reason = FINAL_EXITS.get(training.exit_code or 0)
         if reason is not None:
             return _fail(run, status, now, reason, f"attempt {attempt} ended with {training.exit_code}: {message}")
-        if training.exit_code in (None, INTERRUPTED, 137, 143):
+        overdue = training.reason == "DeadlineExceeded"
+        if training.exit_code in (None, INTERRUPTED, 137, 143) and not overdue:
             return _interrupted(run, status, seen, now, platform, owner, message)
         failures = (status.failures or 0) + 1
         status = status.model_copy(update={"failures": failures, "last_exit": message[:1024]})
@@ -290,30 +295,19 @@ def _trained(run: TrainingRun, status: TrainingRunStatus, training: JobFacts, no
     if not result.get("sha256"):
         message = "the trainer ended well without saying what it made: its termination message has no sha256"
         return _fail(run, status, now, Reason.TRAINING_FAILED, message)
-    seconds = _seconds(training)
-    gpus = int(run.spec.resources.limits.get("nvidia.com/gpu", "0") or 0) * run.spec.num_nodes
-    gpu_seconds = (status.gpu_seconds or 0.0) + seconds * gpus
-    price = run.spec.costs.gpu_hour_cny
+    known = ("sha256", "steps", "samples", "seconds", "loss", "evalLoss", "tokensPerSecond", "torch")
+    try:
+        made = ResultStatus.model_validate({name: result.get(name) for name in known} | {"uri": adapter_uri(run)})
+    except ValueError as error:
+        message = f"the trainer ended well, but its termination message cannot be read: {error!s}"
+        return _fail(run, status, now, Reason.TRAINING_FAILED, message[:1024])
+    done = {"percent": 100.0, "step": made.steps, "eta_seconds": 0, "loss": made.loss}
     status = status.model_copy(
         update={
             "phase": TrainingRunPhase.REGISTERING,
-            "result": ResultStatus(
-                uri=adapter_uri(run),
-                sha256=result.get("sha256"),
-                steps=result.get("steps"),
-                samples=result.get("samples"),
-                seconds=result.get("seconds"),
-                loss=result.get("loss"),
-                eval_loss=result.get("evalLoss"),
-                tokens_per_second=result.get("tokensPerSecond"),
-                torch=result.get("torch"),
-            ),
+            "result": made,
             "plan": _plan(result),
-            "progress": (status.progress or ProgressStatus()).model_copy(
-                update={"percent": 100.0, "step": result.get("steps"), "eta_seconds": 0, "loss": result.get("loss")}
-            ),
-            "gpu_seconds": gpu_seconds,
-            "cost_cny": gpu_seconds / 3600 * float(price) if price else None,
+            "progress": (status.progress or ProgressStatus()).model_copy(update=done),
         }
     )
     facts = [
@@ -358,8 +352,11 @@ def _expire(run: TrainingRun, now: datetime) -> Decision:
     left = completed + timedelta(seconds=ttl) - now
     if left > timedelta(0):
         return Decision(run.status, requeue_after=left)
+    if is_true(run.status.conditions, "JobsDeleted"):
+        return Decision(run.status)
     jobs = [snapshot_name(run.name), *(train_name(run.name, n) for n in range(1, (run.status.attempts or 0) + 1))]
-    return Decision(run.status, tuple(Delete("batch/v1", "Job", name) for name in jobs))
+    gone = Fact("JobsDeleted", True, Reason.EXPIRED, "spec.ttlSecondsAfterFinished is over; the status stays")
+    return Decision(_with(run, run.status, [gone], now), tuple(Delete("batch/v1", "Job", name) for name in jobs))
 
 
 def _fail(run: TrainingRun, status: TrainingRunStatus, now: datetime, reason: str, message: str) -> Decision:
@@ -378,7 +375,20 @@ def _fail(run: TrainingRun, status: TrainingRunStatus, now: datetime, reason: st
 
 def _plan(result: Mapping[str, Any]) -> PlanStatus:
     plan = result.get("plan") if isinstance(result.get("plan"), Mapping) else result
-    return PlanStatus.model_validate({k: plan[k] for k in ("method", "reason") if plan and plan.get(k) is not None})
+    try:
+        return PlanStatus.model_validate({k: plan[k] for k in ("method", "reason") if plan and plan.get(k) is not None})
+    except ValueError:
+        return PlanStatus()  # shown only; the adapter is what counts
+
+
+def _billed(run: TrainingRun, status: TrainingRunStatus, training: JobFacts) -> TrainingRunStatus:
+    """The status with the GPU seconds of an attempt that has ended; each attempt ends once."""
+    gpus = run.spec.resources.limits.get("nvidia.com/gpu", "0")
+    count = int(gpus) * run.spec.num_nodes if gpus.isdigit() else 0
+    seconds = (status.gpu_seconds or 0.0) + _seconds(training) * count
+    price = run.spec.costs.gpu_hour_cny
+    cost = seconds / 3600 * float(price) if price else None
+    return status.model_copy(update={"gpu_seconds": seconds, "cost_cny": cost})
 
 
 def _seconds(training: JobFacts) -> float:

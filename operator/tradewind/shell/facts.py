@@ -29,6 +29,7 @@ def job_facts(job: Json, pods: Sequence[Json]) -> JobFacts:
         suspended="Suspended" in conditions,
         exit_code=terminated.get("exitCode") if terminated else None,
         message=message or _waiting(newest),
+        reason=str(conditions.get("Failed", {}).get("reason", "")),
         result=_result(terminated),
         started_at=_time((terminated or {}).get("startedAt") or status.get("startTime")),
         finished_at=_time((terminated or {}).get("finishedAt") or status.get("completionTime")),
@@ -94,7 +95,8 @@ def _waiting(pod: Json | None) -> str:
 def _result(terminated: Json | None) -> Mapping[str, Any]:
     """The JSON of a termination message, or nothing."""
     try:
-        parsed = json.loads((terminated or {}).get("message") or "")
+        # NaN is Python's, not JSON's: no status could carry it.
+        parsed = json.loads((terminated or {}).get("message") or "", parse_constant=lambda _: None)
     except ValueError:
         return {}
     return parsed if isinstance(parsed, dict) else {}
