@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, assert_never
 
 import structlog
+from pydantic import BaseModel
 
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.common import (
@@ -44,6 +45,9 @@ from tradewind.shell.database import Database, DatabaseUnavailableError
 from tradewind.shell.observe import Observer
 
 log = structlog.get_logger()
+
+RECONCILING = "Reconciling"
+"""False while what was decided could not be carried out; absent otherwise."""
 
 
 class Key(NamedTuple):
@@ -87,8 +91,7 @@ class Reconciler:
         except (ClusterError, DatabaseUnavailableError) as error:
             failure = error
         old: CommonStatus = resource.status  # type: ignore[attr-defined]
-        new = decision.status if failure is None else self._failed(resource, old, failure)
-        assert isinstance(new, CommonStatus)
+        new = _recovered(decision.status) if failure is None else self._failed(resource, old, failure)
         await self._write_status(raw, key, old, new)
         if failure is not None:
             raise failure
@@ -204,7 +207,7 @@ class Reconciler:
 
     def _failed(self, resource: Resource, old: CommonStatus, failure: Exception) -> CommonStatus:
         """The old status with the failure beside it: what was decided did not happen."""
-        fact = Fact("Reconciling", False, type(failure).__name__.removesuffix("Error"), str(failure))
+        fact = Fact(RECONCILING, False, type(failure).__name__.removesuffix("Error"), str(failure))
         conditions = with_facts(old.conditions, [fact], generation=resource.metadata.generation, now=self.clock())
         return old.model_copy(update={"conditions": conditions})
 
@@ -215,4 +218,13 @@ class Reconciler:
         fact = Fact(kind.happy, False, "InvalidSpec", invalid.message)
         generation = raw["metadata"].get("generation", 1)
         conditions = with_facts(old.conditions, [fact], generation=generation, now=self.clock())
-        await self._write_status(raw, key, old, old.model_copy(update={"conditions": conditions, "phase": "Invalid"}))
+        phase = kind.phases("Invalid")
+        await self._write_status(raw, key, old, old.model_copy(update={"conditions": conditions, "phase": phase}))
+
+
+def _recovered(status: BaseModel) -> CommonStatus:
+    """The status without the failure of an earlier turn."""
+    assert isinstance(status, CommonStatus)
+    if status.condition(RECONCILING) is None:
+        return status
+    return status.model_copy(update={"conditions": tuple(c for c in status.conditions if c.type != RECONCILING)})
