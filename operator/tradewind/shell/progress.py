@@ -5,6 +5,7 @@ The token's pod must be a pod of that run: job pods need no right in Kubernetes,
 
 import base64
 import json
+import re
 from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
 
@@ -39,10 +40,10 @@ def progress_app(
         if user is None:
             return _refuse(401, f"the token is not valid for audience {PROGRESS_AUDIENCE}")
         pod = _pod_of(token)
-        if not user.startswith(f"system:serviceaccount:{namespace}:") or not pod.startswith(f"{run}-train-"):
+        if not user.startswith(f"system:serviceaccount:{namespace}:") or not _is_pod_of(pod, run):
             return _refuse(403, "the token belongs to a pod of another run")
         try:
-            body = json.loads(await request.text())
+            body = json.loads(await request.text(), parse_constant=lambda _: None)  # a loss may be NaN, JSON has none
             body["lastUpdatedTime"] = datetime.now(UTC).replace(microsecond=0).isoformat()
             store[namespace, run] = ProgressStatus.model_validate(body)
         except (ValueError, TypeError, ValidationError) as error:
@@ -57,6 +58,12 @@ def progress_app(
 
 def _refuse(status: int, message: str) -> web.Response:
     return web.json_response({"error": {"message": message}}, status=status)
+
+
+def _is_pod_of(pod: str, run: str) -> bool:
+    """Whether a pod's name is `<run>-train-<attempt>-<random>`; long names lose the last dash."""
+    prefix = f"{run}-train-"
+    return pod.startswith(prefix) and re.fullmatch(r"\d+(-\d+)?-?[a-z0-9]{5}", pod.removeprefix(prefix)) is not None
 
 
 def _pod_of(token: str) -> str:
