@@ -117,13 +117,32 @@ class Database:
     async def evidence(
         self, namespace: str, endpoint: str, experiment_uid: str, *, baseline: str, t0: datetime
     ) -> tuple[TradeTable, Requests]:
-        """All rows of an experiment, with the baseline's trades before t0 for the default risk budget."""
+        """All rows of an experiment, with the baseline's trades before t0 for the default risk budget.
+
+        Decisions that the candidate got for certain (the end of the ramp) prove nothing, but guardrails watch them too.
+        """
+        key = (self._installation, namespace, endpoint, experiment_uid)
         sql = """SELECT decision_id, arm, candidate_weight, decided_at, status, closed_at, notional_usd, pnl_usd,
-                        received_at, latency_ms, error_kind IS NOT NULL, fallback, cost_cny::double precision, state
+                        received_at
                    FROM tradewind.evidence_rows
-                  WHERE installation = %s AND namespace = %s AND endpoint = %s AND experiment_uid = %s
-                  ORDER BY decided_at, decision_id"""
-        rows = await self._rows(sql, (self._installation, namespace, endpoint, experiment_uid))
+                  WHERE installation = %s AND namespace = %s AND endpoint = %s AND experiment_uid = %s"""
+        rows = await self._rows(sql, key)
+        asked_sql = """SELECT arm = 'candidate', decided_at, latency_ms, error_kind IS NOT NULL, fallback,
+                              cost_cny::double precision
+                         FROM tradewind.decisions
+                        WHERE installation = %s AND namespace = %s AND endpoint = %s AND experiment_uid = %s
+                          AND candidate_weight > 0 AND parent_decision_id IS NULL AND bar_from_evidence IS NULL
+                          AND state <> 'assigned'
+                        ORDER BY decided_at, decision_id"""
+        asked = await self._rows(asked_sql, key)
+        certain_sql = """SELECT d.decision_id, d.decided_at, o.closed_at, e.filled_notional_usd::double precision,
+                                o.pnl_usd::double precision, o.received_at
+                           FROM tradewind.decisions d
+                           JOIN tradewind.executions e USING (installation, namespace, endpoint, decision_id)
+                           JOIN tradewind.outcomes o USING (installation, namespace, endpoint, decision_id)
+                          WHERE installation = %s AND namespace = %s AND endpoint = %s AND d.experiment_uid = %s
+                            AND d.candidate_weight = 1 AND d.parent_decision_id IS NULL"""
+        certain = await self._rows(certain_sql, key)
         prior_sql = """SELECT d.decision_id, d.decided_at, o.closed_at, e.filled_notional_usd::double precision,
                               o.pnl_usd::double precision, CASE WHEN d.replay THEN o.closed_at ELSE o.received_at END
                          FROM tradewind.decisions d
@@ -133,15 +152,16 @@ class Database:
                           AND d.experiment_uid IS NULL AND d.decided_at < %s
                         ORDER BY d.decided_at DESC LIMIT %s"""
         prior = await self._rows(prior_sql, (self._installation, namespace, endpoint, baseline, t0, _PRIOR_ROWS))
-        table = TradeTable.from_rows([_trade(row) for row in rows] + [_prior_trade(row) for row in prior])
-        asked = [row for row in rows if row[13] != "assigned"]
+        others = [_closed_trade(row, Arm.BASELINE, 0.0) for row in prior]
+        others += [_closed_trade(row, Arm.CANDIDATE, 1.0) for row in certain]
+        table = TradeTable.from_rows([_trade(row) for row in rows] + others)
         return table, Requests(
-            candidate=np.array([row[1] == "candidate" for row in asked], np.bool_),
-            decided_at=np.array([_naive_utc(row[3]) for row in asked], "datetime64[us]"),
-            latency_ms=np.array([np.nan if row[9] is None else row[9] for row in asked], np.float64),
-            failed=np.array([row[10] for row in asked], np.bool_),
-            fallback=np.array([row[11] for row in asked], np.bool_),
-            cost_cny=np.array([np.nan if row[12] is None else row[12] for row in asked], np.float64),
+            candidate=np.array([row[0] for row in asked], np.bool_),
+            decided_at=np.array([_naive_utc(row[1]) for row in asked], "datetime64[us]"),
+            latency_ms=np.array([np.nan if row[2] is None else row[2] for row in asked], np.float64),
+            failed=np.array([row[3] for row in asked], np.bool_),
+            fallback=np.array([row[4] for row in asked], np.bool_),
+            cost_cny=np.array([np.nan if row[5] is None else row[5] for row in asked], np.float64),
         )
 
     # --- records ---------------------------------------------------------------------------------------------------
@@ -175,14 +195,15 @@ class Database:
         await self._execute(sql, (*key, r.name, r.mode, *pair, r.t0, r.alpha, json.dumps(r.spec)))
 
     async def record_verdict(self, namespace: str, verdict: RecordVerdict) -> None:
-        """Store how an experiment ended; the first verdict stays."""
+        """Store how an experiment ended; the first verdict stays, but for a promotion that was taken back."""
         sql = """UPDATE tradewind.experiments
                     SET decision = %s, decision_reason = %s, decision_message = %s, decided_at = %s, evidence = %s
                   WHERE installation = %s AND namespace = %s AND endpoint = %s AND experiment_uid = %s
-                    AND decision IS NULL"""
+                    AND (decision IS NULL OR (decision = 'promote' AND %s <> 'promote'))"""
         v = verdict
         said = (v.decision, v.reason, v.message, v.decided_at, json.dumps(v.evidence))
-        await self._execute(sql, (*said, self._installation, namespace, v.endpoint, v.experiment_uid))
+        key = (self._installation, namespace, v.endpoint, v.experiment_uid)
+        await self._execute(sql, (*said, *key, v.decision))
 
     async def listen(self, notified: Callable[[str], None]) -> None:
         """Call back with the payload of every notification, until cancelled; reconnects by itself."""
@@ -223,30 +244,33 @@ class Database:
 
 
 def _trade(row: TupleRow) -> TradeRow:
+    decided_at, closed_at, received_at = row[3], row[5], row[8]
     return TradeRow(
         decision_id=row[0],
         arm=Arm(row[1]),
         candidate_weight=row[2],
-        decided_at=row[3],
+        decided_at=decided_at,
         status=Status(row[4]),
-        closed_at=row[5],
+        closed_at=None
+        if closed_at is None
+        else max(closed_at, decided_at),  # the trading system has a clock of its own
         notional_usd=row[6],
         pnl_usd=row[7],
-        received_at=row[8],
+        received_at=None if received_at is None else max(received_at, decided_at),
     )
 
 
-def _prior_trade(row: TupleRow) -> TradeRow:
+def _closed_trade(row: TupleRow, arm: Arm, weight: float) -> TradeRow:
     return TradeRow(
         decision_id=row[0],
-        arm=Arm.BASELINE,
-        candidate_weight=0.0,
+        arm=arm,
+        candidate_weight=weight,
         decided_at=row[1],
         status=Status.CLOSED,
-        closed_at=row[2],
+        closed_at=max(row[2], row[1]),
         notional_usd=row[3],
         pnl_usd=row[4],
-        received_at=row[5],
+        received_at=max(row[5], row[1]),
     )
 
 
