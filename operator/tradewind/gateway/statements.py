@@ -5,6 +5,14 @@ Belongs here: text. Does not belong here: connections and what to do when they b
 
 from typing import Final
 
+
+def _one_line(text: str) -> str:
+    """The same statement under 4,096 characters, up to which psycopg keeps its parse."""
+    line = " ".join(text.split())
+    assert len(line) <= 4096
+    return line
+
+
 _KEY: Final = "installation = %(installation)s AND namespace = %(namespace)s AND endpoint = %(endpoint)s"
 _NOTIFY: Final = "pg_notify('tradewind', %(namespace)s || '/' || %(endpoint)s)"
 
@@ -30,38 +38,31 @@ _CONTEXT: Final = f"""
 
 # 1. the id is known: its row. 2. a position is named, or just one is open in the scope: the new row inherits from the decision
 # that opened it. 3. otherwise the new row is as drawn. No row at all: the position is unknown, or several are open.
-ASSIGN: Final = f"""
+ASSIGN: Final = _one_line(f"""
 WITH known AS (
     SELECT * FROM tradewind.decisions WHERE {_KEY} AND decision_id = %(decision_id)s
 ), open_positions AS (
     SELECT e.position_id AS open_id, d.*
       FROM tradewind.executions e JOIN tradewind.decisions d USING (installation, namespace, endpoint, decision_id)
      WHERE {_KEY} AND e.status = 'opened' AND NOT e.closed AND d.scope_symbol = %(symbol)s AND d.scope_book = %(book)s
-), parent AS (
-    SELECT * FROM open_positions
+), source AS (
+    SELECT decision_id AS parent_decision_id, experiment_uid, arm, candidate_weight, block, epoch, drawn_version,
+           drawn_sha256, assignment_key
+      FROM open_positions
      WHERE open_id = %(position_id)s::text
         OR (%(position_id)s::text IS NULL AND (SELECT count(*) FROM open_positions) = 1)
+     UNION ALL
+    SELECT NULL, %(experiment_uid)s::text, %(arm)s::text, %(weight)s::double precision, %(block)s::int, %(epoch)s::bigint,
+           %(version)s, %(sha256)s::text, %(decision_id)s
+     WHERE %(position_id)s::text IS NULL AND NOT EXISTS (SELECT FROM open_positions)
 ), inserted AS (
     INSERT INTO tradewind.decisions (
-        installation, namespace, endpoint, decision_id, request_hash, request, scope_symbol, scope_book, position_id,
-        parent_decision_id, experiment_uid, arm, candidate_weight, block, epoch, replay, drawn_version, drawn_sha256,
-        assignment_key, decided_at, asking_until)
+        installation, namespace, endpoint, decision_id, request_hash, request, scope_symbol, scope_book, position_id, replay,
+        decided_at, asking_until, parent_decision_id, experiment_uid, arm, candidate_weight, block, epoch, drawn_version,
+        drawn_sha256, assignment_key)
     SELECT %(installation)s, %(namespace)s, %(endpoint)s, %(decision_id)s, %(request_hash)s, %(request)s, %(symbol)s, %(book)s,
-           %(position_id)s, p.decision_id,
-           CASE WHEN p.decision_id IS NULL THEN %(experiment_uid)s::text ELSE p.experiment_uid END,
-           CASE WHEN p.decision_id IS NULL THEN %(arm)s::text ELSE p.arm END,
-           CASE WHEN p.decision_id IS NULL THEN %(weight)s::double precision ELSE p.candidate_weight END,
-           CASE WHEN p.decision_id IS NULL THEN %(block)s::int ELSE p.block END,
-           CASE WHEN p.decision_id IS NULL THEN %(epoch)s::bigint ELSE p.epoch END,
-           %(replay)s,
-           CASE WHEN p.decision_id IS NULL THEN %(version)s::text ELSE p.drawn_version END,
-           CASE WHEN p.decision_id IS NULL THEN %(sha256)s::text ELSE p.drawn_sha256 END,
-           coalesce(p.assignment_key, %(decision_id)s), %(decided_at)s,
-           clock_timestamp() + make_interval(secs => %(lease)s)
-      FROM (VALUES (1)) AS one LEFT JOIN parent p ON true
-     WHERE NOT EXISTS (SELECT FROM known)
-       AND (p.decision_id IS NOT NULL
-            OR (%(position_id)s::text IS NULL AND (SELECT count(*) FROM open_positions) = 0))
+           %(position_id)s, %(replay)s, %(decided_at)s, clock_timestamp() + make_interval(secs => %(lease)s), source.*
+      FROM source WHERE NOT EXISTS (SELECT FROM known)
     ON CONFLICT DO NOTHING
     RETURNING *
 ), clock AS (
@@ -74,7 +75,7 @@ WITH known AS (
 SELECT r.*, (SELECT count(*) FROM open_positions) AS open_count, {_CONTEXT},
        (SELECT as_of FROM tradewind.replay_clock WHERE {_KEY}) AS clock_before
   FROM (VALUES (1)) AS one LEFT JOIN r ON true
-"""
+""")
 
 # The compare is `asking_until`: of many that see a dead gateway's row, one gets it.
 TAKE_OVER: Final = f"""
