@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.common import StorageLocation, as_milliseconds, as_timedelta, parse_storage_uri
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.parse import InvalidSpec, parse, parse_manifest
@@ -54,9 +55,36 @@ def test_a_status_that_cannot_be_read_counts_as_empty(status: Any) -> None:
     assert endpoint.status.epoch is None
 
 
+def test_fields_of_newer_kinds_are_ignored_in_the_cluster_and_refused_in_files() -> None:
+    """After a rollback the API server still fills in the defaults of the newer kinds."""
+    steps = [{"weight": "0.1", "shape": "linear"}]
+    newer = changed(kind="ABExperiment") | {
+        "spec": {"endpointRef": {"name": "t", "zone": "a"}, "candidate": "v", "traffic": {"steps": steps}, "novel": {}}
+    }
+    experiment = parse(ABExperiment, newer)
+    assert isinstance(experiment, ABExperiment), experiment
+    assert experiment.spec.traffic.steps is not None
+    assert experiment.spec.traffic.steps[0].weight == "0.1"
+    assert newer["spec"]["novel"] == {}
+    strict = parse_manifest(newer)
+    assert isinstance(strict, InvalidSpec)
+    assert {e.path for e in strict.errors} == {
+        "spec.endpointRef.zone",
+        "spec.traffic.steps[0].shape",
+        "spec.novel",
+    }
+
+
+def test_rules_hold_beside_fields_of_newer_kinds() -> None:
+    spec = {"endpointRef": {"name": "t"}, "candidate": "v", "baseline": "v", "novel": 1}
+    invalid = parse(ABExperiment, changed(kind="ABExperiment", spec=spec))
+    assert isinstance(invalid, InvalidSpec)
+    assert invalid.message == "spec.candidate: candidate must be another ModelVersion than baseline"
+
+
 def test_all_errors_are_told_at_once_with_paths() -> None:
     spec = {"clock": "sundial", "gateway": {"replicas": 0}, "maxHold": "long", "limts": {}}
-    invalid = parse(Endpoint, changed(spec=spec, status={"phase": "Quantum"}))
+    invalid = parse(Endpoint, changed(spec=spec, status={"phase": "Quantum"}), strict=True)
     assert isinstance(invalid, InvalidSpec)
     assert {error.path for error in invalid.errors} == {
         "spec.fallback",

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,11 @@ def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def template(chart: str, *arguments: str, namespace: str = "desk") -> list[dict[str, Any]]:
+    return [document for document in yaml.safe_load_all(_rendered(chart, namespace, *arguments)) if document]
+
+
+@cache
+def _rendered(chart: str, namespace: str, *arguments: str) -> str:
     made = helm(
         "template",
         "tradewind",
@@ -41,7 +47,7 @@ def template(chart: str, *arguments: str, namespace: str = "desk") -> list[dict[
         *arguments,
     )
     assert made.returncode == 0, made.stderr
-    return [document for document in yaml.safe_load_all(made.stdout) if document]
+    return made.stdout
 
 
 def kubectl(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:

@@ -5,6 +5,7 @@ Belongs here: reading manifests and comparing two versions of one. Does not belo
 
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -54,11 +55,17 @@ class InvalidSpec:
         return "; ".join(map(str, self.errors))
 
 
-def parse(resource: type[R], raw: Mapping[str, Any]) -> R | InvalidSpec:
+def parse(resource: type[R], raw: Mapping[str, Any], *, strict: bool = False) -> R | InvalidSpec:
     """The typed resource of a manifest, or what is wrong with it.
 
-    Unknown fields of the spec are errors, unknown fields of the status are ignored, and a status that cannot be read
-    at all (written by a newer operator) counts as empty: it is rebuilt from what is observed.
+    Fields that this version does not know are ignored: after a rollback of the operator the API server still fills in
+    the defaults of the newer kinds. A status that cannot be read at all (written by a newer operator) counts as empty:
+    it is rebuilt from what is observed.
+
+    Args:
+        resource: type of the kind.
+        raw: the object as Kubernetes gives it.
+        strict: for files of users: an unknown field of the spec is an error, most likely a misspelling.
     """
     known = {k: v for k, v in raw.items() if k in {"apiVersion", "kind", "metadata", "spec", "status"}}
     if not isinstance(known.get("status"), Mapping):
@@ -67,20 +74,24 @@ def parse(resource: type[R], raw: Mapping[str, Any]) -> R | InvalidSpec:
         return resource.model_validate(known)
     except ValidationError as error:
         details = error.errors(include_url=False)
-        if all(d["loc"][:1] == ("status",) for d in details):
-            return resource.model_validate({k: v for k, v in known.items() if k != "status"})
-        return InvalidSpec(
-            tuple(_explain(d) for d in details if d["loc"][:1] != ("status",) and not _follows(d, details))
-        )
+    if any(d["loc"][:1] == ("status",) for d in details):
+        return parse(resource, {k: v for k, v in known.items() if k != "status"}, strict=strict)
+    unknown = [d["loc"] for d in details if d["type"] == "extra_forbidden"]
+    if unknown and not strict:
+        pruned = deepcopy(known)
+        for loc in unknown:
+            _remove(pruned, loc)
+        return parse(resource, pruned)
+    return InvalidSpec(tuple(_explain(d) for d in details if not _follows(d, details)))
 
 
 def parse_manifest(raw: Mapping[str, Any]) -> Resource | InvalidSpec:
-    """`parse` of a manifest whose `kind` is not known beforehand; its name is checked too, as at creation."""
+    """Strict `parse` of a file's manifest, whose `kind` is not known beforehand; its name is checked too."""
     kind = BY_KIND.get(str(raw.get("kind")))
     if kind is None or raw.get("apiVersion") != API_VERSION:
         kinds = ", ".join(BY_KIND)
         return InvalidSpec((FieldError("kind", f"must be one of {kinds} with apiVersion {API_VERSION}"),))
-    parsed = parse(kind.resource, raw)
+    parsed = parse(kind.resource, raw, strict=True)
     if isinstance(parsed, Resource) and not name_is_valid(parsed):
         return InvalidSpec((FieldError("metadata.name", name_message(kind.resource)),))
     return parsed
@@ -111,6 +122,12 @@ def refused_changes(old: Resource, new: Resource) -> tuple[FieldError, ...]:
         for name in type(after).model_fields
         if immutable.covers(wire_name(name)) and getattr(before, name) != getattr(after, name)
     )
+
+
+def _remove(manifest: Any, loc: tuple[int | str, ...]) -> None:
+    for part in loc[:-1]:
+        manifest = manifest[part]
+    del manifest[loc[-1]]
 
 
 def _follows(detail: ErrorDetails, details: list[ErrorDetails]) -> bool:
