@@ -6,6 +6,7 @@ A cluster is always made fresh: etcd's data dies with its processes, and so do t
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 from string import Template
 
@@ -15,13 +16,14 @@ from cluster.layout import (
     API_PORT,
     CGROUP,
     DNS_ADDRESS,
+    NETNS,
     NODE_ADDRESS,
     NODE_NAME,
     POD_CIDR,
     SERVICE_CIDR,
     Layout,
 )
-from cluster.progress import Progress, wait_until
+from cluster.progress import ClusterError, Progress, wait_until
 from cluster.shell import GENERAL_REMEDY, Processes
 
 PROCESSES = (
@@ -44,6 +46,19 @@ def missing_processes(layout: Layout) -> list[str]:
     """Names of the node's processes that do not run."""
     processes = processes_of(layout)
     return [name for name in PROCESSES if processes.pid(name) is None]
+
+
+def refuse_foreign(layout: Layout) -> None:
+    """Raise when the network namespace carries a cluster with another cache folder (another user's, say)."""
+    listed = subprocess.run(["ip", "netns", "pids", NETNS], capture_output=True, text=True, check=False).stdout
+    for pid in listed.split():
+        try:
+            program = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
+        except OSError:
+            continue
+        if program.endswith("/kube-apiserver") and not program.startswith(f"{layout.state}/"):
+            reason = f"another cluster runs here: {program}, pid {pid}"
+            raise ClusterError(reason, "use it or stop it with the XDG_CACHE_HOME it was started with")
 
 
 def start(layout: Layout, binaries: Path, progress: Progress) -> None:
@@ -89,7 +104,11 @@ def start(layout: Layout, binaries: Path, progress: Progress) -> None:
 
 
 def stop(layout: Layout) -> None:
-    """End every process, mount, namespace and interface of the cluster, and delete its state (not its images)."""
+    """End every process, mount, namespace and interface of the cluster, and delete its state (not its images).
+
+    Errors: ClusterError when the namespace belongs to a cluster with another cache folder; that one is left alone.
+    """
+    refuse_foreign(layout)
     processes = processes_of(layout)
     processes.stop("kubelet", seconds=5)
     containers.end_all(layout, processes)
