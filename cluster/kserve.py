@@ -10,7 +10,7 @@ from typing import Any
 from cluster import build, certs, containers
 from cluster.kube import Kube
 from cluster.layout import Layout
-from cluster.progress import Progress
+from cluster.progress import Progress, wait_until
 from cluster.shell import run
 
 MODULE = "github.com/kserve/kserve"
@@ -18,6 +18,7 @@ NAMESPACE = "kserve"
 WEBHOOK_SECRET = "kserve-webhook-server-cert"
 # They need cert-manager, or an image (the storage initializer) that nothing here uses.
 DROPPED_KINDS = frozenset({"Certificate", "Issuer", "ClusterStorageContainer"})
+SERVED = (("v1beta1", "inferenceservices"), ("v1alpha1", "servingruntimes"), ("v1alpha1", "inferencegraphs"))
 Manifest = dict[str, Any]
 
 
@@ -26,6 +27,9 @@ def install(layout: Layout, kube: Kube, progress: Progress) -> None:
     charts = build.module_folder(layout, MODULE) / "charts"
     with progress.step("KServe CRDs"):
         kube.apply(_template(layout, charts / "kserve-crd"))
+        # The controller ends itself when it starts before the API serves its kinds.
+        remedy = f"`{layout.bin}/kubectl get crd inferenceservices.serving.kserve.io -o yaml` says what is wrong"
+        wait_until(lambda: _served(kube), "the API to serve InferenceService", 60, remedy)
     with progress.step("KServe controller", waits_for="its Deployment and webhooks"):
         kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
         kube.apply(_webhook_secret(layout.certs))
@@ -37,6 +41,10 @@ def install(layout: Layout, kube: Kube, progress: Progress) -> None:
         items = [adapt(item, image=image, authority=authority) for item in objects]
         kube.apply({"apiVersion": "v1", "kind": "List", "items": items}, attempts=5)
         kube.wait_available(NAMESPACE, "kserve-controller-manager", 180)
+
+
+def _served(kube: Kube) -> bool:
+    return all(f'"name":"{kind}"' in kube.get("/apis/serving.kserve.io/" + version)[1] for version, kind in SERVED)
 
 
 def without_kinds(rendered: str, kinds: frozenset[str]) -> list[str]:
