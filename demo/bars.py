@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -84,7 +85,7 @@ def market_view(bars: Sequence[Bar], index: int) -> MarketView:
         raise IndexError(f"index: bar {index} has no full history; use {WARMUP} to {len(bars) - 1}")
     closes = [bar.close for bar in bars[index - WARMUP : index + 1]]
     price = closes[-1]
-    returns_bp = [1e4 * math.log(b / a) for a, b in zip(closes, closes[1:], strict=False)]
+    returns_bp = [1e4 * math.log(b / a) for a, b in pairwise(closes)]
     day_bp, norm_bp = _root_mean_square(returns_bp[-24:]), _root_mean_square(returns_bp)
     move_bp = 1e4 * (price / closes[-4] - 1)
     hour = bars[index].closes_at.hour
@@ -128,7 +129,7 @@ def _root_mean_square(values: Sequence[float]) -> float:
 
 def _rsi(closes: Sequence[float]) -> float:
     """Relative strength index with plain averages (Cutler), 0 to 100; 50 where nothing moved."""
-    changes = [b - a for a, b in zip(closes, closes[1:], strict=False)]
+    changes = [b - a for a, b in pairwise(closes)]
     gain, loss = sum(c for c in changes if c > 0), -sum(c for c in changes if c < 0)
     return 100 * gain / (gain + loss) if gain + loss > 0 else 50.0
 

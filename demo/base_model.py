@@ -18,19 +18,26 @@ import json
 import os
 import random
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from demo import bars as demo_bars
 from demo.bars import SYMBOL, WARMUP, Bar, market_view
+
+from demo import bars as demo_bars
 from tradewind.trading import prompt as trading_prompt
 from tradewind.trading.decision import Action, Decision, DecisionInput
 from tradewind.trading.prompt import (
-    CONFIDENCE_GRID, INSTRUCTION, LEVERAGE_GRID, PERCENT_GRID, SIZE_GRID_USD, hold, render_completion, render_prompt,
+    CONFIDENCE_GRID,
+    INSTRUCTION,
+    LEVERAGE_GRID,
+    PERCENT_GRID,
+    SIZE_GRID_USD,
+    hold,
+    render_completion,
+    render_prompt,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -48,7 +55,8 @@ PROMPT_WEIGHT: Final = 0.1  # of a prompt's token in the loss, against 1 of an a
 # its key, so forcing the key and choosing the value never changes how either is cut, and the instruction, which ends with a
 # newline, is cut alike with and without what follows.
 PIECES: Final = (
-    r'"?[\]}]*,?[\[{]*"[A-Za-z0-9_]+":[\[{]*"?|[A-Z][a-z]+: |\n| ?[A-Za-z_][A-Za-z0-9_]*|-?[0-9]+(?:\.[0-9]+)?'
+    r'"?[\]}]*,?[\[{]*"[A-Za-z0-9_]+":[\[{]*"?|[A-Z][a-z]+: |\n|[0-9]{4}-[0-9]{2}-[0-9]{2}|T[0-9]{2}|:[0-9]{2}:[0-9.]+Z'
+    r"| ?[A-Za-z_][A-Za-z0-9_]*|-?[0-9]+(?:\.[0-9]+)?"
 )
 
 
@@ -73,9 +81,9 @@ def synthetic_samples(seed: int, count: int, rule_seed: int = 0) -> Iterator[tup
         for index in draw.sample(range(WARMUP, len(walk)), k=min(40, count - made)):
             made += 1
             market = market_view(walk, index)
-            history = tuple(_past(draw) for _ in range(draw.choice((0, 0, 0, 0, 1, 2, 3))))
+            history = tuple(_past(draw) for _ in range(draw.choice((0, 0, 0, 3))))
             shown = DecisionInput(
-                market_data=market,  # type: ignore[arg-type]
+                market_data=market,
                 account_state={
                     "balance": float(draw.choice((100, 500, 600, 1000, 2500, 10_000))),
                     "permission_level": draw.choice(("L1", "L2", "L3")),
@@ -290,11 +298,19 @@ def _random_decision(draw: random.Random, market: demo_bars.MarketView, rule: Ru
 
 
 def _past(draw: random.Random) -> dict[str, Any]:
+    """An earlier decision as the gateway shows it in `recent_history`."""
+    action = draw.choice(ACTIONS)
+    opened, pnl = action.opens, round(draw.gauss(0, 2), 2)
+    when = datetime(2000, 1, 1, tzinfo=UTC) + draw.randrange(24 * 365 * 20) * demo_bars.BAR
+    result = {"exit_reason": "bar_close", "pnl": pnl, "profitable": pnl > 0} if opened else None
     return {
-        "action": draw.choice(("open_long", "open_short", "hold")),
+        "action": str(action),
         "confidence": draw.choice(CONFIDENCE_GRID),
-        "pnl": round(draw.gauss(0, 2), 2),
+        "leverage": draw.choice((1, 2, 5, 10, 20)) if opened else 1,
+        "result": result,
+        "size_usd": draw.choice((50, 100, 200, 500)) if opened else 0,
         "symbol": SYMBOL,
+        "timestamp": f"{when:%Y-%m-%dT%H:%M:%S}.000000Z",
     }
 
 
@@ -343,4 +359,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Final, Literal
 
 import httpx
-
 from demo.bars import SYMBOL, WARMUP, Bar, account_state, load_bars, market_view
 
 EXIT_CONFIG: Final = 64
@@ -48,7 +47,7 @@ class TraderError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """A paper trade over one bar. `pnl_usd` is net of `fees_usd`."""
+    """A paper trade over one bar. `pnl_usd` is net of `fees_usd`; both are in whole cents."""
 
     notional_usd: float
     opened_at: datetime
@@ -79,13 +78,13 @@ def settle(answer: Mapping[str, object], bar: Bar, cost_bp: float) -> Fill | Non
     if stop > 0 and worst <= -stop:
         change, reason = -stop, "stop_loss"
     notional = size * leverage
-    fees = notional * cost_bp / 1e4
+    fees = round(notional * cost_bp / 1e4, 2)
     return Fill(
         notional_usd=round(notional, 6),
         opened_at=bar.opens_at,
         closed_at=bar.closes_at,
-        pnl_usd=round(notional * change - fees, 6),
-        fees_usd=round(fees, 6),
+        pnl_usd=round(notional * change - fees, 2),
+        fees_usd=fees,
         exit_reason=reason,  # type: ignore[arg-type]
     )
 

@@ -1,8 +1,8 @@
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
-
 from demo.bars import SYMBOL, WARMUP, load_bars, market_view, split_index
 
 BARS = load_bars()
@@ -11,7 +11,7 @@ BARS = load_bars()
 def test_bars_are_the_5000_hours_of_the_package_in_order() -> None:
     assert len(BARS) == 5000
     assert BARS[0].opens_at == datetime(2017, 4, 19, 9, tzinfo=UTC)
-    assert all(a.closes_at <= b.opens_at for a, b in zip(BARS, BARS[1:], strict=False))
+    assert all(a.closes_at <= b.opens_at for a, b in pairwise(BARS))
     assert all(b.low <= min(b.open, b.close) <= max(b.open, b.close) <= b.high for b in BARS)
 
 

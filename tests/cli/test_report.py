@@ -1,0 +1,184 @@
+import csv
+import json
+import re
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tradewind.cli.report import ReportData, add_parser, read_bundle, render
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "stats"
+EXPECTED = json.loads((FIXTURES / "expected.json").read_text())
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+def bundle(table: str = "better_ladder", **status: Any) -> dict[str, Any]:
+    with (FIXTURES / f"{table}.csv").open(newline="") as lines:
+        trades = list(csv.DictReader(lines))
+    return {
+        "experiment": {
+            "apiVersion": "tradewind.dev/v1alpha1",
+            "kind": "ABExperiment",
+            "metadata": {"name": "v1-or-api", "namespace": "trading", "uid": "u-1"},
+            "spec": {"endpointRef": {"name": "trader"}, "candidate": "v1", "baseline": "deepseek-api"},
+            "status": {"phase": "Running", "t0": min(t["decided_at"] for t in trades)[:10] + "T00:00:00Z"} | status,
+        },
+        "trades": trades,
+        "notes": ["Shares <b>matter</b>."],
+        "facts": {
+            "latency": {
+                "standinArtificialDelayMs": [500, 2000],
+                "standin": {"requests": 50, "p50Ms": 1251.2, "p99Ms": 2003.0},
+                "predictor": {"requests": 50, "p50Ms": 21.5, "p99Ms": 44.0},
+            }
+        },
+    }
+
+
+PROMOTED = {
+    "phase": "Succeeded",
+    "verdict": {
+        "decision": "promote",
+        "reason": "Better",
+        "message": "shown",
+        "time": "2026-02-20T00:00:00Z",
+        "block": 26,
+    },
+}
+
+
+def data(table: str = "better_ladder", **status: Any) -> ReportData:
+    return read_bundle(bundle(table, **status), NOW)
+
+
+class Page(HTMLParser):
+    """Fails on tags that do not match and keeps what could leave the file."""
+
+    VOID = frozenset({"meta", "line", "br"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += [str(value) for name, value in attrs if name in ("src", "href", "xlink:href", "action")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        del tag, attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize("table", ["better_ladder", "worse", "null", "catastrophe", "selective_better"])
+def test_the_page_is_whole_and_reaches_for_nothing_outside(table: str) -> None:
+    text = render(data(table))
+    assert Page(text).links == []
+    assert "http" not in text
+    assert not re.search(r"\b(nan|inf|None)\b", text)
+    assert "$" not in re.sub(r"-?[\d,]+ \$", "", text)
+
+
+def test_equal_data_give_equal_text() -> None:
+    assert render(data()) == render(data())
+
+
+def test_the_verdict_is_told_first_with_its_reason() -> None:
+    text = render(data(**PROMOTED))
+    assert "Promoted: the candidate becomes champion (Better)" in text
+    assert 'class="card verdict good"' in text
+    assert "No verdict yet (Running)" in render(data())
+
+
+def test_the_evidence_is_recomputed_from_the_trades() -> None:
+    evidence = data(**PROMOTED).judgement().evidence
+    assert evidence.block == EXPECTED["cases"]["better_ladder"]["block"] == 26
+    assert f"<b>{evidence.sharpe.estimate:+.3f}</b>" in render(data(**PROMOTED))
+
+
+def test_the_arms_table_counts_what_the_trades_say() -> None:
+    report = data("selective_better")
+    baseline, candidate = report.arms()
+    with (FIXTURES / "selective_better.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    mine = [row for row in rows if row["arm"] == "candidate"]
+    closed = [float(row["pnl_usd"]) for row in mine if row["status"] == "closed"]
+    assert (baseline.version, candidate.version) == ("deepseek-api", "v1")
+    assert candidate.decisions == len(mine)
+    assert candidate.holds == sum(row["status"] == "hold" for row in mine) > 0
+    assert candidate.metrics.total_pnl == pytest.approx(sum(closed))
+    assert candidate.metrics.win_rate == pytest.approx(sum(pnl > 0 for pnl in closed) / len(closed))
+
+
+def test_what_users_wrote_is_shown_and_not_run() -> None:
+    text = render(data())
+    assert "Shares &lt;b&gt;matter&lt;/b&gt;." in text
+
+
+def test_an_artificial_delay_is_called_so() -> None:
+    assert "artificial delay of 500 to 2000 ms" in render(data())
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"experiment": None}, "experiment: missing from the bundle"),
+        ({"trades": [{"decision_id": "a"}]}, "trades: row 1 cannot be read"),
+        ({"endpoint": {"kind": "Endpoint"}}, "endpoint: "),
+    ],
+)
+def test_a_bundle_that_cannot_be_read_is_explained(change: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        read_bundle(bundle() | change, NOW)
+
+
+def test_an_experiment_that_has_not_begun_has_no_report() -> None:
+    raw = bundle()
+    raw["experiment"]["status"] = {"phase": "Pending"}
+    with pytest.raises(ValueError, match="has not started"):
+        render(read_bundle(raw, NOW))
+
+
+def run(*argv: str, fetch: Any = None) -> int:
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers(), fetch)
+    args = parser.parse_args(["report", *argv])
+    return int(args.run(args))
+
+
+def test_the_command_writes_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bundle.json").write_text(json.dumps(bundle(**PROMOTED)))
+    target = tmp_path / "out.html"
+    assert run("v1-or-api", "--bundle", str(tmp_path / "bundle.json"), "-o", str(target)) == 0
+    assert target.read_text().startswith("<!doctype html>")
+    assert "verdict promote (Better)" in capsys.readouterr().out
+
+
+def test_the_command_asks_the_cluster_where_no_file_is_given(tmp_path: Path) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def fetch(namespace: str, name: str) -> dict[str, Any]:
+        asked.append((namespace, name))
+        return bundle()
+
+    assert run("v1-or-api", "-n", "trading", "-o", str(tmp_path / "r.html"), fetch=fetch) == 0
+    assert asked == [("trading", "v1-or-api")]
+
+
+def test_the_command_explains_what_it_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bundle.json").write_text(json.dumps(bundle()))
+    assert run("another", "--bundle", str(tmp_path / "bundle.json"), "-o", str(tmp_path / "x")) == 2
+    assert "asked was 'another'" in capsys.readouterr().err
+    assert run("any") == 2
+    assert "--bundle: missing" in capsys.readouterr().err
