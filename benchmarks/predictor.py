@@ -11,7 +11,8 @@ hits all alike:
   greedy       this predictor's decoder; the same tokens as `constrained` (checked)
   scored       whole candidates; chooses by another rule, so its tokens may differ
 The last line is JSON: by kind of decision medians in ms, their ratios to `greedy`, forward passes; overhead outside the
-model. No GPU is needed; with one, the model runs there.
+model. `cpuMs` is processor time, which a busy machine does not stretch as it does the wall clock's. No GPU is needed; with
+one, the model runs there and only the wall clock counts.
 """
 
 import argparse
@@ -109,10 +110,11 @@ def main() -> None:
         tokens: dict[str, list[int]] = {}
         for name, run in runs.items():
             synchronise(device)
-            began = time.perf_counter()
+            began, began_cpu = time.perf_counter(), time.process_time()
             tokens[name], count = run()
             synchronise(device)
             if number >= 0:
+                kind.cpu.setdefault(name, []).append((time.process_time() - began_cpu) * 1000)
                 kind.milliseconds.setdefault(name, []).append((time.perf_counter() - began) * 1000)
                 kind.passes.setdefault(name, []).append(count)
         if number >= 0:
@@ -148,13 +150,17 @@ class Kind:
     """What was measured on decisions of one kind, by the way they were written."""
 
     milliseconds: dict[str, list[float]] = field(default_factory=dict)
+    cpu: dict[str, list[float]] = field(default_factory=dict)
     passes: dict[str, list[int]] = field(default_factory=dict)
 
     def report(self) -> dict[str, Any]:
         medians = {way: statistics.median(values) for way, values in self.milliseconds.items()}
+        cpu = {way: statistics.median(values) for way, values in self.cpu.items()}
         return {
             "prompts": len(self.milliseconds["greedy"]),
             "medianMs": {way: round(value, 1) for way, value in medians.items()},
+            "cpuMs": {way: round(value, 1) for way, value in cpu.items()},
+            "cpuRatioToGreedy": {way: round(value / cpu["greedy"], 2) for way, value in cpu.items()},
             "ratioToGreedy": {way: round(value / medians["greedy"], 2) for way, value in medians.items()},
             "maxForwardPasses": {way: max(values) for way, values in self.passes.items()},
         }
