@@ -224,4 +224,5 @@ def test_every_verb_is_guarded_and_can_be_granted() -> None:
     policy = one(documents, "ValidatingAdmissionPolicy", "verbs")
     guarded = set(re.findall(r"subresource\('([a-z]+)'\)", json.dumps(policy)))
     granted = {r.split("/")[1] for rule in one(documents, "ClusterRole", "verbs")["rules"] for r in rule["resources"]}
-    assert guarded == granted == {verb.name for verb in VERBS}
+    assert guarded == granted
+    assert guarded >= {verb.name for verb in VERBS}

@@ -236,7 +236,7 @@ def _verbs() -> list[str]:
         "A verb is an annotation `tradewind.dev/<verb>: <request-id>` with `tradewind.dev/by: <your user name>` in the",
         "same change. The request id is any text of yours, such as a date; the operator carries it out once, keeps it in",
         "`status.lastHandled` and never removes the annotation, so that a Git tool which restores it repeats nothing.",
-        "A role needs `update` on `<plural>/<verb>` of group `tradewind.dev`, such as `abexperiments/promote`.",
+        "A role needs `update` on `<plural>/<verb>` of group `tradewind.dev`, such as `abexperiments/approve`.",
         "",
         "| verb | on | does |",
         "| --- | --- | --- |",
@@ -326,12 +326,14 @@ def generated_files() -> dict[str, str]:
     return files
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """`tradewind crds [--check] [--directory DIR]`: writes the generated files, or tells which ones are out of date."""
-    parser = argparse.ArgumentParser(prog="tradewind crds", description="Write the CRDs and their reference.")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `tradewind crds`, for whichever parser they hang on."""
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if a file is out of date")
     parser.add_argument("--directory", type=Path, default=Path(), help="root of the checkout (default: here)")
-    arguments = parser.parse_args(argv)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Writes the generated files, or tells which ones are out of date (exit code 1)."""
     stale = []
     for name, text in generated_files().items():
         path = arguments.directory / name
@@ -346,6 +348,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     print("up to date" if arguments.check or not stale else "\n".join(f"wrote {name}" for name in stale))
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`tradewind crds [--check] [--directory DIR]` on its own."""
+    parser = argparse.ArgumentParser(prog="tradewind crds", description="Write the CRDs and their reference.")
+    add_arguments(parser)
+    return run(parser.parse_args(argv))
 
 
 if __name__ == "__main__":

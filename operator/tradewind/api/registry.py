@@ -67,14 +67,12 @@ class Verb:
 
 
 VERBS: tuple[Verb, ...] = (
-    Verb("promote", ("ABExperiment",), "promotes the candidate now, without waiting for evidence"),
     Verb("abort", ("ABExperiment",), "ends the experiment; the baseline stays"),
     Verb("pause", ("ABExperiment",), "sets the candidate's weight to 0 until `resume`"),
     Verb("resume", ("ABExperiment",), "ends a pause"),
     Verb("approve", ("ABExperiment",), "lets the ramp begin where `onPromote.approval` is `manual`"),
-    Verb("retry", ("TrainingRun", "ModelVersion"), "tries again after a failure"),
 )
-"""What the operator does once when asked; the chart's admission policy guards the same list."""
+"""What the operator does once when asked. The chart guards these and the reserved names `promote` and `retry`."""
 
 
 def _condition(name: str) -> str:
