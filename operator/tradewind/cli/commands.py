@@ -2,7 +2,8 @@
 
 import argparse
 
-from tradewind.cli import crds, evaluate, migrate, objects, operator, simulate, verbs
+from tradewind.cli import crds, evaluate, migrate, objects, operator, report, simulate, verbs
+from tradewind.shell.bundle import fetch_bundle
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -13,4 +14,5 @@ def build_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (objects, verbs, evaluate, simulate, crds, migrate, operator):
         command.add_parser(subparsers)
+    report.add_parser(subparsers, fetch_bundle)
     return parser

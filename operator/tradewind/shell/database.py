@@ -164,6 +164,17 @@ class Database:
             cost_cny=np.array([np.nan if row[5] is None else row[5] for row in asked], np.float64),
         )
 
+    async def evidence_rows(self, namespace: str, endpoint: str, experiment_uid: str) -> list[dict[str, Any]]:
+        """The rows of an experiment as a report shows them."""
+        sql = """SELECT decision_id, arm, candidate_weight, decided_at, status, closed_at, notional_usd, pnl_usd,
+                        received_at, latency_ms, error_kind, fallback
+                   FROM tradewind.evidence_rows
+                  WHERE installation = %s AND namespace = %s AND endpoint = %s AND experiment_uid = %s
+                  ORDER BY decided_at, decision_id"""
+        names = sql.split("FROM")[0].replace("SELECT", "").replace("\n", "").split(",")
+        rows = await self._rows(sql, (self._installation, namespace, endpoint, experiment_uid))
+        return [dict(zip((name.strip() for name in names), row, strict=True)) for row in rows]
+
     # --- records ---------------------------------------------------------------------------------------------------
 
     async def publish_epoch(self, namespace: str, epoch: PublishEpoch) -> None:
