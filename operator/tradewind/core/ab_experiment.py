@@ -64,6 +64,7 @@ class Reason(StrEnum):
     SAME_VERSION = "SameVersion"
     ALREADY_TESTED = "AlreadyTested"
     DATABASE_UNREACHABLE = "DatabaseUnreachable"
+    UNSUPPORTED = "Unsupported"
     ADMISSIBLE = "Admissible"
     STARTED = "Started"
     RUNNING = "Running"
@@ -220,6 +221,8 @@ def _inadmissible(experiment: ABExperiment, seen: Seen) -> tuple[Reason, str] | 
             f"spec.mode {spec.mode} needs an Endpoint with clock {wanted}; {endpoint.name} has {endpoint.spec.clock}"
         )
         return Reason.CLOCK_MISMATCH, message
+    if spec.traffic.mirror:
+        return Reason.UNSUPPORTED, "spec.traffic.mirror is not supported yet: leave it out"
     baseline = baseline_name(experiment, endpoint)
     if baseline is None:
         return Reason.VERSION_NOT_READY, f"Endpoint {endpoint.name} has no champion yet to compare with"

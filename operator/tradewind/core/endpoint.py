@@ -66,6 +66,7 @@ class Reason(StrEnum):
     GATEWAY_READY = "GatewayReady"
     APPLIED = "Applied"
     APPLYING = "Applying"
+    EXPIRED = "Expired"
     EXPERIMENT_RUNNING = "ExperimentRunning"
     NO_EXPERIMENT = "NoExperiment"
 
@@ -164,7 +165,7 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
     if routing is not None and routing is not seen.routing:
         effects.append(Apply(routing_config_map(owner, routing)))
 
-    facts = [champion_fact, _database_fact(seen), *_gateway_facts(endpoint, seen, routing)]
+    facts = [champion_fact, _database_fact(seen), *_gateway_facts(endpoint, seen, routing, now)]
     facts.append(experiment_fact or _experiment_fact(active))
     blocked = next((fact for fact in facts[:3] if fact.holds is not True), None)
     ready = Fact("Ready", True, Reason.READY, f"{champion.name} answers" if champion else "")
@@ -180,7 +181,7 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
             "previous_champion_ref": previous,
             "active_experiment": _active_ref(active),
             "epoch": routing.experiment.epoch if routing and routing.experiment else status.epoch,
-            "weights": _weights(routing, facts),
+            "weights": _weights(routing, facts, now),
             "alpha_spent12_months": _alpha_spent(seen, now),
             "gateway": GatewayStatus(
                 replicas=endpoint.spec.gateway.replicas,
@@ -405,7 +406,7 @@ def _database_fact(seen: Seen) -> Fact:
     return Fact("DatabaseReachable", True, Reason.DATABASE_REACHABLE)
 
 
-def _gateway_facts(endpoint: Endpoint, seen: Seen, routing: Routing | None) -> tuple[Fact, Fact]:
+def _gateway_facts(endpoint: Endpoint, seen: Seen, routing: Routing | None, now: datetime) -> tuple[Fact, Fact]:
     wanted, ready = endpoint.spec.gateway.replicas, len(seen.ready_pods)
     gateway = (
         Fact("GatewayReady", True, Reason.GATEWAY_READY, f"{ready} of {wanted} pods ready")
@@ -414,6 +415,9 @@ def _gateway_facts(endpoint: Endpoint, seen: Seen, routing: Routing | None) -> t
     )
     if routing is None:
         return gateway, Fact("WeightsApplied", None, Reason.APPLYING, "nothing is published yet")
+    if _expired(routing, now):
+        message = f"the candidate's weight expired at {routing.expires_at.isoformat()}: the baseline answers until it is renewed"
+        return gateway, Fact("WeightsApplied", False, Reason.EXPIRED, message)
     reported = {r.replica: r.generation for r in seen.replicas}
     behind = sorted(pod for pod in seen.ready_pods if reported.get(pod, -1) < routing.generation)
     if behind or not seen.ready_pods:
@@ -432,7 +436,11 @@ def _active_ref(active: ABExperiment | None) -> ActiveExperiment | None:
     return None if active is None else ActiveExperiment(name=active.name, uid=active.metadata.uid, t0=active.status.t0)
 
 
-def _weights(routing: Routing | None, facts: list[Fact]) -> WeightStatus | None:
+def _expired(routing: Routing, now: datetime) -> bool:
+    return routing.experiment is not None and routing.experiment.mode == "Live" and routing.expires_at <= now
+
+
+def _weights(routing: Routing | None, facts: list[Fact], now: datetime) -> WeightStatus | None:
     if routing is None:
         return None
     route = routing.experiment
@@ -440,7 +448,8 @@ def _weights(routing: Routing | None, facts: list[Fact]) -> WeightStatus | None:
     if route is not None:
         weight = route.blocks[-1].candidate_weight if route.blocks else route.candidate_weight
     applied = any(f.type == "WeightsApplied" and f.holds for f in facts)
-    return WeightStatus(desired=f"{weight:f}", applied=f"{weight:f}" if applied else None)
+    obeyed = "0" if _expired(routing, now) else f"{weight:f}" if applied else None
+    return WeightStatus(desired=f"{weight:f}", applied=obeyed)
 
 
 def _alpha_spent(seen: Seen, now: datetime) -> str:

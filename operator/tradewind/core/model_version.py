@@ -53,6 +53,7 @@ class Reason(StrEnum):
     BENCHMARK_FAILED = "BenchmarkFailed"
     MEASURED = "Measured"
     GATE_FAILED = "GateFailed"
+    UNSUPPORTED = "Unsupported"
     READY = "Ready"
 
 
@@ -112,9 +113,28 @@ def decide(version: ModelVersion, seen: Seen, now: datetime, *, platform: Platfo
     return _own(version, seen, now, platform, owner, effects)
 
 
+def _unsupported(version: ModelVersion) -> str | None:
+    """A wish that this release cannot fulfil: said, never ignored."""
+    serving, evaluation = version.spec.serving, version.spec.evaluation
+    if serving.runtime != "tradewind":
+        return f"spec.serving.runtime: {serving.runtime} is not supported yet; use tradewind"
+    if serving.quantization != "none":
+        return f"spec.serving.quantization: {serving.quantization} is not supported yet; use none"
+    if evaluation.dataset or evaluation.bars or evaluation.gates.min_agreement or evaluation.gates.max_hold_share:
+        return (
+            "spec.evaluation: dataset, bars, gates.minAgreement and gates.maxHoldShare are not supported yet; "
+            "leave them out, the benchmark's gates apply"
+        )
+    return None
+
+
 def _own(
     version: ModelVersion, seen: Seen, now: datetime, platform: Platform, owner: Owner, effects: list[Effect]
 ) -> Decision:
+    unsupported = _unsupported(version)
+    if unsupported is not None:
+        facts = [Fact("Ready", False, Reason.UNSUPPORTED, unsupported)]
+        return Decision(_status(version, seen, facts, now, {"phase": ModelVersionPhase.FAILED}), tuple(effects))
     template = inference_service(version, owner, platform)
     assert template is not None
     digest = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:16]

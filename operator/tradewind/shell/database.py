@@ -25,6 +25,11 @@ from tradewind.trading.assignment import Arm
 from tradewind.trading.evidence import Status, TradeRow, TradeTable
 
 CHANNEL = "tradewind"
+REPORTED = (
+    "decision_id", "arm", "candidate_weight", "decided_at", "status", "closed_at", "notional_usd", "pnl_usd",
+    "received_at", "latency_ms", "error_kind", "fallback",
+)  # fmt: skip
+"""Columns of the rows that a report shows."""
 _PRIOR_ROWS = 5000
 
 
@@ -166,14 +171,11 @@ class Database:
 
     async def evidence_rows(self, namespace: str, endpoint: str, experiment_uid: str) -> list[dict[str, Any]]:
         """The rows of an experiment as a report shows them."""
-        sql = """SELECT decision_id, arm, candidate_weight, decided_at, status, closed_at, notional_usd, pnl_usd,
-                        received_at, latency_ms, error_kind, fallback
-                   FROM tradewind.evidence_rows
+        sql = f"""SELECT {", ".join(REPORTED)} FROM tradewind.evidence_rows
                   WHERE installation = %s AND namespace = %s AND endpoint = %s AND experiment_uid = %s
                   ORDER BY decided_at, decision_id"""
-        names = sql.split("FROM")[0].replace("SELECT", "").replace("\n", "").split(",")
         rows = await self._rows(sql, (self._installation, namespace, endpoint, experiment_uid))
-        return [dict(zip((name.strip() for name in names), row, strict=True)) for row in rows]
+        return [dict(zip(REPORTED, row, strict=True)) for row in rows]
 
     # --- records ---------------------------------------------------------------------------------------------------
 
