@@ -363,3 +363,24 @@ async def test_abandoned_assignments_fail_in_the_end(rig):
     await asyncio.sleep(0.6)
     row = await rig.row("d1")
     assert (row["state"], row["error_kind"], row["error_detail"]) == ("failed", "unavailable", "abandoned")
+
+
+async def test_the_whole_decision_has_a_deadline_with_time_for_the_fallback(rig):
+    gateway = await rig.gateway(decision_timeout=0.8)
+    rig.arms["api"].sleeps(5)
+    started = asyncio.get_running_loop().time()
+    body = (await gateway.post("/v1/decisions", json=ask("d1"))).json()
+    assert body["_model_used"] == "safe"
+    assert 0.35 < asyncio.get_running_loop().time() - started < 0.95
+    assert (await rig.row("d1"))["error_kind"] == "timeout"
+
+
+async def test_decisions_past_their_retention_go_with_their_reports(rig):
+    gateway = await rig.gateway(abandoned_after=0.1, retention=3600.0)
+    for name in ("old", "new"):
+        await rig.trade(gateway, name, f"p-{name}", scope={"symbol": "BTC", "book": name})
+        await rig.close(gateway, name)
+    await rig.rows("UPDATE tradewind.decisions SET received_at = now() - interval '2 hours' WHERE decision_id = 'old'")
+    await asyncio.sleep(0.5)
+    for table in ("decisions", "executions", "outcomes"):
+        assert [r["decision_id"] for r in await rig.rows(f"SELECT decision_id FROM tradewind.{table}")] == ["new"]

@@ -18,6 +18,9 @@ async def test_as_of_is_required(rig, gateway):
     await rig.seen()
     response = await gateway.post("/v1/decisions", json=ask("d1"))
     assert (response.status_code, response.json()["error"]["field"]) == (422, "as_of")
+    response = await gateway.post("/v1/decisions", json=ask("d1", as_of="9999-01-01T00:00:00Z"))
+    assert response.json()["error"]["code"] == "as_of_in_future"
+    assert await rig.rows("SELECT * FROM tradewind.replay_clock") == []
 
 
 async def test_a_block_waits_for_its_weight(rig, gateway):

@@ -49,7 +49,14 @@ class Gateway:
             breaker_failures=settings.breaker_failures,
             breaker_open_seconds=settings.breaker_open_seconds,
         )
-        self.decider = Decider(self.database, self.arms, self.spool, self.metrics, lambda: datetime.now(UTC))
+        self.decider = Decider(
+            self.database,
+            self.arms,
+            self.spool,
+            self.metrics,
+            clock=lambda: datetime.now(UTC),
+            timeout=settings.decision_timeout,
+        )
         self.reports = Reports(self.database)
         self.watcher = RoutingWatcher(routing_source(settings), settings.endpoint, self._routing_changed)
         self.token = Credential(settings.auth_token_file) if settings.auth_token_file else None
@@ -168,6 +175,9 @@ class Gateway:
                 swept = await self.database.sweep()
                 if swept:
                     _log.warning("abandoned decisions failed", decisions=swept)
+                purged = await self.database.purge()
+                if purged:
+                    _log.info("decisions past their retention deleted", decisions=purged)
 
 
 def create_app(settings: Settings) -> FastAPI:

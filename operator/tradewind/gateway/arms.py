@@ -98,9 +98,25 @@ class Arms:
             await connection.client.aclose()
 
     async def ask(
-        self, version: str, target: ArmTarget | None, shown: DecisionInput, *, symbol: str, limits: Limits | None
+        self,
+        version: str,
+        target: ArmTarget | None,
+        shown: DecisionInput,
+        *,
+        symbol: str,
+        limits: Limits | None,
+        at_most: float,
     ) -> Asked:
-        """Asks one arm. Never raises for what the arm does: the error is part of the result."""
+        """Asks one arm. Never raises for what the arm does: the error is part of the result.
+
+        Args:
+            version: name of the ModelVersion.
+            target: where it is; None if the routing no longer has it.
+            shown: what it may see.
+            symbol: what is asked about.
+            limits: what its answer must keep.
+            at_most: seconds that are left for it; its own timeout holds where that is shorter.
+        """
         started = time.perf_counter()
         reached = False
         error: ArmError | None = None
@@ -111,7 +127,7 @@ class Arms:
                 raise ArmError(ErrorKind.UNAVAILABLE, "the arm is not among the arms of the routing")
             if not breaker.allow(time.monotonic()):
                 raise ArmError(ErrorKind.BREAKER_OPEN, "the arm failed too often in a row; not asked")
-            body = await self._fetch(version, target, shown, symbol, limits)
+            body = await self._fetch(version, target, _question(target, shown, symbol, limits), at_most)
             reached = True
             answer = _read(target, body, symbol, limits)
         except ArmError as caught:
@@ -126,13 +142,14 @@ class Arms:
         return Asked(version, answer, error, seconds * 1000, cost)
 
     async def _fetch(
-        self, version: str, target: ArmTarget, shown: DecisionInput, symbol: str, limits: Limits | None
+        self, version: str, target: ArmTarget, question: tuple[str, dict[str, JsonValue]], at_most: float
     ) -> bytes:
-        url, payload = _question(target, shown, symbol, limits)
+        url, payload = question
+        seconds = min(target.timeout_seconds, at_most)
         headers = self._headers(version, target)
         client = self._client(version, target)
         try:
-            async with asyncio.timeout(target.timeout_seconds):
+            async with asyncio.timeout(seconds):
                 for attempt in range(target.max_retries + 1):
                     try:
                         return await _post(client, url, payload, headers)
@@ -141,7 +158,7 @@ class Arms:
                             raise
                         await asyncio.sleep(_CONNECT_PAUSE_SECONDS)
         except (TimeoutError, httpx.TimeoutException):
-            raise ArmError(ErrorKind.TIMEOUT, f"no answer within {target.timeout_seconds:g} s") from None
+            raise ArmError(ErrorKind.TIMEOUT, f"no answer within {seconds:g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
             raise ArmError(ErrorKind.TRANSPORT, type(error).__name__) from None
         raise AssertionError("unreachable")

@@ -16,7 +16,7 @@ import structlog
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from pydantic import JsonValue
 
 from tradewind.gateway import statements
@@ -182,6 +182,13 @@ class Database:
         rows = await self._call(statements.SWEEP, {"abandoned_after": self._settings.abandoned_after})
         return int(rows[0]["swept"])
 
+    async def purge(self) -> int:
+        """Deletes some decisions that are past their retention, and replicas that are gone; the number of decisions."""
+        await self._call(statements.FORGET_REPLICAS, {})
+        if self._settings.retention is None:
+            return 0
+        return len(await self._call(statements.PURGE, {"retention": self._settings.retention}))
+
     async def reported(self, decision_id: str) -> dict[str, Any] | None:
         """State of a decision and what was reported about it so far."""
         rows = await self._call(statements.REPORTED, {"decision_id": decision_id})
@@ -238,7 +245,7 @@ class Database:
         done, _ = await asyncio.wait({task}, timeout=timeout or self._settings.database_timeout)
         if not done:
             task.cancel()
-            if timeout is None:
+            if probe:  # one slow statement is no outage; a server that is too slow for the probe is
                 self._mark(up=False, reason="no answer in time")
             raise DatabaseDownError
         try:
@@ -248,21 +255,30 @@ class Database:
         except psycopg.DataError as error:
             raise UnstorableError(type(error).__name__) from None
         except psycopg.Error as error:
-            self._mark(up=False, reason=type(error).__name__)
+            if probe or not isinstance(
+                error, PoolTimeout
+            ):  # every connection busy is load, and the next call's business
+                self._mark(up=False, reason=type(error).__name__)
             raise DatabaseDownError from None
         if probe:
             self._mark(up=True, reason="answers")
         return rows
 
     async def _execute(self, statement: str, parameters: Parameters) -> list[dict[str, Any]]:
+        limit = self._settings.database_timeout
         try:
-            return await self._once(statement, parameters)
-        except psycopg.OperationalError:
+            return await self._once(statement, parameters, limit)
+        except PoolTimeout:
+            raise
+        except psycopg.OperationalError as error:
             await self._pool.check()  # a restart leaves a pool of dead connections: replace them, then try once more
-            return await self._once(statement, parameters)
+            try:
+                return await self._once(statement, parameters, limit / 4)
+            except PoolTimeout:
+                raise error from None
 
-    async def _once(self, statement: str, parameters: Parameters) -> list[dict[str, Any]]:
-        async with self._pool.connection() as connection:
+    async def _once(self, statement: str, parameters: Parameters, limit: float) -> list[dict[str, Any]]:
+        async with self._pool.connection(timeout=limit) as connection:
             cursor = await connection.execute(statement, parameters)
             return await cursor.fetchall() if cursor.description else []
 

@@ -9,7 +9,6 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
@@ -18,88 +17,54 @@ from psycopg.types.json import Jsonb
 from pydantic import JsonValue
 
 from tradewind.gateway import errors
-from tradewind.gateway.answers import ErrorKind
-from tradewind.gateway.arms import ArmAnswer, Arms, Asked
+from tradewind.gateway.arms import Arms, Asked
 from tradewind.gateway.assign import BlockPending, Draw, draw, limits_of, position_ids, view
-from tradewind.gateway.database import Context, Database, DatabaseDownError, Stored, jsonb
+from tradewind.gateway.database import Context, Database, DatabaseDownError, Stored
 from tradewind.gateway.errors import ApiError
 from tradewind.gateway.metrics import Metrics
 from tradewind.gateway.replay import BlockGate, decision_time
+from tradewind.gateway.result import (
+    Body,
+    Question,
+    Result,
+    body_of,
+    body_of_stored,
+    failure,
+    parameters_of,
+    record_of,
+    sql_values,
+)
 from tradewind.gateway.spool import Record, Spool, SpoolFullError
-from tradewind.trading.decision import Decision, DecisionInput, DecisionRequest, Limits, request_hash
+from tradewind.trading.decision import DecisionInput, DecisionRequest, request_hash
 from tradewind.trading.routing import Routing
 
-Body = dict[str, JsonValue]
 LEASE_SLACK_SECONDS = 5.0
 _REMEMBERED = 4096
 _log = structlog.get_logger("tradewind.gateway")
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A validated request and everything that is fixed before an arm is drawn."""
-
-    request: DecisionRequest
-    decision_id: str
-    hash: bytes
-    routing: Routing
-    now: datetime
-    decided_at: datetime
-    limits: Limits | None
-
-    @property
-    def replay(self) -> bool:
-        """Whether it is asked on the data's clock."""
-        return self.routing.clock == "replay"
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What came of asking: the drawn arm's part and who answered in the end (None: nobody)."""
-
-    drawn: Asked
-    answered_by: str | None
-    answer: ArmAnswer | None
-    shown: DecisionInput
-    cost_cny: Decimal | None
-
-    @property
-    def fallback(self) -> bool:
-        """Whether another version answered than the one drawn."""
-        return self.answered_by is not None and self.answered_by != self.drawn.version
-
-    def columns(self) -> dict[str, JsonValue]:
-        """The answer's columns as JSON values, for the database and the spool alike."""
-        error = self.drawn.error
-        return {
-            "state": "failed" if self.answer is None else "answered",
-            "answered_by": self.answered_by,
-            "answer": None if self.answer is None else self.answer.decision.model_dump(mode="json"),
-            "probabilities": None if self.answer is None else _json(self.answer.probabilities),
-            "latency_ms": round(self.drawn.latency_ms, 3),
-            "fallback": self.fallback,
-            "error_kind": None if error is None else str(error.kind),
-            "error_detail": None if error is None else error.detail,
-            "cost_cny": None if self.cost_cny is None else str(self.cost_cny),
-            "reported_model": None if self.drawn.answer is None else self.drawn.answer.reported_model,
-            "shown": self.shown.model_dump(mode="json"),
-        }
 
 
 class Decider:
     """Answers questions of one endpoint."""
 
     def __init__(
-        self, database: Database, arms: Arms, spool: Spool, metrics: Metrics, clock: Callable[[], datetime]
+        self,
+        database: Database,
+        arms: Arms,
+        spool: Spool,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], datetime],
+        timeout: float,
     ) -> None:
         self._database = database
         self._arms = arms
         self._spool = spool
         self._metrics = metrics
         self._clock = clock
+        self._timeout = timeout
         self._gate = BlockGate(database)
         self._recent: OrderedDict[str, tuple[bytes, Body]] = OrderedDict()
-        self._asking: set[str] = set()  # ids asked without the database, which cannot keep them apart
+        self._asking: set[str] = set()  # ids asked by this replica, for when the database cannot keep them apart
 
     async def decide(self, request: DecisionRequest, routing: Routing) -> Body:
         """The answer to a request.
@@ -131,6 +96,8 @@ class Decider:
             self._metrics.request_seconds.labels(arm).observe(time.perf_counter() - started)
 
     async def _decide(self, question: Question) -> tuple[Body, str]:
+        if self._spool.pending and (known := self._known(question)):
+            return known, "repeated"
         drawn = draw(question.routing, question.decision_id, question.decided_at, question.now)
         try:
             if isinstance(drawn, BlockPending):
@@ -140,13 +107,17 @@ class Decider:
             return await self._without_database(question), "outage"
         if context is None:
             return self._repeat(question, stored), "repeated"
-        return await self._answer(question, stored, context), "answered"
+        self._asking.add(question.decision_id)
+        try:
+            return await self._answer(question, stored, context), "answered"
+        finally:
+            self._asking.discard(question.decision_id)
 
     async def _assign(self, question: Question, drawn: Draw) -> tuple[Stored, Context | None]:
         """The row that this request is to answer with its context, or (context None) one that is answered already."""
         request, decision_id = question.request, question.decision_id
         positions = position_ids(request.account_state)
-        lease = self._lease(question.routing, drawn.version)
+        lease = self._timeout + LEASE_SLACK_SECONDS
         assigned = await self._database.assign(
             {
                 "decision_id": decision_id,
@@ -192,7 +163,7 @@ class Decider:
         result = await self._ask(question, stored.drawn_version, context)
         columns = result.columns()
         try:
-            written = await self._database.finish({"decision_id": stored.decision_id, **_sql(columns)})
+            written = await self._database.finish({"decision_id": stored.decision_id, **sql_values(columns)})
         except DatabaseDownError:
             if result.answer is None or question.replay or question.routing.on_database_outage == "refuse":
                 raise errors.database_unavailable() from None
@@ -208,18 +179,8 @@ class Decider:
             return self._repeat(question, other)
         self._report(question, stored, result)
         if result.answer is None:
-            raise errors.no_arm_left(stored.decision_id, _failure(columns))
-        body = _body(
-            stored.decision_id,
-            result.answer.decision,
-            version=result.answered_by,
-            arm=stored.arm,
-            experiment=stored.experiment_uid,
-            epoch=stored.epoch,
-            fallback=result.fallback,
-            latency_ms=round(result.drawn.latency_ms, 3),
-            probabilities=_json(result.answer.probabilities),
-        )
+            raise errors.no_arm_left(stored.decision_id, failure(columns))
+        body = body_of(question, stored, result)
         self._remember(question, body)
         return body
 
@@ -237,16 +198,20 @@ class Decider:
                 external_fields=external,
             )
 
-        async def ask(name: str, shown: DecisionInput) -> Asked:
-            symbol = question.request.scope.symbol
-            return await self._arms.ask(name, routing.arms.get(name), shown, symbol=symbol, limits=question.limits)
+        async def ask(name: str, shown: DecisionInput, at_most: float) -> Asked:
+            target, symbol = routing.arms.get(name), question.request.scope.symbol
+            return await self._arms.ask(name, target, shown, symbol=symbol, limits=question.limits, at_most=at_most)
+
+        # The fallback's time is set aside beforehand: a slow arm must not use up the whole decision.
+        reserve = 0.0 if routing.fallback == version else routing.arms[routing.fallback].timeout_seconds
+        reserve = min(reserve, self._timeout / 2)
 
         shown = shown_to(version)
-        drawn = await ask(version, shown)
+        drawn = await ask(version, shown, self._timeout - reserve)
         if drawn.answer is not None or routing.fallback == version:
             return Result(drawn, None if drawn.answer is None else version, drawn.answer, shown, drawn.cost_cny)
         shown_fallback = shown_to(routing.fallback)
-        second = await ask(routing.fallback, shown_fallback)
+        second = await ask(routing.fallback, shown_fallback, reserve)
         cost = _sum(drawn.cost_cny, second.cost_cny)
         if second.answer is None:
             return Result(drawn, None, None, shown, cost)
@@ -258,30 +223,17 @@ class Decider:
         if stored.request_hash != question.hash:
             raise errors.another_body(stored.decision_id)
         if stored.answer is None:
-            detail = _failure({"error_kind": stored.error_kind, "error_detail": stored.error_detail})
+            detail = failure({"error_kind": stored.error_kind, "error_detail": stored.error_detail})
             raise errors.no_arm_left(stored.decision_id, detail)
-        return _body(
-            stored.decision_id,
-            Decision.model_validate(stored.answer),
-            version=stored.answered_by,
-            arm=stored.arm,
-            experiment=stored.experiment_uid,
-            epoch=stored.epoch,
-            fallback=stored.fallback,
-            latency_ms=stored.latency_ms,
-            probabilities=stored.probabilities,
-        )
+        return body_of_stored(stored)
 
     async def _without_database(self, question: Question) -> Body:
         """The champion's answer, kept in the spool, or 503 where the endpoint refuses or decides on the data's clock."""
         routing, decision_id = question.routing, question.decision_id
         if question.replay or routing.on_database_outage == "refuse":
             raise errors.database_unavailable()
-        known = self._recent.get(decision_id)
-        if known is not None:
-            if known[0] != question.hash:
-                raise errors.another_body(decision_id)
-            return known[1]
+        if known := self._known(question):
+            return known
         if decision_id in self._asking:
             raise errors.being_asked(decision_id)
         self._asking.add(decision_id)
@@ -289,41 +241,18 @@ class Decider:
             result = await self._ask(question, routing.champion, None)
             columns = result.columns()
             if result.answer is None:
-                raise errors.no_arm_left(decision_id, _failure(columns))
+                raise errors.no_arm_left(decision_id, failure(columns))
             await self._keep(question, columns, routing.champion)
         finally:
             self._asking.discard(decision_id)
         self._report(question, None, result)
-        body = _body(
-            decision_id,
-            result.answer.decision,
-            version=result.answered_by,
-            arm=None,
-            experiment=None,
-            epoch=None,
-            fallback=result.fallback,
-            latency_ms=round(result.drawn.latency_ms, 3),
-            probabilities=_json(result.answer.probabilities),
-        )
+        body = body_of(question, None, result)
         self._remember(question, body)
         return body
 
     async def _keep(self, question: Question, columns: dict[str, JsonValue], version: str) -> None:
-        request, target = question.request, question.routing.arms.get(version)
-        record: Record = {
-            **columns,
-            "decision_id": question.decision_id,
-            "request_hash": question.hash.hex(),
-            "request": request.model_dump(mode="json", exclude_none=True),
-            "symbol": request.scope.symbol,
-            "book": request.scope.book,
-            "position_id": request.position_id,
-            "version": version,
-            "sha256": None if target is None else target.sha256,
-            "decided_at": question.decided_at.isoformat(),
-        }
         try:
-            await self._spool.append(record)
+            await self._spool.append(record_of(question, columns, version))
         except SpoolFullError as error:
             _log.error("spool refused", decision_id=question.decision_id, reason=str(error))
             raise errors.database_unavailable() from None
@@ -335,19 +264,17 @@ class Decider:
         Raises:
             DatabaseDownError: it is down again.
         """
-        parameters: dict[str, object] = {**record, **_sql(record)}
-        parameters["request_hash"] = bytes.fromhex(str(record["request_hash"]))
-        parameters["request"] = jsonb(record["request"])
-        if not await self._database.ingest(parameters):
+        if not await self._database.ingest(parameters_of(record)):
             _log.warning("spooled decision has another answer already", decision_id=record["decision_id"])
 
-    def _lease(self, routing: Routing, version: str) -> float:
-        """Seconds after which a gateway that asks must be dead: all timeouts, and some slack."""
-        timeouts = [
-            target.timeout_seconds for name in (version, routing.fallback) if (target := routing.arms.get(name))
-        ]
-        longest = max(target.timeout_seconds for target in routing.arms.values())  # a follow-up may go to any of them
-        return max(sum(timeouts), longest + routing.arms[routing.fallback].timeout_seconds) + LEASE_SLACK_SECONDS
+    def _known(self, question: Question) -> Body | None:
+        """The answer that this replica gave to the id lately, while the database cannot say."""
+        known = self._recent.get(question.decision_id)
+        if known is None:
+            return None
+        if known[0] != question.hash:
+            raise errors.another_body(question.decision_id)
+        return known[1]
 
     def _remember(self, question: Question, body: Body) -> None:
         self._recent[question.decision_id] = (question.hash, body)
@@ -372,31 +299,6 @@ class Decider:
             detail=None if error is None else error.detail,
             unlogged=stored is None,
         )
-
-
-def _body(
-    decision_id: str,
-    decision: Decision,
-    *,
-    version: str | None,
-    arm: str | None,
-    experiment: str | None,
-    epoch: int | None,
-    fallback: bool,
-    latency_ms: float | None,
-    probabilities: dict[str, JsonValue] | None,
-) -> Body:
-    body: Body = {
-        "decision_id": decision_id,
-        **decision.model_dump(mode="json"),
-        "_model_used": version,
-        "_arm": arm,
-        "_experiment": experiment,
-        "_epoch": epoch,
-        "_fallback": fallback,
-        "_latency_ms": latency_ms,
-    }
-    return body if probabilities is None else body | {"_probabilities": probabilities}
 
 
 def _hash(request: DecisionRequest) -> bytes:
@@ -427,21 +329,6 @@ def _position_error(position_id: str | None, open_count: int) -> ApiError:
         "name one by position_id, or keep positions apart by scope.book",
         field="position_id",
     )
-
-
-def _failure(columns: dict[str, JsonValue]) -> str:
-    return f"{columns['error_kind'] or ErrorKind.UNAVAILABLE}: {columns['error_detail'] or 'unknown'}"
-
-
-def _sql(columns: dict[str, JsonValue]) -> dict[str, object]:
-    """Columns with JSON values wrapped for the database."""
-    return {
-        name: jsonb(value) if name in ("answer", "probabilities", "shown") else value for name, value in columns.items()
-    }
-
-
-def _json(probabilities: dict[str, float] | None) -> dict[str, JsonValue] | None:
-    return None if probabilities is None else dict(probabilities)
 
 
 def _sum(first: Decimal | None, second: Decimal | None) -> Decimal | None:

@@ -4,7 +4,7 @@ Belongs here: which clock a request is on, and the 425 handshake. Does not belon
 """
 
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from tradewind.gateway.database import Database
 from tradewind.gateway.errors import RETRY_BLOCK_SECONDS, ApiError
@@ -12,13 +12,14 @@ from tradewind.trading.decision import DecisionRequest
 from tradewind.trading.routing import Routing, replay_block
 
 _REMIND_SECONDS = 1.0
+_FUTURE = timedelta(days=1)
 
 
 def decision_time(routing: Routing, request: DecisionRequest, now: datetime) -> datetime:
     """`as_of` on a replay endpoint, the gateway's clock on a live one.
 
     Raises:
-        ApiError: 422, `as_of` is missing on a replay endpoint or given on a live one.
+        ApiError: 422, `as_of` is missing on a replay endpoint or given on a live one, or in the future.
     """
     if routing.clock == "replay" and request.as_of is None:
         raise ApiError(
@@ -34,6 +35,14 @@ def decision_time(routing: Routing, request: DecisionRequest, now: datetime) -> 
             "as_of_refused",
             "as_of: this endpoint runs on the gateway's clock (clock: live)",
             "remove as_of, or ask an Endpoint with clock: replay",
+            field="as_of",
+        )
+    if request.as_of is not None and request.as_of > now + _FUTURE:
+        raise ApiError(
+            422,
+            "as_of_in_future",
+            f"as_of: {request.as_of.isoformat()} lies in the future",
+            "give the time of the market data; the replay's clock never goes back",
             field="as_of",
         )
     return request.as_of or now

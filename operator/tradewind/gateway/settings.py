@@ -33,9 +33,11 @@ class Settings:
     port: int = 8080
     pool_size: int = 16
     database_timeout: float = 1.0
+    decision_timeout: float = 20.0
     breaker_failures: int = 5
     breaker_open_seconds: float = 10.0
     abandoned_after: float = 600.0
+    retention: float | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -91,8 +93,10 @@ class Settings:
             host=environment.get("TRADEWIND_HOST", "") or "0.0.0.0",  # noqa: S104 - see above
             port=int(number("TRADEWIND_PORT", 8080, 0, 65535)),
             pool_size=int(number("TRADEWIND_POOL_SIZE", 16, 1, 500)),
-            database_timeout=number("TRADEWIND_DATABASE_TIMEOUT", 1.0, 0.05, 30),
+            database_timeout=number("TRADEWIND_DATABASE_TIMEOUT_SECONDS", 1.0, 0.05, 30),
+            decision_timeout=number("TRADEWIND_DECISION_TIMEOUT_SECONDS", 20.0, 0.1, 600),
             breaker_failures=int(number("TRADEWIND_BREAKER_FAILURES", 5, 1, 10_000)),
             breaker_open_seconds=number("TRADEWIND_BREAKER_OPEN_SECONDS", 10.0, 0.01, 3600),
-            abandoned_after=number("TRADEWIND_ABANDONED_AFTER", 600.0, 1, 86_400),
+            abandoned_after=number("TRADEWIND_ABANDONED_AFTER_SECONDS", 600.0, 1, 86_400),
+            retention=number("TRADEWIND_RETENTION_SECONDS", 0, 0, 1e10) or None,
         )

@@ -67,7 +67,8 @@ WITH known AS (
     RETURNING *
 ), clock AS (
     INSERT INTO tradewind.replay_clock AS c (installation, namespace, endpoint, as_of)
-    SELECT %(installation)s, %(namespace)s, %(endpoint)s, %(decided_at)s WHERE %(replay)s
+    SELECT %(installation)s, %(namespace)s, %(endpoint)s, %(decided_at)s
+     WHERE %(replay)s AND NOT EXISTS (SELECT FROM tradewind.replay_clock WHERE {_KEY} AND as_of >= %(decided_at)s)
     ON CONFLICT (installation, namespace, endpoint) DO UPDATE SET as_of = excluded.as_of WHERE c.as_of < excluded.as_of
 ), r AS (
     SELECT true AS fresh, i.* FROM inserted i UNION ALL SELECT false, k.* FROM known k
@@ -132,6 +133,20 @@ WITH swept AS (
 SELECT count(*) AS swept, max(CASE WHEN decision_id IS NOT NULL THEN {_NOTIFY}::text END) FROM swept
 """
 
+# In small bites; executions, outcomes and reviews go with their decision. Epochs and promotions stay.
+PURGE: Final = f"""
+DELETE FROM tradewind.decisions
+ WHERE {_KEY} AND decision_id IN (
+    SELECT decision_id FROM tradewind.decisions
+     WHERE {_KEY} AND received_at < clock_timestamp() - make_interval(secs => %(retention)s) AND state <> 'assigned'
+     LIMIT 500)
+RETURNING decision_id
+"""
+
+FORGET_REPLICAS: Final = f"""
+DELETE FROM tradewind.gateway_replicas WHERE {_KEY} AND seen_at < clock_timestamp() - interval '1 day'
+"""
+
 REPORTED: Final = f"""
 SELECT d.state, d.answer ->> 'action' AS action, (d.answer ->> 'size_usd')::double precision AS size_usd, d.parent_decision_id,
        e.status AS execution, e.opened_at, e.report_hash AS execution_hash, o.report_hash AS outcome_hash, o.label
@@ -166,7 +181,8 @@ SELECT count(*) AS written, max(CASE WHEN decision_id IS NOT NULL THEN {_NOTIFY}
 ADVANCE_CLOCK: Final = f"""
 WITH advanced AS (
     INSERT INTO tradewind.replay_clock AS c (installation, namespace, endpoint, as_of)
-    VALUES (%(installation)s, %(namespace)s, %(endpoint)s, %(as_of)s)
+    SELECT %(installation)s, %(namespace)s, %(endpoint)s, %(as_of)s
+     WHERE NOT EXISTS (SELECT FROM tradewind.replay_clock WHERE {_KEY} AND as_of >= %(as_of)s)
     ON CONFLICT (installation, namespace, endpoint) DO UPDATE SET as_of = excluded.as_of WHERE c.as_of < excluded.as_of
     RETURNING as_of
 )

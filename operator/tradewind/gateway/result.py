@@ -1,0 +1,171 @@
+"""A question, what came of asking it, and the same answer in three shapes: columns, spool record, response body.
+
+Belongs here: values. Does not belong here: who is asked and when (decide.py).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from pydantic import JsonValue
+
+from tradewind.gateway.answers import ErrorKind
+from tradewind.gateway.arms import ArmAnswer, Asked
+from tradewind.gateway.database import Stored, jsonb
+from tradewind.gateway.spool import Record
+from tradewind.trading.decision import Decision, DecisionInput, DecisionRequest, Limits
+from tradewind.trading.routing import Routing
+
+Body = dict[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A validated request and everything that is fixed before an arm is drawn."""
+
+    request: DecisionRequest
+    decision_id: str
+    hash: bytes
+    routing: Routing
+    now: datetime
+    decided_at: datetime
+    limits: Limits | None
+
+    @property
+    def replay(self) -> bool:
+        """Whether it is asked on the data's clock."""
+        return self.routing.clock == "replay"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of asking: the drawn arm's part and who answered in the end (None: nobody)."""
+
+    drawn: Asked
+    answered_by: str | None
+    answer: ArmAnswer | None
+    shown: DecisionInput
+    cost_cny: Decimal | None
+
+    @property
+    def fallback(self) -> bool:
+        """Whether another version answered than the one drawn."""
+        return self.answered_by is not None and self.answered_by != self.drawn.version
+
+    def columns(self) -> dict[str, JsonValue]:
+        """The answer's columns as JSON values, for the database and the spool alike."""
+        error = self.drawn.error
+        return {
+            "state": "failed" if self.answer is None else "answered",
+            "answered_by": self.answered_by,
+            "answer": None if self.answer is None else self.answer.decision.model_dump(mode="json"),
+            "probabilities": None if self.answer is None else _numbers(self.answer.probabilities),
+            "latency_ms": round(self.drawn.latency_ms, 3),
+            "fallback": self.fallback,
+            "error_kind": None if error is None else str(error.kind),
+            "error_detail": None if error is None else error.detail,
+            "cost_cny": None if self.cost_cny is None else str(self.cost_cny),
+            "reported_model": None if self.drawn.answer is None else self.drawn.answer.reported_model,
+            "shown": self.shown.model_dump(mode="json"),
+        }
+
+
+def body_of(question: Question, stored: Stored | None, result: Result) -> Body:
+    """Response for an answer that was just given; `stored` is None while the database is down.
+
+    Raises:
+        ValueError: nobody answered.
+    """
+    if result.answer is None:
+        raise ValueError("no answer, no body")
+    return _body(
+        question.decision_id,
+        result.answer.decision,
+        version=result.answered_by,
+        assignment=(stored.arm, stored.experiment_uid, stored.epoch) if stored else (None, None, None),
+        fallback=result.fallback,
+        latency_ms=round(result.drawn.latency_ms, 3),
+        probabilities=_numbers(result.answer.probabilities),
+    )
+
+
+def body_of_stored(stored: Stored) -> Body:
+    """The same response from the row, byte for byte.
+
+    Raises:
+        ValueError: the row holds no answer.
+    """
+    return _body(
+        stored.decision_id,
+        Decision.model_validate(stored.answer),
+        version=stored.answered_by,
+        assignment=(stored.arm, stored.experiment_uid, stored.epoch),
+        fallback=stored.fallback,
+        latency_ms=stored.latency_ms,
+        probabilities=stored.probabilities,
+    )
+
+
+def record_of(question: Question, columns: dict[str, JsonValue], version: str) -> Record:
+    """The whole row as a record of the spool."""
+    request, target = question.request, question.routing.arms.get(version)
+    return {
+        **columns,
+        "decision_id": question.decision_id,
+        "request_hash": question.hash.hex(),
+        "request": request.model_dump(mode="json", exclude_none=True),
+        "symbol": request.scope.symbol,
+        "book": request.scope.book,
+        "position_id": request.position_id,
+        "version": version,
+        "sha256": None if target is None else target.sha256,
+        "decided_at": question.decided_at.isoformat(),
+    }
+
+
+def parameters_of(record: Record) -> dict[str, object]:
+    """A record of the spool as parameters for the database."""
+    return sql_values(record) | {
+        "request_hash": bytes.fromhex(str(record["request_hash"])),
+        "request": jsonb(record["request"]),
+    }
+
+
+def failure(columns: dict[str, JsonValue]) -> str:
+    """The drawn arm's error in words."""
+    return f"{columns['error_kind'] or ErrorKind.UNAVAILABLE}: {columns['error_detail'] or 'unknown'}"
+
+
+def sql_values(columns: dict[str, JsonValue]) -> dict[str, object]:
+    """Columns with JSON values wrapped for the database."""
+    return {
+        name: jsonb(value) if name in ("answer", "probabilities", "shown") else value for name, value in columns.items()
+    }
+
+
+def _body(
+    decision_id: str,
+    decision: Decision,
+    *,
+    version: str | None,
+    assignment: tuple[str | None, str | None, int | None],
+    fallback: bool,
+    latency_ms: float | None,
+    probabilities: dict[str, JsonValue] | None,
+) -> Body:
+    arm, experiment, epoch = assignment
+    body: Body = {
+        "decision_id": decision_id,
+        **decision.model_dump(mode="json"),
+        "_model_used": version,
+        "_arm": arm,
+        "_experiment": experiment,
+        "_epoch": epoch,
+        "_fallback": fallback,
+        "_latency_ms": latency_ms,
+    }
+    return body if probabilities is None else body | {"_probabilities": probabilities}
+
+
+def _numbers(probabilities: dict[str, float] | None) -> dict[str, JsonValue] | None:
+    return None if probabilities is None else dict(probabilities)
