@@ -9,6 +9,9 @@ were touched the stop counts. The profit is the real change of the price less th
 notional (size_usd * leverage). Execution and outcome are reported before the next decision is asked for, so at each moment
 of the data's clock the gateway knows all that has happened.
 
+Each bar is a book of its own: no position, no balance and no history is carried from one to the next, so an arm answers to
+the market alone.
+
 Safe to stop and start again: a decision's id is the prefix and the bar's index, the gateway answers a known id with the
 stored answer, and reports are idempotent. Belongs here: the walk, the fills and the manners of a polite client. Does not
 belong here: features (bars.py) and any opinion about the market.
@@ -207,7 +210,7 @@ def walk(
             "/v1/decisions",
             {
                 "decision_id": decision_id,
-                "scope": {"symbol": SYMBOL},
+                "scope": {"symbol": SYMBOL, "book": f"bar-{index}"},
                 "as_of": bars[index].closes_at.isoformat(),
                 "market_data": market_view(bars, index),
                 "account_state": account_state(),

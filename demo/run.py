@@ -145,6 +145,7 @@ class Demo:
             made = kube.run("create", "namespace", namespace, "--dry-run=client", "-o", "yaml")
             kube.run("apply", "-f", "-", given=made)
         settings = [
+            f"watchNamespaces={{{kube.namespace}}}",
             "database.embedded.enabled=true",
             f"database.embedded.shareWith={{{kube.namespace}}}",
             f"database.embedded.persistence.enabled={str(self.volume is None).lower()}",
@@ -176,7 +177,7 @@ class Demo:
             if self.volume is None:
                 kube.apply("storage-claim.yaml", self.values)
             else:
-                folder = self.volume / "tradewind-demo-models"
+                folder = self.volume / f"{kube.namespace}-models"
                 folder.mkdir(parents=True, exist_ok=True)
                 os.chown(folder, 65532, 65532)
                 kube.apply("storage.yaml", self.values | {"volume_path": str(folder)})

@@ -1,0 +1,284 @@
+"""The demo's loop without a cluster: for tuning, and to see what `make demo` will see.
+
+    python -m demo.base_model --output build/base
+    python -m demo.offline --base build/base --work build/offline --validate     tunes: sees the first part of the bars only
+    python -m demo.offline --base build/base --work build/offline                the whole, with a report
+
+The very pieces of the product in one process: the stand-in's rule, the data set's filter, jobs/train.py, the predictor's
+decoder, the draw, the weight policy and the verdict. What is missing is the gateway, the database and the operator. The
+settings are those of demo/manifests, so that nothing is tuned here that the demo does not use. With `--validate` the last
+third of the first part plays the role of the test: the bars after the first part are not looked at.
+
+Belongs here: the loop. Does not belong here: any rule of its own.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from demo.bars import SYMBOL, WARMUP, Bar, account_state, load_bars, market_view, split_index
+from demo.kubectl import render
+from demo.paper_trader import settle
+from demo.run import IMAGES, ROOT, Plan
+from demo.standin import MODEL
+from demo.standin import decide as standin_decide
+
+from tradewind.cli.report import read_bundle
+from tradewind.cli.report import render as render_report
+from tradewind.trading.assignment import Arm, draw_arm
+from tradewind.trading.dataset import LoggedDecision, build_dataset, dataset_lines
+from tradewind.trading.decision import Decision, DecisionInput, Limits
+from tradewind.trading.evidence import (
+    Status,
+    TradeRow,
+    TradeTable,
+    Verdict,
+    candidate_weight_for_block,
+    evidence_spec_from_mapping,
+    judge,
+)  # fmt: skip
+from tradewind.trading.prompt import render_prompt
+from tradewind.training.config import SnapshotConfig
+from tradewind.training.files import EVAL_FILE, TRAIN_FILE, dataset_sha256
+
+LIMITS: Final = Limits(max_leverage=20, max_size_usd=100)
+Decide = Callable[[DecisionInput], Decision]
+
+
+def shown_at(bars: tuple[Bar, ...], index: int) -> DecisionInput:
+    """What an arm is shown at the close of a bar."""
+    return DecisionInput(market_data=market_view(bars, index), account_state=account_state())
+
+
+def api_arm(shown: DecisionInput) -> Decision:
+    """The stand-in's answer, from the prompt's text as over the wire."""
+    return Decision.model_validate(standin_decide(render_prompt(shown, SYMBOL)))
+
+
+def api_log(bars: tuple[Bar, ...], start: int, stop: int, cost_bp: float) -> list[LoggedDecision]:
+    """The log of the API arm alone, as the snapshot reads it from the database."""
+    log = []
+    for index in range(start, stop):
+        shown = shown_at(bars, index)
+        answer = api_arm(shown)
+        fill = settle(answer.model_dump(mode="json"), bars[index + 1], cost_bp)
+        log.append(
+            LoggedDecision(
+                decision_id=f"offline-{index:05d}",
+                decided_at=bars[index].closes_at,
+                shown=shown,
+                symbol=SYMBOL,
+                answer=answer,
+                replay=True,
+                execution_status="opened" if fill else None,
+                closed_at=fill.closed_at if fill else None,
+                pnl_usd=fill.pnl_usd if fill else None,
+                trade_size_usd=answer.size_usd if fill else None,
+                filled_notional_usd=fill.notional_usd if fill else None,
+                source_model=MODEL,
+            )
+        )
+    return log
+
+
+def train(log: list[LoggedDecision], spec: Mapping[str, Any], base: Path, work: Path) -> dict[str, Any]:
+    """Data set and adapter by the product's own code; the trainer's result."""
+    chosen = {"includeReplay": True, "labels": spec["dataset"]["labels"], "split": spec["dataset"]["split"]}
+    endpoint = {"installation": "offline", "namespace": "offline", "name": "offline"}
+    config = SnapshotConfig.model_validate({**chosen, "endpoint": endpoint, "output": str(work)})
+    data = build_dataset(log, config.imitation(), config.time_split())
+    folder = work / "dataset"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / TRAIN_FILE).write_text(dataset_lines(data.train), encoding="utf-8", newline="\n")
+    (folder / EVAL_FILE).write_text(dataset_lines(data.evaluation), encoding="utf-8", newline="\n")
+    labels = Counter(sample.label for sample in data.samples)
+    print(f"data set: {len(data.train)} + {len(data.evaluation)} samples, {dict(labels)}, dropped {dict(data.dropped)}")
+    asked = {
+        "run": "offline",
+        "base": str(base),
+        "dataset": str(folder),
+        "datasetSha256": dataset_sha256(folder),
+        "output": str(work / "run"),
+        "method": spec["method"],
+        "lora": spec["lora"],
+        "hyperparameters": spec["hyperparameters"],
+        "checkpoint": {"resume": False},
+    }
+    (work / "train.json").write_text(json.dumps(asked), encoding="utf-8")
+    result = work / "train-result.json"
+    command = [
+        sys.executable,
+        str(ROOT / "jobs" / "train.py"),
+        "--config",
+        str(work / "train.json"),
+        "--result",
+        str(result),
+    ]
+    subprocess.run(command, check=True)
+    return dict(json.loads(result.read_text(encoding="utf-8")))
+
+
+def candidate_arm(base: Path, adapter: Path, sha256: str) -> Decide:
+    """The predictor's own loader and decoder, without its server."""
+    from tradewind.predictor.decoder import Decoder
+    from tradewind.predictor.grammar import Grammar
+    from tradewind.predictor.loader import completion_tokeniser, encode_prompt, load, static_beginning
+    from tradewind.predictor.settings import parse_settings
+
+    settings = parse_settings(
+        [
+            "--model-name",
+            "candidate",
+            "--base",
+            str(base),
+            "--adapter",
+            str(adapter),
+            "--sha256",
+            sha256,
+            "--decoding",
+            "scored",
+        ]
+    )
+    loaded = load(settings)
+    grammar = Grammar(completion_tokeniser(loaded.tokenizer))
+    decoder = Decoder(loaded.model, static_beginning(loaded.tokenizer), decoding=settings.decoding)
+    plan = grammar.plan(SYMBOL, LIMITS)
+
+    def decide(shown: DecisionInput) -> Decision:
+        return decoder.write(encode_prompt(loaded.tokenizer, render_prompt(shown, SYMBOL)), plan).decision
+
+    return decide
+
+
+def replay(
+    bars: tuple[Bar, ...], start: int, stop: int, spec: Mapping[str, Any], cost_bp: float, candidate: Decide
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The A/B test block by block: rows as the view evidence_rows has them, and the experiment's status."""
+    rules = evidence_spec_from_mapping(
+        {k: spec[k] for k in ("evidence", "traffic", "guardrails")}, max_hold=timedelta(days=1)
+    )
+    t0, uid = bars[start].closes_at, "offline"
+    trades: list[TradeRow] = []
+    rows: list[dict[str, Any]] = []
+    weight, block = 0.0, -1
+    status: dict[str, Any] = {"phase": "Running", "t0": t0.isoformat()}
+    for index in range(start, stop):
+        now = bars[index].closes_at
+        while (now - t0) // rules.block_length > block:
+            block += 1
+            look = t0 + block * rules.block_length
+            table = TradeTable.from_rows(trades)
+            weight = candidate_weight_for_block(table, t0, block, rules).weight
+            verdict = judge(table, t0, look, rules).verdict
+            if verdict.verdict is not Verdict.CONTINUE:
+                status |= {
+                    "phase": "Succeeded",
+                    "verdict": {
+                        "decision": verdict.verdict.value,
+                        "reason": verdict.reason.value,
+                        "message": verdict.message[:1000],
+                        "time": look.isoformat(),
+                    },
+                }
+                return rows, status
+        decision_id = f"offline-{index:05d}"
+        arm = draw_arm(uid, decision_id, weight)
+        shown = shown_at(bars, index)
+        began = time.perf_counter()
+        answer = candidate(shown) if arm is Arm.CANDIDATE else api_arm(shown)
+        latency_ms = 1000 * (time.perf_counter() - began)
+        fill = settle(answer.model_dump(mode="json"), bars[index + 1], cost_bp)
+        trade = TradeRow(decision_id, arm, weight, now, Status.HOLD)
+        if fill:
+            trade = replace(
+                trade,
+                status=Status.CLOSED,
+                closed_at=fill.closed_at,
+                notional_usd=fill.notional_usd,
+                pnl_usd=fill.pnl_usd,
+            )
+        trades.append(trade)
+        rows.append(
+            {
+                "decision_id": decision_id,
+                "arm": arm.value,
+                "candidate_weight": weight,
+                "decided_at": now.isoformat(),
+                "status": trade.status.value,
+                "closed_at": fill.closed_at.isoformat() if fill else None,
+                "notional_usd": trade.notional_usd,
+                "pnl_usd": trade.pnl_usd,
+                "latency_ms": round(latency_ms, 3),
+            }
+        )
+    return rows, status
+
+
+def describe(bars: tuple[Bar, ...], start: int, stop: int, cost_bp: float, candidate: Decide) -> None:
+    """What both arms would do on every bar, without a draw: hold share and per-decision Sharpe."""
+    for name, decide in (("baseline", api_arm), ("candidate", candidate)):
+        actions: Counter[str] = Counter()
+        returns = []
+        began = time.perf_counter()
+        for index in range(start, stop):
+            answer = decide(shown_at(bars, index))
+            fill = settle(answer.model_dump(mode="json"), bars[index + 1], cost_bp)
+            actions[answer.action] += 1
+            returns.append(fill.pnl_usd / fill.notional_usd if fill else 0.0)
+        mean = sum(returns) / len(returns)
+        spread = (sum((r - mean) ** 2 for r in returns) / len(returns)) ** 0.5
+        print(
+            f"{name}: {dict(actions)}, {1e4 * mean:+.3f} bp a decision, Sharpe {mean / spread if spread else 0:+.4f}, "
+            f"{1000 * (time.perf_counter() - began) / len(returns):.1f} ms a decision"
+        )
+
+
+def main() -> None:
+    flags = argparse.ArgumentParser(description="the demo's loop without a cluster")
+    flags.add_argument("--base", type=Path, required=True, help="folder of the tiny base model")
+    flags.add_argument("--work", type=Path, required=True, help="folder for data set, adapter and report")
+    flags.add_argument("--cost-bp", type=float, default=1.2)
+    flags.add_argument("--validate", action="store_true", help="test on the last third of the first part")
+    flags.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another value for a manifest")
+    options = flags.parse_args()
+    bars = load_bars()
+    split, stop = split_index(bars), len(bars) - 1
+    if options.validate:
+        stop = split
+        last = WARMUP + 2 * (split - WARMUP) // 3
+        split = next(i for i in range(last, stop) if bars[i].closes_at.hour == 0)
+    plan = Plan("offline", bars[: stop + 1], split, options.cost_bp)
+    values = plan.values("offline", dict.fromkeys(IMAGES, "")) | {"base_key": ""}
+    values |= dict(pair.split("=", 1) for pair in options.set)
+    training = yaml.safe_load(render("training.yaml", values))["spec"]
+    experiment = yaml.safe_load(render("experiment.yaml", values))
+    began = time.monotonic()
+    result = train(
+        api_log(bars, WARMUP, split, options.cost_bp), training, options.base.resolve(), options.work.resolve()
+    )
+    print(f"trained in {time.monotonic() - began:.0f} s: {result}")
+    candidate = candidate_arm(options.base, Path(result["adapter"]), result["sha256"])
+    describe(bars, split, stop, options.cost_bp, candidate)
+    rows, status = replay(bars, split, stop, experiment["spec"], options.cost_bp, candidate)
+    print(json.dumps(status, indent=1))
+    note = "Made without a cluster by demo/offline.py; the baseline is a stand-in for an API, not a model."
+    experiment["metadata"]["uid"] = "offline"
+    bundle = {"experiment": experiment | {"status": status}, "trades": rows, "notes": [note]}
+    data = read_bundle(bundle, datetime.now(tz=UTC))
+    (options.work / "report.html").write_text(render_report(data), encoding="utf-8")
+    judgement = data.judgement()
+    print(judgement.verdict)
+    print(f"{options.work / 'report.html'}")
+
+
+if __name__ == "__main__":
+    main()
