@@ -51,7 +51,7 @@ class Trainer:
             "run": "run",
             "attempt": 1,
             "base": str(self.base),
-            "baseModel": "tiny",
+            "baseUri": "pvc://models/tiny",
             "dataset": str(self.data),
             "datasetSha256": self.data_sha256,
             "output": str(output),
@@ -107,8 +107,8 @@ def test_a_run_publishes_an_adapter_that_verifies_and_says_what_it_is_made_of(tr
     assert names >= {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json", "README.md", "SHA256SUMS"}
     assert undisturbed["steps"] == 18
     assert undisturbed["epoch"] == 3
-    assert undisturbed["method"] == "lora"
-    assert "no CUDA GPU" in undisturbed["methodReason"]
+    assert undisturbed["plan"]["method"] == "lora"
+    assert "no CUDA GPU" in undisturbed["plan"]["reason"]
     assert undisturbed["resumedFrom"] is None
     log = (trainer.folder / "log-0").read_text()
     losses = [float(value) for value in re.findall(r'"eval_loss": ([0-9.]+)', log)]
@@ -163,6 +163,12 @@ def test_other_data_than_the_gates_passed_is_refused(trainer: Trainer) -> None:
     assert started.wait() == 65
     assert started.result["reason"] == "DatasetMismatch"
     assert started.result["actual"] == trainer.data_sha256
+
+
+def test_data_without_a_stated_hash_is_what_its_manifest_says(trainer: Trainer) -> None:
+    started = trainer.start(trainer.config(trainer.folder / "unstated", datasetSha256=None))
+    assert started.wait() == 65
+    assert "set datasetSha256 or bring a manifest.json" in started.result["message"]
 
 
 def test_a_training_that_diverges_is_started_over_at_half_the_rate_and_then_given_up(trainer: Trainer) -> None:

@@ -217,11 +217,11 @@ class TrainConfig(_Config):
     run: Annotated[str, Field(min_length=1)]
     attempt: Annotated[int, Field(ge=0)] = 1
     base: Path
-    base_model: str = ""
+    base_uri: str = ""
     base_revision: str = ""
     warm_start: Path | None = None
     dataset: Path
-    dataset_sha256: Sha256
+    dataset_sha256: Sha256 | None = None
     output: Path
     method: Literal["auto", "lora", "qlora"] = "auto"
     objective: str = "sft"
