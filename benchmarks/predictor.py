@@ -9,6 +9,7 @@ hits all alike:
   constrained  transformers.generate with an llguidance mask of the same grammar on every token
   reasoned     the same mask with 40 tokens of prose after the decision: what the seed's format asks for
   greedy       this predictor's decoder; the same tokens as `constrained` (checked)
+  undrafted    the same, but it has forgotten earlier answers: the worst case, no draft to agree with
   scored       whole candidates; chooses by another rule, so its tokens may differ
 The last line is JSON: by kind of decision medians in ms, their ratios to `greedy`, forward passes; overhead outside the
 model. `cpuMs` is processor time, which a busy machine does not stretch as it does the wall clock's. No GPU is needed; with
@@ -85,6 +86,8 @@ def main() -> None:
     grammar = Grammar(completion_tokeniser(tokenizer))
     static = static_beginning(tokenizer)
     greedy = Decoder(model, static, decoding=Decoding.GREEDY, speculate=flags.speculate)
+    undrafted = Decoder(model, static, decoding=Decoding.GREEDY, speculate=flags.speculate)
+    plain = Decoder(model, static, decoding=Decoding.GREEDY, speculate=0)
     scored = Decoder(model, static, decoding=Decoding.SCORED, speculate=flags.speculate)
 
     draw = random.Random(flags.seed)
@@ -98,16 +101,19 @@ def main() -> None:
         prompt = encode_prompt(tokenizer, text)
         plan = grammar.plan(symbol, None)
         regex = decision_regex(plan)
-        answer = greedy.write(prompt, plan)
+        answer = plain.write(prompt, plan)  # not `greedy`: it would remember
         runs: dict[str, Callable[[], tuple[list[int], int]]] = {
             "generate": partial(generate, model, tokenizer, prompt, None, len(answer.tokens) + 1),
             "constrained": partial(generate, model, tokenizer, prompt, (masks, regex + r"\}")),
             "reasoned": partial(generate, model, tokenizer, prompt, (masks, regex + r',"reasoning":"[a-z ]{160}"\}')),
             "greedy": partial(own, greedy, tokenizer, text, plan),
+            "undrafted": partial(own, undrafted, tokenizer, text, plan),
             "scored": partial(own, scored, tokenizer, text, plan),
         }
         kind = kinds["opening" if answer.decision.action.opens else "flat"]
         tokens: dict[str, list[int]] = {}
+        undrafted._last_action = None
+        undrafted._last_values.clear()
         for name, run in runs.items():
             synchronise(device)
             began, began_cpu = time.perf_counter(), time.process_time()
@@ -118,6 +124,7 @@ def main() -> None:
                 kind.milliseconds.setdefault(name, []).append((time.perf_counter() - began) * 1000)
                 kind.passes.setdefault(name, []).append(count)
         if number >= 0:
+            assert tokens["greedy"] == tokens["undrafted"] == list(answer.tokens)
             same += tokens["greedy"] == [t for t in tokens["constrained"] if t != tokenizer.eos_token_id]
             overhead.append(own_overhead(greedy, tokenizer, text, plan))
             lengths.append(len(prompt))
@@ -162,6 +169,7 @@ class Kind:
             "cpuMs": {way: round(value, 1) for way, value in cpu.items()},
             "cpuRatioToGreedy": {way: round(value / cpu["greedy"], 2) for way, value in cpu.items()},
             "ratioToGreedy": {way: round(value / medians["greedy"], 2) for way, value in medians.items()},
+            "medianForwardPasses": {way: statistics.median(values) for way, values in self.passes.items()},
             "maxForwardPasses": {way: max(values) for way, values in self.passes.items()},
         }
 

@@ -112,6 +112,21 @@ def only_opening(plan: Plan) -> Plan:
     return replace(plan, action=replace(plan.action, values=plan.action.values[:2], trie=Trie.of(opening)))
 
 
+def test_a_draft_that_fits_saves_every_pass_but_the_prompts_and_one_that_does_not_changes_nothing() -> None:
+    tokenizer = train_tokenizer("deepseek")
+    model = tiny_llama(len(tokenizer), seed=3)
+    decoder = Decoder(model, static_beginning(tokenizer), decoding=Decoding.GREEDY)
+    opened = 0
+    for prompt, plan in asked(tokenizer, 14, 6):
+        fresh = Decoder(model, static_beginning(tokenizer), decoding=Decoding.GREEDY).write(prompt, plan)
+        drafted = decoder.write(prompt, plan)  # the draft is the previous prompt's answer, of another symbol at times
+        again = decoder.write(prompt, plan)
+        assert fresh.tokens == drafted.tokens == again.tokens
+        assert again.forward_passes == 1
+        opened += fresh.decision.action.opens
+    assert opened
+
+
 def test_scored_equals_brute_force() -> None:
     tokenizer = train_tokenizer("deepseek")
     model = tiny_llama(len(tokenizer), seed=4)

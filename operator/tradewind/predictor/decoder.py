@@ -1,10 +1,12 @@
 """Decisions in few forward passes: forced text rides along, undecided candidates are scored together, prose comes last.
 
-Three savings, none of which changes what is written:
+Four savings, none of which changes what is written:
 - the static instruction's keys and values are computed once and shared by every request;
 - forced tokens go in with the next pass (jump-forward), in the canonical tokens of the grammar;
 - a pass may carry the undecided candidates of the next field as a tree: each node sees the row and its own ancestors alone
-  (a 4-D mask) and sits at its own depth's position, so that one pass scores what would take one pass a token.
+  (a 4-D mask) and sits at its own depth's position, so that one pass scores what would take one pass a token;
+- a greedy pass also carries a draft of all that is left: what was last written after the same action. Where greedy agrees
+  with the draft, the scores it needs next are there already; where it does not, nothing is lost but the draft.
 
 `greedy` takes the likeliest allowed token at each step, as plain constrained decoding does. `scored` takes the candidate
 whose tokens together are likeliest. The action's candidates are always scored whole: `probabilities` is their softmax.
@@ -96,6 +98,8 @@ class Decoder:
         self._decoding = decoding
         self._speculate = speculate
         self._prose = prose
+        self._last_action: Action | None = None
+        self._last_values: dict[Action, Mapping[str, Value]] = {}
         cache = DynamicCache(config=model.config)
         for layer in cache.layers:
             if type(layer) is not DynamicLayer:
@@ -124,10 +128,13 @@ class Decoder:
         """
         row = self._begin(prompt_ids)
         prompt_tokens = len(prompt_ids)
-        action, probabilities = self._choose_action(row, plan.action)
+        action, probabilities = self._choose_action(row, plan)
         values: dict[str, Value] = {"action": action}
-        for field in plan.fields_after(action):
-            values[field.name] = self._choose(row, field)
+        following = list(plan.fields_after(action))
+        while following:
+            field = following.pop(0)
+            values[field.name] = self._choose(row, field, following, action)
+        self._last_action, self._last_values[action] = action, values
         row.waiting.extend(plan.tail)
         reasoning = b"" if self._prose is None else self._write_prose(row, self._prose)
         return Written(
@@ -150,9 +157,12 @@ class Decoder:
         row.waiting.extend(prompt_ids[static:])
         return row
 
-    def _choose_action(self, row: "_Row", field: FieldPlan) -> tuple[Action, dict[Action, float]]:
+    def _choose_action(self, row: "_Row", plan: Plan) -> tuple[Action, dict[Action, float]]:
+        field = plan.action
         row.waiting.extend(field.forced)
-        scores = _score_whole(row, field.trie)
+        likely = self._last_action
+        draft = [] if likely is None else self._draft(field, ROOT, plan.fields_after(likely), likely)
+        scores = _score_whole(row, field.trie, draft)
         shares = torch.softmax(torch.tensor(scores, dtype=torch.float64), dim=0).tolist()
         probabilities = dict.fromkeys(Action, 0.0)
         probabilities.update({as_action(value): share for value, share in zip(field.values, shares, strict=True)})
@@ -160,32 +170,52 @@ class Decoder:
         row.waiting.extend(_path(field.trie, chosen))
         return as_action(field.values[chosen]), probabilities
 
-    def _choose(self, row: "_Row", field: FieldPlan) -> Value:
+    def _choose(self, row: "_Row", field: FieldPlan, following: Sequence[FieldPlan], action: Action) -> Value:
         row.waiting.extend(field.forced)
         if self._decoding is Decoding.SCORED and len(field.values) > 1:
             chosen = _best(_score_whole(row, field.trie))
             row.waiting.extend(_path(field.trie, chosen))
         else:
-            chosen = self._walk(row, field.trie)
+            chosen = self._walk(row, field, following, action)
         return field.values[chosen]
 
-    def _walk(self, row: "_Row", trie: Trie) -> int:
+    def _walk(self, row: "_Row", field: FieldPlan, following: Sequence[FieldPlan], action: Action) -> int:
         """Greedy from the root to a leaf, with as many passes as the scored nodes leave open."""
-        node = ROOT
+        trie, node = field.trie, ROOT
         while trie.candidate[node] < 0:
-            below = trie.children[node]
-            if len(below) == 1:
-                node = below[0]
-                row.waiting.append(trie.token[node])
-                continue
-            carried = trie.undecided_below(node, self._speculate)
-            paths = [trie.ancestors(other, node) for other in carried]
-            logits = row.score([(trie.token[n], path) for n, path in zip(carried, paths, strict=True)], carried)
-            best = _greedy_children(logits, [node, *carried], trie)
+            ahead = row.ahead()
+            if len(trie.children[node]) == 1:
+                best = {}
+            elif ahead is not None:
+                best = _greedy_children(ahead, [node], trie)
+            else:
+                carried = trie.undecided_below(node, self._speculate)
+                paths = [trie.ancestors(other, node) for other in carried]
+                tree = [(trie.token[n], path) for n, path in zip(carried, paths, strict=True)]
+                logits = row.score(tree, carried, self._draft(field, node, following, action))
+                best = _greedy_children(logits, [node, *carried], trie)
             while node in best or len(trie.children[node]) == 1:
                 node = best[node] if node in best else trie.children[node][0]
                 row.waiting.append(trie.token[node])
         return trie.candidate[node]
+
+    def _draft(self, field: FieldPlan, node: int, following: Sequence[FieldPlan], action: Action) -> list[int]:
+        """Tokens from a node of a field to the answer's last choice, as last written after the action."""
+        values = self._last_values.get(action, {})
+        tokens: list[int] = []
+        for each in (field, *following):
+            if self._decoding is Decoding.SCORED or self._speculate == 0 or values.get(each.name) not in each.values:
+                break
+            leaf = each.trie.candidate.index(each.values.index(values[each.name]))
+            path = [*reversed(each.trie.ancestors(leaf, ROOT))]
+            if each is not field:
+                tokens.extend(each.forced)
+            elif node != ROOT:
+                if node not in path:
+                    break
+                path = path[path.index(node) + 1 :]
+            tokens.extend(each.trie.token[n] for n in path)
+        return tokens[:-1]  # nothing is chosen after the last
 
     def _write_prose(self, row: "_Row", prose: Prose) -> bytes:
         """Greedy prose under the grammar; closed after `max_tokens`, at the next character's end."""
@@ -220,38 +250,54 @@ class _Row:
         self.last_scores: dict[int, float] = {}
         self._model = model
         self._past = past
+        self._draft: Sequence[int] = ()
+        self._draft_logits = torch.empty(0, 0)
 
-    def score(self, tree: Sequence[tuple[int, Sequence[int]]], nodes: Sequence[int] = ()) -> torch.Tensor:
-        """One pass over the waiting tokens and a tree after them; the tree is dropped from the cache again.
+    def ahead(self) -> torch.Tensor | None:
+        """Logits [1, vocabulary] after the waiting tokens, where these are what the last pass's draft foresaw."""
+        count = len(self.waiting)
+        if 0 < count <= len(self._draft) and list(self._draft[:count]) == self.waiting:
+            return self._draft_logits[count - 1 : count]
+        return None
+
+    def score(
+        self, tree: Sequence[tuple[int, Sequence[int]]], nodes: Sequence[int] = (), draft: Sequence[int] = ()
+    ) -> torch.Tensor:
+        """One pass over the waiting tokens, a tree and a draft after them; the latter two leave the cache again.
 
         Args:
             tree: for each node its token and its path: the names of itself and its ancestors in the tree.
-            nodes: the names of the tree's nodes, in the tree's order.
+            nodes: the names of the tree's nodes, in the tree's order; not negative.
+            draft: tokens that may follow the waiting ones; `ahead` has their scores.
 
         Returns:
-            Logits [1 + nodes, vocabulary]: after the last waiting token, then after each node.
+            Logits [1 + nodes, vocabulary]: after the last waiting token, then after each node of the tree.
         """
         chain, past = len(self.waiting), self._past
         device = self._model.device
-        ids = torch.tensor([[*self.waiting, *(token for token, _ in tree)]], device=device)
-        depths = [past + chain - 1 + len(path) for _, path in tree]
-        positions = torch.tensor([[*range(past, past + chain), *depths]], device=device)
+        names = [*nodes, *range(-1, -len(draft) - 1, -1)]
+        paths = [*(path for _, path in tree), *(range(-1, -count - 1, -1) for count in range(1, len(draft) + 1))]
+        ids = torch.tensor([[*self.waiting, *(token for token, _ in tree), *draft]], device=device)
+        positions = torch.tensor(
+            [[*range(past, past + chain), *(past + chain - 1 + len(p) for p in paths)]], device=device
+        )
         output = self._model(
             input_ids=ids,
             position_ids=positions,
-            attention_mask=_tree_mask(past, chain, [path for _, path in tree], nodes).to(device) if tree else None,
+            attention_mask=_tree_mask(past, chain, paths, names).to(device) if paths else None,
             past_key_values=self.cache,
             use_cache=True,
-            logits_to_keep=1 + len(tree),
+            logits_to_keep=1 + len(paths),
         )
-        if tree:
-            self.cache.crop(-len(tree))
+        if paths:
+            self.cache.crop(-len(paths))
         self.passes += 1
         self._past = past + chain
         self.cached.extend(self.waiting)
         self.waiting.clear()
         logits: torch.Tensor = output.logits[0]
-        return logits
+        self._draft, self._draft_logits = draft, logits[1 + len(tree) :]
+        return logits[: 1 + len(tree)]
 
 
 def _tree_mask(past: int, chain: int, paths: Sequence[Sequence[int]], nodes: Sequence[int]) -> torch.Tensor:
@@ -265,10 +311,10 @@ def _tree_mask(past: int, chain: int, paths: Sequence[Sequence[int]], nodes: Seq
     return mask[None, None]
 
 
-def _score_whole(row: _Row, trie: Trie) -> list[float]:
+def _score_whole(row: _Row, trie: Trie, draft: Sequence[int] = ()) -> list[float]:
     """Log-probability of each candidate's tokens, over the whole vocabulary, in one pass; indexed by candidate."""
     carried = trie.inner()
-    logits = row.score([(trie.token[n], trie.ancestors(n, ROOT)) for n in carried], carried)
+    logits = row.score([(trie.token[n], trie.ancestors(n, ROOT)) for n in carried], carried, draft)
     scored = [ROOT, *carried]
     edges = [(line, child) for line, node in enumerate(scored) for child in trie.children[node]]
     lines, children = [line for line, _ in edges], [child for _, child in edges]
