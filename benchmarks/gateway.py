@@ -86,13 +86,19 @@ def floor_app() -> FastAPI:
 
 
 @contextlib.contextmanager
-def process(command: list[str], environment: dict[str, str]) -> Iterator[None]:
+def process(command: list[str], environment: dict[str, str]) -> Iterator[int]:
     child = subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.DEVNULL)
     try:
-        yield
+        yield child.pid
     finally:
         child.terminate()
         child.wait(30)
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far; unlike latency it does not depend on what else runs here."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def free_port() -> int:
@@ -128,7 +134,7 @@ async def ready(client: httpx.AsyncClient) -> None:
     raise SystemExit("a server did not become ready")
 
 
-async def compare(urls: dict[str, str], requests: int) -> dict[str, object]:
+async def compare(urls: dict[str, str], pids: dict[str, int], requests: int) -> dict[str, object]:
     async with contextlib.AsyncExitStack() as stack:
         clients = {
             name: await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30))
@@ -140,20 +146,25 @@ async def compare(urls: dict[str, str], requests: int) -> dict[str, object]:
             await ready(client)
             await measure(client, 50, 4, f"warm-{name}")
         run = os.getpid()
+        cpu = dict.fromkeys(urls, 0.0)
         for turn in range(4):
             for name, client in clients.items():
+                before = cpu_seconds(pids[name])
                 for concurrency in (1, 16):
                     times, rate = await measure(client, requests // 4, concurrency, f"{run}-{turn}-{concurrency}")
                     rates.setdefault((name, concurrency), []).append(rate)
                     if concurrency == 1:
                         latencies[name] += times
+                cpu[name] += cpu_seconds(pids[name]) - before
     p50 = {name: statistics.median(times) for name, times in latencies.items()}
     best = {key: max(values) for key, values in rates.items()}
     return {
         "requests": requests,
         "gateway_p50_over_floor": round(p50["gateway"] / p50["floor"], 2),
+        "gateway_cpu_over_floor": round(cpu["gateway"] / cpu["floor"], 2),
         "gateway_rate_16_over_1": round(best["gateway", 16] / best["gateway", 1], 2),
         "gateway_rate_16_over_floor_16": round(best["gateway", 16] / best["floor", 16], 2),
+        "cpu_ms_a_request_here": {name: round(seconds / (2 * requests) * 1000, 2) for name, seconds in cpu.items()},
         "p50_ms_here": {name: round(value, 2) for name, value in p50.items()},
         "p99_ms_here": {name: round(statistics.quantiles(times, n=100)[98], 2) for name, times in latencies.items()},
     }
@@ -192,10 +203,11 @@ def main() -> None:
         own = [sys.executable, __file__]
         with (
             process([*own, "--serve", "arm"], {"PORT": str(ports["arm"])}),
-            process([*own, "--serve", "floor"], common | {"PORT": str(ports["floor"])}),
-            process([sys.executable, "-m", "tradewind.gateway"], gateway),
+            process([*own, "--serve", "floor"], common | {"PORT": str(ports["floor"])}) as floor_pid,
+            process([sys.executable, "-m", "tradewind.gateway"], gateway) as gateway_pid,
         ):
-            result = asyncio.run(compare({"floor": urls["floor"], "gateway": urls["gateway"]}, flags.requests))
+            pids = {"floor": floor_pid, "gateway": gateway_pid}
+            result = asyncio.run(compare({name: urls[name] for name in pids}, pids, flags.requests))
     print(json.dumps(result, indent=1))
 
 
