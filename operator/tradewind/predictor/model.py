@@ -4,6 +4,7 @@ Here belongs the v1 protocol's body, the queue and the one inference thread. The
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from tradewind.trading.decision import DecisionInput, Limits, Symbol
 from tradewind.trading.prompt import render_prompt
 
 _MAX_INSTANCES = 16
+_logger = logging.getLogger(__name__)
 
 
 class Instance(BaseModel):
@@ -91,7 +93,7 @@ class DecisionModel(kserve.Model):  # type: ignore[misc] # kserve has no types
             )
         self._pending += wanted
         loop = asyncio.get_running_loop()
-        jobs = [loop.run_in_executor(self._worker, self.decide, instance, accepted) for instance in request.instances]
+        jobs = [loop.run_in_executor(self._worker, self._answer, instance, accepted) for instance in request.instances]
         try:
             answers = await asyncio.gather(*jobs, return_exceptions=True)
         finally:
@@ -102,6 +104,14 @@ class DecisionModel(kserve.Model):  # type: ignore[misc] # kserve has no types
                 raise answer
             predictions.append(answer)
         return {"predictions": predictions}
+
+    def _answer(self, instance: Instance, accepted: float) -> dict[str, JsonValue]:
+        answer = self.decide(instance, accepted)
+        _logger.info(
+            "decision symbol=%s action=%s confidence=%s passes=%s ms=%s",
+            *(answer[key] for key in ("symbol", "action", "confidence", "_forward_passes", "_latency_ms")),
+        )
+        return answer
 
     def decide(self, instance: Instance, accepted: float) -> dict[str, JsonValue]:
         """One decision, on the inference thread.

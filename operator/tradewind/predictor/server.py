@@ -60,6 +60,8 @@ def serve(settings: Settings, sha256: str) -> None:
     app.add_api_route("/tradewind/v1/verification", lambda: JSONResponse(verification), methods=["GET"])
     app.add_exception_handler(RequestError, _refuse)
     server = kserve.ModelServer(http_port=settings.port, enable_grpc=False, enable_latency_logging=False, workers=1)
+    for noisy in ("kserve.trace", "uvicorn.access"):  # the model logs a line a decision; probes need none
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     server.start([model])
 
 
