@@ -10,7 +10,7 @@ block, so that it does not matter when, or how often, the operator looked.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -46,6 +46,7 @@ from tradewind.trading.evidence import (
     judge,
     judgement_json,
 )
+from tradewind.trading.evidence.table import to_us
 
 HISTORY_LENGTH = 50
 _LIVE_LOOK = timedelta(seconds=30)
@@ -329,24 +330,37 @@ def _replay(experiment: ABExperiment, status: ABExperimentStatus, seen: Seen, no
     judgement: Judgement | None = None
     for block in (b for b in range(reached + 1) if b not in stored):
         look = t0 + block * spec.block_length
-        judgement = _judge(experiment, seen, spec, t0, look)
+        then = _before(seen, look)
+        judgement = _judge(experiment, then, spec, t0, look)
         if judgement.verdict.verdict is not Verdict.CONTINUE:
-            status = _shown(experiment, status, seen, judgement, spec, look)
+            status = _shown(experiment, status, then, judgement, spec, look)
             return _concluded(experiment, status, now, judgement, look, effects)
         published, status = _publish(experiment, status, seen, spec, judgement, block, look)
         effects += published
     if replay.end_time is not None and seen.clock >= replay.end_time:
-        judgement = _judge(experiment, seen, spec, t0, replay.end_time)
-        status = _shown(experiment, status, seen, judgement, spec, replay.end_time)
+        then = _before(seen, replay.end_time)
+        judgement = _judge(experiment, then, spec, t0, replay.end_time)
+        status = _shown(experiment, status, then, judgement, spec, replay.end_time)
         if judgement.verdict.verdict is not Verdict.CONTINUE:
             return _concluded(experiment, status, now, judgement, replay.end_time, effects)
         message = f"the data ended without a verdict: {judgement.verdict.message}"
         at = replay.end_time
         return _end(experiment, status, now, "inconclusive", Reason.REPLAY_ENDED, message, at, judgement, effects)
+    look = t0 + reached * spec.block_length
+    then = _before(seen, look)
     if judgement is None:
-        judgement = _judge(experiment, seen, spec, t0, t0 + reached * spec.block_length)
-    status = _shown(experiment, status, seen, judgement, spec, t0 + reached * spec.block_length)
+        judgement = _judge(experiment, then, spec, t0, look)
+    status = _shown(experiment, status, then, judgement, spec, look)
     return Decision(_running(experiment, status, judgement, now), effects, timedelta(0) if effects else None)
+
+
+def _before(seen: Seen, look: datetime) -> Seen:
+    """What a look at that time knew: a request at this very moment may or may not have come before the operator did."""
+    assert seen.table is not None
+    assert seen.requests is not None
+    rows, asked = seen.table.decided_us < to_us(look, "look"), seen.requests.decided_at < utc64(look)
+    requests = Requests(**{f.name: getattr(seen.requests, f.name)[asked] for f in fields(Requests)})
+    return replace(seen, table=seen.table.select(rows), requests=requests)
 
 
 def _waiting(experiment: ABExperiment, status: ABExperimentStatus, seen: Seen, now: datetime) -> ABExperimentStatus:
