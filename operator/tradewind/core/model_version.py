@@ -174,7 +174,8 @@ def _own(
         evaluation = version.status.evaluation
         verified = version.status.sha256 == _expected(version)  # kept from the benchmark, which asked the predictor
         passed = verified and (evaluation is None or evaluation.passed is not False)
-        facts = [_verified(version, verified), served, _ready(passed, (evaluation.message or "") if evaluation else "")]
+        message = (evaluation.message or "") if evaluation else ""
+        facts = [_verified(version, verified), served, _ready(passed, verified, message)]
         phase = ModelVersionPhase.READY if passed else ModelVersionPhase.FAILED
         return Decision(_status(version, seen, facts, now, changes | {"phase": phase}), tuple(effects))
     attempt = version.status.attempts or 0
@@ -229,7 +230,7 @@ def _measured(
         Fact(
             "Evaluated", passed, Reason.MEASURED if passed else Reason.GATE_FAILED, gate_message or "benchmark measured"
         ),
-        _ready(passed and verified, gate_message),
+        _ready(passed and verified, verified, gate_message),
     ]
     provenance = (version.status.provenance or Provenance()).model_copy(
         update={
@@ -296,10 +297,12 @@ def _gate(name: str, value: float | None, threshold: float, *, at_least: bool) -
     return GateResult(name=name, value=value, threshold=threshold, passed=passed)
 
 
-def _ready(passed: bool, message: str) -> Fact:  # noqa: FBT001 - two sentences, one word apart
+def _ready(passed: bool, verified: bool, message: str) -> Fact:  # noqa: FBT001 - what was found, in order
     if passed:
         return Fact("Ready", True, Reason.READY, "verified, served and measured")
-    return Fact("Ready", False, Reason.GATE_FAILED, message or "the artifact did not verify")
+    if not verified:
+        return Fact("Ready", False, Reason.ARTIFACT_MISMATCH, "what answers is not the artifact that the spec names")
+    return Fact("Ready", False, Reason.GATE_FAILED, message)
 
 
 def _broken_pod(seen: Seen) -> tuple[Reason, str] | None:
