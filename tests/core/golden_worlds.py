@@ -1,0 +1,429 @@
+"""Golden cases: a resource and facts in YAML become typed values, a decision becomes YAML.
+
+`tests/golden/<kind>/<case>/input.yaml` is a patch over `tests/golden/<kind>/base.yaml` (null removes a key) with the keys
+`about`, `now`, `resource` and `facts`; `expected.yaml` is what is decided. `UPDATE_GOLDEN=1 pytest tests/core` writes the
+expectations anew, for a person to read in the diff.
+"""
+
+import copy
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from tradewind.api.ab_experiment import ABExperiment
+from tradewind.api.common import API_VERSION, Resource
+from tradewind.api.endpoint import Endpoint
+from tradewind.api.model_version import ModelVersion, Stage
+from tradewind.api.parse import parse
+from tradewind.api.registry import BY_KIND
+from tradewind.api.training_run import ProgressStatus, TrainingRun
+from tradewind.api.training_schedule import TrainingSchedule
+from tradewind.core import ab_experiment, endpoint, model_version, training_run, training_schedule
+from tradewind.core.arms import Requests
+from tradewind.core.decision import Apply, Create, Decision, Delete, JobFacts, Owner, PublishEpoch
+from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport
+from tradewind.core.platform import Platform
+from tradewind.trading.evidence import TradeTable
+from tradewind.trading.routing import ROUTING_KEY, Routing
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+STATS = Path(__file__).parents[1] / "fixtures" / "stats"
+PLATFORM = Platform("tradewind", "tradewind-system", "gateway:1", "predictor:1", "trainer:1")
+ADAPTER = "a" * 64
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One golden case, typed."""
+
+    kind: str
+    about: str
+    now: datetime
+    resource: Resource
+    seen: Any
+
+    def decide(self, now: datetime | None = None, **changes: Any) -> Decision:
+        """What is decided, with other facts where `changes` say so."""
+        return decide(self.resource, replace(self.seen, **changes) if changes else self.seen, now or self.now)
+
+    def after(self, decision: Decision, now: datetime | None = None) -> "Case":
+        """The same case once the effects were carried out and the status was written."""
+        status = type(self.resource.status).model_validate(decision.status.to_manifest())  # type: ignore[attr-defined]
+        resource = self.resource.model_copy(update={"status": status})
+        seen = self.seen
+        for effect in decision.effects:
+            seen = carried_out(self.kind, seen, effect)
+        return replace(self, resource=resource, seen=seen, now=now or self.now)
+
+
+def carried_out(kind: str, seen: Any, effect: Any) -> Any:
+    """The facts after an effect: Jobs run, objects exist, epochs have numbers."""
+    match effect:
+        case Apply(manifest) if manifest["kind"] == "ConfigMap":
+            return replace(seen, routing=Routing.model_validate_json(manifest["data"][ROUTING_KEY]))
+        case Create(manifest) if manifest["kind"] == "Job":
+            name = manifest["metadata"]["name"]
+            fact = next(f for part, f in _JOBS.items() if part in name)
+            return replace(seen, **{fact: JobFacts(name=name, active=True, succeeded=False, failed=False)})
+        case Delete(_, "Job", name):
+            fact = next(f for part, f in _JOBS.items() if part in name)
+            return replace(seen, **{fact: None})
+        case Create(manifest) if kind == "training_run":
+            return replace(seen, version=resource_of(dict(manifest)))
+        case Create(manifest):
+            many = "runs" if manifest["kind"] == "TrainingRun" else "experiments"
+            return replace(seen, **{many: (*getattr(seen, many), resource_of(dict(manifest)))})
+        case Delete(_, gone, name):
+            many = "runs" if gone == "TrainingRun" else "experiments"
+            return replace(seen, **{many: tuple(o for o in getattr(seen, many) if o.name != name)})
+        case PublishEpoch():
+            known = {row.block for row in seen.epochs}
+            row = EpochRow(effect.block, 100 + effect.block, effect.candidate_weight)
+            return seen if effect.block in known else replace(seen, epochs=(*seen.epochs, row))
+    return seen
+
+
+_JOBS = {"-snapshot": "snapshot", "-train-": "training", "-benchmark-": "benchmark"}
+
+
+def decide(resource: Resource, seen: Any, now: datetime) -> Decision:
+    meta = resource.metadata
+    owner = Owner(API_VERSION, type(resource).__name__, meta.name, meta.namespace, meta.uid)
+    match resource:
+        case Endpoint():
+            return endpoint.decide(resource, seen, now, platform=PLATFORM, owner=owner)
+        case ModelVersion():
+            return model_version.decide(resource, seen, now, platform=PLATFORM, owner=owner)
+        case TrainingRun():
+            return training_run.decide(resource, seen, now, platform=PLATFORM, owner=owner)
+        case TrainingSchedule():
+            return training_schedule.decide(resource, seen, now)
+        case ABExperiment():
+            return ab_experiment.decide(resource, seen, now)
+    raise TypeError(type(resource))
+
+
+# --- from YAML -------------------------------------------------------------------------------------------------------
+
+
+def _yaml(text: str) -> Any:
+    return yaml.load(text, yaml.CSafeLoader)
+
+
+def case_names(kind: str) -> list[str]:
+    return sorted(path.parent.name for path in (GOLDEN / kind).glob("*/input.yaml"))
+
+
+@cache
+def load(kind: str, name: str) -> Case:
+    patch = _yaml((GOLDEN / kind / name / "input.yaml").read_text(encoding="utf-8"))
+    return build(kind, patch)
+
+
+def build(kind: str, patch: Json) -> Case:
+    """The case of a patch over the kind's base."""
+    text = merged(_yaml((GOLDEN / kind / "base.yaml").read_text(encoding="utf-8")), patch)
+    facts = text.get("facts") or {}
+    now = _time(text["now"])
+    resource = resource_of(text["resource"])
+    match resource:
+        case Endpoint():
+            seen = _endpoint_facts(facts, kind, text)
+        case ModelVersion():
+            seen = _version_facts(facts)
+        case TrainingRun():
+            seen = _run_facts(facts)
+        case TrainingSchedule():
+            seen = _schedule_facts(facts)
+        case _:
+            seen = _experiment_facts(facts)
+    return Case(kind, text.get("about", ""), now, resource, seen)
+
+
+def merged(base: Any, patch: Any) -> Any:
+    """RFC 7386: mappings merge, null removes, everything else replaces."""
+    if not isinstance(patch, Mapping):
+        return copy.deepcopy(patch)
+    result = copy.deepcopy(base) if isinstance(base, Mapping) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result
+
+
+def resource_of(text: Json) -> Any:
+    """A typed resource; conditions may be written as a mapping, a uid defaults to the name."""
+    raw = copy.deepcopy(text)
+    raw.setdefault("apiVersion", API_VERSION)
+    raw["metadata"].setdefault("namespace", "trading")
+    raw["metadata"].setdefault("uid", f"uid-{raw['metadata']['name']}")
+    raw["metadata"].setdefault("creationTimestamp", "2026-01-01T00:00:00Z")
+    status = raw.setdefault("status", {})
+    if isinstance(status.get("conditions"), Mapping):
+        status["conditions"] = [
+            {"type": k, "status": str(v), "reason": "Given", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+            for k, v in status["conditions"].items()
+        ]
+    parsed = parse(BY_KIND[raw["kind"]].resource, raw)
+    assert isinstance(parsed, Resource), parsed
+    return parsed
+
+
+def version(name: str, text: Json | None = None) -> ModelVersion:
+    """A ModelVersion: external, or an adapter where `sha256` is given; Ready unless `ready: false`."""
+    text = text or {}
+    spec: Json = {
+        "external": {"baseURL": "http://api.test/v1", "model": "m", "secretRef": {"name": name, "key": "api-key"}}
+    }
+    if text.get("sha256"):
+        base = {"uri": "pvc://models/base"}
+        spec = {"adapter": {"uri": f"pvc://models/{name}", "sha256": text["sha256"], "baseModel": base}}
+    made = {
+        "kind": "ModelVersion",
+        "metadata": {"name": name},
+        "spec": merged(spec, text.get("spec", {})),
+        "status": {"conditions": {"Ready": str(text.get("ready", True))}},
+    }
+    result = resource_of(made)
+    assert isinstance(result, ModelVersion)
+    return result
+
+
+def _versions(facts: Json) -> dict[str, ModelVersion]:
+    return {name: version(name, text) for name, text in (facts.get("versions") or {}).items()}
+
+
+def _endpoint_facts(facts: Json, kind: str, text: Json) -> endpoint.Seen:
+    promotion = facts.get("promotion")
+    routing: Routing | None = None
+    if facts.get("routing"):  # the document that an earlier decision published
+        earlier = merged(text, facts["routing"])
+        earlier["facts"] = merged(earlier["facts"], {"routing": None})
+        before = _endpoint_facts(earlier["facts"], kind, earlier)
+        routing = published(decide(resource_of(earlier["resource"]), before, _time(earlier["now"])))
+        assert routing is not None
+    return endpoint.Seen(
+        versions=_versions(facts),
+        experiments=tuple(resource_of({"kind": "ABExperiment"} | e) for e in facts.get("experiments") or ()),
+        epochs=_epochs(facts),
+        promotion=Promotion(promotion["version"], promotion.get("sha256")) if promotion else None,
+        replicas=tuple(
+            ReplicaReport(r["replica"], _newest(routing) if r["generation"] == "newest" else r["generation"], r.get("epoch"))
+            for r in facts.get("replicas") or ()
+        ),
+        ready_pods=frozenset(facts.get("readyPods") or ()),
+        routing=routing,
+        database_error=facts.get("databaseError"),
+        schema_missing=facts.get("schemaMissing", False),
+    )  # fmt: skip
+
+
+def _version_facts(facts: Json) -> model_version.Seen:
+    service = facts.get("service")
+    return model_version.Seen(
+        service=model_version.Service(
+            ready=service.get("ready", True),
+            ready_replicas=service.get("readyReplicas", 1),
+            message=service.get("message", ""),
+            template_hash=service.get("templateHash", ""),
+        )
+        if service
+        else None,
+        pods=tuple(
+            model_version.PredictorPod(
+                name=p.get("name", "p"),
+                ready=p.get("ready", False),
+                restarts=p.get("restarts", 0),
+                exit_code=p.get("exitCode"),
+                result=p.get("result", {}),
+                waiting=p.get("waiting", ""),
+                image_id=p.get("image", ""),
+            )
+            for p in facts.get("pods") or ()
+        ),
+        benchmark=job_of(facts.get("benchmark")),
+        holders=tuple(facts.get("holders") or ()),
+        stage=Stage(facts.get("stage", "Candidate")),
+    )
+
+
+def _run_facts(facts: Json) -> training_run.Seen:
+    progress = facts.get("progress")
+    one = facts.get("endpoint")
+    return training_run.Seen(
+        endpoint=resource_of({"kind": "Endpoint"} | one) if one else None,
+        snapshot=job_of(facts.get("snapshot")),
+        training=job_of(facts.get("training")),
+        version=version(facts["version"].get("name", "r"), facts["version"]) if facts.get("version") else None,
+        warm_start=version("warm", facts["warmStart"]) if facts.get("warmStart") else None,
+        progress=ProgressStatus.model_validate(progress) if progress else None,
+    )
+
+
+def _schedule_facts(facts: Json) -> training_schedule.Seen:
+    one = facts.get("endpoint")
+    run = {
+        "kind": "TrainingRun",
+        "spec": _yaml((GOLDEN / "training_run" / "base.yaml").read_text())["resource"]["spec"],
+    }
+    return training_schedule.Seen(
+        runs=tuple(resource_of(merged(run, r)) for r in facts.get("runs") or ()),
+        versions=_versions(facts) if "versions" in facts else None,
+        experiments=tuple(resource_of({"kind": "ABExperiment"} | e) for e in facts.get("experiments") or ()),
+        endpoint=resource_of({"kind": "Endpoint"} | one) if one else None,
+        new_samples=facts.get("newSamples"),
+    )
+
+
+def _experiment_facts(facts: Json) -> ab_experiment.Seen:
+    one, table = facts.get("endpoint"), facts.get("table")
+    clock = facts.get("clock")
+    rows, requests = (None, None)
+    if table:
+        until = _time(table["until"]) if table.get("until") else None
+        rows, requests = recorded(
+            table["csv"], until, fail_every=table.get("failEvery", 0), fails=table.get("fails", "both")
+        )
+    return ab_experiment.Seen(
+        endpoint=resource_of({"kind": "Endpoint"} | one) if one else None,
+        versions=_versions(facts),
+        table=rows,
+        requests=requests,
+        epochs=_epochs(facts),
+        clock=_time(clock) if clock else None,
+        tested_before=facts.get("testedBefore", 0),
+        database_error=facts.get("databaseError"),
+    )
+
+
+def _newest(routing: Routing | None) -> int:
+    return routing.generation if routing is not None else 0
+
+
+def job_of(text: Json | None) -> JobFacts | None:
+    """`state: running|succeeded|failed`, and the rest by name."""
+    if text is None:
+        return None
+    state = text.get("state", "running")
+    return JobFacts(
+        name=text.get("name", "j"),
+        active=state == "running",
+        succeeded=state == "succeeded",
+        failed=state == "failed",
+        suspended=text.get("suspended", False),
+        exit_code=text.get("exitCode", 0 if state == "succeeded" else None),
+        message=text.get("message", ""),
+        reason=text.get("reason", ""),
+        result=text.get("result", {}),
+        started_at=_time(text["startedAt"]) if "startedAt" in text else None,
+        finished_at=_time(text["finishedAt"]) if "finishedAt" in text else None,
+    )
+
+
+@cache
+def _records(name: str) -> tuple[Json, ...]:
+    with (STATS / f"{name}.csv").open(newline="") as lines:
+        return tuple(csv.DictReader(lines))
+
+
+def recorded(
+    name: str, until: datetime | None, *, fail_every: int = 0, fails: str = "both", start: datetime | None = None
+) -> tuple[TradeTable, Requests]:
+    """A published table with what was decided before `until`, and a request for each row (40 ms, every n-th failed)."""
+    rows = [r for r in _records(name) if until is None or _time(r["decided_at"]) < until]
+    lines = [",".join(_records(name)[0])] + [",".join(row.values()) for row in rows]
+    table = TradeTable.from_csv(lines)
+    candidate = table.candidate.copy()
+    number = np.where(candidate, np.cumsum(candidate), np.cumsum(~candidate))
+    failed = (number % fail_every == 0) if fail_every else np.zeros(len(rows), bool)
+    if fails == "candidate":
+        failed = failed & candidate
+    return table, Requests(
+        candidate=candidate,
+        decided_at=table.decided_us.astype("datetime64[us]"),
+        latency_ms=np.full(len(rows), 40.0),
+        failed=failed,
+        fallback=failed.copy(),
+        cost_cny=np.where(candidate, np.nan, 0.5),
+    )
+
+
+def _epochs(facts: Json) -> tuple[EpochRow, ...]:
+    return tuple(EpochRow(e["block"], e["epoch"], Decimal(str(e["weight"]))) for e in facts.get("epochs") or ())
+
+
+def _time(text: str | datetime) -> datetime:
+    return text if isinstance(text, datetime) else datetime.fromisoformat(text)
+
+
+# --- to YAML ---------------------------------------------------------------------------------------------------------
+
+
+def published(decision: Decision) -> Routing | None:
+    """The routing document that a decision publishes."""
+    for effect in decision.effects:
+        if isinstance(effect, Apply) and effect.manifest["kind"] == "ConfigMap":
+            return Routing.model_validate_json(effect.manifest["data"][ROUTING_KEY])
+    return None
+
+
+def shown(decision: Decision) -> Json:
+    """A decision as a person reads it: manifests by name alone (they have tests of their own), routing documents whole."""
+    after = decision.requeue_after
+    return {
+        "status": decision.status.to_manifest(),  # type: ignore[attr-defined]
+        "effects": [effect_shown(effect) for effect in decision.effects],
+        "requeueSeconds": None if after is None else after.total_seconds(),
+    }
+
+
+def effect_shown(effect: Any) -> Json:
+    name = type(effect).__name__
+    match effect:
+        case Apply(manifest) if manifest["kind"] == "ConfigMap":
+            document = json.loads(manifest["data"][ROUTING_KEY])
+            arms = {arm: target.get("sha256") for arm, target in document["arms"].items()}
+            keep = ("generation", "publishedAt", "expiresAt", "champion", "fallback", "experiment")
+            return {
+                name: f"ConfigMap/{manifest['metadata']['name']}",
+                "routing": {k: document[k] for k in keep} | {"arms": arms},
+            }
+        case Apply(manifest) | Create(manifest):
+            return {name: f"{manifest['kind']}/{manifest['metadata']['name']}"}
+        case Delete(_, kind, target):
+            return {name: f"{kind}/{target}"}
+    values = {f.name: getattr(effect, f.name) for f in fields(effect)}
+    for long in ("evidence", "spec"):
+        if long in values:
+            json.dumps(values.pop(long), allow_nan=False)  # what SQL takes as jsonb
+    return {name: {key: _plain(value) for key, value in values.items()}}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, tuple):
+        return list(value)
+    return value if isinstance(value, int | float | bool | None) else str(value)
+
+
+KIND_CASES = [
+    (kind, name)
+    for kind in ("endpoint", "model_version", "training_run", "training_schedule", "ab_experiment")
+    for name in case_names(kind)
+]

@@ -1,0 +1,199 @@
+"""Children as they reach the cluster: least privilege, no secret values, names that fit, owners that may go."""
+
+import json
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from golden_worlds import ADAPTER, KIND_CASES, PLATFORM, build, load, resource_of, version
+
+from tradewind.api.common import API_VERSION, SecretKeyRef
+from tradewind.core.decision import Apply, Create, Owner
+from tradewind.core.manifests.gateway import gateway_manifests
+from tradewind.core.manifests.inference_service import inference_service
+from tradewind.core.manifests.training import snapshot_job, train_job
+
+DISPOSABLE = {"Job", "Service", "ConfigMap", "Deployment", "ServiceAccount", "Role", "RoleBinding", "InferenceService"}
+LASTING = {"ModelVersion", "ABExperiment", "TrainingRun"}
+LONG = "n" * 50
+
+
+def everything_made() -> Iterator[Mapping[str, Any]]:
+    """Every manifest that some golden case asks for."""
+    for kind, name in KIND_CASES:
+        for effect in load(kind, name).decide().effects:
+            if isinstance(effect, Apply | Create):
+                yield effect.manifest
+
+
+MADE = list(everything_made())
+
+
+def pods() -> list[tuple[str, Mapping[str, Any]]]:
+    found = []
+    for manifest in MADE:
+        match manifest["kind"]:
+            case "Job" | "Deployment":
+                found.append((manifest["metadata"]["name"], manifest["spec"]["template"]["spec"]))
+            case "InferenceService":
+                found.append((manifest["metadata"]["name"], manifest["spec"]["predictor"]))
+    return found
+
+
+def test_cases_make_every_kind_of_child() -> None:
+    assert {m["kind"] for m in MADE} == DISPOSABLE | LASTING
+
+
+@pytest.mark.parametrize(
+    ("name", "pod"), {name: (name, pod) for name, pod in pods()}.values(), ids=lambda v: str(v)[:30]
+)
+def test_pods_run_with_least_privilege(name: str, pod: Mapping[str, Any]) -> None:
+    security = pod["securityContext"]
+    assert security["runAsNonRoot"] is True
+    assert security["runAsUser"] != 0
+    assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is (name.endswith("-gateway"))
+    assert not pod.keys() & {"hostNetwork", "hostPID", "hostIPC"}
+    for container in pod["containers"]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert {"name": "tmp", "mountPath": "/tmp"} in container["volumeMounts"]
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
+        assert ":latest" not in container["image"]
+
+
+def test_secrets_are_referred_to_and_never_read() -> None:
+    for name, pod in pods():
+        for container in pod["containers"]:
+            for variable in container.get("env", []):
+                if variable["name"] == "TRADEWIND_DSN":
+                    assert set(variable) == {"name", "valueFrom"}, name
+                    assert "secretKeyRef" in variable["valueFrom"]
+                else:
+                    assert not any(word in variable["name"] for word in ("PASSWORD", "API_KEY", "SECRET")), name
+            assert "postgresql://" not in json.dumps(container)
+    assert not [m for m in MADE if m["kind"] == "Secret"]
+
+
+def test_gateway_may_see_its_own_routing_alone() -> None:
+    role = next(m for m in MADE if m["kind"] == "Role")
+    assert role["rules"] == [
+        {
+            "apiGroups": [""],
+            "resources": ["configmaps"],
+            "resourceNames": ["trader-routing"],
+            "verbs": ["get", "list", "watch"],
+        }
+    ]
+
+
+def test_only_disposable_children_have_an_owner() -> None:
+    for manifest in MADE:
+        owners = manifest["metadata"].get("ownerReferences", [])
+        if manifest["kind"] in LASTING:
+            assert owners == []
+        else:
+            (owner,) = owners
+            assert owner["controller"] is True
+            assert owner["uid"].startswith("uid-")
+
+
+def test_labels_of_the_parent_are_never_copied() -> None:
+    patch = {
+        "metadata": {"labels": {"argocd.argoproj.io/instance": "app"}, "annotations": {"kubectl.kubernetes.io/x": "y"}}
+    }
+    for kind, name in (
+        ("endpoint", "first-champion-is-the-fallback"),
+        ("training_run", "snapshot-starts"),
+        ("model_version", "adapter-is-new"),
+    ):
+        case = build(
+            kind, {"resource": patch} | ({"facts": {"service": None, "pods": None}} if kind == "model_version" else {})
+        )
+        made = [e.manifest for e in case.decide().effects if isinstance(e, Apply | Create)]
+        assert made, name
+        assert "argocd" not in json.dumps(made)
+        assert "kubectl.kubernetes.io" not in json.dumps(made)
+        for manifest in made:
+            labels = manifest["metadata"]["labels"]
+            assert labels["app.kubernetes.io/managed-by"] == "tradewind"
+            assert labels["tradewind.dev/owner-name"] == case.resource.name
+
+
+def test_names_fit_for_the_longest_parent() -> None:
+    owner = Owner(API_VERSION, "Endpoint", LONG, "trading", "u")
+    endpoint = resource_of({"kind": "Endpoint", "metadata": {"name": LONG}, "spec": {"fallback": "f"}})
+    run = build("training_run", {"resource": {"metadata": {"name": LONG}}}).resource
+    made = [
+        *gateway_manifests(endpoint, owner, PLATFORM, {"v" * 50: SecretKeyRef(name="s", key="k")}),
+        snapshot_job(run, endpoint, owner, PLATFORM, run.metadata.creation_timestamp),  # type: ignore[arg-type]
+        train_job(run, owner, PLATFORM, 100, None),  # type: ignore[arg-type]
+    ]
+    for manifest in made:
+        assert len(manifest["metadata"]["name"]) <= 63
+        assert all(len(value) <= 63 for value in manifest["metadata"]["labels"].values())
+        for volume in manifest.get("spec", {}).get("template", {}).get("spec", {}).get("volumes", []):
+            assert len(volume["name"]) <= 63
+    assert len(f"{LONG}-benchmark-9") <= 63
+
+
+def test_same_input_gives_the_same_text() -> None:
+    again = list(everything_made())
+    assert json.dumps(MADE, sort_keys=False) == json.dumps(again, sort_keys=False)
+
+
+def test_jobs_run_once_and_report_by_their_termination_message() -> None:
+    for manifest in (m for m in MADE if m["kind"] == "Job"):
+        assert manifest["spec"]["backoffLimit"] == 0
+        pod = manifest["spec"]["template"]["spec"]
+        assert pod["restartPolicy"] == "Never"
+        (container,) = pod["containers"]
+        assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
+        config = next(v["value"] for v in container["env"] if v["name"] == "TRADEWIND_CONFIG")
+        assert isinstance(json.loads(config), dict)
+
+
+def test_trainer_gets_a_token_for_progress_alone() -> None:
+    job = next(m for m in MADE if m["metadata"]["name"] == "r-train-1")
+    (projected,) = (v["projected"] for v in job["spec"]["template"]["spec"]["volumes"] if "projected" in v)
+    (source,) = projected["sources"]
+    assert source["serviceAccountToken"]["audience"] == "tradewind-progress"
+
+
+def test_queued_job_is_made_suspended_and_names_its_queue() -> None:
+    run = build("training_run", {"resource": {"spec": {"queueName": "gpu"}}}).resource
+    job = train_job(run, Owner(API_VERSION, "TrainingRun", "r", "trading", "u"), PLATFORM, 1, None)  # type: ignore[arg-type]
+    assert job["spec"]["suspend"] is True
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpu"
+
+
+def test_model_is_mounted_read_only_with_its_hash() -> None:
+    made = inference_service(
+        version("v1", {"sha256": ADAPTER}), Owner(API_VERSION, "ModelVersion", "v1", "trading", "u"), PLATFORM
+    )
+    assert made is not None
+    (container,) = made["spec"]["predictor"]["containers"]
+    assert container["args"][container["args"].index("--sha256") + 1] == ADAPTER
+    storage = [m for m in container["volumeMounts"] if m["name"].startswith("storage")]
+    assert {m["mountPath"]: (m["subPath"], m["readOnly"]) for m in storage} == {
+        "/mnt/base": ("base", True),
+        "/mnt/adapter": ("v1", True),
+    }
+    assert (
+        inference_service(version("api"), Owner(API_VERSION, "ModelVersion", "api", "trading", "u"), PLATFORM) is None
+    )
+
+
+def test_decimals_in_the_routing_document_are_plain() -> None:
+    patch = {
+        "resource": {"spec": {"limits": {"permissionLevels": {"L1": {"maxLeverage": 2, "maxSizeUSD": "1000000"}}}}}
+    }
+    (document,) = (e.manifest["data"]["routing.json"] for e in build("endpoint", patch).decide().effects
+                   if isinstance(e, Apply) and e.manifest["kind"] == "ConfigMap")  # fmt: skip
+    size = json.loads(document)["limits"]["permissionLevels"]["L1"]["maxSizeUSD"]
+    assert (size, Decimal(size)) == ("1000000", 1_000_000)
