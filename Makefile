@@ -27,6 +27,7 @@ test: check  ## everything: checks, fast tests, then the real cluster (SOAK=1: a
 	$(MAKE) cluster
 	echo "== tests on the real cluster"
 	eval "$$(python3 cluster env)"
+	helm lint --strict --quiet charts/tradewind charts/tradewind-crds
 	$(BIN)/pytest tests -m "e2e and not slow"
 	if [ -n "$(SOAK)" ]; then echo "== soaks"; $(BIN)/pytest tests -m slow; fi
 
@@ -35,8 +36,12 @@ check: $(STAMP)  ## ruff, mypy, layers, generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	$(BIN)/lint-imports
 	$(BIN)/tradewind crds --check
+	$(BIN)/tradewind lint crds/samples/*.yaml
+	helm=$$(command -v helm || ls $(CACHE)/cluster/bin/helm 2>/dev/null || true)
+	if [ -n "$$helm" ]; then "$$helm" lint --strict --quiet charts/tradewind charts/tradewind-crds; \
+	else echo "helm lint: once \`make cluster\` has built helm (make test does it then)"; fi
 
 cluster: $(STAMP)  ## a real Kubernetes with KServe and our images, or the one that KUBECONFIG names (CLUSTER=current)
 	@python3 cluster up
