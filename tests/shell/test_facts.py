@@ -1,0 +1,145 @@
+"""Facts from objects as a real API server returns them, whole, half and hardly there."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tradewind.shell.facts import is_ready, job_facts, predictor_pod, service_facts
+
+JOB: dict[str, Any] = {
+    "apiVersion": "batch/v1",
+    "kind": "Job",
+    "metadata": {"name": "r-train-1", "namespace": "trading"},
+    "spec": {"backoffLimit": 0},
+}
+
+
+def job(**status: Any) -> dict[str, Any]:
+    return JOB | {"status": status}
+
+
+def pod(name: str, created: str, state: dict[str, Any] | None = None, **status: Any) -> dict[str, Any]:
+    container = {"name": "train", "restartCount": 0, "ready": False, "image": "t:1", "imageID": "t@sha256:1"}
+    return {
+        "metadata": {"name": name, "creationTimestamp": created},
+        "status": {"phase": "Running", "containerStatuses": [container | ({"state": state} if state else {})]} | status,
+    }
+
+
+def ended(code: int, message: str | None) -> dict[str, Any]:
+    times = {"startedAt": "2026-03-01T11:00:00Z", "finishedAt": "2026-03-01T11:30:00Z"}
+    return {"terminated": {"exitCode": code, "reason": "Error", **times} | ({"message": message} if message else {})}
+
+
+def test_a_new_job_is_active() -> None:
+    facts = job_facts(JOB, [])
+    assert (facts.active, facts.succeeded, facts.failed, facts.exit_code) == (True, False, False, None)
+
+
+def test_success_carries_the_result_and_its_times() -> None:
+    done = job(
+        conditions=[{"type": "SuccessCriteriaMet", "status": "True"}, {"type": "Complete", "status": "True"}],
+        startTime="2026-03-01T10:59:00Z",
+        completionTime="2026-03-01T11:31:00Z",
+    )
+    facts = job_facts(done, [pod("p", "2026-03-01T10:59:00Z", ended(0, json.dumps({"sha256": "ab", "loss": 0.5})))])
+    assert facts.succeeded
+    assert not facts.active
+    assert facts.result == {"sha256": "ab", "loss": 0.5}
+    assert facts.started_at == datetime(2026, 3, 1, 11, tzinfo=UTC)
+    assert facts.finished_at == datetime(2026, 3, 1, 11, 30, tzinfo=UTC)
+
+
+def test_failure_carries_exit_code_and_what_the_log_said() -> None:
+    failed = job(
+        conditions=[
+            {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "Job has reached"}
+        ]
+    )
+    facts = job_facts(failed, [pod("p", "2026-03-01T10:59:00Z", ended(1, "Traceback: boom"))])
+    assert (facts.failed, facts.exit_code, facts.message, facts.reason) == (
+        True,
+        1,
+        "Traceback: boom",
+        "BackoffLimitExceeded",
+    )
+    assert facts.result == {}
+
+
+def test_deadline_leaves_no_pod_but_a_reason() -> None:
+    facts = job_facts(
+        job(conditions=[{"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "too long"}]), []
+    )
+    assert (facts.failed, facts.exit_code, facts.reason, facts.message) == (True, None, "DeadlineExceeded", "too long")
+
+
+def test_the_newest_pod_counts() -> None:
+    pods = [pod("old", "2026-03-01T10:00:00Z", ended(1, None)), pod("new", "2026-03-01T11:00:00Z", {"running": {}})]
+    assert job_facts(JOB, pods).exit_code is None
+
+
+def test_a_queued_job_is_suspended() -> None:
+    assert job_facts(job(conditions=[{"type": "Suspended", "status": "True"}]), []).suspended
+
+
+def test_a_pod_without_a_place_says_why() -> None:
+    waiting = pod(
+        "p",
+        "2026-03-01T11:00:00Z",
+        conditions=[{"type": "PodScheduled", "status": "False", "message": "0/1 nodes: no GPU"}],
+    )
+    del waiting["status"]["containerStatuses"]
+    assert job_facts(JOB, [waiting]).message == "0/1 nodes: no GPU"
+
+
+@pytest.mark.parametrize("text", ["", "not json", "[1, 2]", "42"])
+def test_a_message_that_is_no_object_is_no_result(text: str) -> None:
+    assert job_facts(JOB, [pod("p", "", ended(1, text))]).result == {}
+
+
+def test_nan_never_reaches_a_status() -> None:
+    assert job_facts(JOB, [pod("p", "", ended(0, '{"loss": NaN, "best": Infinity}'))]).result == {
+        "loss": None,
+        "best": None,
+    }
+
+
+def test_inference_service_counts_the_pods_behind_it() -> None:
+    service = {
+        "metadata": {"name": "v1", "annotations": {"tradewind.dev/template-hash": "abc"}},
+        "status": {"conditions": [{"type": "PredictorReady", "status": "True"}, {"type": "Ready", "status": "True"}]},
+    }
+    facts = service_facts(service, {"status": {"readyReplicas": 2}})
+    assert (facts.ready, facts.ready_replicas, facts.template_hash) == (True, 2, "abc")
+    assert service_facts(service, None).ready_replicas == 0
+    assert service_facts({"metadata": {"name": "v1"}}, {"status": {}}).ready is False
+
+
+def test_predictor_pod_that_ended_before_keeps_its_verdict() -> None:
+    raw = pod("p", "", {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}})
+    raw["status"]["containerStatuses"][0] |= {
+        "restartCount": 4,
+        "lastState": {
+            "terminated": {
+                "exitCode": 65,
+                "message": json.dumps({"reason": "ArtifactMismatch", "message": "other hash"}),
+            }
+        },
+    }
+    found = predictor_pod(raw)
+    assert (found.exit_code, found.restarts, found.result["message"]) == (65, 4, "other hash")
+    assert found.waiting == "CrashLoopBackOff: back-off 10s"
+
+
+def test_predictor_pod_that_says_nothing_yet() -> None:
+    found = predictor_pod({"metadata": {"name": "p"}, "status": {"phase": "Pending"}})
+    assert (found.ready, found.exit_code, found.waiting, found.result) == (False, None, "", {})
+
+
+def test_a_pod_that_is_going_takes_no_traffic() -> None:
+    ready = {"metadata": {"name": "p"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+    assert is_ready(ready)
+    assert not is_ready({**ready, "metadata": {"name": "p", "deletionTimestamp": "2026-03-01T11:00:00Z"}})
+    assert not is_ready({"metadata": {"name": "p"}})

@@ -1,0 +1,41 @@
+"""Settings: what is missing is named together with the remedy."""
+
+import pytest
+
+from tradewind.shell.settings import SettingsError, settings_from_environment
+
+WHOLE = {
+    "TRADEWIND_NAMESPACE": "tradewind-system",
+    "TRADEWIND_IMAGE_GATEWAY": "g:1",
+    "TRADEWIND_IMAGE_PREDICTOR": "p:1",
+    "TRADEWIND_IMAGE_TRAINER": "t:1",
+}
+
+
+def test_defaults() -> None:
+    settings = settings_from_environment(WHOLE)
+    assert settings.platform.installation == "tradewind"
+    assert settings.dsn is None
+    assert settings.watch_namespaces == ()
+    assert (settings.workers, settings.resync_seconds) == (4, 30.0)
+
+
+def test_lists_and_numbers_are_read() -> None:
+    settings = settings_from_environment(
+        WHOLE | {"TRADEWIND_WATCH_NAMESPACES": "a, b c", "TRADEWIND_WORKERS": "9", "TRADEWIND_DSN": "postgresql://x"}
+    )
+    assert settings.watch_namespaces == ("a", "b", "c")
+    assert settings.workers == 9
+    assert settings.dsn == "postgresql://x"
+
+
+@pytest.mark.parametrize("name", sorted(WHOLE))
+def test_a_missing_setting_is_named_with_its_remedy(name: str) -> None:
+    with pytest.raises(SettingsError, match=rf"{name} is not set.*Helm chart"):
+        settings_from_environment({k: v for k, v in WHOLE.items() if k != name})
+
+
+@pytest.mark.parametrize("text", ["many", "0", "-1", "1.5"])
+def test_a_malformed_number_is_named(text: str) -> None:
+    with pytest.raises(SettingsError, match=f"TRADEWIND_WORKERS must be a whole number above 0, got '{text}'"):
+        settings_from_environment(WHOLE | {"TRADEWIND_WORKERS": text})
