@@ -105,12 +105,14 @@ class Seen:
         versions: every ModelVersion of the namespace by name.
         experiments: every ABExperiment that names this Endpoint.
         epochs: of the experiment that holds the Endpoint.
+        in_position: versions whose decisions have open positions: follow-ups are theirs, also after they retired.
         database_error: why SQL facts are missing; None: they are complete.
     """
 
     versions: Mapping[str, ModelVersion] = field(default_factory=dict)
     experiments: tuple[ABExperiment, ...] = ()
     epochs: tuple[EpochRow, ...] = ()
+    in_position: frozenset[str] = frozenset()
     promotion: Promotion | None = None
     replicas: tuple[ReplicaReport, ...] = ()
     ready_pods: frozenset[str] = frozenset()
@@ -313,6 +315,8 @@ def _routing(
         roles += [ref for ref in (active.status.baseline_ref, active.status.candidate_ref) if ref is not None]
     if not names <= seen.versions.keys() or not all(_is_as_seen(seen.versions[ref.name], ref) for ref in roles):
         return seen.routing
+    kept = seen.in_position if seen.database_error is None else frozenset(seen.routing.arms if seen.routing else ())
+    names |= kept & seen.versions.keys()
     now = now.replace(microsecond=0)
     renewed = now + ROUTING_LIFETIME
     if seen.routing is not None and active is not None and not _watched(active, seen, now):

@@ -92,6 +92,14 @@ class Database:
             EpochRow(block=r[0], epoch=r[1], candidate_weight=Decimal(f"{r[2]:.6f}").normalize()) for r in rows
         )
 
+    async def in_position(self, namespace: str, endpoint: str) -> frozenset[str]:
+        """Versions whose decisions have open positions."""
+        sql = """SELECT DISTINCT d.drawn_version FROM tradewind.executions e
+                   JOIN tradewind.decisions d USING (installation, namespace, endpoint, decision_id)
+                  WHERE installation = %s AND namespace = %s AND endpoint = %s AND e.status = 'opened' AND NOT e.closed"""
+        rows = await self._rows(sql, (self._installation, namespace, endpoint))
+        return frozenset(row[0] for row in rows)
+
     async def replay_clock(self, namespace: str, endpoint: str) -> datetime | None:
         """The newest `as_of` that was asked for."""
         sql = "SELECT as_of FROM tradewind.replay_clock WHERE installation = %s AND namespace = %s AND endpoint = %s"

@@ -56,6 +56,7 @@ class Observer:
             active = cr.status.active_experiment
             if active is not None:
                 seen["epochs"] = await self.database.epochs(cr.namespace, cr.name, active.uid)
+            seen["in_position"] = await self.database.in_position(cr.namespace, cr.name)
             seen["promotion"] = await self.database.promotion(cr.namespace, cr.name)
             seen["replicas"] = await self.database.replicas(cr.namespace, cr.name)
         except DatabaseUnavailableError as error:

@@ -37,7 +37,7 @@ def label_outcome(pnl_usd: float, size_usd: float, thresholds: LabelThresholds |
         msg = f"size_usd must be above 0 to label an outcome, got {size_usd!r}"
         raise ValueError(msg)
     limits = thresholds or LabelThresholds()
-    ratio = pnl_usd / size_usd
+    ratio = round(pnl_usd / size_usd, 12)  # a loss of exactly 3 % is acceptable, whatever binary fractions make of it
     if ratio > limits.excellent:
         return Label.EXCELLENT
     if ratio > 0:

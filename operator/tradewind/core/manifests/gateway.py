@@ -119,6 +119,7 @@ def _deployment(
             "name": "TRADEWIND_BREAKER_OPEN_SECONDS",
             "value": f"{as_timedelta(spec.breaker.open_for).total_seconds():g}",
         },
+        {"name": "TRADEWIND_RETENTION_SECONDS", "value": f"{as_timedelta(spec.retention).total_seconds():g}"},
         secret_env("TRADEWIND_DSN", endpoint.spec.database.secret_ref),
     ]
     if spec.auth.secret_ref:
