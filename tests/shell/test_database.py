@@ -1,0 +1,273 @@
+"""The operator's SQL on a real PostgreSQL."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+
+from tradewind.core.decision import PublishEpoch, RecordExperiment, RecordPromotion, RecordVerdict
+from tradewind.shell.database import Database, DatabaseUnavailableError
+from tradewind.trading.evidence.table import NEVER, to_us
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+PASSWORD = "s3cret-of-the-tests"
+
+
+@pytest.fixture
+async def database(postgres_dsn: str) -> AsyncIterator[Database]:
+    async with Database(postgres_dsn, "tradewind") as opened:
+        yield opened
+
+
+@pytest.fixture
+def sql(postgres_dsn: str) -> Any:
+    """Insert a row: `sql("decisions", column=value, ...)`, with the key of trading/trader."""
+    key = {"installation": "tradewind", "namespace": "trading", "endpoint": "trader"}
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+
+        def insert(table: str, **values: Any) -> None:
+            row = key | values
+            columns, marks = ", ".join(row), ", ".join(["%s"] * len(row))
+            connection.execute(f"INSERT INTO tradewind.{table} ({columns}) VALUES ({marks})", list(row.values()))  # type: ignore[call-overload]
+
+        insert.query = lambda text: connection.execute(text).fetchall()  # type: ignore[attr-defined]
+        yield insert
+
+
+def decided(sql: Any, number: int, arm: str | None, weight: float | None, *, at: datetime, **changes: Any) -> str:
+    """One decision; with arm None outside of any experiment, by the champion."""
+    name = f"d{number:03d}"
+    row = {
+        "decision_id": name,
+        "request_hash": b"x",
+        "request": "{}",
+        "scope_symbol": "BTC",
+        "experiment_uid": "u" if arm else None,
+        "arm": arm,
+        "candidate_weight": weight,
+        "block": 0 if arm else None,
+        "epoch": 1,
+        "drawn_version": "v1" if arm == "candidate" else "api",
+        "assignment_key": name,
+        "decided_at": at,
+        "state": "answered",
+        "answer": '{"action": "open_long", "size_usd": 100, "leverage": 2}',
+        "latency_ms": 40.0,
+        "replay": False,
+    } | changes
+    sql("decisions", **row)
+    return name
+
+
+def traded(sql: Any, name: str, *, opened: datetime, closed: datetime | None, pnl: float = 1.0, **outcome: Any) -> None:
+    sql(
+        "executions",
+        decision_id=name,
+        status="opened",
+        position_id=f"p-{name}",
+        opened_at=opened,
+        filled_notional_usd=200,
+    )
+    if closed is not None:
+        values = {"closed_at": closed, "pnl_usd": pnl, "exit_reason": "take_profit", "label": "neutral"} | outcome
+        sql("outcomes", decision_id=name, **values)
+
+
+def experiment(uid: str = "u", baseline: str = "api", candidate: str = "v1") -> RecordExperiment:
+    return RecordExperiment(
+        "trader", uid, uid, "Live", baseline, None, candidate, "a" * 64, T0, 0.05, {"candidate": candidate}
+    )
+
+
+# --- records ---------------------------------------------------------------------------------------------------------
+
+
+async def test_the_first_epoch_of_a_block_stays(database: Database) -> None:
+    for weight in ("0.1", "0.5"):
+        await database.publish_epoch("trading", PublishEpoch("trader", "u", 0, Decimal(weight), "Start", {"blocks": 0}))
+    await database.publish_epoch("trading", PublishEpoch("trader", "u", 1, Decimal("0.00001"), "Fixed", {}))
+    rows = await database.epochs("trading", "trader", "u")
+    assert [(row.block, row.candidate_weight) for row in rows] == [(0, Decimal("0.1")), (1, Decimal("0.00001"))]
+    assert rows[0].epoch < rows[1].epoch
+    assert f"{rows[1].candidate_weight:f}" == "0.00001"
+    assert await database.epochs("trading", "trader", "other") == ()
+    assert await database.epochs("elsewhere", "trader", "u") == ()
+
+
+async def test_epochs_of_many_operators_at_once_are_one(database: Database) -> None:
+    weights = [Decimal(n) / 10 for n in range(1, 9)]
+    await asyncio.gather(
+        *(database.publish_epoch("trading", PublishEpoch("trader", "u", 0, weight, "Start", {})) for weight in weights)
+    )
+    assert len(await database.epochs("trading", "trader", "u")) == 1
+
+
+async def test_a_promotion_is_recorded_once_an_experiment(database: Database, sql: Any) -> None:
+    assert await database.promotion("trading", "trader") is None
+    first = RecordPromotion("trader", "v1", "a" * 64, "api", "u1", "Better")
+    for _ in range(2):
+        await database.record_promotion("trading", first)
+    assert sql.query("SELECT count(*) FROM tradewind.promotions") == [(1,)]
+    await database.record_promotion("trading", RecordPromotion("trader", "api", None, "v1", "u2", "Better"))
+    newest = await database.promotion("trading", "trader")
+    assert newest is not None
+    assert (newest.version, newest.sha256) == ("api", None)
+    assert await database.promotion("trading", "other") is None
+
+
+async def test_installations_do_not_see_each_other(database: Database, postgres_dsn: str) -> None:
+    await database.record_promotion("trading", RecordPromotion("trader", "v1", None, None, "u", "Better"))
+    async with Database(postgres_dsn, "another") as other:
+        assert await other.promotion("trading", "trader") is None
+
+
+async def test_the_first_verdict_stays_but_a_promotion_may_be_taken_back(database: Database, sql: Any) -> None:
+    await database.record_experiment("trading", experiment())
+    await database.record_experiment("trading", experiment(candidate="v2"))
+
+    async def verdict(decision: str, at: datetime) -> tuple[Any, ...]:
+        record = RecordVerdict("trader", "u", decision, "Why", "said", at, {"blocks": 3})
+        await database.record_verdict("trading", record)
+        (row,) = sql.query("SELECT candidate, decision, decided_at FROM tradewind.experiments")
+        return tuple(row)
+
+    assert await verdict("promote", T0 + HOUR) == ("v1", "promote", T0 + HOUR)
+    assert await verdict("promote", T0 + 2 * HOUR) == ("v1", "promote", T0 + HOUR)
+    assert await verdict("rollback", T0 + 3 * HOUR) == ("v1", "rollback", T0 + 3 * HOUR)
+    assert await verdict("promote", T0 + 4 * HOUR) == ("v1", "rollback", T0 + 3 * HOUR)
+
+
+async def test_tested_before_counts_other_experiments_of_the_pair_that_started_earlier(database: Database) -> None:
+    async def before(uid: str, baseline: str = "api", candidate: str = "v1") -> int:
+        return await database.tested_before("trading", "trader", baseline, candidate, uid)
+
+    assert await before("u1") == 0
+    await database.record_experiment("trading", experiment("u1"))
+    assert await before("u1") == 0
+    assert await before("u2") == 1
+    await database.record_experiment("trading", experiment("u2"))
+    await database.record_experiment("trading", experiment("u3", candidate="v3"))
+    assert (await before("u1"), await before("u2"), await before("u4")) == (0, 1, 2)
+    assert await before("u4", candidate="v3") == 1
+    assert await before("u4", baseline="v1", candidate="api") == 0
+
+
+# --- facts -----------------------------------------------------------------------------------------------------------
+
+
+async def test_evidence_rows_become_a_table(database: Database, sql: Any) -> None:
+    won = decided(sql, 1, "candidate", 0.25, at=T0 + HOUR)
+    traded(sql, won, opened=T0 + HOUR, closed=T0 + 3 * HOUR, pnl=4.5, received_at=T0 + 5 * HOUR)
+    still_open = decided(sql, 2, "baseline", 0.25, at=T0 + 2 * HOUR)
+    traded(sql, still_open, opened=T0 + 2 * HOUR, closed=None)
+    decided(sql, 3, "candidate", 0.25, at=T0 + 3 * HOUR, answer='{"action": "hold"}')
+    failed = {"state": "failed", "answer": None, "error_kind": "timeout", "latency_ms": None, "fallback": True}
+    decided(sql, 4, "candidate", 0.25, at=T0 + 4 * HOUR, **failed)
+    decided(sql, 5, "baseline", 0.25, at=T0 + 5 * HOUR, parent_decision_id="d002")
+    decided(sql, 6, "candidate", 0.25, at=T0 + 6 * HOUR, bar_from_evidence="DatabaseOutage")
+    decided(sql, 7, "baseline", 0.0, at=T0 + 7 * HOUR)
+    decided(sql, 8, "candidate", 0.25, at=T0 + 8 * HOUR, state="assigned", answer=None)
+    table, requests = await database.evidence("trading", "trader", "u", baseline="api", t0=T0)
+    order = np.argsort(table.decision_id)
+    assert table.decision_id[order].tolist() == ["d001", "d002", "d003", "d004", "d008"]
+    assert table.candidate[order].tolist() == [True, False, True, True, True]
+    assert set(table.weight.tolist()) == {0.25}
+    first = order[0]
+    assert (table.notional[first], table.pnl[first]) == (200.0, 4.5)
+    assert table.received_us[first] == to_us(T0 + 5 * HOUR, "")
+    assert table.received_us[order[1]] == NEVER
+    assert requests.candidate.tolist() == [True, False, True, True]
+    assert requests.failed.tolist() == [False, False, False, True]
+    assert requests.fallback.tolist() == [False, False, False, True]
+    assert np.isnan(requests.latency_ms[3])
+
+
+async def test_on_recorded_data_an_outcome_is_known_when_it_closed(database: Database, sql: Any) -> None:
+    name = decided(sql, 1, "candidate", 0.5, at=T0, replay=True)
+    traded(sql, name, opened=T0, closed=T0 + 3 * HOUR)  # received now, in another year
+    table, _ = await database.evidence("trading", "trader", "u", baseline="api", t0=T0)
+    assert table.received_us.tolist() == [to_us(T0 + 3 * HOUR, "")]
+
+
+async def test_trades_before_the_start_come_with_weight_0(database: Database, sql: Any) -> None:
+    name = decided(sql, 1, None, None, at=T0 - 5 * HOUR)
+    traded(sql, name, opened=T0 - 5 * HOUR, closed=T0 - HOUR, pnl=-2.0, received_at=T0 - HOUR)
+    other = decided(sql, 2, None, None, at=T0 - 5 * HOUR, drawn_version="another")
+    traded(sql, other, opened=T0 - 5 * HOUR, closed=T0 - HOUR)
+    after = decided(sql, 3, None, None, at=T0 + HOUR)
+    traded(sql, after, opened=T0 + HOUR, closed=T0 + 2 * HOUR)
+    table, requests = await database.evidence("trading", "trader", "u", baseline="api", t0=T0)
+    assert (table.decision_id.tolist(), table.weight.tolist(), table.candidate.tolist()) == (["d001"], [0.0], [False])
+    assert len(requests.candidate) == 0
+
+
+async def test_guardrails_see_the_end_of_the_ramp(database: Database, sql: Any) -> None:
+    lost = decided(sql, 1, "candidate", 1.0, at=T0 + HOUR)
+    traded(sql, lost, opened=T0 + HOUR, closed=T0 + 2 * HOUR, pnl=-50.0, received_at=T0 + 2 * HOUR)
+    decided(sql, 2, "candidate", 1.0, at=T0 + 2 * HOUR, error_kind="timeout", fallback=True)
+    table, requests = await database.evidence("trading", "trader", "u", baseline="api", t0=T0)
+    assert (table.decision_id.tolist(), table.weight.tolist(), table.pnl.tolist()) == (["d001"], [1.0], [-50.0])
+    assert requests.failed.tolist() == [False, True]
+
+
+async def test_a_trading_system_whose_clock_is_behind_blinds_nobody(database: Database, sql: Any) -> None:
+    name = decided(sql, 1, "candidate", 0.5, at=T0)
+    traded(sql, name, opened=T0 - timedelta(seconds=3), closed=T0 - timedelta(seconds=1), received_at=T0 + HOUR)
+    table, _ = await database.evidence("trading", "trader", "u", baseline="api", t0=T0)
+    assert table.closed_us.tolist() == table.decided_us.tolist()
+
+
+async def test_replicas_clock_and_new_samples(database: Database, sql: Any) -> None:
+    sql("gateway_replicas", replica="g1", generation=7, epoch=3)
+    sql("gateway_replicas", replica="gone", generation=6, epoch=3, seen_at=datetime(2026, 1, 1, tzinfo=UTC))
+    (report,) = await database.replicas("trading", "trader")
+    assert (report.replica, report.generation, report.epoch) == ("g1", 7, 3)
+    assert await database.replay_clock("trading", "trader") is None
+    sql("replay_clock", as_of=T0)
+    assert await database.replay_clock("trading", "trader") == T0
+    for number, at in enumerate((T0, T0 + HOUR)):
+        traded(sql, decided(sql, number, None, None, at=at), opened=at, closed=at + HOUR)
+    assert await database.new_samples("trading", "trader", None) == 2
+    assert await database.new_samples("trading", "trader", T0) == 1
+
+
+# --- trouble ---------------------------------------------------------------------------------------------------------
+
+
+async def test_an_unreachable_database_is_named_without_its_password() -> None:
+    async with Database(f"postgresql://tradewind:{PASSWORD}@127.0.0.1:1/prices", "tradewind") as database:
+        database._pool.timeout = 0.2
+        with pytest.raises(DatabaseUnavailableError) as caught:
+            await database.promotion("trading", "trader")
+    message = str(caught.value)
+    assert "127.0.0.1:1/prices does not answer" in message
+    assert "TRADEWIND_DSN" in message
+    assert PASSWORD not in message
+    assert PASSWORD not in repr(caught.value)
+    assert not caught.value.schema_missing
+
+
+async def test_a_missing_schema_is_told_apart(empty_postgres_dsn: str) -> None:
+    async with Database(empty_postgres_dsn, "tradewind") as database:
+        with pytest.raises(DatabaseUnavailableError, match="tradewind migrate") as caught:
+            await database.promotion("trading", "trader")
+    assert caught.value.schema_missing
+
+
+async def test_notifications_arrive(database: Database, postgres_dsn: str) -> None:
+    heard: list[str] = []
+    listening = asyncio.create_task(database.listen(heard.append))
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        for _ in range(100):
+            connection.execute("NOTIFY tradewind, 'trading/trader'")
+            if heard:
+                break
+            await asyncio.sleep(0.02)
+    listening.cancel()
+    assert heard[0] == "trading/trader"
