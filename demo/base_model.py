@@ -60,6 +60,8 @@ PIECES: Final = (
 )
 
 
+SIZES: Final = tuple(size for size in SIZE_GRID_USD if 10 <= size <= 1000)
+LEVERAGES: Final = tuple(leverage for leverage in LEVERAGE_GRID if leverage <= 50)
 ACTIONS: Final = (Action.OPEN_LONG, Action.OPEN_SHORT, Action.HOLD)
 READ_FIELDS: Final = (
     "macd_signal", "momentum_1h", "momentum_3h", "move_3h", "session", "trend", "volatility",
@@ -68,10 +70,9 @@ Rule = Callable[[demo_bars.MarketView], Action]
 
 
 def synthetic_samples(seed: int, count: int, rule_seed: int = 0) -> Iterator[tuple[str, str]]:
-    """Pairs of a prompt and an answer: random walks, decisions drawn at random.
+    """Pairs of a prompt and an answer: random walks, and decisions of a rule that was drawn at random.
 
-    Only `confidence` follows from the market (it falls with volatility), so that something in the answer has to be read
-    off the fields; direction, size and distances are noise.
+    Everything in an answer has to be read off the fields; nothing of it has to do with profit.
     """
     draw = random.Random(seed)
     rule = _random_rule(rule_seed)
@@ -91,7 +92,7 @@ def synthetic_samples(seed: int, count: int, rule_seed: int = 0) -> Iterator[tup
                 },
                 recent_history=history,
             )
-            yield render_prompt(shown, SYMBOL), render_completion(_random_decision(draw, market, rule))
+            yield render_prompt(shown, SYMBOL), render_completion(_random_decision(market, rule))
 
 
 def train_tokenizer(texts: Sequence[str], vocab_size: int) -> "PreTrainedTokenizerFast":
@@ -134,7 +135,8 @@ def pretrain(options: argparse.Namespace, folder: Path) -> dict[str, float]:
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     tokenizer = train_tokenizer(
-        [prompt + answer for prompt, answer in synthetic_samples(options.seed, 3000)], options.vocab
+        [prompt + answer for prompt, answer in synthetic_samples(options.seed, options.tokenizer_samples)],
+        options.vocab,
     )
     model = LlamaForCausalLM(
         LlamaConfig(
@@ -278,23 +280,31 @@ def _chance(seed: int, what: str) -> float:
     return int.from_bytes(digest, "big") / 2**63 - 1
 
 
-def _random_decision(draw: random.Random, market: demo_bars.MarketView, rule: Rule) -> Decision:
+def _random_decision(market: demo_bars.MarketView, rule: Rule) -> Decision:
+    """The rule's action; size, leverage, distances and confidence are read off the hour by fixed tables.
+
+    The tables walk through every value that an answer may hold: a value that was never written with certainty in
+    pretraining is out of reach of an adapter, which changes no embedding.
+    """
     fields = market[SYMBOL]
     assert isinstance(fields, dict)
-    calm = {"low": 0.8, "medium": 0.6, "high": 0.4}[str(fields["volatility"])]
-    confidence = min(CONFIDENCE_GRID, key=lambda c: abs(c - calm))
-    action = rule(market)
+    hour = int(fields["hour"])
+    action, confidence = rule(market), _walked(CONFIDENCE_GRID, 5 * hour)
     if action is Action.HOLD:
         return hold(SYMBOL, confidence=confidence)
     return Decision(
         action=action,
         symbol=SYMBOL,
-        size_usd=draw.choice([size for size in SIZE_GRID_USD if 10 <= size <= 1000]),
-        leverage=draw.choice([x for x in LEVERAGE_GRID if x <= 50]),
-        stop_loss_pct=draw.choice(PERCENT_GRID),
-        take_profit_pct=draw.choice(PERCENT_GRID),
+        size_usd=_walked(SIZES, hour),
+        leverage=int(_walked(LEVERAGES, 7 * hour)),
+        stop_loss_pct=_walked(PERCENT_GRID, 11 * hour),
+        take_profit_pct=_walked(PERCENT_GRID, 13 * hour + 5),
         confidence=confidence,
     )
+
+
+def _walked(grid: Sequence[float], step: int) -> float:
+    return grid[step % len(grid)]
 
 
 def _past(draw: random.Random) -> dict[str, Any]:
@@ -329,6 +339,7 @@ def _parse_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
     flags.add_argument("--steps", type=int, default=300)
     flags.add_argument("--batch", type=int, default=32)
     flags.add_argument("--learning-rate", type=float, default=3e-3)
+    flags.add_argument("--tokenizer-samples", type=int, default=3000, help="generated texts the tokenizer learns from")
     flags.add_argument("--vocab", type=int, default=1024)
     flags.add_argument("--hidden", type=int, default=128, help="width, a multiple of 32")
     flags.add_argument("--layers", type=int, default=4)
