@@ -90,7 +90,7 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainer]:
         yield Trainer(zygote, folder, base, folder / "data", data_sha256)
         assert zygote.stdin is not None
         zygote.stdin.close()
-        zygote.wait(10)
+        zygote.wait(120)
 
 
 @pytest.fixture(scope="module")

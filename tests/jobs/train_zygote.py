@@ -10,6 +10,11 @@ import sys
 from pathlib import Path
 
 
+# Not needed on a CPU, and half of what importing the trainer costs.
+for name in ("bitsandbytes", "datasets", "pandas"):
+    sys.modules[name] = None  # type: ignore[assignment]
+
+
 def main() -> None:
     spec = importlib.util.spec_from_file_location("train_job", Path(__file__).parents[2] / "jobs" / "train.py")
     assert spec is not None
