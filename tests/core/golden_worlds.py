@@ -219,12 +219,14 @@ def _endpoint_facts(facts: Json, kind: str, text: Json) -> endpoint.Seen:
         versions=_versions(facts),
         experiments=tuple(resource_of({"kind": "ABExperiment"} | e) for e in facts.get("experiments") or ()),
         epochs=_epochs(facts),
+        in_position=frozenset(facts.get("inPosition") or ()),
         promotion=Promotion(promotion["version"], promotion.get("sha256")) if promotion else None,
         replicas=tuple(
             ReplicaReport(r["replica"], _newest(routing) if r["generation"] == "newest" else r["generation"], r.get("epoch"))
             for r in facts.get("replicas") or ()
         ),
         ready_pods=frozenset(facts.get("readyPods") or ()),
+        mounted=frozenset(facts["mounted"]) if facts.get("mounted") is not None else None,
         routing=routing,
         database_error=facts.get("databaseError"),
         schema_missing=facts.get("schemaMissing", False),

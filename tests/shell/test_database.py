@@ -237,6 +237,12 @@ async def test_replicas_clock_and_new_samples(database: Database, sql: Any) -> N
     assert await database.new_samples("trading", "trader", T0) == 1
 
 
+async def test_versions_in_position_are_those_whose_trades_are_open(database: Database, sql: Any) -> None:
+    traded(sql, decided(sql, 1, "candidate", 0.5, at=T0), opened=T0, closed=None)
+    traded(sql, decided(sql, 2, "baseline", 0.5, at=T0), opened=T0, closed=T0 + HOUR)
+    assert await database.in_position("trading", "trader") == {"v1"}
+
+
 # --- trouble ---------------------------------------------------------------------------------------------------------
 
 
