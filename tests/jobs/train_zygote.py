@@ -9,7 +9,6 @@ import os
 import sys
 from pathlib import Path
 
-
 # Not needed on a CPU, and half of what importing the trainer costs.
 for name in ("bitsandbytes", "datasets", "pandas"):
     sys.modules[name] = None  # type: ignore[assignment]
