@@ -89,14 +89,14 @@ def asked(tokenizer: Any, seed: int, count: int):
 
 @pytest.mark.parametrize(
     ("kind", "speculate"),
-    [("llama3", 0), ("llama3", 16), ("deepseek", 3), ("deepseek", 16), ("llama2", 16), ("bytes", 16)],
+    [("llama3", 0), ("llama3", 16), ("deepseek", 16), ("llama2", 3), ("bytes", 16)],
 )
 def test_greedy_equals_plain_constrained_greedy(kind: str, speculate: int) -> None:
     tokenizer = train_tokenizer(kind)
     model = tiny_llama(len(tokenizer), seed=3)
     decoder = Decoder(model, static_beginning(tokenizer), decoding=Decoding.GREEDY, speculate=speculate)
     seen = set()
-    for prompt, plan in asked(tokenizer, 5, 3 if kind == "bytes" else 6):
+    for prompt, plan in asked(tokenizer, 5, 2 if kind == "bytes" else 4):
         written = decoder.write(prompt, plan)
         assert list(written.tokens) == plain_constrained_greedy(model, prompt, plan)
         assert tokenizer.decode(written.tokens) == render_completion(written.decision)
@@ -117,7 +117,7 @@ def test_a_draft_that_fits_saves_every_pass_but_the_prompts_and_one_that_does_no
     model = tiny_llama(len(tokenizer), seed=3)
     decoder = Decoder(model, static_beginning(tokenizer), decoding=Decoding.GREEDY)
     opened = 0
-    for prompt, plan in asked(tokenizer, 14, 6):
+    for prompt, plan in asked(tokenizer, 14, 4):
         fresh = Decoder(model, static_beginning(tokenizer), decoding=Decoding.GREEDY).write(prompt, plan)
         drafted = decoder.write(prompt, plan)  # the draft is the previous prompt's answer, of another symbol at times
         again = decoder.write(prompt, plan)
@@ -131,7 +131,7 @@ def test_scored_equals_brute_force() -> None:
     tokenizer = train_tokenizer("deepseek")
     model = tiny_llama(len(tokenizer), seed=4)
     decoder = Decoder(model, static_beginning(tokenizer), decoding=Decoding.SCORED)
-    for index, (prompt, asked_plan) in enumerate(asked(tokenizer, 6, 6)):
+    for index, (prompt, asked_plan) in enumerate(asked(tokenizer, 6, 4)):
         plan = only_opening(asked_plan) if index % 2 else asked_plan
         written = decoder.write(prompt, plan)
         ids = list(prompt)
@@ -252,7 +252,7 @@ def learned(tokenizer: Any) -> Any:
     optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3)
     assert LEVERAGE_GRID
     assert SIZE_GRID_USD
-    for _ in range(60):
+    for _ in range(40):
         rows = []
         for _ in range(16):
             symbol = draw.choice(SYMBOLS)

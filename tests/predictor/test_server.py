@@ -71,7 +71,7 @@ def running(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     )  # fmt: skip
     server = Running(f"http://127.0.0.1:{port}", process)
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 150
         while True:
             try:
                 if server.call("/v2/health/ready")[0] == 200:
