@@ -12,9 +12,9 @@ from http import HTTPStatus
 from math import ceil
 from typing import Annotated, Any
 
+import kserve
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-import kserve
 from tradewind.predictor.decoder import Decoder
 from tradewind.predictor.failure import RequestError
 from tradewind.predictor.grammar import Grammar, GrammarError

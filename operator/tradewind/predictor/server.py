@@ -7,6 +7,7 @@ warm-up decision are behind us. Here belongs the order of things and the routes 
 import logging
 import time
 
+import kserve
 import torch
 import transformers
 from fastapi import Request
@@ -15,7 +16,6 @@ from kserve.model_server import app
 from llguidance.hf import from_tokenizer
 from pydantic import JsonValue
 
-import kserve
 from tradewind.predictor.decoder import Decoder, ModelUnsupportedError, Prose
 from tradewind.predictor.failure import ExitCode, RequestError, StartError
 from tradewind.predictor.grammar import Grammar, GrammarError

@@ -38,7 +38,11 @@ class Cluster:
         try:
             config.load_incluster_config()
         except config.ConfigException:
-            await config.load_kube_config()
+            try:
+                await config.load_kube_config()
+            except (config.ConfigException, OSError) as error:
+                message = f"no cluster is configured ({error}): set KUBECONFIG to a file with a current context"
+                raise ClusterError(message, 0) from error
         return cls(client.ApiClient())
 
     async def __aenter__(self) -> Self:
