@@ -106,6 +106,7 @@ class Seen:
         experiments: every ABExperiment that names this Endpoint.
         epochs: of the experiment that holds the Endpoint.
         in_position: versions whose decisions have open positions: follow-ups are theirs, also after they retired.
+        mounted: versions whose Secret every gateway pod has; None: there is no pod.
         database_error: why SQL facts are missing; None: they are complete.
     """
 
@@ -116,6 +117,7 @@ class Seen:
     promotion: Promotion | None = None
     replicas: tuple[ReplicaReport, ...] = ()
     ready_pods: frozenset[str] = frozenset()
+    mounted: frozenset[str] | None = None
     routing: Routing | None = None
     database_error: str | None = None
     schema_missing: bool = False
@@ -164,6 +166,12 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
     if routing is not None and routing.arms.keys() <= seen.versions.keys():
         credentials = _credentials(seen, routing)
         effects += [Apply(manifest) for manifest in gateway_manifests(endpoint, owner, platform, credentials)]
+        # A pod that lacks a version's key could only fail in its name: such a version is routed to once all have it.
+        lacking = sorted(credentials.keys() - seen.mounted) if seen.mounted is not None else []
+        if lacking and seen.routing is not None:
+            routing = seen.routing
+            message = f"gateway pods are being replaced by ones with the API key of {', '.join(lacking)}"
+            experiment_fact = experiment_fact or Fact("ExperimentActive", False, Reason.APPLYING, message)
     if routing is not None and routing is not seen.routing:
         effects.append(Apply(routing_config_map(owner, routing)))
 
@@ -196,7 +204,9 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
         }
     )
     live = active is not None and active.spec.mode is Mode.LIVE
-    waiting = blocked is not None or any(f.type == "WeightsApplied" and f.holds is not True for f in facts)
+    waiting = blocked is not None or any(
+        (f.type == "WeightsApplied" and f.holds is not True) or f.reason == Reason.APPLYING for f in facts
+    )
     return Decision(new, tuple(effects), timedelta(seconds=2) if waiting else ROUTING_RENEWAL if live else None)
 
 

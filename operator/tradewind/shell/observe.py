@@ -15,7 +15,7 @@ from tradewind.core import ab_experiment, endpoint, model_version, training_run,
 from tradewind.core.decision import JobFacts
 from tradewind.core.evidence import block_length
 from tradewind.core.manifests.common import COMPONENT, OWNER_NAME
-from tradewind.core.manifests.gateway import routing_name
+from tradewind.core.manifests.gateway import mounted_versions, routing_name
 from tradewind.core.manifests.training import model_version_name, snapshot_name, train_name
 from tradewind.shell.cluster import Cluster
 from tradewind.shell.database import Database, DatabaseUnavailableError
@@ -44,10 +44,12 @@ class Observer:
         experiments = [e for e in await self._all(ABExperiment, cr.namespace) if e.spec.endpoint_ref.name == cr.name]
         pods = await self._pods(cr.namespace, f"{COMPONENT}=gateway,{OWNER_NAME}={cr.name}")
         config = await self.cluster.get("v1", "ConfigMap", cr.namespace, routing_name(cr.name))
+        mounted = [mounted_versions(pod) for pod in pods if not pod["metadata"].get("deletionTimestamp")]
         seen: dict[str, Any] = {
             "versions": versions,
             "experiments": tuple(experiments),
             "ready_pods": frozenset(pod["metadata"]["name"] for pod in pods if is_ready(pod)),
+            "mounted": frozenset.intersection(*mounted) if mounted else None,
             "routing": _routing(config),
         }
         if self.database is None:

@@ -38,6 +38,13 @@ def credential_path(version: str, ref: SecretKeyRef) -> str:
     return f"{ARM_SECRETS}/{version}/{ref.key}"
 
 
+def mounted_versions(pod: Mapping[str, Any]) -> frozenset[str]:
+    """Versions whose Secret a gateway pod has."""
+    mounts = [m for c in pod.get("spec", {}).get("containers", []) for m in c.get("volumeMounts", [])]
+    prefix = f"{ARM_SECRETS}/"
+    return frozenset(m["mountPath"].removeprefix(prefix) for m in mounts if m["mountPath"].startswith(prefix))
+
+
 def gateway_manifests(
     endpoint: Endpoint, owner: Owner, platform: Platform, credentials: Mapping[str, SecretKeyRef]
 ) -> tuple[Manifest, ...]:
@@ -153,6 +160,7 @@ def _deployment(
                     "httpGet": {"path": "/healthz", "port": "http"},
                     "periodSeconds": 10,
                     "timeoutSeconds": 5,
+                    "failureThreshold": 6,
                 },
                 "readinessProbe": {
                     "httpGet": {"path": "/readyz", "port": "http"},
