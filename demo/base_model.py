@@ -1,6 +1,6 @@
 """The tiny base model, made on the spot: no weights are downloaded and none are shipped.
 
-    python -m demo.base_model --output /mnt/models/base --steps 400 --threads 2
+    python -m demo.base_model --output /mnt/models/base --threads 2
 
 A byte-level BPE tokenizer is trained on generated prompts and answers, then a small Llama is pretrained on them. The
 markets are random walks seen through the demo's own features and the decisions are drawn at random: the model learns the
@@ -336,8 +336,8 @@ def _parse_flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
     flags = argparse.ArgumentParser(description="tiny base model of the Tradewind demo")
     flags.add_argument("--output", type=Path, required=True, help="folder of the finished model")
     flags.add_argument("--seed", type=int, default=7)
-    flags.add_argument("--steps", type=int, default=300)
-    flags.add_argument("--batch", type=int, default=32)
+    flags.add_argument("--steps", type=int, default=400)
+    flags.add_argument("--batch", type=int, default=24)
     flags.add_argument("--learning-rate", type=float, default=3e-3)
     flags.add_argument("--tokenizer-samples", type=int, default=3000, help="generated texts the tokenizer learns from")
     flags.add_argument("--vocab", type=int, default=1024)
