@@ -1,0 +1,156 @@
+"""What the parts of an ABExperiment's decision share: its facts, its reasons, and how its status is written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+
+from tradewind.api.ab_experiment import ABExperiment, ABExperimentStatus, HistoryEntry, Mode
+from tradewind.api.common import WeightStatus, as_milliseconds, as_timedelta
+from tradewind.api.endpoint import Endpoint
+from tradewind.api.model_version import ModelVersion
+from tradewind.core.arms import Requests, arm_statuses, comparison, utc64
+from tradewind.core.conditions import Fact, with_facts
+from tradewind.core.endpoint import EpochRow
+from tradewind.core.evidence import evidence_spec, evidence_status, guardrail_status
+from tradewind.trading.evidence import EvidenceSpec, Judgement, RequestLog, TradeTable, judge
+
+HISTORY_LENGTH = 50
+LIVE_LOOK = timedelta(seconds=30)
+_SHOWN_EVERY = timedelta(seconds=10)
+
+
+class Reason(StrEnum):
+    """Why a condition says what it says. Verdicts bring their own reasons from the statistic."""
+
+    ENDPOINT_MISSING = "EndpointMissing"
+    ENDPOINT_BUSY = "EndpointBusy"
+    CLOCK_MISMATCH = "ClockMismatch"
+    VERSION_MISSING = "VersionMissing"
+    VERSION_NOT_READY = "VersionNotReady"
+    SAME_VERSION = "SameVersion"
+    ALREADY_TESTED = "AlreadyTested"
+    DATABASE_UNREACHABLE = "DatabaseUnreachable"
+    UNSUPPORTED = "Unsupported"
+    ADMISSIBLE = "Admissible"
+    STARTED = "Started"
+    RUNNING = "Running"
+    PAUSED = "Paused"
+    APPROVAL_NEEDED = "ApprovalNeeded"
+    RAMPING = "Ramping"
+    RAMP_STEP = "RampStep"
+    STABILISING = "Stabilising"
+    PROMOTED = "Promoted"
+    ABORTED = "Aborted"
+    ABORTING = "Aborting"
+    REPLAY_ENDED = "ReplayEnded"
+    BASELINE_CHANGED = "BaselineChanged"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Facts about an experiment; None is: not there, or not known.
+
+    Attributes:
+        table: every evidence row, and the baseline's decisions before t0 with weight 0.
+        requests: every evidence request with latency, error and cost, in time order.
+        epochs: stored weights of this experiment.
+        clock: newest `as_of` that a replay asked for.
+        tested_before: how often this pair was compared before this experiment started.
+    """
+
+    endpoint: Endpoint | None = None
+    versions: Mapping[str, ModelVersion] = field(default_factory=dict)
+    table: TradeTable | None = None
+    requests: Requests | None = None
+    epochs: tuple[EpochRow, ...] = ()
+    clock: datetime | None = None
+    tested_before: int = 0
+    database_error: str | None = None
+
+
+def spec_of(experiment: ABExperiment, seen: Seen) -> EvidenceSpec:
+    """The statistic's specification of this experiment, at the level of its retest."""
+    assert seen.endpoint is not None
+    replay = experiment.spec.mode is Mode.REPLAY
+    max_hold = as_timedelta(seen.endpoint.spec.max_hold)
+    return evidence_spec(experiment.spec, max_hold=max_hold, retest=seen.tested_before, replay=replay)
+
+
+def baseline_name(experiment: ABExperiment, endpoint: Endpoint) -> str | None:
+    """The baseline: as it was at the start, as the spec names it, or the Endpoint's champion."""
+    if experiment.status.baseline_ref is not None:
+        return experiment.status.baseline_ref.name
+    if experiment.spec.baseline is not None:
+        return experiment.spec.baseline
+    return endpoint.status.champion_ref.name if endpoint.status.champion_ref else None
+
+
+def judge_at(experiment: ABExperiment, seen: Seen, spec: EvidenceSpec, t0: datetime, look: datetime) -> Judgement:
+    """Evidence, guardrails and verdict at `look`, from what is known of the requests before it."""
+    assert seen.table is not None
+    assert seen.requests is not None
+    candidate = seen.versions.get(experiment.spec.candidate)
+    objective = experiment.spec.guardrails.latency_objective
+    if objective is None and candidate is not None and candidate.spec.external is None:
+        objective = candidate.spec.serving.latency_objective
+    slow_ms = as_milliseconds(objective.p99) if objective else float("inf")
+    mine = seen.requests.candidate & (seen.requests.decided_at < utc64(look))
+    log = RequestLog(failed=seen.requests.failed[mine], slow=seen.requests.latency_ms[mine] > slow_ms)
+    return judge(seen.table, t0, look, spec, log)
+
+
+def shown(
+    experiment: ABExperiment,
+    status: ABExperimentStatus,
+    seen: Seen,
+    judgement: Judgement,
+    spec: EvidenceSpec,
+    look: datetime,
+) -> ABExperimentStatus:
+    """The status with the numbers of this look."""
+    assert seen.requests is not None
+    assert seen.table is not None
+    assert status.t0 is not None
+    baseline = status.baseline_ref.name if status.baseline_ref else ""
+    arms = arm_statuses(seen.table, seen.requests, status.t0, look, baseline, experiment.spec.candidate)
+    return status.model_copy(
+        update={
+            "evidence": evidence_status(judgement, spec),
+            "guardrails": guardrail_status(judgement),
+            "arms": arms,
+            "comparison": comparison(seen.table, status.t0, look),
+            "last_evaluated_time": look.replace(microsecond=0),
+        }
+    )
+
+
+def to_be_shown(status: ABExperimentStatus, now: datetime) -> bool:
+    """Whether the numbers are ten seconds old: each write of a status is an event, and an event is another look."""
+    last = status.last_evaluated_time
+    return last is None or not timedelta(0) <= now - last < _SHOWN_EVERY
+
+
+def weighted(status: ABExperimentStatus, weight: Decimal) -> ABExperimentStatus:
+    """The status with the weight that the policy asks for."""
+    return status.model_copy(update={"weight": WeightStatus(desired=f"{weight:f}")})
+
+
+def handled(status: ABExperimentStatus, verb: str, request: str) -> ABExperimentStatus:
+    """The status with a verb carried out: its request id never acts again."""
+    return status.model_copy(update={"last_handled": {**status.last_handled, verb: request}})
+
+
+def history(status: ABExperimentStatus, entry: HistoryEntry) -> tuple[HistoryEntry, ...]:
+    """What happened, the newest last, bounded."""
+    return (*status.history, entry)[-HISTORY_LENGTH:]
+
+
+def with_conditions(
+    experiment: ABExperiment, status: ABExperimentStatus, facts: list[Fact], now: datetime
+) -> ABExperimentStatus:
+    """The status with these facts as its conditions."""
+    generation = experiment.metadata.generation
+    conditions = with_facts(status.conditions, facts, generation=generation, now=now)
+    return status.model_copy(update={"observed_generation": generation, "conditions": conditions})
