@@ -138,7 +138,8 @@ class Database:
         sql = """SELECT decision_id, arm, candidate_weight, decided_at, status, closed_at, notional_usd, pnl_usd,
                         received_at
                    FROM tradewind.evidence_rows
-                  WHERE installation = %s AND namespace = %s AND endpoint = %s AND experiment_uid = %s"""
+                  WHERE installation = %s AND namespace = %s AND endpoint = %s AND experiment_uid = %s
+                  ORDER BY decided_at, decision_id"""
         rows = await self._rows(sql, key)
         asked_sql = """SELECT arm = 'candidate', decided_at, latency_ms, error_kind IS NOT NULL, fallback,
                               cost_cny::double precision
