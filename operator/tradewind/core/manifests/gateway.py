@@ -156,6 +156,8 @@ def _deployment(
                 "resources": resources(spec.resources),
                 "securityContext": dict(CONTAINER_SECURITY),
                 "volumeMounts": mounts,
+                # Goes on answering until every node has stopped sending: a Service learns late that a pod leaves.
+                "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
                 "livenessProbe": {
                     "httpGet": {"path": "/healthz", "port": "http"},
                     "periodSeconds": 10,
