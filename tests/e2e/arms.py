@@ -1,0 +1,74 @@
+"""Stand-ins for model APIs, one behaviour a path, that count what they are asked. Runs in a pod; standard library alone.
+
+POST /<behaviour>/v1/chat/completions     follow | against: the hint of the market data, or its opposite
+                                          steady: as follow, after 0.1 s
+GET  /asks                                {"<behaviour>/<tag of the market data>": how often}
+"""
+
+import json
+import re
+import threading
+import time
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+KEY = "Bearer api-key-of-the-e2e-tests"
+asks: Counter[str] = Counter()
+lock = threading.Lock()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = 1 << 16
+
+    def log_message(self, *_: object) -> None:
+        return
+
+    def do_GET(self) -> None:
+        with lock:
+            self.answer(200, dict(asks) if self.path == "/asks" else {"status": "ok"})
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        behaviour = self.path.split("/")[1]
+        if self.headers.get("Authorization") != KEY:
+            return self.answer(401, {"error": "key"})
+        prompt = json.loads(body)["messages"][-1]["content"]
+        market = json.loads(re.findall(r"^Market: (.*)$", prompt, re.MULTILINE)[-1])
+        symbol = re.findall(r"^Symbol: (.*)$", prompt, re.MULTILINE)[-1].strip()
+        with lock:
+            asks[f"{behaviour}/{market.get('tag')}"] += 1
+        if behaviour == "steady":
+            time.sleep(0.1)
+        up = (market.get(symbol) or {}).get("hint") == "up"
+        action = "open_long" if up != (behaviour == "against") else "open_short"
+        decision = {
+            "action": action,
+            "symbol": symbol,
+            "size_usd": 100,
+            "leverage": 1,
+            "stop_loss_pct": 0,
+            "take_profit_pct": 0,
+            "confidence": 0.5,
+            "reasoning": f"{behaviour}, a stand-in of the tests",
+        }
+        content = json.dumps(decision)
+        choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": "stop"}
+        self.answer(200, {"id": "x", "object": "chat.completion", "model": f"arm-{behaviour}", "choices": [choice]})
+
+    def answer(self, status: int, body: object) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
+Server(("", 8000), Handler).serve_forever()
