@@ -138,8 +138,9 @@ class Gateway:
 
     async def _report_forever(self) -> None:
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), REPORT_SECONDS)
+            with contextlib.suppress(TimeoutError):  # not wait_for: Python 3.11's loses a cancellation now and then
+                async with asyncio.timeout(REPORT_SECONDS):
+                    await self._changed.wait()
             self._changed.clear()
             routing = self.watcher.current
             if routing is None:

@@ -5,6 +5,7 @@ is lost and no resource is reconciled by two workers.
 """
 
 import asyncio
+import contextlib
 import heapq
 import random
 from collections.abc import Awaitable, Callable, Hashable
@@ -88,10 +89,9 @@ class WorkQueue(Generic[K]):
                 if self._due.get(key) == due:
                     self.add(key)
             wait = self._timers[0][0] - loop.time() if self._timers else None
-            try:
-                await asyncio.wait_for(self._timer_changed.wait(), wait)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):  # not wait_for: Python 3.11's loses a cancellation now and then
+                async with asyncio.timeout(wait):
+                    await self._timer_changed.wait()
 
     async def _worker(self) -> None:
         loop = asyncio.get_running_loop()
