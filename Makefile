@@ -23,7 +23,7 @@ demo: $(STAMP) cluster  ## the whole loop on a real cluster: outcomes -> LoRA ->
 
 test: check  ## everything: checks, fast tests, then the real cluster (SOAK=1: also the long soaks)
 	@echo "== tests without a cluster"
-	$(BIN)/pytest tests -m "not e2e and not slow"
+	$(BIN)/pytest tests -m "not e2e and not slow" -n auto --dist worksteal
 	$(MAKE) cluster
 	echo "== tests on the real cluster"
 	eval "$$(python3 cluster env)"
