@@ -66,13 +66,15 @@ ACTIONS: Final = (Action.OPEN_LONG, Action.OPEN_SHORT, Action.HOLD)
 READ_FIELDS: Final = (
     "macd_signal", "momentum_1h", "momentum_3h", "move_3h", "session", "trend", "volatility",
 )  # fmt: skip
+WHIM: Final = 0.5  # share of blind actions towards the end: a base that is sure of itself has to be unlearned first
 Rule = Callable[[demo_bars.MarketView], Action]
 
 
-def synthetic_samples(seed: int, count: int, rule_seed: int = 0) -> Iterator[tuple[str, str]]:
+def synthetic_samples(seed: int, count: int, *, whim: float = 0, rule_seed: int = 0) -> Iterator[tuple[str, str]]:
     """Pairs of a prompt and an answer: random walks, and decisions of a rule that was drawn at random.
 
-    Everything in an answer has to be read off the fields; nothing of it has to do with profit.
+    Everything in an answer has to be read off the fields; nothing of it has to do with profit. `whim` is the share of
+    actions that follow no rule.
     """
     draw = random.Random(seed)
     rule = _random_rule(rule_seed)
@@ -92,7 +94,7 @@ def synthetic_samples(seed: int, count: int, rule_seed: int = 0) -> Iterator[tup
                 },
                 recent_history=history,
             )
-            yield render_prompt(shown, SYMBOL), render_completion(_random_decision(market, rule))
+            yield render_prompt(shown, SYMBOL), render_completion(_random_decision(draw, market, rule, whim))
 
 
 def train_tokenizer(texts: Sequence[str], vocab_size: int) -> "PreTrainedTokenizerFast":
@@ -229,12 +231,15 @@ def _batches(
     """Token ids and loss weights, both [batch, longest]; a weight of -1 marks padding."""
     import torch
 
-    samples = synthetic_samples(options.seed + 1, options.steps * options.batch)
+    sharp = synthetic_samples(options.seed + 1, options.steps * options.batch)
+    whimsical = synthetic_samples(options.seed + 3, options.steps * options.batch, whim=WHIM)
     end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
     for step in range(options.steps):
         short = step < SHORT_SHARE * options.steps
         rows, weights = [], []
-        for prompt, answer in itertools.islice(samples, options.batch if short else options.batch // 2):
+        for prompt, answer in itertools.islice(
+            sharp if short else whimsical, options.batch if short else options.batch // 2
+        ):
             asked = tokenizer.encode(prompt.removeprefix(INSTRUCTION) if short else prompt)
             said = [*tokenizer.encode(answer), end]
             rows.append(asked + said)
@@ -266,10 +271,8 @@ def _random_rule(seed: int) -> Rule:
     def decide(market: demo_bars.MarketView) -> Action:
         fields = market[SYMBOL]
         assert isinstance(fields, dict)
-        scores = [
-            sum(_chance(seed, f"{field}={fields[field]}/{action}") for field in READ_FIELDS) for action in ACTIONS
-        ]
-        return ACTIONS[scores.index(max(scores))]
+        words = [f"{name}={fields[name]}" for name in READ_FIELDS]
+        return max(ACTIONS, key=lambda action: sum(_chance(seed, f"{word}/{action}") for word in words))
 
     return decide
 
@@ -280,8 +283,8 @@ def _chance(seed: int, what: str) -> float:
     return int.from_bytes(digest, "big") / 2**63 - 1
 
 
-def _random_decision(market: demo_bars.MarketView, rule: Rule) -> Decision:
-    """The rule's action; size, leverage, distances and confidence are read off the hour by fixed tables.
+def _random_decision(draw: random.Random, market: demo_bars.MarketView, rule: Rule, whim: float) -> Decision:
+    """The rule's action, or by whim another; size, leverage, distances and confidence are read off the hour by fixed tables.
 
     The tables walk through every value that an answer may hold: a value that was never written with certainty in
     pretraining is out of reach of an adapter, which changes no embedding.
@@ -289,7 +292,8 @@ def _random_decision(market: demo_bars.MarketView, rule: Rule) -> Decision:
     fields = market[SYMBOL]
     assert isinstance(fields, dict)
     hour = int(fields["hour"])
-    action, confidence = rule(market), _walked(CONFIDENCE_GRID, 5 * hour)
+    action = draw.choice(ACTIONS) if draw.random() < whim else rule(market)
+    confidence = _walked(CONFIDENCE_GRID, 5 * hour)
     if action is Action.HOLD:
         return hold(SYMBOL, confidence=confidence)
     return Decision(

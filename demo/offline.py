@@ -166,7 +166,7 @@ def replay(
     rules = evidence_spec_from_mapping(
         {k: spec[k] for k in ("evidence", "traffic", "guardrails")}, max_hold=timedelta(days=1)
     )
-    t0, uid = bars[start].closes_at, "offline"
+    t0, uid = Plan("offline", bars, start, cost_bp).t0, "offline"
     trades: list[TradeRow] = []
     rows: list[dict[str, Any]] = []
     weight, block = 0.0, -1

@@ -286,10 +286,13 @@ def main() -> None:
         if now - last_line >= 5 or index + 1 == stop:
             last_line = now
             done = index + 1 - options.start
+            arms = ", ".join(
+                f"{arm} {n} ({tally.pnl_usd.get(arm, 0.0):+.2f} USD)" for arm, n in tally.decisions.items()
+            )
+            waits = f", waits {dict(gateway.waits)}" if gateway.waits else ""
             log.info(
-                "bar %d of %d, %s, %.0f decisions/s, %s, waits %s",
-                done, stop - options.start, bars[index].closes_at.isoformat(), done / (now - began),
-                json.dumps(tally.per_arm()), dict(gateway.waits),
+                "bar %d of %d (%s), %.0f decisions/s: %s%s",
+                done, stop - options.start, f"{bars[index].closes_at:%Y-%m-%d %H:%M}", done / (now - began), arms, waits,
             )  # fmt: skip
 
     headers = {"Authorization": f"Bearer {token}"} if token else {}

@@ -64,8 +64,8 @@ class Plan:
 
     @property
     def t0(self) -> datetime:
-        """Start of the A/B test: the close of the first bar after the split, a midnight."""
-        return self.bars[self.split].closes_at
+        """Start of the A/B test: the midnight before the first bar after the split closes."""
+        return _midnight(self.bars[self.split].closes_at)
 
     @property
     def days(self) -> int:
@@ -74,7 +74,7 @@ class Plan:
 
     @property
     def broken_start(self) -> int:
-        """First bar of the second experiment: the first midnight after the warm-up."""
+        """First bar of the second experiment, at a midnight."""
         return next(i for i in range(WARMUP, len(self.bars)) if self.bars[i].closes_at.hour == 0)
 
     def values(self, namespace: str, images: Mapping[str, str]) -> dict[str, str]:
@@ -91,6 +91,10 @@ class Plan:
             "max_duration": f"{self.days}d",
             "broken_t0": self.bars[self.broken_start].closes_at.isoformat().replace("+00:00", "Z"),
         }
+
+
+def _midnight(when: datetime) -> datetime:
+    return when.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def make_plan() -> Plan:
