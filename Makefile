@@ -21,6 +21,7 @@ help:  ## what there is
 demo: $(STAMP) cluster  ## the whole loop on a real cluster: outcomes -> LoRA -> KServe -> A/B test -> verdict
 	@$(BIN)/python demo/run.py
 
+test: export OMP_NUM_THREADS := 1
 test: check  ## everything: checks, fast tests, then the real cluster (SOAK=1: also the long soaks)
 	@echo "== tests without a cluster"
 	$(BIN)/pytest tests -m "not e2e and not slow" -n auto --dist worksteal

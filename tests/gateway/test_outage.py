@@ -15,6 +15,7 @@ from tradewind.gateway.app import create_app
 @pytest.fixture
 async def outage_rig(stoppable_postgres, tmp_path, arms_server):
     rig = await build_rig(stoppable_postgres.dsn("tradewind"), tmp_path, *arms_server)
+    rig.settings = replace(rig.settings, database_timeout=1)
     yield rig
     await rig._stack.aclose()
 
