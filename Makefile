@@ -24,7 +24,7 @@ demo: $(STAMP) cluster  ## the whole loop on a real cluster: outcomes -> LoRA ->
 test: export OMP_NUM_THREADS := 1
 test: check  ## everything: checks, fast tests, then the real cluster (SOAK=1: also the long soaks)
 	@echo "== tests without a cluster"
-	$(BIN)/pytest tests -m "not e2e and not slow" -n auto --dist worksteal
+	$(BIN)/pytest tests -m "not e2e and not slow" -n auto --dist loadfile
 	$(MAKE) cluster
 	echo "== tests on the real cluster"
 	eval "$$(python3 cluster env)"
