@@ -460,7 +460,7 @@ class Installation:
     def forget(self) -> None:
         """Empty every table: an experiment of an earlier session would be one more test of its pair."""
         tables = self.sql(
-            "SELECT string_agg(format('tradewind.%I', tablename), ', ') FROM pg_tables "
+            "SELECT string_agg('tradewind.' || tablename, ', ') FROM pg_tables "
             "WHERE schemaname = 'tradewind' AND tablename <> 'alembic_version'"
         )
         with psycopg.connect(self.dsn, autocommit=True, connect_timeout=10) as connection:

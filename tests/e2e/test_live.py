@@ -1,0 +1,227 @@
+"""A live Endpoint with two gateway pods: what callers are told, who may run, and that serving outlives what is deleted."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from e2e_cluster import (
+    GatewayClient,
+    Installation,
+    Load,
+    Space,
+    condition,
+    endpoint,
+    experiment,
+    external,
+    question,
+    resource,
+    wait_for,
+)
+
+pytestmark = pytest.mark.e2e
+
+HALF = {"traffic": {"policy": "fixed", "weight": "0.5"}}
+RUN = {
+    "baseModel": {"uri": "pvc://models/base"},
+    "dataset": {"endpoint": "trader"},
+    "output": {"uri": "pvc://models/runs"},
+}
+
+
+@pytest.fixture(scope="module")
+def trader(space: Space) -> Iterator[GatewayClient]:
+    space.apply(
+        external("api", "steady"),
+        external("next", "follow"),
+        external("other", "against"),
+        endpoint("trader", "api", replicas=2),
+    )
+    wait_for("both gateway pods are ready", lambda: _ready_pods(space) == 2, 120)
+    with space.gateway("trader") as gateway:
+        yield gateway
+
+
+def _ready_pods(space: Space) -> int:
+    status = (space.get("Deployment", "trader-gateway") or {}).get("status") or {}
+    settled = status.get("replicas") == status.get("updatedReplicas") == status.get("readyReplicas")
+    return int(status.get("readyReplicas") or 0) if settled else 0
+
+
+def _error(answer: httpx.Response, status: int, code: str, field: str | None = None) -> str:
+    """The message of an error that says what it should."""
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert (error["code"], error.get("field")) == (code, field), error
+    assert error["remedy"]
+    return str(error["message"])
+
+
+# --- what callers are told -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def known(trader: GatewayClient) -> str:
+    """A decision with an outcome."""
+    assert trader.decide("known")["action"] == "open_long"
+    trader.opened("known", at="2026-01-01T00:00:00Z")
+    trader.closed("known", at="2026-01-01T01:00:00Z", pnl=1.5)
+    return "known"
+
+
+@pytest.fixture
+def unchanged(installation: Installation, space: Space, known: str) -> Iterator[None]:
+    """What is refused leaves every row as it was."""
+
+    def rows() -> list[tuple[Any, ...]]:
+        return [
+            row
+            for table in ("decisions", "executions", "outcomes")
+            for row in installation.sql(f"SELECT t::text FROM tradewind.{table} t WHERE namespace = %s", space.name)
+        ]
+
+    before = rows()
+    assert before
+    yield
+    assert sorted(rows()) == sorted(before)
+
+
+@pytest.mark.usefixtures("unchanged")
+class TestRefusals:
+    """Through the Service, each with a code, the field and a remedy."""
+
+    def test_malformed_json(self, trader: GatewayClient) -> None:
+        _error(trader.http.post("/v1/decisions", content=b'{"decision_id": '), 400, "malformed_json")
+
+    def test_oversized_body(self, trader: GatewayClient) -> None:
+        large = question("large") | {"account_state": {"note": "x" * 300_000}}
+        assert "262144 bytes" in _error(trader.post("/v1/decisions", large), 413, "body_too_large")
+
+    def test_unknown_symbol(self, trader: GatewayClient) -> None:
+        answer = trader.post("/v1/decisions", question("strange", symbol="XAU"))
+        assert answer.status_code == 422, answer.text
+        assert "XAU" in answer.text
+        assert answer.json()["error"]["field"] == "scope.symbol"
+
+    def test_unknown_field(self, trader: GatewayClient) -> None:
+        answer = trader.post("/v1/decisions", question("typo") | {"acount_state": {}})
+        _error(answer, 422, "invalid_request", "acount_state")
+
+    def test_same_id_with_another_body(self, trader: GatewayClient, known: str) -> None:
+        answer = trader.post("/v1/decisions", question(known, hint="down"))
+        _error(answer, 422, "decision_id_reused", "decision_id")
+
+    def test_same_id_with_the_same_body_gets_the_same_answer(self, trader: GatewayClient, known: str) -> None:
+        first, second = (trader.post("/v1/decisions", question(known)) for _ in range(2))
+        assert first.json() == second.json()
+        assert first.json()["action"] == "open_long"
+
+    def test_outcome_of_an_unknown_decision(self, trader: GatewayClient) -> None:
+        outcome = {"closed_at": "2026-01-01T01:00:00Z", "pnl": 1.0, "fees": 0.0, "exit_reason": "x"}
+        _error(trader.post("/v1/decisions/never/outcome", outcome), 404, "unknown_decision", "decision_id")
+
+    def test_second_outcome_that_differs(self, trader: GatewayClient, known: str) -> None:
+        outcome = {"closed_at": "2026-01-01T01:00:00Z", "pnl": 9.0, "fees": 0.0, "exit_reason": "test"}
+        answer = trader.post(f"/v1/decisions/{known}/outcome", outcome | {"duration_hours": 0.5})
+        assert answer.status_code == 409, answer.text
+        assert trader.closed(known, at="2026-01-01T01:00:00Z", pnl=1.5)  # the same one again is fine
+
+    @pytest.mark.parametrize("header", [{}, {"Authorization": "Bearer wrong"}], ids=["missing", "wrong"])
+    def test_token(self, trader: GatewayClient, header: dict[str, str]) -> None:
+        answer = httpx.post(f"{trader.url}/v1/decisions", json=question("intruder"), headers=header, trust_env=False)
+        _error(answer, 401, "unauthorized")
+
+    def test_as_of_on_a_live_endpoint(self, trader: GatewayClient) -> None:
+        answer = trader.post("/v1/decisions", question("past", as_of="2018-01-02T00:00:00Z"))
+        _error(answer, 422, "as_of_refused", "as_of")
+
+
+# --- who may run -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def running(space: Space, trader: GatewayClient) -> str:
+    """The experiment that holds the Endpoint."""
+    space.apply(experiment("first", "trader", None, "next", **HALF))
+    space.wait_active("trader", "first", 90)
+    return "first"
+
+
+def test_a_second_experiment_waits_and_names_the_holder(space: Space, running: str) -> None:
+    space.apply(experiment("second", "trader", None, "other", **HALF))
+    waiting = space.wait_condition("ABExperiment", "second", "Succeeded", "Unknown", reason="EndpointBusy")
+    assert waiting["status"]["phase"] == "Pending"
+    assert f"Endpoint trader runs ABExperiment {running}" in condition(waiting, "Succeeded")["message"]
+    space.kubectl("annotate", "abexperiment", running, "tradewind.dev/abort=e2e-1", f"tradewind.dev/by={_me(space)}")
+    space.wait_phase("ABExperiment", running, "Aborted")
+    started = space.wait_active("trader", "second", 90)
+    assert started["status"]["phase"] == "Running"
+
+
+def _me(space: Space) -> str:
+    return space.kubectl("auth", "whoami", "-o", "jsonpath={.status.userInfo.username}")
+
+
+def test_an_unknown_endpoint_is_named_with_the_remedy(space: Space, trader: GatewayClient) -> None:
+    space.apply(experiment("lost", "nowhere", None, "next"))
+    seen = space.wait_condition("ABExperiment", "lost", "Admissible", "False", reason="EndpointMissing")
+    told = condition(seen, "Admissible")["message"]
+    assert told == "spec.endpointRef.name: Endpoint 'nowhere' does not exist: create it or correct it"
+    space.kubectl("delete", "abexperiment", "lost")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "patch", "told"),
+    [
+        ("endpoint", "trader", '{"spec":{"clock":"replay"}}', ("spec.clock", "create another Endpoint")),
+        ("abexperiment", "second", '{"spec":{"candidate":"next"}}', ("spec", "create a new one")),
+        ("modelversion", "api", '{"spec":{"external":{"model":"x"}}}', ("spec", "immutable")),
+    ],
+)
+def test_what_is_fixed_cannot_be_edited(
+    space: Space, running: str, kind: str, name: str, patch: str, told: tuple[str, str]
+) -> None:
+    said = space.refused("patch", kind, name, "--type=merge", "-p", patch)
+    assert all(part in said for part in told), said
+
+
+# --- serving goes on -------------------------------------------------------------------------------------------------
+
+
+def test_deleting_experiment_run_and_schedule_leaves_serving_alone(
+    space: Space, trader: GatewayClient, running: str
+) -> None:
+    schedule = {"schedule": "@yearly", "suspend": True, "template": {"spec": RUN}}
+    space.apply(
+        resource("TrainingRun", "waiting", RUN | {"suspend": True}), resource("TrainingSchedule", "yearly", schedule)
+    )
+    wait_for("the run has begun", lambda: (space.must_get("TrainingRun", "waiting").get("status") or {}).get("phase"))
+    holder = (space.routing("trader").get("experiment") or {}).get("name")
+    assert holder == "second"
+    with Load(trader, "deleted") as load:
+        load.more(10)
+        for kind, name in (("trainingschedule", "yearly"), ("trainingrun", "waiting"), ("abexperiment", holder)):
+            space.kubectl("delete", kind, name)
+            load.more(5)
+        wait_for("the experiment is out of the routing", lambda: not space.routing("trader").get("experiment"))
+        wait_for("gateways without the candidate's key", lambda: _ready_pods(space) == 2, 90)
+        load.more(10)
+    assert load.failed == []
+    assert len(load.answered) > 30
+    told = space.refused("delete", "modelversion", "api", "--wait=false")
+    assert "ModelVersion api is in use by Endpoint" in told
+    space.kubectl("delete", "modelversion", "other", "--timeout=30s")  # nobody needs it any more
+
+
+def test_a_rolling_restart_fails_and_doubles_no_decision(space: Space, trader: GatewayClient, arms: str) -> None:
+    before = {pod["metadata"]["name"] for pod in space.select("Pod", "app.kubernetes.io/component=gateway")}
+    with Load(trader, "rolled", threads=3) as load:
+        load.more(10)
+        space.kubectl("rollout", "restart", "deployment/trader-gateway")
+        space.kubectl("rollout", "status", "deployment/trader-gateway", "--timeout=150s", seconds=160)
+        load.more(10)
+    assert load.failed == []
+    after = {pod["metadata"]["name"] for pod in space.select("Pod", "app.kubernetes.io/component=gateway")}
+    assert len(after - before) == 2
+    asked = httpx.get(f"{arms}/asks", timeout=30, trust_env=False).json()
+    assert {tag: asked[f"steady/{tag}"] for tag in load.answered if asked[f"steady/{tag}"] != 1} == {}
