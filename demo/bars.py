@@ -71,6 +71,11 @@ def split_index(bars: Sequence[Bar]) -> int:
     return next(i for i, bar in enumerate(bars) if bar.closes_at >= midnight)
 
 
+def market_is_open_after(bars: Sequence[Bar], index: int) -> bool:
+    """Whether the next bar follows at once: over a weekend nothing can be opened, so nothing is asked."""
+    return bars[index + 1].opens_at - bars[index].closes_at < BAR
+
+
 def market_view(bars: Sequence[Bar], index: int) -> MarketView:
     """`market_data` at the close of a bar: words and coarse numbers, so that a tiny model can read them.
 

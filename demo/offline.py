@@ -25,7 +25,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from demo.bars import SYMBOL, WARMUP, Bar, account_state, load_bars, market_view, split_index
+from demo.bars import (
+    SYMBOL,
+    WARMUP,
+    Bar,
+    account_state,
+    load_bars,
+    market_is_open_after,
+    market_view,
+    split_index,
+)  # fmt: skip
 from demo.kubectl import render
 from demo.paper_trader import settle
 from demo.run import IMAGES, ROOT, Plan
@@ -67,7 +76,7 @@ def api_arm(shown: DecisionInput) -> Decision:
 def api_log(bars: tuple[Bar, ...], start: int, stop: int, cost_bp: float) -> list[LoggedDecision]:
     """The log of the API arm alone, as the snapshot reads it from the database."""
     log = []
-    for index in range(start, stop):
+    for index in (i for i in range(start, stop) if market_is_open_after(bars, i)):
         shown = shown_at(bars, index)
         answer = api_arm(shown)
         fill = settle(answer.model_dump(mode="json"), bars[index + 1], cost_bp)
@@ -171,7 +180,7 @@ def replay(
     rows: list[dict[str, Any]] = []
     weight, block = 0.0, -1
     status: dict[str, Any] = {"phase": "Running", "t0": t0.isoformat()}
-    for index in range(start, stop):
+    for index in (i for i in range(start, stop) if market_is_open_after(bars, i)):
         now = bars[index].closes_at
         while (now - t0) // rules.block_length > block:
             block += 1
@@ -229,7 +238,7 @@ def describe(bars: tuple[Bar, ...], start: int, stop: int, cost_bp: float, candi
         actions: Counter[str] = Counter()
         returns = []
         began = time.perf_counter()
-        for index in range(start, stop):
+        for index in (i for i in range(start, stop) if market_is_open_after(bars, i)):
             answer = decide(shown_at(bars, index))
             fill = settle(answer.model_dump(mode="json"), bars[index + 1], cost_bp)
             actions[answer.action] += 1

@@ -9,7 +9,7 @@ were touched the stop counts. The profit is the real change of the price less th
 notional (size_usd * leverage). Execution and outcome are reported before the next decision is asked for, so at each moment
 of the data's clock the gateway knows all that has happened.
 
-Each bar is a book of its own: no position, no balance and no history is carried from one to the next, so an arm answers to
+At the last close before a weekend nothing is asked: a trade would be open for two days. Each bar is a book of its own: no position, no balance and no history is carried from one to the next, so an arm answers to
 the market alone.
 
 Safe to stop and start again: a decision's id is the prefix and the bar's index, the gateway answers a known id with the
@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 import httpx
-from demo.bars import SYMBOL, WARMUP, Bar, account_state, load_bars, market_view
+from demo.bars import SYMBOL, WARMUP, Bar, account_state, load_bars, market_is_open_after, market_view
 
 EXIT_CONFIG: Final = 64
 EXIT_REFUSED: Final = 65
@@ -205,6 +205,8 @@ def walk(
     """Ask and report for the bars from `start` up to but not including `stop`, one after the other."""
     tally = Tally()
     for index in range(start, stop):
+        if not market_is_open_after(bars, index):
+            continue
         decision_id = f"{prefix}-{index:05d}"
         answer = gateway.post(
             "/v1/decisions",
@@ -312,7 +314,7 @@ def main() -> None:
             _finish(options.result, {"reason": "TraderStopped", "message": str(error)})
             sys.exit(error.exit_code)
     seconds = time.monotonic() - began
-    count = stop - options.start
+    count = sum(tally.decisions.values())
     _finish(
         options.result,
         {

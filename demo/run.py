@@ -42,7 +42,7 @@ TERMINAL: Final = ("Succeeded", "RolledBack", "Inconclusive", "Aborted")
 TRAINING: Final = {
     "label_excellent": "0.01",
     "label_bad": "0.005",
-    "hold_weight": "0.9",
+    "hold_weight": "0.85",
     "epochs": "3",
     "learning_rate": "0.002",
 }

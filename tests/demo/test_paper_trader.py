@@ -95,6 +95,16 @@ def test_the_walk_speaks_the_gateways_schema_and_reports_before_it_asks_again() 
     assert tally.per_arm()["candidate"]["trades"] == 3
 
 
+def test_no_trade_is_open_over_a_weekend() -> None:
+    last = next(
+        i for i in range(200, 400) if BARS[i + 1].opens_at - BARS[i].closes_at > BARS[i].closes_at - BARS[i].opens_at
+    )
+    fake = FakeGateway()
+    tally = walk(BARS, gateway(fake)[0], prefix="r1", start=last - 1, stop=last + 2, cost_bp=1.2)
+    assert sum(tally.decisions.values()) == 2
+    assert not any(f"-{last:05d}" in path for path, _ in fake.calls)
+
+
 def test_walking_again_says_the_very_same() -> None:
     first, second = FakeGateway(), FakeGateway()
     walk(BARS, gateway(first)[0], prefix="r1", start=200, stop=204, cost_bp=1.2)
