@@ -36,6 +36,7 @@ OUTPUT: Final = ROOT / "build" / "demo"
 SYSTEM: Final = "tradewind-system"
 IMAGES: Final = ("operator", "gateway", "predictor", "trainer", "postgres", "demo")
 BROKEN_BARS: Final = 720  # of the second experiment: 72 requests at 10 % a month, more than enough at 20 % against 2 %
+CLEAR_ATTEMPTS: Final = 5
 TERMINAL: Final = ("Succeeded", "RolledBack", "Inconclusive", "Aborted")
 
 # Chosen on the first 60 % of the bars alone; docs/demo.md says how.
@@ -168,10 +169,15 @@ class Demo:
         """Remove what earlier runs made, the holders of references first, so that nothing is refused as in use."""
         others = f"tradewind.dev/demo,tradewind.dev/demo!={self.plan.run}"
         for kinds in ("abexperiments,jobs", "endpoints", "trainingruns,modelversions"):
-            try:
-                self.kube.run("delete", kinds, "-l", others, "--ignore-not-found", "--timeout=60s")
-            except DemoError as error:
-                self.say(f"   left in place, which does no harm: {error.why[-200:]}")
+            for attempt in range(CLEAR_ATTEMPTS):
+                try:
+                    self.kube.run("delete", kinds, "-l", others, "--ignore-not-found", "--timeout=60s")
+                    break
+                except DemoError as error:
+                    # A version is free once the operator has seen that its Endpoint is gone.
+                    if attempt + 1 == CLEAR_ATTEMPTS:
+                        self.say(f"   left in place, which does no harm: {error.why[-200:]}")
+                    time.sleep(3)
 
     def prepare(self) -> None:
         kube = self.kube

@@ -22,6 +22,8 @@ import httpx
 import psycopg
 import pytest
 
+from tradewind import migrations
+
 ROOT = Path(__file__).parents[2]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tradewind"
 SYSTEM = os.environ.get("E2E_PREFIX") or "tradewind-e2e"
@@ -461,7 +463,8 @@ class Installation:
         """Empty every table: an experiment of an earlier session would be one more test of its pair."""
         tables = self.sql(
             "SELECT string_agg('tradewind.' || tablename, ', ') FROM pg_tables "
-            "WHERE schemaname = 'tradewind' AND tablename <> 'alembic_version'"
+            "WHERE schemaname = 'tradewind' AND tablename <> %s",
+            migrations.VERSION_TABLE,
         )
         with psycopg.connect(self.dsn, autocommit=True, connect_timeout=10) as connection:
             connection.execute(f"TRUNCATE {tables[0][0]} CASCADE")  # type: ignore[call-overload]
