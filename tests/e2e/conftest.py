@@ -3,7 +3,8 @@
 Fixtures:
     cluster       (session) kubectl, helm, reads.
     installation  (session) both charts, installed by helm into `tradewind-e2e`, watching the namespaces of NAMESPACES alone.
-    space         (module)  the module's namespace, with the Secrets that Endpoints need; deleted afterwards.
+    space         (module)  the module's namespace, with the Secrets that Endpoints need; our kinds in it are deleted
+                  afterwards, the namespace with the installation, whose Roles are in it.
     arms          (session) URL of the stand-in arms, for their counts.
 
 An operator that watches the whole cluster (the demo's) would work on the same objects. So the namespaces are labelled,
@@ -96,7 +97,7 @@ def space(request: pytest.FixtureRequest, cluster: Cluster, installation: Instal
     found.apply(*secrets())
     yield found
     if not os.environ.get("E2E_KEEP"):
-        found.delete()
+        found.clear()
 
 
 @pytest.hookimpl(hookwrapper=True)

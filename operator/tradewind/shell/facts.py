@@ -72,6 +72,11 @@ def is_ready(pod: Json) -> bool:
     return any(c["type"] == "Ready" and c.get("status") == "True" for c in pod.get("status", {}).get("conditions", []))
 
 
+def has_ended(pod: Json) -> bool:
+    """Whether all containers of a pod have ended for good."""
+    return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+
+
 def _terminated(pod: Json) -> Json | None:
     """How the first container last ended."""
     status: Json = next(iter(pod.get("status", {}).get("containerStatuses", [])), {})

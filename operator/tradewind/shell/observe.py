@@ -19,7 +19,7 @@ from tradewind.core.manifests.gateway import mounted_versions, routing_name
 from tradewind.core.manifests.training import model_version_name, snapshot_name, train_name
 from tradewind.shell.cluster import Cluster
 from tradewind.shell.database import Database, DatabaseUnavailableError
-from tradewind.shell.facts import is_ready, job_facts, predictor_pod, service_facts
+from tradewind.shell.facts import has_ended, is_ready, job_facts, predictor_pod, service_facts
 from tradewind.trading.routing import ROUTING_KEY, Routing
 
 R = TypeVar("R", bound=Resource)
@@ -44,7 +44,8 @@ class Observer:
         experiments = [e for e in await self._all(ABExperiment, cr.namespace) if e.spec.endpoint_ref.name == cr.name]
         pods = await self._pods(cr.namespace, f"{COMPONENT}=gateway,{OWNER_NAME}={cr.name}")
         config = await self.cluster.get("v1", "ConfigMap", cr.namespace, routing_name(cr.name))
-        mounted = [mounted_versions(pod) for pod in pods if not pod["metadata"].get("deletionTimestamp")]
+        # A pod that is being deleted still answers on the connections that it has.
+        mounted = [mounted_versions(pod) for pod in pods if not has_ended(pod)]
         seen: dict[str, Any] = {
             "versions": versions,
             "experiments": tuple(experiments),
