@@ -190,14 +190,16 @@ def _weight_figure(data: "ReportData") -> str:
 
 def _equity_figure(data: "ReportData") -> str:
     lines = []
+    last = max(((row.trade.closed_at or row.trade.decided_at) for row in data.rows), default=data.t0)
     for arm in Arm:
         closed = sorted(
             (row.trade.closed_at, row.trade.pnl_usd or 0.0)
             for row in data.rows
             if row.trade.arm is arm and row.trade.status is Status.CLOSED and row.trade.closed_at is not None
         )
-        xs = [0.0, *((when - data.t0) / timedelta(days=1) for when, _ in closed)]
+        xs = [0.0, *((when - data.t0) / timedelta(days=1) for when, _ in closed), (last - data.t0) / timedelta(days=1)]
         ys = [0.0, *np.cumsum([pnl for _, pnl in closed]).tolist()]
+        ys.append(ys[-1])
         lines.append(Line(arm.value, arm.value, xs, ys))
     return _figure("Cumulated net profit in USD", data.t0, lines, tick=lambda usd: f"{usd:,.0f} $")
 
