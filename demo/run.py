@@ -168,7 +168,7 @@ class Demo:
     def clear_earlier(self) -> None:
         """Remove what earlier runs made, the holders of references first, so that nothing is refused as in use."""
         others = f"tradewind.dev/demo,tradewind.dev/demo!={self.plan.run}"
-        for kinds in ("abexperiments,jobs", "endpoints", "trainingruns,modelversions"):
+        for kinds in ("abexperiments,jobs", "endpoints.tradewind.dev", "trainingruns,modelversions"):
             for attempt in range(CLEAR_ATTEMPTS):
                 try:
                     self.kube.run("delete", kinds, "-l", others, "--ignore-not-found", "--timeout=60s")

@@ -49,7 +49,6 @@ _PATHS = {
     "ConfigMap": "/api/v1/{}configmaps",
     "Event": "/api/v1/{}events",
     "Namespace": "/api/v1/namespaces",
-    "Endpoints": "/api/v1/{}endpoints",
     "Deployment": "/apis/apps/v1/{}deployments",
     "StatefulSet": "/apis/apps/v1/{}statefulsets",
     "Job": "/apis/batch/v1/{}jobs",
@@ -240,9 +239,9 @@ class Space:
 
     def clear(self) -> None:
         """Remove our kinds; holders of references first, so that no finalizer is left behind."""
-        for kinds in ("abexperiments,trainingschedules,trainingruns", "endpoints"):
+        for kinds in ("abexperiments,trainingschedules,trainingruns", "endpoints.tradewind.dev"):  # not the core's
             self.kubectl("delete", kinds, "--all", "--wait=false", "--ignore-not-found", check=False)
-        until = time.monotonic() + 15
+        until = time.monotonic() + 30
         while any(v["metadata"].get("finalizers") for v in self.select("ModelVersion")) and time.monotonic() < until:
             time.sleep(0.5)
         for version in self.select("ModelVersion"):

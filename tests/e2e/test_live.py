@@ -173,7 +173,7 @@ def test_an_unknown_endpoint_is_named_with_the_remedy(space: Space, trader: Gate
 @pytest.mark.parametrize(
     ("kind", "name", "patch", "told"),
     [
-        ("endpoint", "trader", '{"spec":{"clock":"replay"}}', ("spec.clock", "create another Endpoint")),
+        ("endpoints.tradewind.dev", "trader", '{"spec":{"clock":"replay"}}', ("spec.clock", "create another Endpoint")),
         ("abexperiment", "second", '{"spec":{"candidate":"next"}}', ("spec", "create a new one")),
         ("modelversion", "api", '{"spec":{"external":{"model":"x"}}}', ("spec", "immutable")),
     ],
