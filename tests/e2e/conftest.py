@@ -122,6 +122,12 @@ def _module(module: ModuleType) -> str:
 
 
 def _terminating(cluster: Cluster, names: list[str]) -> bool:
+    """Whether a namespace is still going; versions whose operator is gone are let go of, or it would never end."""
+    for name in names:
+        for version in Space(cluster, name).select("ModelVersion"):
+            if version["metadata"].get("deletionTimestamp") and version["metadata"].get("finalizers"):
+                patch = ("--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+                cluster.kubectl("-n", name, "patch", "modelversion", version["metadata"]["name"], *patch, check=False)
     found = [cluster.get("Namespace", name) for name in (SYSTEM, *names)]
     return any(space and space["status"]["phase"] == "Terminating" for space in found)
 
