@@ -161,7 +161,7 @@ class Demo:
             settings += [f"image.registry={registry}", f"image.{name}.repository={path}", f"image.{name}.tag={tag}"]
         flags = [part for setting in settings for part in ("--set", setting)]
         helm = ["helm", "upgrade", "--install", "--namespace", SYSTEM, "--wait", "--timeout", "10m"]
-        kube.command(*helm, "tradewind-crds", str(charts / "tradewind-crds"))
+        kube.command(*helm, "--take-ownership", "tradewind-crds", str(charts / "tradewind-crds"))
         self.say("   kinds are there; operator and database follow")
         kube.command(*helm, "tradewind", str(charts / "tradewind"), *flags)
 

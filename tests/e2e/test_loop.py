@@ -200,7 +200,9 @@ def test_a_tampered_adapter_is_refused_with_both_hashes(space: Space, version: s
     weights.write_bytes(bytes(data))
     for path in (target, *target.rglob("*")):
         os.chown(path, 65532, 65532)
-    space.apply(resource("ModelVersion", "tampered", {"adapter": {**original, "uri": "pvc://models/tampered"}}))
+    small = {"requests": {"cpu": "50m", "memory": "256Mi"}}
+    spec = {"adapter": {**original, "uri": "pvc://models/tampered"}, "serving": {"resources": small}}
+    space.apply(resource("ModelVersion", "tampered", spec))
     seen = space.wait_condition("ModelVersion", "tampered", "Ready", "False", reason="ArtifactMismatch", seconds=180)
     message = condition(seen, "ArtifactVerified")["message"]
     assert original["sha256"] in message
