@@ -200,10 +200,15 @@ def walk(
     start: int,
     stop: int,
     cost_bp: float,
+    after_experiment: int | None = None,
     progress: Callable[[int, Tally], None] = lambda _index, _tally: None,
 ) -> Tally:
-    """Ask and report for the bars from `start` up to but not including `stop`, one after the other."""
+    """Ask and report for the bars from `start` up to but not including `stop`, one after the other.
+
+    With `after_experiment` the walk ends once so many decisions in a row were drawn in no experiment any more.
+    """
     tally = Tally()
+    outside = 0
     for index in range(start, stop):
         if not market_is_open_after(bars, index):
             continue
@@ -222,6 +227,9 @@ def walk(
         _report(gateway, decision_id, str(answer["action"]), fill)
         tally.add(answer, fill)
         progress(index, tally)
+        outside = 0 if answer.get("_experiment") else outside + 1
+        if after_experiment is not None and outside >= after_experiment:
+            break
     return tally
 
 
@@ -266,6 +274,9 @@ def _parse_flags() -> argparse.Namespace:
     flags.add_argument("--start", type=int, default=WARMUP, help="index of the first bar to decide on")
     flags.add_argument("--stop", type=int, default=0, help="index after the last bar to decide on (0: all bars)")
     flags.add_argument("--cost-bp", type=float, default=1.2, help="cost of a round trip, basis points of the notional")
+    flags.add_argument(
+        "--after-experiment", type=int, help="end after so many decisions in a row outside of any experiment"
+    )
     flags.add_argument("--patience", type=float, default=300, help="seconds that one call may be put off")
     flags.add_argument("--result", type=Path, default=Path("/dev/termination-log"), help="file for the JSON summary")
     return flags.parse_args()
@@ -307,6 +318,7 @@ def main() -> None:
                 prefix=options.prefix,
                 start=options.start,
                 stop=stop,
+                after_experiment=options.after_experiment,
                 cost_bp=options.cost_bp,
                 progress=progress,
             )

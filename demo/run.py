@@ -36,6 +36,7 @@ OUTPUT: Final = ROOT / "build" / "demo"
 SYSTEM: Final = "tradewind-system"
 IMAGES: Final = ("operator", "gateway", "predictor", "trainer", "postgres", "demo")
 BROKEN_BARS: Final = 720  # of the second experiment: 72 requests at 10 % a month, more than enough at 20 % against 2 %
+AFTER_VERDICT: Final = 48  # decisions: two days show that the winner answers, the rest of the bars decides nothing
 CLEAR_ATTEMPTS: Final = 5
 TERMINAL: Final = ("Succeeded", "RolledBack", "Inconclusive", "Aborted")
 
@@ -139,9 +140,9 @@ class Demo:
         step("Endpoint with the API arm", self.make_endpoint)
         step("first part of the bars: the API arm alone", self.trade_first_part)
         step("LoRA training on its outcomes", self.train)
-        step("latency of both arms, 50 requests each (the stand-in's are delayed on purpose)", self.measure_latency)
         step("A/B test in Replay on the rest of the bars", self.test)
         step("second experiment: every fifth answer of the candidate is broken", self.test_broken)
+        step("latency of both arms, 50 requests each (the stand-in's are delayed on purpose)", self.measure_latency)
         step("report", self.report)
 
     def install(self) -> None:
@@ -323,6 +324,7 @@ class Demo:
         job = f"{what}-{self.plan.run}"
         gateway = self._endpoint_url(endpoint)
         more = {"gateway": gateway, "start": str(start), "stop": str(stop), "cost_bp": f"{self.plan.cost_bp:g}"}
+        more["after_experiment"] = str(AFTER_VERDICT if watched else stop)
         self._start("trader.yaml", job, more)
 
         def also() -> str:

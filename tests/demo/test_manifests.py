@@ -29,7 +29,7 @@ def documents(count: int = 5000) -> dict[str, list[dict[str, Any]]]:
     images = {name: f"docker.io/tradewind/{name}:abc" for name in IMAGES}
     values = plan(count).values("tradewind-demo", images) | {
         "job": "a-job", "base_key": "0123456789ab", "gateway": "http://g:8080", "start": "120", "stop": "3015",
-        "cost_bp": "1.2", "predictor_url": "http://p", "volume_path": "/volumes/models",
+        "cost_bp": "1.2", "after_experiment": "48", "predictor_url": "http://p", "volume_path": "/volumes/models",
     }  # fmt: skip
     return {p.name: list(yaml.safe_load_all(render(p.name, values))) for p in sorted(MANIFESTS.glob("*.yaml"))}
 

@@ -105,6 +105,20 @@ def test_no_trade_is_open_over_a_weekend() -> None:
     assert not any(f"-{last:05d}" in path for path, _ in fake.calls)
 
 
+def test_the_walk_ends_a_while_after_the_experiment() -> None:
+    fake = FakeGateway(actions=("hold",))
+    asked: list[int] = []
+
+    def answers(request: httpx.Request) -> httpx.Response:
+        asked.append(len(asked))
+        drawn = {"_experiment": "x"} if len(asked) <= 5 else {}
+        return httpx.Response(200, json=fake(request).json() | drawn)
+
+    http = httpx.Client(base_url="http://gateway", transport=httpx.MockTransport(answers))
+    walk(BARS, Gateway(http, 10), prefix="r1", start=200, stop=215, cost_bp=1.2, after_experiment=3)
+    assert len(asked) == 8
+
+
 def test_walking_again_says_the_very_same() -> None:
     first, second = FakeGateway(), FakeGateway()
     walk(BARS, gateway(first)[0], prefix="r1", start=200, stop=204, cost_bp=1.2)
