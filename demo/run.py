@@ -45,7 +45,7 @@ TRAINING: Final = {
     "label_excellent": "0.01",
     "label_bad": "0.005",
     "hold_weight": "0.85",
-    "epochs": "3",
+    "epochs": "2",
     "learning_rate": "0.002",
 }
 
