@@ -314,8 +314,13 @@ class Demo:
         return str(url or f"http://{name}-gateway.{self.kube.namespace}.svc:8080")
 
     def _wait_active(self, endpoint: str, experiment: str) -> None:
+        """Until every gateway pod draws for the experiment: what is asked before goes to the champion alone."""
+
         def done(seen: Json) -> str | None:
-            return "" if (seen.get("status", {}).get("activeExperiment") or {}).get("name") == experiment else None
+            status = seen.get("status", {})
+            true = {c["type"] for c in status.get("conditions") or [] if c["status"] == "True"}
+            mine = (status.get("activeExperiment") or {}).get("name") == experiment
+            return "" if mine and {"ExperimentActive", "WeightsApplied"} <= true else None
 
         self._endpoint_url(endpoint)
         self.kube.wait("endpoint", endpoint, done, 5, lambda _: f"{endpoint} does not yet run {experiment}")

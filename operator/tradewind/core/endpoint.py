@@ -176,7 +176,7 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
         effects.append(Apply(routing_config_map(owner, routing)))
 
     facts = [champion_fact, _database_fact(seen), *_gateway_facts(endpoint, seen, routing, now)]
-    facts.append(experiment_fact or _experiment_fact(active))
+    facts.append(experiment_fact or _experiment_fact(active, routing))
     blocked = next((fact for fact in facts[:3] if fact.holds is not True), None)
     ready = Fact("Ready", True, Reason.READY, f"{champion.name} answers" if champion else "")
     facts.append(ready if blocked is None else Fact("Ready", False, Reason(blocked.reason), blocked.message))
@@ -440,9 +440,12 @@ def _gateway_facts(endpoint: Endpoint, seen: Seen, routing: Routing | None, now:
     return gateway, Fact("WeightsApplied", True, Reason.APPLIED, "every ready pod obeys the newest weights")
 
 
-def _experiment_fact(active: ABExperiment | None) -> Fact:
+def _experiment_fact(active: ABExperiment | None, routing: Routing | None) -> Fact:
+    """Whether decisions are drawn for an experiment: a replay that starts before this is True starts without it."""
     if active is None:
         return Fact("ExperimentActive", False, Reason.NO_EXPERIMENT, "no experiment holds this Endpoint")
+    if routing is None or routing.experiment is None or routing.experiment.uid != active.metadata.uid:
+        return Fact("ExperimentActive", False, Reason.APPLYING, f"{active.name} is not routed to yet")
     return Fact("ExperimentActive", True, Reason.EXPERIMENT_RUNNING, active.name)
 
 
