@@ -37,7 +37,8 @@ from demo.bars import (
 )  # fmt: skip
 from demo.kubectl import render
 from demo.paper_trader import settle
-from demo.run import IMAGES, ROOT, Plan
+from demo.plan import Plan
+from demo.run import IMAGES, ROOT
 from demo.standin import MODEL
 from demo.standin import decide as standin_decide
 

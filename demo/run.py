@@ -19,8 +19,6 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -29,8 +27,9 @@ if __name__ == "__main__":
     # Run as a script: the folder itself is on the path, the package's parent is not.
     sys.path[0] = str(ROOT)
 
-from demo.bars import WARMUP, Bar, load_bars, split_index  # noqa: E402 - the path comes first
+from demo.bars import WARMUP  # noqa: E402 - the path comes first
 from demo.kubectl import DemoError, Json, Kubectl, Progress  # noqa: E402 - the path comes first
+from demo.plan import Plan, make_plan  # noqa: E402 - the path comes first
 
 OUTPUT: Final = ROOT / "build" / "demo"
 SYSTEM: Final = "tradewind-system"
@@ -38,16 +37,9 @@ IMAGES: Final = ("operator", "gateway", "predictor", "trainer", "postgres", "dem
 BROKEN_BARS: Final = 720  # of the second experiment: 72 requests at 10 % a month, more than enough at 20 % against 2 %
 AFTER_VERDICT: Final = 48  # decisions: two days show that the winner answers, the rest of the bars decides nothing
 CLEAR_ATTEMPTS: Final = 5
+BASE_FOLDER: Final = "base"  # of demo/manifests/base-model.yaml
+PODS_USER: Final = 65532  # of every pod that writes there
 TERMINAL: Final = ("Succeeded", "RolledBack", "Inconclusive", "Aborted")
-
-# Chosen on the first 60 % of the bars alone; docs/demo.md says how.
-TRAINING: Final = {
-    "label_excellent": "0.01",
-    "label_bad": "0.005",
-    "hold_weight": "0.85",
-    "epochs": "2",
-    "learning_rate": "0.002",
-}
 
 EVIDENCE_QUERY: Final = (
     "SELECT decision_id, arm, candidate_weight, decided_at, status, closed_at, notional_usd, pnl_usd, block, latency_ms, "
@@ -55,74 +47,14 @@ EVIDENCE_QUERY: Final = (
 )
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What this run trades and when, from the bars and the options."""
-
-    run: str
-    bars: tuple[Bar, ...]
-    split: int
-    cost_bp: float
-
-    @property
-    def t0(self) -> datetime:
-        """Start of the A/B test: the midnight before the first bar after the split closes."""
-        return _midnight(self.bars[self.split].closes_at)
-
-    @property
-    def days(self) -> int:
-        """Whole days of the A/B test that the bars cover."""
-        return (self.bars[-2].closes_at - self.t0) // timedelta(days=1)
-
-    @property
-    def broken_start(self) -> int:
-        """First bar of the second experiment, at a midnight."""
-        return next(i for i in range(WARMUP, len(self.bars)) if self.bars[i].closes_at.hour == 0)
-
-    def values(self, namespace: str, images: Mapping[str, str]) -> dict[str, str]:
-        """What the manifests are filled with."""
-        return {
-            "namespace": namespace,
-            "run": self.run,
-            **{f"image_{name}": reference for name, reference in images.items()},
-            **TRAINING,
-            "min_samples": str(min(500, self.split // 4)),
-            "train_until": self.t0.isoformat().replace("+00:00", "Z"),
-            "t0": self.t0.isoformat().replace("+00:00", "Z"),
-            "min_duration": f"{min(14, self.days)}d",
-            "max_duration": f"{self.days}d",
-            "broken_t0": self.bars[self.broken_start].closes_at.isoformat().replace("+00:00", "Z"),
-        }
-
-
-def _midnight(when: datetime) -> datetime:
-    return when.replace(hour=0, minute=0, second=0, microsecond=0)
-
-
-def make_plan() -> Plan:
-    """The plan of this run.
-
-    Raises:
-        DemoError: an option cannot be used.
-    """
-    try:
-        cost_bp, count = float(os.environ.get("COST_BP") or 1.2), int(os.environ.get("BARS") or 5000)
-    except ValueError as error:
-        raise DemoError(f"COST_BP or BARS is not a number: {error}", "COST_BP=1.2 BARS=5000 make demo") from error
-    bars = load_bars()
-    if not 0 <= cost_bp <= 100:
-        raise DemoError(f"COST_BP={cost_bp:g} is no cost in basis points", "use 0 to 100, such as COST_BP=1.2")
-    if not 1500 <= count <= len(bars):
-        raise DemoError(f"BARS={count}: too few or too many", f"use 1500 to {len(bars)}; the test needs weeks of bars")
-    bars = bars[:count]
-    return Plan(datetime.now(tz=UTC).strftime("r%m%d%H%M%S"), bars, split_index(bars), cost_bp)
-
-
 class Demo:
     """One run of the demo. The methods are its phases, in the order in which `play` calls them."""
 
-    def __init__(self, plan: Plan, kube: Kubectl, images: Mapping[str, str], volume: Path | None) -> None:
+    def __init__(
+        self, plan: Plan, kube: Kubectl, images: Mapping[str, str], volume: Path | None, kept_base: Path | None
+    ) -> None:
         self.plan = plan
+        self.kept_base = kept_base
         self.kube = kube
         self.say = kube.progress.say
         self.images = images
@@ -188,9 +120,9 @@ class Demo:
             if self.volume is None:
                 kube.apply("storage-claim.yaml", self.values)
             else:
-                folder = self.volume / f"{kube.namespace}-models"
+                folder = self._models(self.volume)
                 folder.mkdir(parents=True, exist_ok=True)
-                os.chown(folder, 65532, 65532)
+                os.chown(folder, PODS_USER, PODS_USER)
                 kube.apply("storage.yaml", self.values | {"volume_path": str(folder)})
         kube.apply("standin.yaml", self.values)
         for name in ("standin", "standin-broken"):
@@ -200,14 +132,18 @@ class Demo:
         scripts = [f"--from-file={ROOT / 'demo' / name}" for name in ("bars.py", "base_model.py")]
         made = self.kube.run("create", "configmap", "base-model-scripts", *scripts, "--dry-run=client", "-o", "yaml")
         self.kube.run("apply", "-f", "-", given=made)
+        self._bring_kept_base()
         self._start("base-model.yaml", f"base-model-{self.plan.run}")
         made_model = self.kube.wait_job(f"base-model-{self.plan.run}", minutes=20)
+        self._keep_base()
         self.values["base_key"] = str(made_model["key"])[:12]
         self.facts["baseModel"] = made_model
         self.say("   found complete, verified" if made_model.get("reused") else f"   {made_model.get('seconds')} s")
 
     def make_endpoint(self) -> None:
-        self.kube.apply("endpoint.yaml", self.values)
+        # The second one is asked much later; until then its gateway has long started.
+        for manifest in ("endpoint.yaml", "endpoint-broken.yaml"):
+            self.kube.apply(manifest, self.values)
         self.kube.wait_ready("modelversion", f"api-standin-{self.plan.run}", "Ready", minutes=5)
         self._endpoint_url(f"trader-{self.plan.run}")
 
@@ -299,6 +235,25 @@ class Demo:
 
     # --- parts of the phases ---
 
+    def _models(self, volume: Path) -> Path:
+        return volume / f"{self.kube.namespace}-models"
+
+    def _bring_kept_base(self) -> None:
+        """A cluster that was made anew has empty volumes: give it the base model of an earlier one. The Job verifies it."""
+        if self.volume is None or self.kept_base is None or not self.kept_base.is_dir():
+            return
+        folder = self._models(self.volume) / BASE_FOLDER
+        if not folder.exists():
+            shutil.copytree(self.kept_base, folder)
+            for path in (folder, *folder.rglob("*")):
+                os.chown(path, PODS_USER, PODS_USER)
+
+    def _keep_base(self) -> None:
+        if self.volume is None or self.kept_base is None:
+            return
+        shutil.rmtree(self.kept_base, ignore_errors=True)
+        shutil.copytree(self._models(self.volume) / BASE_FOLDER, self.kept_base)
+
     def _secret(self, name: str, key: str) -> None:
         if self.kube.get("secret", name) is None:
             value = base64.b64encode(secrets.token_urlsafe(24).encode()).decode()
@@ -388,8 +343,8 @@ def _traded(summary: Json) -> str:
     return f"{'; '.join(parts)} ({summary['decisionsPerSecond']} decisions/s)"
 
 
-def connect(progress: Progress) -> tuple[Kubectl, dict[str, str], Path | None]:
-    """The cluster's environment, the images' references and the folder of the volumes (None: not our own cluster).
+def connect(progress: Progress, plan: Plan) -> Demo:
+    """A run on the cluster that is there: our own, with its volumes on this machine, or the one that KUBECONFIG names.
 
     Raises:
         DemoError: cluster, tools or images are missing.
@@ -412,7 +367,9 @@ def connect(progress: Progress) -> tuple[Kubectl, dict[str, str], Path | None]:
         raise DemoError(f"images are missing: {', '.join(missing)}", "python3 cluster images")
     kube = Kubectl(os.environ.get("DEMO_NAMESPACE") or "tradewind-demo", env, progress)
     kube.run("version", "--request-timeout=10s")
-    return kube, images, layout.volumes if own else None
+    if not own:
+        return Demo(plan, kube, images, None, None)
+    return Demo(plan, kube, images, layout.volumes, layout.cache / "demo" / "base-model")
 
 
 def main() -> int:
@@ -423,8 +380,7 @@ def main() -> int:
             f"run {plan.run}: {len(plan.bars)} hourly bars, the test from {plan.t0:%Y-%m-%d} on ({plan.days} days), "
             f"cost {plan.cost_bp:g} bp a trade"
         )
-        kube, images, volume = connect(progress)
-        Demo(plan, kube, images, volume).play()
+        connect(progress, plan).play()
     except DemoError as error:
         print(
             f"\nThe demo stopped at: {progress.current}\nWhy: {error.why}\nWhat to do: {error.remedy}", file=sys.stderr

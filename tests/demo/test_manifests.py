@@ -8,7 +8,8 @@ import pytest
 import yaml
 from demo.bars import load_bars, split_index
 from demo.kubectl import MANIFESTS, render
-from demo.run import IMAGES, Plan
+from demo.plan import Plan
+from demo.run import IMAGES
 
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.common import API_VERSION, as_timedelta
