@@ -40,6 +40,18 @@ async def test_execution_and_outcome_are_idempotent_and_final(rig, gateway):
     assert (str(row["pnl_usd"]), str(row["fees_usd"]), row["settled"]) == ("3.5", "0.12", "reported")
 
 
+async def test_equal_executions_at_once_are_one_and_never_a_conflict_of_positions(rig, gateway):
+    """PostgreSQL sees the open position's index, too, and which one a concurrent report meets first is a race."""
+    for number in range(16):
+        await gateway.post("/v1/decisions", json=ask(f"d{number}", scope={"symbol": "BTC", "book": f"b{number}"}))
+        report = OPENED | {"position_id": f"p{number}"}
+        results = await asyncio.gather(*(post(gateway, f"d{number}/execution", report) for _ in range(8)))
+        assert {status for status, _ in results} == {200}, results
+        differs = report | {"filled_notional_usd": 1}
+        assert (await post(gateway, f"d{number}/execution", differs))[1]["error"]["code"] == "execution_differs"
+    assert len(await rig.rows("SELECT * FROM tradewind.executions")) == 16
+
+
 @pytest.mark.parametrize(
     ("pnl", "label"),
     [

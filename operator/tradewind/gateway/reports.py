@@ -73,13 +73,17 @@ class Reports:
                 }
             )
         except PositionTakenError:
-            raise ApiError(
-                409,
-                "position_taken",
-                f"position_id: another position {report.position_id} is open at this endpoint",
-                "give every open position an id of its own, or report the outcome of the open one first",
-                field="position_id",
-            ) from None
+            # Of two reports of one decision at once, the later can meet the earlier by its position before it meets it by its id.
+            row = await self._database.reported(decision_id)
+            if row is None or row["execution_hash"] is None:
+                raise ApiError(
+                    409,
+                    "position_taken",
+                    f"position_id: another position {report.position_id} is open at this endpoint",
+                    "give every open position an id of its own, or report the outcome of the open one first",
+                    field="position_id",
+                ) from None
+            written = False
         if not written:
             row = await self._database.reported(decision_id)
             if row is None or row["execution_hash"] != fingerprint:
