@@ -5,6 +5,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 MAKEFLAGS += --no-print-directory
+# Where it is set, every process compiles torch and its like anew: half of what the fast tests cost.
+unexport PYTHONDONTWRITEBYTECODE
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tradewind
 UV_VERSION := 0.13.9
 UV := $(CACHE)/uv-$(UV_VERSION)/bin/uv
@@ -24,7 +26,7 @@ demo: $(STAMP) cluster  ## the whole loop on a real cluster: outcomes -> LoRA ->
 test: export OMP_NUM_THREADS := 1
 test: check  ## everything: checks, fast tests, then the real cluster (SOAK=1: also the long soaks)
 	@echo "== tests without a cluster"
-	$(BIN)/pytest tests -m "not e2e and not slow" -n auto --dist loadfile
+	$(BIN)/pytest tests -m "not e2e and not slow" -n auto
 	$(MAKE) cluster
 	echo "== tests on the real cluster"
 	eval "$$(python3 cluster env)"

@@ -19,13 +19,17 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tradewind import migrations
 
 PASSWORD = "s3cret-of-the-tests"
+_TORCH_FOLDERS = ("predictor", "training")
+_TORCH_FILES = ("test_train.py", "test_base_model.py")
 _SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
@@ -183,3 +187,18 @@ def stoppable_postgres() -> Iterator[PostgresServer]:
     migrations.upgrade(server.dsn("tradewind"))
     yield server
     server.remove()
+
+
+class ByFile(LoadScopeScheduling):
+    """xdist's work units: a file, whose tests share their fixtures; and all files together that need torch.
+
+    Importing torch and what builds on it costs more than most files; one process does it, and forks the others' servers.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = Path(nodeid.partition("::")[0])
+        return "torch" if file.parent.name in _TORCH_FOLDERS or file.name in _TORCH_FILES else str(file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    return ByFile(config, log)

@@ -7,12 +7,22 @@ import httpx
 import pytest
 from gateway_rig import Arm, Rig, arms_app, build_rig, serving
 
+from tradewind.gateway import routing_source
+
 
 @pytest.fixture(scope="session")
 def arms_server() -> Iterator[tuple[dict[str, Arm], str]]:
     arms: dict[str, Arm] = {}
     with serving(arms_app(arms)) as url:
         yield arms, url
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_poll() -> Iterator[None]:
+    """Tests publish often and wait each time until it is seen."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(routing_source, "FILE_POLL_SECONDS", 0.02)
+        yield
 
 
 @pytest.fixture

@@ -43,6 +43,7 @@ class Gateway:
         self.settings = settings
         self.metrics = Metrics()
         self.database = Database(settings)
+        self.metrics.database_up.set_function(lambda: self.database.up)
         self.spool = Spool(settings.spool_dir, settings.spool_max_bytes)
         self.arms = Arms(
             self.metrics,
@@ -154,7 +155,6 @@ class Gateway:
 
     async def _drain_forever(self) -> None:
         while True:
-            self.metrics.database_up.set(self.database.up)
             if self.spool.pending and self.database.up:
                 try:
                     taken = await self.spool.drain(self.decider.ingest)
