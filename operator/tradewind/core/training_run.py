@@ -35,7 +35,6 @@ from tradewind.core.manifests.training import (
     model_version_name,
     snapshot_job,
     snapshot_name,
-    storage_problem,
     train_job,
     train_name,
 )
@@ -59,7 +58,7 @@ class Reason(StrEnum):
     """Why a condition says what it says."""
 
     ENDPOINT_MISSING = "EndpointMissing"
-    STORAGE_UNSUPPORTED = "StorageUnsupported"
+    UNSUPPORTED = "Unsupported"
     WARM_START_MISSING = "WarmStartMissing"
     SNAPSHOT_RUNNING = "SnapshotRunning"
     SNAPSHOT_FAILED = "SnapshotFailed"
@@ -103,12 +102,24 @@ def decide(run: TrainingRun, seen: Seen, now: datetime, *, platform: Platform, o
     if run.metadata.deletion_timestamp is not None:
         return Decision(status)
     status = status.model_copy(update={"start_time": status.start_time or now.replace(microsecond=0)})
-    problem = storage_problem(run)
-    if problem is not None:
-        return _fail(run, status, now, Reason.STORAGE_UNSUPPORTED, problem)
+    unsupported = _unsupported(run)
+    if unsupported is not None:
+        return _fail(run, status, now, Reason.UNSUPPORTED, unsupported)
     if status.dataset is None:
         return _snapshot(run, status, seen, now, platform, owner)
     return _train(run, status, seen, now, platform, owner)
+
+
+def _unsupported(run: TrainingRun) -> str | None:
+    """A wish that this release cannot fulfil: said before anything is started."""
+    spec = run.spec
+    if spec.objective != "sft":
+        return f"spec.objective: {spec.objective} is not supported yet; use sft"
+    if spec.num_nodes != 1:
+        return f"spec.numNodes: training on {spec.num_nodes} nodes is not supported yet; use 1"
+    if "all-linear" in spec.lora.target_modules and len(spec.lora.target_modules) > 1:
+        return "spec.lora.targetModules: all-linear stands alone; leave the other names out"
+    return None
 
 
 def _snapshot(

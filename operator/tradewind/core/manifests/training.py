@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from tradewind.api.common import API_VERSION, as_timedelta, parse_storage_uri
+from tradewind.api.common import API_VERSION, as_timedelta
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
 from tradewind.api.training_run import TrainingRun
@@ -162,16 +162,6 @@ def model_version(run: TrainingRun, sha256: str) -> Manifest:
         },
         "spec": spec,
     }
-
-
-def storage_problem(run: TrainingRun) -> str | None:
-    """Why the run's files cannot be mounted, or None."""
-    for field, uri in (("baseModel.uri", run.spec.base_model.uri), ("output.uri", run.spec.output.uri)):
-        try:
-            parse_storage_uri(uri)
-        except ValueError as error:
-            return f"spec.{field}: {error}"
-    return None
 
 
 def _bound(text: str | None, started: datetime) -> str | None:
