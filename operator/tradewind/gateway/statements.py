@@ -134,11 +134,21 @@ SELECT count(*) AS swept, max(CASE WHEN decision_id IS NOT NULL THEN {_NOTIFY}::
 """
 
 # In small bites; executions, outcomes and reviews go with their decision. Epochs and promotions stay.
+# Nothing that is still needed goes, however short the retention: the decision of a position whose outcome is yet to come, and
+# what an experiment without a verdict (or in its ramp) is judged on. One whose object was deleted never gets a verdict: a year.
 PURGE: Final = f"""
 DELETE FROM tradewind.decisions
  WHERE {_KEY} AND decision_id IN (
-    SELECT decision_id FROM tradewind.decisions
+    SELECT decision_id FROM tradewind.decisions d
      WHERE {_KEY} AND received_at < clock_timestamp() - make_interval(secs => %(retention)s) AND state <> 'assigned'
+       AND NOT EXISTS (
+           SELECT FROM tradewind.executions e
+            WHERE {_KEY} AND e.decision_id = d.decision_id AND e.status = 'opened' AND NOT e.closed)
+       AND NOT EXISTS (
+           SELECT FROM tradewind.experiments x
+            WHERE {_KEY} AND x.started_at > clock_timestamp() - interval '366 days'
+              AND (x.decision IS NULL OR x.decided_at > clock_timestamp() - interval '30 days')
+              AND (x.experiment_uid = d.experiment_uid OR d.experiment_uid IS NULL AND d.drawn_version = x.baseline))
      LIMIT 500)
 RETURNING decision_id
 """
