@@ -31,7 +31,7 @@ test: check  ## everything: checks, fast tests, then the real cluster (SOAK=1: a
 	echo "== tests on the real cluster"
 	eval "$$(python3 cluster env)"
 	helm lint --strict --quiet charts/tradewind charts/tradewind-crds
-	$(BIN)/pytest tests -m "e2e and not slow"
+	E2E_REQUIRED=1 $(BIN)/pytest tests -m "e2e and not slow"
 	if [ -n "$(SOAK)" ]; then echo "== soaks"; $(BIN)/pytest tests -m slow; fi
 
 check: $(STAMP)  ## ruff, mypy, layers, generated files

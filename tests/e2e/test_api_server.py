@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from e2e_cluster import Cluster
 
 from tradewind.api.common import Resource
 from tradewind.api.parse import parse_manifest
@@ -40,9 +41,8 @@ def expected(path: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def namespace() -> Iterator[str]:
-    if kubectl("get", "--raw", "/readyz").returncode:
-        pytest.skip("no cluster: make cluster, or set KUBECONFIG")
+def namespace(cluster: Cluster) -> Iterator[str]:
+    assert cluster
     for path in CRDS:
         applied = kubectl("apply", "--server-side", "--force-conflicts", "-f", str(path))
         assert applied.returncode == 0, applied.stderr
