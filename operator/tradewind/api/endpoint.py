@@ -153,10 +153,9 @@ class EndpointSpec(StrictModel):
     """The Deployment and Service that answer decisions."""
     database: DatabaseRef = DatabaseRef()
     """Where decisions are stored."""
-    reference_notional_usd: PositiveDecimal = "1000"
-    """Notional of a typical decision, for risk budgets and cost reports."""
     max_hold: Duration = "24h"
-    """Longest time that a position stays open; an older open trade is settled by force in the evidence."""
+    """Longest time that a position stays open; an older open trade is settled by force in the evidence. A change concerns
+    experiments that start later."""
     limits: EndpointLimits = EndpointLimits()
     """Limits that every answer must keep."""
     external_fields: (
