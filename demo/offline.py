@@ -172,7 +172,7 @@ def candidate_arm(base: Path, adapter: Path, sha256: str) -> Decide:
 def replay(
     bars: tuple[Bar, ...], start: int, stop: int, spec: Mapping[str, Any], cost_bp: float, candidate: Decide
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The A/B test block by block: rows as the view evidence_rows has them, and the experiment's status."""
+    """The A/B test block by block: rows as the view judged_rows has them, and the experiment's status."""
     rules = evidence_spec_from_mapping(
         {k: spec[k] for k in ("evidence", "traffic", "guardrails")}, max_hold=timedelta(days=1)
     )

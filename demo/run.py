@@ -41,9 +41,10 @@ BASE_FOLDER: Final = "base"  # of demo/manifests/base-model.yaml
 PODS_USER: Final = 65532  # of every pod that writes there
 TERMINAL: Final = ("Succeeded", "RolledBack", "Inconclusive", "Aborted")
 
-EVIDENCE_QUERY: Final = (
-    "SELECT decision_id, arm, candidate_weight, decided_at, status, closed_at, notional_usd, pnl_usd, block, latency_ms, "
-    "error_kind, fallback FROM tradewind.evidence_rows WHERE experiment_uid = '{uid}' ORDER BY decided_at, decision_id"
+JUDGED_QUERY: Final = (
+    "SELECT decision_id, arm, candidate_weight, decided_at, status, closed_at, notional_usd, pnl_usd, received_at, "
+    "answered_at, latency_ms, error_kind, fallback FROM tradewind.judged_rows WHERE experiment_uid = '{uid}' "
+    "ORDER BY decided_at, decision_id"
 )
 
 
@@ -200,14 +201,14 @@ class Demo:
     def report(self) -> None:
         OUTPUT.mkdir(parents=True, exist_ok=True)
         run, kube = self.plan.run, self.kube
-        experiment = kube.get("abexperiment", f"replay-{run}") or {}
-        rows = self._evidence_rows(experiment["metadata"]["uid"])
+        experiment, rows, command = self._recomputed(f"replay-{run}", "")
+        broken, _, _ = self._recomputed(f"broken-{run}", "broken-")
         bundle = {
             "experiment": experiment,
             "endpoint": kube.get("endpoint", f"trader-{run}"),
             "trainingRun": kube.get("trainingrun", f"lora-{run}"),
             "modelVersions": [kube.get("modelversion", name) for name in (f"api-standin-{run}", f"lora-{run}")],
-            "otherExperiments": [kube.get("abexperiment", f"broken-{run}")],
+            "otherExperiments": [broken],
             "trades": rows,
             "facts": self.facts,
             "notes": [
@@ -216,10 +217,6 @@ class Demo:
             ],
         }
         (OUTPUT / "bundle.json").write_text(json.dumps(bundle, indent=1), encoding="utf-8")
-        with (OUTPUT / "trades.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["decision_id"])
-            writer.writeheader()
-            writer.writerows(rows)
         self._tradewind(
             "report", f"replay-{run}", "--bundle", str(OUTPUT / "bundle.json"), "-o", str(OUTPUT / "report.html")
         )
@@ -231,7 +228,7 @@ class Demo:
             print(self._tradewind("get", "abexperiment", name, "-n", kube.namespace))
         where = OUTPUT.relative_to(ROOT)
         self.say(f"report {where}/report.html, trades {where}/trades.csv, timings {where}/timings.json")
-        self.say(f"the same verdict from the table alone: {self._recompute(experiment)}")
+        self.say(f"both verdicts were found again from their tables alone, the first one with: {command}")
 
     # --- parts of the phases ---
 
@@ -309,8 +306,8 @@ class Demo:
         self.say(f"   {verdict.get('message')}")
         return verdict
 
-    def _evidence_rows(self, uid: str) -> list[dict[str, str]]:
-        query = EVIDENCE_QUERY.format(uid=uid)
+    def _judged_rows(self, uid: str) -> list[dict[str, str]]:
+        query = JUDGED_QUERY.format(uid=uid)
         copy = f"COPY ({query}) TO STDOUT WITH CSV HEADER"
         psql = f'PGPASSWORD="$(cat "$POSTGRES_PASSWORD_FILE")" psql -h 127.0.0.1 -U tradewind -d tradewind -c {shlex.quote(copy)}'
         pod = self.kube.command(
@@ -323,16 +320,28 @@ class Demo:
     def _tradewind(self, *args: str) -> str:
         return self.kube.command(sys.executable, "-m", "tradewind.main", *args)
 
-    def _recompute(self, experiment: Json) -> str:
-        verdict = experiment.get("status", {}).get("verdict") or {}
-        (OUTPUT / "experiment.json").write_text(
-            json.dumps({k: experiment[k] for k in ("apiVersion", "kind", "metadata", "spec")})
-        )
-        where = OUTPUT.relative_to(ROOT)
-        return (
-            f"tradewind evaluate --trades {where}/trades.csv --t0 {self.values['t0']} --now {verdict.get('time')} "
-            f"--experiment {where}/experiment.json -o text"
-        )
+    def _recomputed(self, name: str, prefix: str) -> tuple[Json, list[dict[str, str]], str]:
+        """An experiment, the rows that it was judged on, and the command that finds its verdict in them again."""
+        experiment = self.kube.get("abexperiment", name) or {}
+        rows = self._judged_rows(experiment["metadata"]["uid"])
+        trades, manifest = OUTPUT / f"{prefix}trades.csv", OUTPUT / f"{prefix}experiment.json"
+        with trades.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["decision_id"])
+            writer.writeheader()
+            writer.writerows(rows)
+        manifest.write_text(json.dumps(experiment), encoding="utf-8")
+        command = ["evaluate", "--trades", str(trades), "--experiment", str(manifest)]
+        found = json.loads(self._tradewind(*command))["operator_verdict"]
+        verdict = experiment["status"]["verdict"]
+        for told, status in (("verdict", "decision"), ("reason", "reason"), ("message", "message")):
+            if found[told] != verdict[status]:
+                raise DemoError(
+                    f"{name}: from the table the {told} is {found[told]!r}, in the status {verdict[status]!r}",
+                    "this is a fault of the product: both read the same rows",
+                    self.kube.anatomy("abexperiment", name),
+                )
+        shown = " ".join(part.removeprefix(f"{ROOT}/") for part in command)
+        return experiment, rows, f"tradewind {shown} -o text"
 
 
 def _traded(summary: Json) -> str:

@@ -3,8 +3,9 @@
     TRADEWIND_DSN=postgresql://... python jobs/export.py training-data --namespace ns --endpoint trader -o data.jsonl
     TRADEWIND_DSN=postgresql://... python jobs/export.py evidence --namespace ns --endpoint trader --experiment UID -o T.csv
 
-training-data: JSON Lines, newest first, labels excellent, good and bad, at most twice --min-samples. evidence: the columns of
-`tradewind evaluate --trades T.csv`, so that anyone can recompute the verdict. `-o -` writes to stdout. The last line on
+training-data: JSON Lines, newest first, labels excellent, good and bad, at most twice --min-samples. evidence: what the
+operator judges, for `tradewind evaluate --trades T.csv`, so that anyone can recompute the verdict; rows with weight 0 are the
+baseline's before the start, which set the default risk budget. `-o -` writes to stdout. The last line on
 stderr (and --result FILE, by default /dev/termination-log where it is) is a JSON result. Exit codes: 0 done, 64 bad
 configuration, 65 nothing to export or no database.
 """
@@ -42,6 +43,7 @@ FLAGS.add_argument("--result", type=Path, help="file for the result's JSON; defa
 
 COLUMNS = (
     "decision_id", "arm", "candidate_weight", "decided_at", "status", "closed_at", "notional_usd", "pnl_usd", "received_at",
+    "answered_at", "latency_ms", "error_kind", "fallback",
 )  # fmt: skip
 KEY = "installation = %(installation)s AND namespace = %(namespace)s AND endpoint = %(endpoint)s"
 TRAINING_DATA = f"""
@@ -50,7 +52,7 @@ SELECT data, label FROM tradewind.training_data
  ORDER BY created_at DESC, decision_id DESC LIMIT 2 * %(min_samples)s
 """
 EVIDENCE = f"""
-SELECT {", ".join(COLUMNS)} FROM tradewind.evidence_rows
+SELECT {", ".join(COLUMNS)} FROM tradewind.judged_rows
  WHERE {KEY} AND experiment_uid = %(experiment)s ORDER BY decided_at, decision_id
 """
 
@@ -163,7 +165,7 @@ def writing(output: str) -> Iterator[TextIO]:
 
 
 def _require_schema(connection: "Connection[Any]") -> None:
-    found = connection.execute("SELECT to_regclass('tradewind.evidence_rows') IS NOT NULL").fetchone()
+    found = connection.execute("SELECT to_regclass('tradewind.judged_rows') IS NOT NULL").fetchone()
     connection.rollback()
     if found != (True,):
         raise ExportError(65, "SchemaMissing", "the database has no Tradewind schema; run `tradewind migrate`")

@@ -1,7 +1,9 @@
 """`tradewind evaluate`: the published answers as JSON, and mistakes as one line and exit code 2."""
 
 import argparse
+import csv
 import json
+import math
 import re
 from pathlib import Path
 
@@ -67,6 +69,82 @@ def test_a_retest_needs_more(capsys) -> None:
     assert json.loads(capsys.readouterr().out)["block"] > 25
 
 
+STARTED = """\
+apiVersion: tradewind.dev/v1alpha1
+kind: ABExperiment
+metadata: {name: week-14}
+spec:
+  endpointRef: {name: trader}
+  candidate: v2
+  guardrails: {errorRate: "0.02"}
+status:
+  t0: 2026-01-01T00:00:00Z
+  maxHold: 24h
+  latencyObjective: {p99: 50ms}
+  evidence: {retestNumber: 4}
+  verdict: {decision: inconclusive, reason: MaxDurationReached, time: "2026-03-27T00:00:00Z"}
+"""
+
+
+def with_requests(tmp_path: Path, *, fails: int = 0, slow: int = 0) -> Path:
+    """The table `null` with a request of 40 ms a row; of the candidate's every n-th fails, or takes 60 ms."""
+    with (FIXTURES / "null.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    seen = 0
+    for row in rows:
+        seen += row["arm"] == "candidate"
+        mine = row["arm"] == "candidate"
+        row["error_kind"] = "timeout" if mine and fails and seen % fails == 0 else ""
+        row["latency_ms"] = "60" if mine and slow and seen % slow == 0 else "40"
+    path = tmp_path / "trades.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def test_the_status_says_when_and_at_which_level(tmp_path, capsys) -> None:
+    (tmp_path / "experiment.yaml").write_text(STARTED)
+    trades = FIXTURES / "better.csv"
+    assert run("--trades", str(trades), "--experiment", str(tmp_path / "experiment.yaml")) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["decision"], told["blocks"]) == ("promote", 85)
+    assert told["operator_verdict"]["threshold"]["log_e_better"] == pytest.approx(math.log(2**4 / 0.05))
+    assert told["block"] > 25
+
+
+@pytest.mark.parametrize(
+    ("broken", "status", "reason"),
+    [
+        ({}, STARTED, "MaxDurationReached"),
+        ({"fails": 5}, STARTED, "ErrorRate"),
+        ({"slow": 3}, STARTED, "LatencyOverObjective"),
+        ({"slow": 3}, STARTED.replace("50ms", "70ms"), "MaxDurationReached"),
+        ({"slow": 3}, STARTED.replace("errorRate:", "latencyObjective: {p99: 70ms}, errorRate:"), "MaxDurationReached"),
+        ({"slow": 3}, STARTED.replace("candidate: v2", "candidate: v2\n  mode: Replay"), "MaxDurationReached"),
+    ],
+)
+def test_requests_in_the_table_are_watched(broken, status, reason, tmp_path, capsys) -> None:
+    (tmp_path / "experiment.yaml").write_text(status.replace("retestNumber: 4", "retestNumber: 0"))
+    trades = with_requests(tmp_path, **broken)
+    assert run("--trades", str(trades), "--experiment", str(tmp_path / "experiment.yaml")) == 0
+    assert json.loads(capsys.readouterr().out)["operator_verdict"]["reason"] == reason
+
+
+def test_the_latency_objective_can_be_given(tmp_path, capsys) -> None:
+    assert of("null", "--trades", str(with_requests(tmp_path, slow=3)), "--latency-objective", "50ms") == 0
+    assert json.loads(capsys.readouterr().out)["operator_verdict"]["reason"] == "LatencyOverObjective"
+
+
+def test_without_a_status_the_times_are_asked_for(tmp_path, capsys) -> None:
+    (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
+    for more, missing in (((), "--t0"), (("--t0", EXPECTED["t0"]), "--now")):
+        arguments = ("--trades", str(FIXTURES / "null.csv"), "--experiment", str(tmp_path / "experiment.yaml"))
+        assert run(*arguments, *more) == 2
+        assert f"{missing}: missing; give a time" in capsys.readouterr().err
+
+
 def test_text(capsys) -> None:
     assert of("worse", "-o", "text") == 0
     assert capsys.readouterr().out.startswith("rollback (Worse): the candidate is worse, decided at block 24")
@@ -82,6 +160,7 @@ def test_text(capsys) -> None:
         (("--experiment", str(FIXTURES / "expected.json")), "holds no ABExperiment"),
         (("--max-hold", "1w"), "--max-hold: '1w' is not a duration"),
         (("--retest", "-1"), "retest: -1"),
+        (("--latency-objective", "fast"), "'fast' is no latency"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, capsys) -> None:
@@ -100,6 +179,9 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, capsys) -> No
         (EXPERIMENT.replace("v1alpha1", "v9"), "apiVersion 'tradewind.dev/v9' is unknown"),
         (EXPERIMENT.replace('"0.01"', "high"), "spec.evidence.alpha: 'high' is not a decimal"),
         ("kind: ABExperiment\napiVersion: tradewind.dev/v1alpha1\nspec: 3\n", "spec: not a mapping"),
+        (STARTED.replace("24h", "1w"), "status.maxHold: '1w' is not a duration"),
+        (STARTED.replace("2026-01-01T00:00:00Z", "soon"), "status.t0: 'soon' is not a time"),
+        (STARTED.replace("retestNumber: 4", "retestNumber: many"), "status.evidence.retestNumber: 'many' is not"),
     ],
 )
 def test_a_mistake_in_the_experiment_names_file_and_field(text, message, tmp_path, capsys) -> None:

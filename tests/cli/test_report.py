@@ -1,7 +1,7 @@
 import csv
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,31 @@ def test_the_arms_table_counts_what_the_trades_say() -> None:
     assert candidate.holds == sum(row["status"] == "hold" for row in mine) > 0
     assert candidate.metrics.total_pnl == pytest.approx(sum(closed))
     assert candidate.metrics.win_rate == pytest.approx(sum(pnl > 0 for pnl in closed) / len(closed))
+
+
+def test_the_baselines_decisions_before_the_start_give_the_budget_and_count_for_no_arm() -> None:
+    raw, start = bundle(), datetime(2025, 12, 1, tzinfo=UTC)
+    for number in range(60):
+        decided = start + timedelta(hours=12 * number)
+        prior = {"decision_id": f"p{number}", "arm": "baseline", "candidate_weight": "0.0", "status": "closed"}
+        times = {"decided_at": decided.isoformat(), "closed_at": (decided + timedelta(hours=4)).isoformat()}
+        raw["trades"].append(prior | times | {"notional_usd": "1000", "pnl_usd": str(10 if number % 2 else -10)})
+    before, after = data(), read_bundle(raw, NOW)
+    assert [arm.decisions for arm in after.arms()] == [arm.decisions for arm in before.arms()]
+    names = [result.guardrail.value for result in before.judgement().guardrails]
+    assert "RiskBudget" not in names
+    assert [result.guardrail.value for result in after.judgement().guardrails] == [*names, "RiskBudget"]
+
+
+def test_errors_in_the_rows_trip_the_watch_in_the_report() -> None:
+    raw = bundle("null", verdict=PROMOTED["verdict"] | {"decision": "rollback"}, phase="RolledBack")
+    for number, row in enumerate(raw["trades"]):
+        row |= {
+            "latency_ms": "40",
+            "error_kind": "timeout" if number % 4 == 0 else "",
+            "answered_at": row["decided_at"],
+        }
+    assert read_bundle(raw, NOW).judgement().verdict.reason == "ErrorRate"
 
 
 def test_what_users_wrote_is_shown_and_not_run() -> None:

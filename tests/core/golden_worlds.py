@@ -28,11 +28,10 @@ from tradewind.api.registry import BY_KIND
 from tradewind.api.training_run import ProgressStatus, TrainingRun
 from tradewind.api.training_schedule import TrainingSchedule
 from tradewind.core import ab_experiment, endpoint, model_version, training_run, training_schedule
-from tradewind.core.arms import Requests
 from tradewind.core.decision import Apply, Create, Decision, Delete, JobFacts, Owner, PublishEpoch
 from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport
 from tradewind.core.platform import Platform
-from tradewind.trading.evidence import TradeTable
+from tradewind.trading.evidence import Requests, TradeTable
 from tradewind.trading.routing import ROUTING_KEY, Routing
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -355,7 +354,8 @@ def recorded(
         failed = failed & candidate
     return table, Requests(
         candidate=candidate,
-        decided_at=table.decided_us.astype("datetime64[us]"),
+        decided_us=table.decided_us,
+        answered_us=table.decided_us,
         latency_ms=np.full(len(rows), 40.0),
         failed=failed,
         fallback=failed.copy(),

@@ -15,7 +15,7 @@ from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.common import API_VERSION, as_timedelta
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.parse import InvalidSpec, parse_manifest
-from tradewind.cli.report import read_spec
+from tradewind.cli.experiment_file import experiment_of
 from tradewind.trading.decision import Decision, Limits, limit_violation
 
 BARS = load_bars()
@@ -86,7 +86,7 @@ def test_the_bars_outlast_the_experiment(count: int) -> None:
     length = as_timedelta(parsed.spec.evidence.max_duration)
     last = BARS[count - 2].closes_at
     assert parsed.spec.replay.start_time + length <= last < parsed.spec.replay.start_time + length + timedelta(days=1)
-    spec = read_spec({k: found["spec"][k] for k in ("evidence", "traffic", "guardrails")})
+    spec = experiment_of(found).spec
     assert spec.max_duration == length
 
 

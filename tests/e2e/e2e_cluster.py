@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -457,6 +458,33 @@ class Installation:
         secret = self.cluster.get("Secret", "tradewind-database", SYSTEM)
         assert secret is not None
         return base64.b64decode(secret["data"]["password"]).decode()
+
+    def export(self, namespace: str, experiment: Json) -> Path:
+        """The trade table of an experiment, by the product's own export."""
+        uid, path = experiment["metadata"]["uid"], self.scratch / f"{experiment['metadata']['uid']}.csv"
+        where = ["--namespace", namespace, "--endpoint", experiment["spec"]["endpointRef"]["name"], "--experiment", uid]
+        command = [sys.executable, str(ROOT / "jobs" / "export.py"), "evidence", "--installation", "e2e", *where]
+        environment = self.cluster.env | {"TRADEWIND_DSN": self.dsn}
+        done = subprocess.run(
+            [*command, "-o", str(path), "--result", f"{path}.json"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return path
+
+    def recomputed(self, namespace: str, experiment: Json) -> Json:
+        """What `tradewind evaluate` says of the exported table and the experiment as the cluster has it."""
+        manifest = self.scratch / f"{experiment['metadata']['uid']}.json"
+        manifest.write_text(json.dumps(experiment), encoding="utf-8")
+        files = ["--trades", str(self.export(namespace, experiment)), "--experiment", str(manifest)]
+        command = [sys.executable, "-m", "tradewind.main", "evaluate", *files, "-o", "json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        told: Json = json.loads(done.stdout)
+        return told
 
     def forget(self) -> None:
         """Empty every table: an experiment of an earlier session would be one more test of its pair."""

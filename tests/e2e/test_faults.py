@@ -94,7 +94,7 @@ def _drawn(answer: dict[str, object]) -> dict[str, object] | None:
     return answer if answer["_arm"] else None
 
 
-def test_an_arm_that_is_down_ends_the_experiment(endpoints: Space) -> None:
+def test_an_arm_that_is_down_ends_the_experiment(endpoints: Space, installation: Installation) -> None:
     with endpoints.gateway("steady") as gateway:
 
         def ended() -> bool:
@@ -102,8 +102,12 @@ def test_an_arm_that_is_down_ends_the_experiment(endpoints: Space) -> None:
             return bool(endpoints.must_get("ABExperiment", "down")["status"].get("verdict"))
 
         wait_for("the error-rate guardrail ends it", ended, 90)
-    verdict = endpoints.must_get("ABExperiment", "down")["status"]["verdict"]
+    ended_one = endpoints.must_get("ABExperiment", "down")
+    verdict = ended_one["status"]["verdict"]
     assert (verdict["decision"], verdict["reason"]) == ("rollback", "ErrorRate")
+    # What a guardrail saw is in the exported table, too: anybody can find the verdict again.
+    told = installation.recomputed(endpoints.name, ended_one)["operator_verdict"]
+    assert (told["verdict"], told["reason"], told["message"]) == ("rollback", "ErrorRate", verdict["message"])
 
 
 # --- databases -------------------------------------------------------------------------------------------------------

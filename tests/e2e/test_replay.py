@@ -5,10 +5,7 @@ draw falls as the first one's did at every weight of the ladder; then all that d
 """
 
 import csv
-import json
 import random
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +14,6 @@ from pathlib import Path
 
 import pytest
 from e2e_cluster import (
-    ROOT,
     TERMINAL,
     GatewayClient,
     Installation,
@@ -147,20 +143,8 @@ def _result(space: Space, installation: Installation, point: str, name: str, ids
         "FROM tradewind.evidence_rows WHERE experiment_uid = %s ORDER BY decided_at",
         uid,
     )
-    table = _export(installation, space.name, point, uid)
+    table = installation.export(space.name, resource)
     return Walked(point, resource, tuple(ids), tuple(epochs), tuple(rows), table)
-
-
-def _export(installation: Installation, namespace: str, point: str, uid: str) -> Path:
-    """The trade table by the product's own export."""
-    path = Path(installation.scratch) / f"{uid}.csv"
-    command = [sys.executable, str(ROOT / "jobs" / "export.py"), "evidence", "--installation", "e2e"]
-    where = ["--namespace", namespace, "--endpoint", point, "--experiment", uid, "-o", str(path)]
-    result = ["--result", f"{path}.json"]
-    environment = installation.cluster.env | {"TRADEWIND_DSN": installation.dsn}
-    done = subprocess.run([*command, *where, *result], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -253,15 +237,8 @@ def test_weights_and_verdict_follow_from_the_exported_rows(which: str, request: 
     assert sorted(names) == sorted(name for day in walked.ids[: len(walked.epochs)] for name in day)
 
 
-def test_status_says_what_evaluate_says(disturbed: Walked, installation: Installation) -> None:
-    path = Path(installation.scratch) / "experiment.json"
-    path.write_text(json.dumps(disturbed.resource), encoding="utf-8")
-    command = [sys.executable, "-m", "tradewind.main", "evaluate", "--trades", str(disturbed.csv)]
-    times = ["--t0", disturbed.resource["status"]["t0"], "--now", disturbed.verdict["time"]]
-    more = ["--experiment", str(path), "--max-hold", "24h", "-o", "json"]
-    done = subprocess.run([*command, *times, *more], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    told, status = json.loads(done.stdout), disturbed.resource["status"]
+def test_status_says_what_evaluate_says(space: Space, disturbed: Walked, installation: Installation) -> None:
+    told, status = installation.recomputed(space.name, disturbed.resource), disturbed.resource["status"]
     assert told["operator_verdict"]["verdict"] == status["verdict"]["decision"] == "promote"
     assert told["operator_verdict"]["reason"] == status["verdict"]["reason"]
     assert told["operator_verdict"]["message"] == status["verdict"]["message"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from gateway_rig import T0, ask
 
-from tradewind.trading.evidence import TradeTable
+from tradewind.trading.evidence import Requests, TradeTable
 
 _spec = importlib.util.spec_from_file_location("export_job", Path(__file__).parents[2] / "jobs" / "export.py")
 assert _spec is not None
@@ -37,11 +37,19 @@ async def test_exports_of_a_real_log(rig, gateway, tmp_path, monkeypatch):
     code, result = await asyncio.to_thread(run, tmp_path, "evidence", "--experiment", "exp-1", "-o", str(table))
     assert (code, result["rows"], result["perStatus"]) == (0, 5, {"closed": 3, "open": 1, "rejected": 1})
     header, *rows = table.read_text().splitlines()
-    assert header == "decision_id,arm,candidate_weight,decided_at,status,closed_at,notional_usd,pnl_usd,received_at"
+    assert header == (
+        "decision_id,arm,candidate_weight,decided_at,status,closed_at,notional_usd,pnl_usd,received_at,"
+        "answered_at,latency_ms,error_kind,fallback"
+    )
     assert [row.split(",")[0] for row in rows] == ["d0", "d1", "d2", "open", "rejected"]
     assert rows[0].split(",")[6:8] == ["118.5", "3.5"]
-    assert rows[4].split(",")[4:] == ["rejected", "", "", "", ""]
+    assert rows[4].split(",")[4:9] == ["rejected", "", "", "", ""]
     TradeTable.from_csv(table.read_text().splitlines())
+    requests = Requests.from_csv(table.read_text().splitlines())
+    assert requests is not None
+    assert len(requests) == 5
+    assert not requests.failed.any()
+    assert (requests.latency_ms > 0).all()
     code, result = await asyncio.to_thread(run, tmp_path, "training-data", "-o", str(lines))
     assert (code, result["total_samples"], result["excellent"], result["good"], result["bad"]) == (0, 3, 1, 1, 1)
     assert [json.loads(line)["conversation_id"] for line in lines.read_text().splitlines()] == ["d2", "d1", "d0"]

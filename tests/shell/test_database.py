@@ -58,6 +58,7 @@ def decided(sql: Any, number: int, arm: str | None, weight: float | None, *, at:
         "decided_at": at,
         "state": "answered",
         "answer": '{"action": "open_long", "size_usd": 100, "leverage": 2}',
+        "answered_at": at,
         "latency_ms": 40.0,
         "replay": False,
     } | changes
@@ -172,8 +173,8 @@ async def test_evidence_rows_become_a_table(database: Database, sql: Any) -> Non
     decided(sql, 5, "baseline", 0.25, at=T0 + 5 * HOUR, parent_decision_id="d002")
     decided(sql, 6, "candidate", 0.25, at=T0 + 6 * HOUR, bar_from_evidence="DatabaseOutage")
     decided(sql, 7, "baseline", 0.0, at=T0 + 7 * HOUR)
-    decided(sql, 8, "candidate", 0.25, at=T0 + 8 * HOUR, state="assigned", answer=None)
-    table, requests = await database.evidence("trading", "trader", "u", baseline="api", t0=T0)
+    decided(sql, 8, "candidate", 0.25, at=T0 + 8 * HOUR, state="assigned", answer=None, answered_at=None)
+    table, requests = await database.evidence("trading", "trader", "u")
     order = np.argsort(table.decision_id)
     assert table.decision_id[order].tolist() == ["d001", "d002", "d003", "d004", "d008"]
     assert table.candidate[order].tolist() == [True, False, True, True, True]
@@ -191,35 +192,60 @@ async def test_evidence_rows_become_a_table(database: Database, sql: Any) -> Non
 async def test_on_recorded_data_an_outcome_is_known_when_it_closed(database: Database, sql: Any) -> None:
     name = decided(sql, 1, "candidate", 0.5, at=T0, replay=True)
     traded(sql, name, opened=T0, closed=T0 + 3 * HOUR)  # received now, in another year
-    table, _ = await database.evidence("trading", "trader", "u", baseline="api", t0=T0)
+    table, _ = await database.evidence("trading", "trader", "u")
     assert table.received_us.tolist() == [to_us(T0 + 3 * HOUR, "")]
 
 
-async def test_trades_before_the_start_come_with_weight_0(database: Database, sql: Any) -> None:
+async def test_decisions_before_the_start_come_with_weight_0(database: Database, sql: Any) -> None:
+    await database.record_experiment("trading", experiment())
+    await database.record_experiment("trading", experiment("other"))
     name = decided(sql, 1, None, None, at=T0 - 5 * HOUR)
     traded(sql, name, opened=T0 - 5 * HOUR, closed=T0 - HOUR, pnl=-2.0, received_at=T0 - HOUR)
     other = decided(sql, 2, None, None, at=T0 - 5 * HOUR, drawn_version="another")
     traded(sql, other, opened=T0 - 5 * HOUR, closed=T0 - HOUR)
     after = decided(sql, 3, None, None, at=T0 + HOUR)
     traded(sql, after, opened=T0 + HOUR, closed=T0 + 2 * HOUR)
-    table, requests = await database.evidence("trading", "trader", "u", baseline="api", t0=T0)
-    assert (table.decision_id.tolist(), table.weight.tolist(), table.candidate.tolist()) == (["d001"], [0.0], [False])
-    assert len(requests.candidate) == 0
+    decided(sql, 4, None, None, at=T0 - 4 * HOUR, answer='{"action": "hold"}')
+    decided(sql, 5, None, None, at=T0 - 3 * HOUR, bar_from_evidence="DatabaseOutage")
+    table, requests = await database.evidence("trading", "trader", "u")
+    assert table.decision_id.tolist() == ["d001", "d004"]
+    assert (table.weight.tolist(), table.candidate.tolist()) == ([0.0, 0.0], [False, False])
+    assert len(requests) == 0
+
+
+async def test_requests_come_in_the_order_of_their_answers(database: Database, sql: Any) -> None:
+    decided(sql, 1, "candidate", 0.5, at=T0, answered_at=T0 + 3 * HOUR, error_kind="timeout", fallback=True)
+    decided(sql, 2, "candidate", 0.5, at=T0 + HOUR, answered_at=T0 + 2 * HOUR)
+    _, requests = await database.evidence("trading", "trader", "u")
+    assert requests.failed.tolist() == [False, True]
+    assert requests.log(T0 + 3 * HOUR, 1e9).failed.tolist() == [False]
+
+
+async def test_what_is_judged_is_what_is_shown(database: Database, sql: Any) -> None:
+    """A report and a look read the same view, so that both come to the same numbers."""
+    traded(sql, decided(sql, 1, "candidate", 0.5, at=T0, cost_cny="0.5"), opened=T0, closed=T0 + HOUR)
+    (row,) = await database.judged_rows("trading", "trader", "u")
+    table, requests = await database.evidence("trading", "trader", "u")
+    assert (row["decision_id"], row["status"], row["pnl_usd"]) == ("d001", "closed", 1.0)
+    assert (table.pnl.tolist(), requests.cost_cny.tolist()) == ([1.0], [0.5])
 
 
 async def test_guardrails_see_the_end_of_the_ramp(database: Database, sql: Any) -> None:
     lost = decided(sql, 1, "candidate", 1.0, at=T0 + HOUR)
     traded(sql, lost, opened=T0 + HOUR, closed=T0 + 2 * HOUR, pnl=-50.0, received_at=T0 + 2 * HOUR)
-    decided(sql, 2, "candidate", 1.0, at=T0 + 2 * HOUR, error_kind="timeout", fallback=True)
-    table, requests = await database.evidence("trading", "trader", "u", baseline="api", t0=T0)
-    assert (table.decision_id.tolist(), table.weight.tolist(), table.pnl.tolist()) == (["d001"], [1.0], [-50.0])
+    decided(
+        sql, 2, "candidate", 1.0, at=T0 + 2 * HOUR, answer='{"action": "hold"}', error_kind="timeout", fallback=True
+    )
+    table, requests = await database.evidence("trading", "trader", "u")
+    assert (table.decision_id.tolist(), table.weight.tolist()) == (["d001", "d002"], [1.0, 1.0])
+    assert table.pnl.tolist()[0] == -50.0
     assert requests.failed.tolist() == [False, True]
 
 
 async def test_a_trading_system_whose_clock_is_behind_blinds_nobody(database: Database, sql: Any) -> None:
     name = decided(sql, 1, "candidate", 0.5, at=T0)
     traded(sql, name, opened=T0 - timedelta(seconds=3), closed=T0 - timedelta(seconds=1), received_at=T0 + HOUR)
-    table, _ = await database.evidence("trading", "trader", "u", baseline="api", t0=T0)
+    table, _ = await database.evidence("trading", "trader", "u")
     assert table.closed_us.tolist() == table.decided_us.tolist()
 
 

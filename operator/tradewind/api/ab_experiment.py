@@ -418,7 +418,7 @@ class Comparison(StatusModel):
     pnl_diff: float | None = None
     """Difference of the total net profits in USD."""
     sharpe_diff: float | None = None
-    """Difference of the Sharpe ratios."""
+    """Difference of the Sharpe ratios of closed trades in USD, times sqrt(252); no measure of the evidence."""
 
 
 class MetricEvidence(StatusModel):
@@ -561,6 +561,10 @@ class ABExperimentStatus(CommonStatus):
     """For display only; the condition Succeeded decides."""
     t0: Timestamp | None = None
     """Start of the first block; never changes."""
+    max_hold: Duration | None = None
+    """maxHold of the Endpoint at t0. Blocks and settlement go by it, whatever the Endpoint says later."""
+    latency_objective: LatencyObjective | None = None
+    """Latency that the candidate must keep, as it was at t0; absent: none."""
     baseline_ref: VersionStatusRef | None = None
     """The baseline as it was at t0."""
     candidate_ref: VersionStatusRef | None = None

@@ -1,5 +1,11 @@
 """`tradewind evaluate`: the verdict on a trade table, recomputed without a cluster.
 
+    tradewind evaluate --trades T.csv --experiment experiment.yaml
+
+with T.csv from `jobs/export.py evidence` and the experiment as `kubectl get -o yaml` prints it gives the verdict of its
+status: maxHold, retests, latency objective, start and time of the verdict are read from there. A table with the column
+`error_kind` lets the error rate and the latency be watched, too.
+
 Belongs here: arguments, files, exit codes. Does not belong here: the statistic (trading/evidence) and its JSON
 (trading/evidence/report.py).
 
@@ -13,9 +19,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tradewind.cli.experiment_file import read_evidence_spec
+from tradewind.api.common import as_milliseconds
+from tradewind.cli.experiment_file import read_experiment
 from tradewind.trading.durations import parse_duration
-from tradewind.trading.evidence import Judgement, TradeTable, judge, judgement_json
+from tradewind.trading.evidence import Judgement, Requests, TradeTable, judge, judgement_json
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -25,16 +32,18 @@ def add_parser(subparsers: "Subparsers") -> None:
     """Adds `evaluate` to the command line."""
     parser = subparsers.add_parser("evaluate", help="recompute the verdict of an experiment from its trade table")
     parser.add_argument("--trades", required=True, type=Path, metavar="T.csv", help="trade table, one decision a row")
-    parser.add_argument("--t0", required=True, metavar="ISO", help="start of the experiment, with a time zone")
-    parser.add_argument("--now", required=True, metavar="ISO", help="instant of the evaluation, with a time zone")
     parser.add_argument("--experiment", type=Path, metavar="FILE", help="ABExperiment manifest (default: the defaults)")
+    parser.add_argument("--t0", metavar="ISO", help="start of the experiment (default: what FILE's status says)")
+    parser.add_argument(
+        "--now", metavar="ISO", help="instant of the evaluation (default: the verdict in FILE's status)"
+    )
     parser.add_argument("--max-hold", metavar="24h", help="longest time that a position stays open, of the Endpoint")
+    parser.add_argument("--latency-objective", metavar="100ms", help="of the candidate (default: FILE's)")
     parser.add_argument(
         "--retest",
         type=int,
-        default=0,
         metavar="K",
-        help="number of earlier tests of the same pair; this one runs at alpha/2^K (default: 0)",
+        help="number of earlier tests of the same pair; this one runs at alpha/2^K (default: FILE's status, else 0)",
     )
     parser.add_argument("-o", "--output", choices=("json", "text"), default="json", help="(default: json)")
     parser.set_defaults(run=run)
@@ -44,13 +53,17 @@ def run(args: argparse.Namespace) -> int:
     """Prints the verdict and returns the exit code."""
     try:
         max_hold = parse_duration(args.max_hold, "--max-hold") if args.max_hold else None
-        spec = read_evidence_spec(args.experiment, max_hold=max_hold, retest=args.retest)
-        with args.trades.open(encoding="utf-8-sig", newline="") as lines:
-            try:
-                table = TradeTable.from_csv(lines)
-            except ValueError as error:
-                raise ValueError(f"{args.trades}: {error}") from None
-        judgement = judge(table, _time(args.t0, "--t0"), _time(args.now, "--now"), spec)
+        experiment = read_experiment(args.experiment, max_hold=max_hold, retest=args.retest)
+        t0 = _time(args.t0, "--t0", experiment.t0)
+        now = _time(args.now, "--now", experiment.decided_at)
+        slow_ms = as_milliseconds(args.latency_objective) if args.latency_objective else experiment.slow_ms
+        lines = args.trades.read_text(encoding="utf-8-sig").splitlines()
+        try:
+            table, requests = TradeTable.from_csv(lines), Requests.from_csv(lines)
+        except ValueError as error:
+            raise ValueError(f"{args.trades}: {error}") from None
+        log = None if requests is None else requests.log(now, slow_ms)
+        judgement = judge(table, t0, now, experiment.spec, log)
     except (OSError, ValueError) as error:
         print(f"tradewind evaluate: {error}", file=sys.stderr)
         return 2
@@ -70,7 +83,11 @@ def _print_text(judgement: Judgement) -> None:
     print(f"complete until {evidence.watermark.isoformat()}, {evidence.pending} pending, {left_out} rows left out")
 
 
-def _time(text: str, name: str) -> datetime:
+def _time(text: str | None, name: str, default: datetime | None) -> datetime:
+    if text is None:
+        if default is None:
+            raise ValueError(f"{name}: missing; give a time, or an --experiment FILE whose status says it")
+        return default
     try:
         return datetime.fromisoformat(text)
     except ValueError:

@@ -126,8 +126,8 @@ def _details(body: Json) -> str:
     comparison = status.get("comparison")
     if comparison:
         lines.append(
-            f"  candidate minus baseline: win rate {comparison.get('winRateDiff', 0):+.4f}, "
-            f"pnl {comparison.get('pnlDiff', 0):+.2f} USD, sharpe ratio {comparison.get('sharpeDiff', 0):+.3f}"
+            f"  closed trades, candidate minus baseline: win rate {comparison.get('winRateDiff', 0):+.4f}, "
+            f"pnl {comparison.get('pnlDiff', 0):+.2f} USD, sharpe ratio x sqrt(252) {comparison.get('sharpeDiff', 0):+.3f}"
         )
     for metric in (status.get("evidence") or {}).get("metrics", []):
         bounds = [

@@ -3,17 +3,18 @@
 Belongs here: what a report is made of, where it comes from, and the command. Does not belong here: how it looks
 (report_page.py) and any statistic of its own (trading/evidence recomputes each look from the trade table).
 
-A bundle is a JSON object: `experiment` (the ABExperiment with its status), `trades` (rows of the view evidence_rows) and,
+A bundle is a JSON object: `experiment` (the ABExperiment with its status), `trades` (rows of the view judged_rows) and,
 where there are any, `endpoint`, `trainingRun`, `modelVersions`, `otherExperiments`, `facts.latency` and `notes`.
 Exit codes: 0 the file was written; 2 an argument or the bundle is wrong.
 """
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,11 +22,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.parse import InvalidSpec, parse
+from tradewind.cli.experiment_file import experiment_of
 from tradewind.cli.report_page import render_page
 from tradewind.trading.assignment import Arm
 from tradewind.trading.durations import parse_duration
-from tradewind.trading.evidence import EvidenceSpec, Judgement, Status, TradeRow, TradeTable, judge
-from tradewind.trading.evidence import evidence_spec_from_mapping as read_spec
+from tradewind.trading.evidence import (
+    EvidenceSpec,
+    Judgement,
+    RequestRow,
+    Requests,
+    Status,
+    TradeRow,
+    TradeTable,
+    judge,
+)
 from tradewind.trading.metrics import ArmMetrics, Comparison, arm_metrics, compare
 
 if TYPE_CHECKING:
@@ -43,9 +53,26 @@ class ReportRow:
     """One decision of the experiment with what the gateway measured beside it."""
 
     trade: TradeRow
+    answered_at: datetime | None = None
     latency_ms: float | None = None
     error_kind: str | None = None
     fallback: bool = False
+
+    @property
+    def request(self) -> RequestRow | None:
+        """What the watches on requests read of it; None while it is being asked."""
+        if self.answered_at is None and self.latency_ms is None and self.error_kind is None:
+            return None
+        trade = self.trade
+        return RequestRow(
+            trade.decision_id,
+            trade.arm,
+            trade.decided_at,
+            answered_at=self.answered_at,
+            latency_ms=self.latency_ms,
+            error_kind=self.error_kind,
+            fallback=self.fallback,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +110,8 @@ class ReportData:
         experiment: with its status.
         spec: levels and durations in force, retests counted.
         rows: every decision of the experiment, any order.
+        prior: the baseline's decisions before the start, which set the default risk budget.
+        slow_ms: the candidate's latency objective; inf: none.
         provenance: pairs of what and which, shown as they are.
         latency: measurements outside of the experiment.
         others: name, verdict and message of experiments that belong to the same story.
@@ -93,6 +122,8 @@ class ReportData:
     experiment: ABExperiment
     spec: EvidenceSpec
     rows: tuple[ReportRow, ...]
+    prior: tuple[TradeRow, ...] = ()
+    slow_ms: float = math.inf
     provenance: tuple[tuple[str, str], ...] = ()
     latency: tuple[LatencyLine, ...] = ()
     others: tuple[tuple[str, str, str], ...] = ()
@@ -124,7 +155,9 @@ class ReportData:
 
     def judgement(self) -> Judgement:
         """Evidence and checks at `until`, recomputed from the rows."""
-        return judge(TradeTable.from_rows(row.trade for row in self.rows), self.t0, self.until, self.spec)
+        table = TradeTable.from_rows([*self.prior, *(row.trade for row in self.rows)])
+        requests = Requests.from_rows(row.request for row in self.rows if row.request is not None)
+        return judge(table, self.t0, self.until, self.spec, requests.log(self.until, self.slow_ms))
 
     def arms(self) -> tuple[ArmLine, ArmLine]:
         """Baseline and candidate."""
@@ -174,16 +207,20 @@ def read_bundle(bundle: Json, generated_at: datetime) -> ReportData:
     """
     experiment = _parsed(ABExperiment, bundle.get("experiment"), "experiment")
     endpoint = bundle.get("endpoint")
-    max_hold = _parsed(Endpoint, endpoint, "endpoint").spec.max_hold if endpoint else "24h"
-    raw_spec = bundle["experiment"]["spec"]
-    evidence = experiment.status.evidence
-    retest = evidence.retest_number if evidence and evidence.retest_number else 0
-    known = {key: raw_spec[key] for key in ("evidence", "traffic", "guardrails") if key in raw_spec}
-    spec = read_spec(known, max_hold=parse_duration(max_hold, "endpoint.spec.maxHold"), retest=retest)
+    max_hold: timedelta | None = None
+    if experiment.status.max_hold is None and endpoint:  # of an operator that did not fix it at the start yet
+        max_hold = parse_duration(_parsed(Endpoint, endpoint, "endpoint").spec.max_hold, "endpoint.spec.maxHold")
+    try:
+        found = experiment_of(bundle["experiment"], max_hold=max_hold)
+    except ValueError as error:
+        raise ValueError(f"experiment.{error}") from None
+    rows = [_row(number, row) for number, row in enumerate(bundle.get("trades") or (), 1)]
     return ReportData(
         experiment=experiment,
-        spec=spec,
-        rows=tuple(_row(number, row) for number, row in enumerate(bundle.get("trades") or (), 1)),
+        spec=found.spec,
+        rows=tuple(row for row in rows if row.trade.candidate_weight > 0.0),
+        prior=tuple(row.trade for row in rows if row.trade.candidate_weight <= 0.0),
+        slow_ms=found.slow_ms,
         provenance=tuple(_provenance(bundle, experiment)),
         latency=tuple(_latency((bundle.get("facts") or {}).get("latency") or {})),
         others=tuple(_other(other) for other in bundle.get("otherExperiments") or () if other),
@@ -257,9 +294,10 @@ def _row(number: int, row: Json) -> ReportRow:
             closed_at=time("closed_at"),
             notional_usd=amount("notional_usd"),
             pnl_usd=amount("pnl_usd"),
+            received_at=time("received_at"),
         )
         fallback = (value("fallback") or "f").lower() in ("t", "true")
-        return ReportRow(trade, amount("latency_ms"), value("error_kind"), fallback)
+        return ReportRow(trade, time("answered_at"), amount("latency_ms"), value("error_kind"), fallback)
     except (KeyError, ValueError) as error:
         raise ValueError(f"trades: row {number} cannot be read: {error}") from error
 

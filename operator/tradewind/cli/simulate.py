@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tradewind.cli.experiment_file import read_evidence_spec
+from tradewind.cli.experiment_file import read_experiment
 from tradewind.trading.durations import format_duration, parse_duration
 from tradewind.trading.evidence import EvidenceSpec
 from tradewind.trading.simulation import Characteristics, Market, Share, operating_characteristics
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     """Prints the operating characteristics and returns the exit code."""
     try:
         max_hold = parse_duration(args.max_hold, "--max-hold") if args.max_hold else None
-        spec = read_evidence_spec(args.experiment, max_hold=max_hold)
+        spec = read_experiment(args.experiment, max_hold=max_hold).spec
         market = Market(args.decisions_per_day, parse_duration(args.hold, "--hold"))
         if args.seed < 0:
             raise ValueError(f"--seed: {args.seed}; give a whole number from 0 up")

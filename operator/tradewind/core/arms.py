@@ -1,8 +1,7 @@
 """What is shown of each arm. Shown, never decided on: pooled numbers are confounded once weights move."""
 
 import math
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,32 +9,11 @@ from numpy.typing import NDArray
 from tradewind.api.ab_experiment import ArmStatus, Comparison
 from tradewind.api.common import WeightStatus
 from tradewind.core.evidence import finite
-from tradewind.trading.evidence import Status, TradeTable
+from tradewind.trading.evidence import Requests, Status, TradeTable
 from tradewind.trading.evidence.table import STATUSES, to_us
 from tradewind.trading.metrics import ArmMetrics, arm_metrics, compare
 
 _CLOSED, _OPEN = STATUSES.index(Status.CLOSED), STATUSES.index(Status.OPEN)
-
-
-@dataclass(frozen=True, eq=False)
-class Requests:
-    """Evidence requests in time order, all of shape (requests,).
-
-    Attributes:
-        candidate: the drawn arm is the candidate.
-        decided_at: datetime64[us], UTC.
-        latency_ms: of the drawn arm; nan where it was not asked.
-        failed: it erred, timed out, or answered with something invalid.
-        fallback: another version answered.
-        cost_cny: nan where no price is known.
-    """
-
-    candidate: NDArray[np.bool_]
-    decided_at: NDArray[np.datetime64]
-    latency_ms: NDArray[np.float64]
-    failed: NDArray[np.bool_]
-    fallback: NDArray[np.bool_]
-    cost_cny: NDArray[np.float64]
 
 
 def arm_statuses(
@@ -44,7 +22,7 @@ def arm_statuses(
     """Numbers of both arms from the experiment's rows up to `look`."""
     t0_us, look_us = to_us(t0, "t0"), to_us(look, "look")
     mine = _mine(table, t0_us, look_us)
-    asked = requests.decided_at <= utc64(look)
+    asked = requests.decided_us <= look_us
     total = int(np.count_nonzero(mine))
     arms: list[ArmStatus] = []
     for role, name in (("baseline", baseline), ("candidate", candidate)):
@@ -81,11 +59,6 @@ def arm_statuses(
             )
         )
     return tuple(arms)
-
-
-def utc64(moment: datetime) -> np.datetime64:
-    """A time with a zone as numpy's UTC microseconds."""
-    return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "us")
 
 
 def comparison(table: TradeTable, t0: datetime, look: datetime) -> Comparison:

@@ -20,7 +20,7 @@ from tradewind.api.endpoint import ActiveExperiment, Clock, Endpoint, EndpointPh
 from tradewind.api.model_version import ModelVersion
 from tradewind.core.conditions import Fact, is_true, with_facts
 from tradewind.core.decision import Apply, Decision, Effect, Owner, RecordPromotion
-from tradewind.core.evidence import block_length
+from tradewind.core.evidence import block_length, max_hold
 from tradewind.core.manifests.gateway import credential_path, gateway_manifests, gateway_name, routing_config_map
 from tradewind.core.manifests.inference_service import predictor_url
 from tradewind.core.platform import Platform
@@ -392,7 +392,7 @@ def _experiment_route(endpoint: Endpoint, active: ABExperiment | None, seen: See
         name=active.name,
         mode=active.spec.mode.value,
         t0=active.status.t0,
-        block_seconds=int(block_length(as_timedelta(endpoint.spec.max_hold)).total_seconds()),
+        block_seconds=int(block_length(max_hold(active, endpoint)).total_seconds()),
         baseline=active.status.baseline_ref.name,
         candidate=active.spec.candidate,
         candidate_weight=Decimal(weight.desired) if weight and weight.desired else Decimal(0),

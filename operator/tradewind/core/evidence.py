@@ -6,7 +6,16 @@ from datetime import timedelta
 from typing import Any
 
 from tradewind.api import ab_experiment as api
-from tradewind.trading.evidence import EvidenceSpec, Judgement, Metric, MetricEvidence, evidence_spec_from_mapping
+from tradewind.api.common import as_timedelta
+from tradewind.api.endpoint import Endpoint
+from tradewind.trading.evidence import (
+    EvidenceSpec,
+    Guardrail,
+    Judgement,
+    Metric,
+    MetricEvidence,
+    evidence_spec_from_mapping,
+)
 
 
 def evidence_spec(
@@ -21,6 +30,11 @@ def evidence_spec(
     """
     wanted = evidence_spec_from_mapping(spec.to_manifest(), max_hold=max_hold, retest=retest)
     return replace(wanted, guardrails=replace(wanted.guardrails, slow_rate=None)) if replay else wanted
+
+
+def max_hold(experiment: api.ABExperiment, endpoint: Endpoint) -> timedelta:
+    """MaxHold that an experiment goes by: the Endpoint's at t0. A later edit would move blocks that are past."""
+    return as_timedelta(experiment.status.max_hold or endpoint.spec.max_hold)
 
 
 def block_length(max_hold: timedelta) -> timedelta:
@@ -69,6 +83,12 @@ def guardrail_status(judgement: Judgement) -> tuple[api.GuardrailStatus, ...]:
         )
         for result in judgement.guardrails
     )
+
+
+def risk_budget(judgement: Judgement) -> float | None:
+    """The budget in force, in USD: the spec's, or the default that the baseline's decisions before t0 gave."""
+    budgets = (result for result in judgement.guardrails if result.guardrail is Guardrail.RISK_BUDGET)
+    return next((finite(result.threshold) for result in budgets), None)
 
 
 def finite(number: float) -> float | None:

@@ -42,7 +42,7 @@ async def _fetch(namespace: str, name: str) -> Mapping[str, Any]:
         }
     try:
         async with Database(dsn, os.environ.get("TRADEWIND_INSTALLATION") or "tradewind") as database:
-            bundle["trades"] = await database.evidence_rows(namespace, endpoint, experiment["metadata"]["uid"])
+            bundle["trades"] = await database.judged_rows(namespace, endpoint, experiment["metadata"]["uid"])
     except DatabaseUnavailableError as error:
         raise ValueError(str(error)) from error
     return bundle

@@ -5,32 +5,29 @@ The gateway has its own statements, and the jobs theirs; the schema is in `trade
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 import psycopg
 from psycopg import AsyncConnection, conninfo
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from tradewind.core.arms import Requests
 from tradewind.core.decision import PublishEpoch, RecordExperiment, RecordPromotion, RecordVerdict
 from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport
 from tradewind.trading.assignment import Arm
-from tradewind.trading.evidence import Status, TradeRow, TradeTable
+from tradewind.trading.evidence import RequestRow, Requests, Status, TradeRow, TradeTable
 
 CHANNEL = "tradewind"
-REPORTED = (
+JUDGED = (
     "decision_id", "arm", "candidate_weight", "decided_at", "status", "closed_at", "notional_usd", "pnl_usd",
-    "received_at", "latency_ms", "error_kind", "fallback",
+    "received_at", "answered_at", "latency_ms", "error_kind", "fallback", "cost_cny",
 )  # fmt: skip
-"""Columns of the rows that a report shows."""
-_PRIOR_ROWS = 5000
+"""Columns of the view judged_rows that are read."""
 
 
 class DatabaseUnavailableError(Exception):
@@ -127,64 +124,19 @@ class Database:
                     AND d.decided_at > coalesce(%s::timestamptz, '-infinity')"""
         return int((await self._rows(sql, (self._installation, namespace, endpoint, since)))[0][0])
 
-    async def evidence(
-        self, namespace: str, endpoint: str, experiment_uid: str, *, baseline: str, t0: datetime
-    ) -> tuple[TradeTable, Requests]:
-        """All rows of an experiment, with the baseline's trades before t0 for the default risk budget.
+    async def evidence(self, namespace: str, endpoint: str, experiment_uid: str) -> tuple[TradeTable, Requests]:
+        """All that a look at an experiment reads, as of one moment: its rows, its requests, the baseline's prior trades."""
+        rows = await self.judged_rows(namespace, endpoint, experiment_uid)
+        requests = (row for row in rows if row["candidate_weight"] > 0 and row["answered_at"] is not None)
+        return TradeTable.from_rows(map(_trade, rows)), Requests.from_rows(map(_request, requests))
 
-        Decisions that the candidate got for certain (the end of the ramp) prove nothing, but guardrails watch them too.
-        """
-        key = (self._installation, namespace, endpoint, experiment_uid)
-        sql = """SELECT decision_id, arm, candidate_weight, decided_at, status, closed_at, notional_usd, pnl_usd,
-                        received_at
-                   FROM tradewind.evidence_rows
-                  WHERE installation = %s AND namespace = %s AND endpoint = %s AND experiment_uid = %s
-                  ORDER BY decided_at, decision_id"""
-        rows = await self._rows(sql, key)
-        asked_sql = """SELECT arm = 'candidate', decided_at, latency_ms, error_kind IS NOT NULL, fallback,
-                              cost_cny::double precision
-                         FROM tradewind.decisions
-                        WHERE installation = %s AND namespace = %s AND endpoint = %s AND experiment_uid = %s
-                          AND candidate_weight > 0 AND parent_decision_id IS NULL AND bar_from_evidence IS NULL
-                          AND state <> 'assigned'
-                        ORDER BY decided_at, decision_id"""
-        asked = await self._rows(asked_sql, key)
-        certain_sql = """SELECT d.decision_id, d.decided_at, o.closed_at, e.filled_notional_usd::double precision,
-                                o.pnl_usd::double precision, o.received_at
-                           FROM tradewind.decisions d
-                           JOIN tradewind.executions e USING (installation, namespace, endpoint, decision_id)
-                           JOIN tradewind.outcomes o USING (installation, namespace, endpoint, decision_id)
-                          WHERE installation = %s AND namespace = %s AND endpoint = %s AND d.experiment_uid = %s
-                            AND d.candidate_weight = 1 AND d.parent_decision_id IS NULL"""
-        certain = await self._rows(certain_sql, key)
-        prior_sql = """SELECT d.decision_id, d.decided_at, o.closed_at, e.filled_notional_usd::double precision,
-                              o.pnl_usd::double precision, CASE WHEN d.replay THEN o.closed_at ELSE o.received_at END
-                         FROM tradewind.decisions d
-                         JOIN tradewind.executions e USING (installation, namespace, endpoint, decision_id)
-                         JOIN tradewind.outcomes o USING (installation, namespace, endpoint, decision_id)
-                        WHERE installation = %s AND namespace = %s AND endpoint = %s AND d.drawn_version = %s
-                          AND d.experiment_uid IS NULL AND d.decided_at < %s
-                        ORDER BY d.decided_at DESC LIMIT %s"""
-        prior = await self._rows(prior_sql, (self._installation, namespace, endpoint, baseline, t0, _PRIOR_ROWS))
-        others = [_closed_trade(row, Arm.BASELINE, 0.0) for row in prior]
-        others += [_closed_trade(row, Arm.CANDIDATE, 1.0) for row in certain]
-        table = TradeTable.from_rows([_trade(row) for row in rows] + others)
-        return table, Requests(
-            candidate=np.array([row[0] for row in asked], np.bool_),
-            decided_at=np.array([_naive_utc(row[1]) for row in asked], "datetime64[us]"),
-            latency_ms=np.array([np.nan if row[2] is None else row[2] for row in asked], np.float64),
-            failed=np.array([row[3] for row in asked], np.bool_),
-            fallback=np.array([row[4] for row in asked], np.bool_),
-            cost_cny=np.array([np.nan if row[5] is None else row[5] for row in asked], np.float64),
-        )
-
-    async def evidence_rows(self, namespace: str, endpoint: str, experiment_uid: str) -> list[dict[str, Any]]:
-        """The rows of an experiment as a report shows them."""
-        sql = f"""SELECT {", ".join(REPORTED)} FROM tradewind.evidence_rows
+    async def judged_rows(self, namespace: str, endpoint: str, experiment_uid: str) -> list[dict[str, Any]]:
+        """The same as a table: what `jobs/export.py evidence` writes and a report shows."""
+        sql = f"""SELECT {", ".join(JUDGED)} FROM tradewind.judged_rows
                   WHERE installation = %s AND namespace = %s AND endpoint = %s AND experiment_uid = %s
                   ORDER BY decided_at, decision_id"""
         rows = await self._rows(sql, (self._installation, namespace, endpoint, experiment_uid))
-        return [dict(zip(REPORTED, row, strict=True)) for row in rows]
+        return [dict(zip(JUDGED, row, strict=True)) for row in rows]
 
     # --- records ---------------------------------------------------------------------------------------------------
 
@@ -265,38 +217,29 @@ class Database:
             raise DatabaseUnavailableError(message) from error
 
 
-def _trade(row: TupleRow) -> TradeRow:
-    decided_at, closed_at, received_at = row[3], row[5], row[8]
+def _trade(row: Mapping[str, Any]) -> TradeRow:
     return TradeRow(
-        decision_id=row[0],
-        arm=Arm(row[1]),
-        candidate_weight=row[2],
-        decided_at=decided_at,
-        status=Status(row[4]),
-        closed_at=None
-        if closed_at is None
-        else max(closed_at, decided_at),  # the trading system has a clock of its own
-        notional_usd=row[6],
-        pnl_usd=row[7],
-        received_at=None if received_at is None else max(received_at, decided_at),
+        decision_id=row["decision_id"],
+        arm=Arm(row["arm"]),
+        candidate_weight=row["candidate_weight"],
+        decided_at=row["decided_at"],
+        status=Status(row["status"]),
+        closed_at=row["closed_at"],
+        notional_usd=row["notional_usd"],
+        pnl_usd=row["pnl_usd"],
+        received_at=row["received_at"],
     )
 
 
-def _closed_trade(row: TupleRow, arm: Arm, weight: float) -> TradeRow:
-    return TradeRow(
-        decision_id=row[0],
-        arm=arm,
-        candidate_weight=weight,
-        decided_at=row[1],
-        status=Status.CLOSED,
-        closed_at=max(row[2], row[1]),
-        notional_usd=row[3],
-        pnl_usd=row[4],
-        received_at=max(row[5], row[1]),
+def _request(row: Mapping[str, Any]) -> RequestRow:
+    cost = row["cost_cny"]
+    return RequestRow(
+        decision_id=row["decision_id"],
+        arm=Arm(row["arm"]),
+        decided_at=row["decided_at"],
+        answered_at=row["answered_at"],
+        latency_ms=row["latency_ms"],
+        error_kind=row["error_kind"],
+        fallback=row["fallback"],
+        cost_cny=None if cost is None else float(cost),
     )
-
-
-def _naive_utc(moment: datetime) -> datetime:
-    offset = moment.utcoffset()
-    assert offset is not None
-    return (moment - offset).replace(tzinfo=None)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from tradewind.api.ab_experiment import ABExperiment, Mode
-from tradewind.api.common import API_VERSION, Resource, as_timedelta
+from tradewind.api.common import API_VERSION, Resource
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion, Stage
 from tradewind.api.parse import InvalidSpec, parse
@@ -13,7 +13,7 @@ from tradewind.api.training_run import ProgressStatus, TrainingRun
 from tradewind.api.training_schedule import TrainingSchedule
 from tradewind.core import ab_experiment, endpoint, model_version, training_run, training_schedule
 from tradewind.core.decision import JobFacts
-from tradewind.core.evidence import block_length
+from tradewind.core.evidence import block_length, max_hold
 from tradewind.core.manifests.common import COMPONENT, OWNER_NAME
 from tradewind.core.manifests.gateway import mounted_versions, routing_name
 from tradewind.core.manifests.training import model_version_name, snapshot_name, train_name
@@ -154,11 +154,9 @@ class Observer:
         seen["epochs"] = await self.database.epochs(*place, uid)
         if cr.spec.mode is Mode.REPLAY:
             seen["clock"] = clock = await self.database.replay_clock(*place)
-            if not ab_experiment.replay_has_news(
-                cr, seen["epochs"], clock, block_length(as_timedelta(source.spec.max_hold))
-            ):
+            if not ab_experiment.replay_has_news(cr, seen["epochs"], clock, block_length(max_hold(cr, source))):
                 return seen
-        seen["table"], seen["requests"] = await self.database.evidence(*place, uid, baseline=name, t0=cr.status.t0)
+        seen["table"], seen["requests"] = await self.database.evidence(*place, uid)
         return seen
 
     async def _holders(self, cr: ModelVersion) -> tuple[tuple[str, ...], Stage]:

@@ -1,7 +1,7 @@
 """Looking at the evidence: as it comes in Live, at the start of each block in Replay."""
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -19,7 +19,6 @@ from tradewind.core.ab_experiment.status import (
     with_conditions,
 )
 from tradewind.core.ab_experiment.verdict import concluded, end
-from tradewind.core.arms import Requests, utc64
 from tradewind.core.conditions import Fact
 from tradewind.core.decision import Decision, Effect, PublishEpoch
 from tradewind.core.endpoint import EpochRow
@@ -42,7 +41,7 @@ def live(experiment: ABExperiment, status: ABExperimentStatus, seen: Seen, now: 
     judgement = judge_at(experiment, seen, spec, t0, now)
     ends = judgement.verdict.verdict is not Verdict.CONTINUE
     if ends or to_be_shown(status, now):
-        status = shown(experiment, status, seen, judgement, spec, now)
+        status = shown(experiment, status, seen, judgement, now, now)
     if ends:
         return concluded(experiment, status, now, judgement, now)
     block = int((now - t0) // spec.block_length)
@@ -71,14 +70,14 @@ def replay(experiment: ABExperiment, status: ABExperimentStatus, seen: Seen, now
         then = _before(seen, look)
         judgement = judge_at(experiment, then, spec, t0, look)
         if judgement.verdict.verdict is not Verdict.CONTINUE:
-            status = shown(experiment, status, then, judgement, spec, look)
+            status = shown(experiment, status, then, judgement, look, now)
             return concluded(experiment, status, now, judgement, look, effects)
         published, status = _publish(experiment, status, seen, spec, judgement, block, look)
         effects += published
     if replay.end_time is not None and seen.clock >= replay.end_time:
         then = _before(seen, replay.end_time)
         judgement = judge_at(experiment, then, spec, t0, replay.end_time)
-        status = shown(experiment, status, then, judgement, spec, replay.end_time)
+        status = shown(experiment, status, then, judgement, replay.end_time, now)
         if judgement.verdict.verdict is not Verdict.CONTINUE:
             return concluded(experiment, status, now, judgement, replay.end_time, effects)
         message = f"the data ended without a verdict: {judgement.verdict.message}"
@@ -88,7 +87,7 @@ def replay(experiment: ABExperiment, status: ABExperimentStatus, seen: Seen, now
     then = _before(seen, look)
     if judgement is None:
         judgement = judge_at(experiment, then, spec, t0, look)
-    status = shown(experiment, status, then, judgement, spec, look)
+    status = shown(experiment, status, then, judgement, look, now)
     return Decision(_running(experiment, status, judgement, now), effects, timedelta(0) if effects else None)
 
 
@@ -119,9 +118,8 @@ def _before(seen: Seen, look: datetime) -> Seen:
     """What a look at that time knew: a request at this very moment may or may not have come before the operator did."""
     assert seen.table is not None
     assert seen.requests is not None
-    rows, asked = seen.table.decided_us < to_us(look, "look"), seen.requests.decided_at < utc64(look)
-    requests = Requests(**{f.name: getattr(seen.requests, f.name)[asked] for f in fields(Requests)})
-    return replace(seen, table=seen.table.select(rows), requests=requests)
+    table = seen.table.select(seen.table.decided_us < to_us(look, "look"))
+    return replace(seen, table=table, requests=seen.requests.decided_before(look))
 
 
 def _publish(

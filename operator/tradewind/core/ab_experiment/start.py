@@ -5,7 +5,15 @@ from datetime import datetime, timedelta
 from tradewind.api.ab_experiment import ABExperiment, ABExperimentPhase, ABExperimentStatus, HistoryEntry, Mode
 from tradewind.api.common import VersionStatusRef, WeightStatus
 from tradewind.api.endpoint import Clock
-from tradewind.core.ab_experiment.status import Reason, Seen, baseline_name, history, spec_of, with_conditions
+from tradewind.core.ab_experiment.status import (
+    Reason,
+    Seen,
+    baseline_name,
+    history,
+    latency_objective,
+    spec_of,
+    with_conditions,
+)
 from tradewind.core.conditions import Fact, is_true
 from tradewind.core.decision import Decision, RecordExperiment
 from tradewind.core.endpoint import version_sha256
@@ -98,6 +106,8 @@ def _start(
         update={
             "phase": ABExperimentPhase.RUNNING,
             "t0": t0,
+            "max_hold": seen.endpoint.spec.max_hold,
+            "latency_objective": latency_objective(experiment, seen),
             "start_time": now.replace(microsecond=0),
             "baseline_ref": VersionStatusRef(
                 name=baseline.name, uid=baseline.metadata.uid, sha256=record.baseline_sha256

@@ -1,5 +1,6 @@
 """What the parts of an ABExperiment's decision share: its facts, its reasons, and how its status is written."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -7,14 +8,15 @@ from decimal import Decimal
 from enum import StrEnum
 
 from tradewind.api.ab_experiment import ABExperiment, ABExperimentStatus, HistoryEntry, Mode
-from tradewind.api.common import WeightStatus, as_milliseconds, as_timedelta
+from tradewind.api.common import LatencyObjective, WeightStatus, as_milliseconds
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
-from tradewind.core.arms import Requests, arm_statuses, comparison, utc64
+from tradewind.core.arms import arm_statuses, comparison
 from tradewind.core.conditions import Fact, with_facts
+from tradewind.core.costs import cost_benefit
 from tradewind.core.endpoint import EpochRow
-from tradewind.core.evidence import evidence_spec, evidence_status, guardrail_status
-from tradewind.trading.evidence import EvidenceSpec, Judgement, RequestLog, TradeTable, judge
+from tradewind.core.evidence import evidence_spec, evidence_status, guardrail_status, max_hold, risk_budget
+from tradewind.trading.evidence import EvidenceSpec, Judgement, Requests, TradeTable, judge
 
 HISTORY_LENGTH = 50
 LIVE_LOOK = timedelta(seconds=30)
@@ -73,9 +75,8 @@ class Seen:
 def spec_of(experiment: ABExperiment, seen: Seen) -> EvidenceSpec:
     """The statistic's specification of this experiment, at the level of its retest."""
     assert seen.endpoint is not None
-    replay = experiment.spec.mode is Mode.REPLAY
-    max_hold = as_timedelta(seen.endpoint.spec.max_hold)
-    return evidence_spec(experiment.spec, max_hold=max_hold, retest=seen.tested_before, replay=replay)
+    replay, hold = experiment.spec.mode is Mode.REPLAY, max_hold(experiment, seen.endpoint)
+    return evidence_spec(experiment.spec, max_hold=hold, retest=seen.tested_before, replay=replay)
 
 
 def baseline_name(experiment: ABExperiment, endpoint: Endpoint) -> str | None:
@@ -87,17 +88,20 @@ def baseline_name(experiment: ABExperiment, endpoint: Endpoint) -> str | None:
     return endpoint.status.champion_ref.name if endpoint.status.champion_ref else None
 
 
+def latency_objective(experiment: ABExperiment, seen: Seen) -> LatencyObjective | None:
+    """Latency that the candidate must keep: the experiment's, else its own; None for an external API without one."""
+    wanted, candidate = experiment.spec.guardrails.latency_objective, seen.versions.get(experiment.spec.candidate)
+    if wanted is not None or candidate is None or candidate.spec.external is not None:
+        return wanted
+    return candidate.spec.serving.latency_objective
+
+
 def judge_at(experiment: ABExperiment, seen: Seen, spec: EvidenceSpec, t0: datetime, look: datetime) -> Judgement:
     """Evidence, guardrails and verdict at `look`, from what is known of the requests before it."""
     assert seen.table is not None
     assert seen.requests is not None
-    candidate = seen.versions.get(experiment.spec.candidate)
-    objective = experiment.spec.guardrails.latency_objective
-    if objective is None and candidate is not None and candidate.spec.external is None:
-        objective = candidate.spec.serving.latency_objective
-    slow_ms = as_milliseconds(objective.p99) if objective else float("inf")
-    mine = seen.requests.candidate & (seen.requests.decided_at < utc64(look))
-    log = RequestLog(failed=seen.requests.failed[mine], slow=seen.requests.latency_ms[mine] > slow_ms)
+    objective = experiment.status.latency_objective or latency_objective(experiment, seen)
+    log = seen.requests.log(look, as_milliseconds(objective.p99) if objective else math.inf)
     return judge(seen.table, t0, look, spec, log)
 
 
@@ -106,21 +110,27 @@ def shown(
     status: ABExperimentStatus,
     seen: Seen,
     judgement: Judgement,
-    spec: EvidenceSpec,
     look: datetime,
+    now: datetime,
 ) -> ABExperimentStatus:
-    """The status with the numbers of this look."""
+    """The status with the numbers of this look, written down `now`."""
     assert seen.requests is not None
     assert seen.table is not None
-    assert status.t0 is not None
-    baseline = status.baseline_ref.name if status.baseline_ref else ""
-    arms = arm_statuses(seen.table, seen.requests, status.t0, look, baseline, experiment.spec.candidate)
+    t0, spec, baseline = status.t0, spec_of(experiment, seen), status.baseline_ref.name if status.baseline_ref else ""
+    assert t0 is not None
+    arms = arm_statuses(seen.table, seen.requests, t0, look, baseline, experiment.spec.candidate)
+    days = (look - t0).days  # whole ones: a rate that moves with each second would be a new status each time
+    asked = len(seen.requests.decided_before(t0 + timedelta(days=days)))
+    costs = cost_benefit(experiment.spec.costs, seen.versions.get(baseline), asked, days)
+    if costs is not None:
+        status = with_conditions(experiment, status, [costs], now)
     return status.model_copy(
         update={
             "evidence": evidence_status(judgement, spec),
             "guardrails": guardrail_status(judgement),
+            "risk_budget_usd": risk_budget(judgement),
             "arms": arms,
-            "comparison": comparison(seen.table, status.t0, look),
+            "comparison": comparison(seen.table, t0, look),
             "last_evaluated_time": look.replace(microsecond=0),
         }
     )

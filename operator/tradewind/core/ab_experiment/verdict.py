@@ -1,7 +1,7 @@
 """The verdict and what follows: terminal at once, or approval, ramp and a time without a fault."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -29,10 +29,9 @@ from tradewind.core.ab_experiment.status import (
     weighted,
     with_conditions,
 )
-from tradewind.core.arms import Requests, utc64
 from tradewind.core.conditions import Fact
 from tradewind.core.decision import Decision, Effect, RecordVerdict
-from tradewind.trading.evidence import Judgement, judgement_json
+from tradewind.trading.evidence import Judgement, Requests, from_us, judgement_json, to_us
 
 _FAULT_SHARE = 0.01
 
@@ -124,7 +123,7 @@ def ramp(experiment: ABExperiment, status: ABExperimentStatus, seen: Seen, now: 
     judgement = judge_at(experiment, seen, spec, status.t0, now)
     tripped = next((g for g in judgement.guardrails if g.tripped), None)
     if tripped is not None or to_be_shown(status, now):
-        status = shown(experiment, status, seen, judgement, spec, now)
+        status = shown(experiment, status, seen, judgement, now, now)
     if tripped is not None:
         message = f"guardrail {tripped.guardrail.value} tripped during the ramp, at row {tripped.first_row}"
         return end(experiment, status, now, "rollback", tripped.guardrail.value, message, now, judgement)
@@ -158,9 +157,8 @@ def ramp(experiment: ABExperiment, status: ABExperimentStatus, seen: Seen, now: 
 
 def _newest_fault(requests: Requests, since: datetime) -> datetime | None:
     """When the candidate last failed, where more than 1 % of its requests since then failed or fell back."""
-    mine = requests.candidate & (requests.decided_at > utc64(since))
+    mine = requests.candidate & (requests.decided_us > to_us(since, "since"))
     bad = mine & (requests.failed | requests.fallback)
     if np.count_nonzero(bad) <= _FAULT_SHARE * np.count_nonzero(mine):
         return None
-    newest: datetime = requests.decided_at[bad].max().astype("datetime64[us]").item()
-    return newest.replace(tzinfo=UTC)
+    return from_us(int(requests.decided_us[bad].max()))

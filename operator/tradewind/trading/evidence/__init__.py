@@ -23,6 +23,7 @@ from tradewind.trading.evidence.policy import (
     next_weight,
 )
 from tradewind.trading.evidence.report import evidence_json, judgement_json
+from tradewind.trading.evidence.requests import RequestRow, Requests
 from tradewind.trading.evidence.spec import (
     EvidenceSpec,
     Guardrails,
@@ -53,6 +54,8 @@ __all__ = [
     "PolicyFacts",
     "PolicyKind",
     "RequestLog",
+    "RequestRow",
+    "Requests",
     "SampleRatio",
     "ScheduleStep",
     "Status",

@@ -1,0 +1,45 @@
+"""What serving the candidate costs against what calling the baseline costs. Shown, never decided on."""
+
+from decimal import ROUND_CEILING, Decimal
+
+from tradewind.api.ab_experiment import ExperimentCosts
+from tradewind.api.model_version import ModelVersion
+from tradewind.core.conditions import Fact
+
+_MONTH_DAYS = 30
+
+
+def cost_benefit(costs: ExperimentCosts, baseline: ModelVersion | None, decisions: int, days: int) -> Fact | None:
+    """Whether serving the candidate is cheaper than calling the baseline, at the rate of decisions so far.
+
+    Break-even is the number of decisions in 30 days at which the baseline's price comes to the server's rent. Follow-ups
+    of open positions are calls too but are not counted here, so that the rate is a lower bound.
+
+    Args:
+        costs: of the experiment; None is returned where it names none.
+        baseline: gives the price of a call where `costs` does not.
+        decisions: asked in `days`.
+        days: whole days since the start of the experiment, on its clock.
+    """
+    if costs.monthly_server_cny is None and costs.baseline_price_per_call_cny is None:
+        return None
+    if costs.monthly_server_cny is None:
+        return Fact("CostBenefit", None, "PriceUnknown", "set costs.monthlyServerCNY, the candidate's rent for a month")
+    external = baseline.spec.external if baseline is not None else None
+    price = Decimal(costs.baseline_price_per_call_cny or (external and external.price_per_call_cny) or "0")
+    if not price:
+        message = (
+            "no price of a call is known: set costs.baselinePricePerCallCNY or the baseline's external.pricePerCallCNY"
+        )
+        return Fact("CostBenefit", None, "PriceUnknown", message)
+    rent = Decimal(costs.monthly_server_cny)
+    break_even = int((rent / price).to_integral_value(ROUND_CEILING))
+    what = f"break-even at {break_even} decisions in 30 days ({rent} CNY of rent at {price} CNY a call)"
+    if days < 1:
+        return Fact("CostBenefit", None, "RateUnknown", f"{what}; the rate is known after a day")
+    monthly = round(decisions / days * _MONTH_DAYS)
+    pays = monthly >= break_even
+    reason = "AboveBreakEven" if pays else "BelowBreakEven"
+    return Fact(
+        "CostBenefit", pays, reason, f"{monthly} decisions in 30 days at the rate of the first {days} d; {what}"
+    )

@@ -1,0 +1,167 @@
+"""The requests of an experiment: what the gateway measured of each, as columns.
+
+Belongs here: the columns, how rows and CSV lines become them, and which of them a look knows. Does not belong here: the
+watches on them (guardrails.py) and what the answers earned (table.py).
+"""
+
+import csv
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tradewind.trading.assignment import Arm
+from tradewind.trading.evidence.guardrails import RequestLog
+from tradewind.trading.evidence.table import to_us
+
+REQUEST_COLUMN = "error_kind"
+"""Column that a CSV with requests has; `answered_at`, `latency_ms` and `fallback` may stand beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRow:
+    """One request, asked of the arm that was drawn for it.
+
+    Attributes:
+        decision_id: its id.
+        arm: the drawn arm, whoever answered.
+        decided_at: with a time zone; the gateway's clock.
+        answered_at: when answer or failure was stored; None: known with the decision.
+        latency_ms: of the drawn arm; None where it was not asked.
+        error_kind: what the drawn arm did wrong; None: nothing.
+        fallback: another version answered.
+        cost_cny: None where no price is known.
+    """
+
+    decision_id: str
+    arm: Arm
+    decided_at: datetime
+    answered_at: datetime | None = None
+    latency_ms: float | None = None
+    error_kind: str | None = None
+    fallback: bool = False
+    cost_cny: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Requests:
+    """Requests in the order in which they became known, all of shape (requests,).
+
+    That order only ever grows at its end: a watch that runs along it and trips has tripped at every later look too.
+
+    Attributes:
+        candidate: the drawn arm is the candidate.
+        decided_us: decision time, microseconds since the epoch.
+        answered_us: when answer or failure became known, microseconds since the epoch.
+        latency_ms: of the drawn arm; nan where it was not asked.
+        failed: it erred, timed out, or answered with something invalid.
+        fallback: another version answered.
+        cost_cny: nan where no price is known.
+    """
+
+    candidate: NDArray[np.bool_]
+    decided_us: NDArray[np.int64]
+    answered_us: NDArray[np.int64]
+    latency_ms: NDArray[np.float64]
+    failed: NDArray[np.bool_]
+    fallback: NDArray[np.bool_]
+    cost_cny: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.candidate)
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[RequestRow]) -> Self:
+        """Columns of the rows, given in any order.
+
+        Raises:
+            ValueError: a time has no time zone.
+        """
+        known = sorted(((_known_us(row), row.decision_id, row) for row in rows), key=lambda item: item[:2])
+        found = [row for _, _, row in known]
+        return cls(
+            candidate=np.array([row.arm is Arm.CANDIDATE for row in found], np.bool_),
+            decided_us=np.array([to_us(row.decided_at, "decided_at") for row in found], np.int64),
+            answered_us=np.array([us for us, _, _ in known], np.int64),
+            latency_ms=np.array([_or_nan(row.latency_ms) for row in found], np.float64),
+            failed=np.array([row.error_kind is not None for row in found], np.bool_),
+            fallback=np.array([row.fallback for row in found], np.bool_),
+            cost_cny=np.array([_or_nan(row.cost_cny) for row in found], np.float64),
+        )
+
+    @classmethod
+    def from_csv(cls, lines: Iterable[str]) -> Self | None:
+        """Requests of the lines of a trade table with a header, or None where it has no column `error_kind`.
+
+        A row is a request of the experiment where its weight is above 0 and it has an answer's time, a latency or an
+        error: one that is still being asked has none of them.
+
+        Raises:
+            ValueError: a value cannot be read; the message names row, id, column and remedy.
+        """
+        reader = csv.DictReader(lines)
+        if REQUEST_COLUMN not in (reader.fieldnames or ()):
+            return None
+        rows = (_request(number, record) for number, record in enumerate(reader, 1))
+        return cls.from_rows(row for row in rows if row is not None)
+
+    def decided_before(self, time: datetime) -> Self:
+        """Those that were decided before that time."""
+        return self._select(self.decided_us < to_us(time, "time"))
+
+    def log(self, look: datetime, slow_ms: float) -> RequestLog:
+        """What a look knows of the candidate's requests.
+
+        Args:
+            look: instant of the look; what was answered then or later is not known yet.
+            slow_ms: the latency objective; inf: none is slow.
+        """
+        mine = self.candidate & (self.answered_us < to_us(look, "look"))
+        return RequestLog(failed=self.failed[mine], slow=self.latency_ms[mine] > slow_ms)
+
+    def _select(self, rows: NDArray[np.bool_]) -> Self:
+        return replace(self, **{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
+
+
+def _known_us(row: RequestRow) -> int:
+    decided = to_us(row.decided_at, "decided_at")
+    return decided if row.answered_at is None else max(decided, to_us(row.answered_at, "answered_at"))
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _request(number: int, record: dict[str, str | None]) -> RequestRow | None:
+    """Request of one CSV record; None where it is none. What the trade table reads too was checked there."""
+
+    def text(column: str) -> str:
+        return (record.get(column) or "").strip()
+
+    place = f"row {number} ({text('decision_id')}), column "
+    known = any(text(column) for column in ("answered_at", "latency_ms", REQUEST_COLUMN))
+    if float(text("candidate_weight")) <= 0.0 or not known:
+        return None
+    try:
+        latency = float(text("latency_ms")) if text("latency_ms") else None
+    except ValueError:
+        raise ValueError(f"{place}latency_ms: {text('latency_ms')!r} is not a number; write milliseconds") from None
+    try:
+        answered = datetime.fromisoformat(text("answered_at")) if text("answered_at") else None
+    except ValueError:
+        raise ValueError(
+            f"{place}answered_at: {text('answered_at')!r} is not a time; write ISO 8601, such as 2026-01-01T00:00:00Z"
+        ) from None
+    return RequestRow(
+        decision_id=text("decision_id"),
+        arm=Arm(text("arm")),
+        decided_at=datetime.fromisoformat(text("decided_at")),
+        answered_at=answered,
+        latency_ms=latency,
+        error_kind=text(REQUEST_COLUMN) or None,
+        fallback=text("fallback").lower() in ("t", "true", "1"),
+    )
