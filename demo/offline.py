@@ -42,8 +42,8 @@ from demo.run import IMAGES, ROOT
 from demo.standin import MODEL
 from demo.standin import decide as standin_decide
 
-from tradewind.cli.report import read_bundle
-from tradewind.cli.report import render as render_report
+from tradewind.cli.report_data import read_bundle
+from tradewind.cli.report_page import render_page as render_report
 from tradewind.trading.assignment import Arm, draw_arm
 from tradewind.trading.dataset import LoggedDecision, build_dataset, dataset_lines
 from tradewind.trading.decision import Decision, DecisionInput, Limits

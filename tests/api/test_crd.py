@@ -8,19 +8,10 @@ from typing import Annotated, Any
 import pytest
 from pydantic import Field
 
-from tradewind.api.common import (
-    Duration,
-    Fraction,
-    Latency,
-    Quantity,
-    Rule,
-    StatusModel,
-    StrictModel,
-    Text64,
-    wire_name,
-)
 from tradewind.api.crd import UnsupportedTypeError, crd, main, structural
 from tradewind.api.registry import KINDS, Kind
+from tradewind.api.rules import Rule, StatusModel, StrictModel, wire_name
+from tradewind.api.scalars import Duration, Fraction, Latency, Quantity, Text64
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tradewind.api.ab_experiment import ABExperiment
-from tradewind.api.common import StorageLocation, as_milliseconds, as_timedelta, parse_storage_uri
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.parse import InvalidSpec, parse, parse_manifest
+from tradewind.api.scalars import StorageLocation, as_milliseconds, as_timedelta, parse_storage_uri
 
 MANIFEST: dict[str, Any] = {
     "apiVersion": "tradewind.dev/v1alpha1",

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from tradewind.cli.report import ReportData, add_parser, read_bundle, render
+from tradewind.cli.report import add_parser
+from tradewind.cli.report_data import ReportData, read_bundle
+from tradewind.cli.report_page import render_page as render
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "stats"
 EXPECTED = json.loads((FIXTURES / "expected.json").read_text())

@@ -12,9 +12,10 @@ from demo.plan import Plan
 from demo.run import IMAGES
 
 from tradewind.api.ab_experiment import ABExperiment
-from tradewind.api.common import API_VERSION, as_timedelta
+from tradewind.api.common import API_VERSION
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.parse import InvalidSpec, parse_manifest
+from tradewind.api.scalars import as_timedelta
 from tradewind.cli.experiment_file import experiment_of
 from tradewind.trading.decision import Decision, Limits, limit_violation
 

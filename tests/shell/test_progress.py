@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from tradewind.api.training_run import ProgressStatus
+from tradewind.api.training_run_status import ProgressStatus
 from tradewind.shell.cluster import ClusterError
 from tradewind.shell.progress import progress_app
 

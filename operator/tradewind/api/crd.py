@@ -12,9 +12,10 @@ from typing import Any
 
 import yaml
 
-from tradewind.api.common import CATEGORY, GROUP, VERSION, Immutable, StatusModel, StrictModel
+from tradewind.api.common import CATEGORY, GROUP, VERSION
 from tradewind.api.parse import NAME_PATTERN, name_message
 from tradewind.api.registry import KINDS, VERBS, Kind
+from tradewind.api.rules import Immutable, StatusModel, StrictModel
 
 JSONSchema = dict[str, Any]
 
@@ -193,7 +194,7 @@ def _minimal(default: Any, schema: JSONSchema) -> Any:
 def _demand_bounds(schema: JSONSchema, where: str) -> None:
     match schema.get("type"):
         case "string" if not {"maxLength", "enum"} & set(schema) and schema.get("format") != "date-time":
-            raise UnsupportedTypeError(f"{where}: a string without maxLength; use one of the text types of common.py")
+            raise UnsupportedTypeError(f"{where}: a string without maxLength; use one of the text types of scalars.py")
         case "array" if "maxItems" not in schema:
             raise UnsupportedTypeError(f"{where}: a list without maxItems; annotate it with Field(max_length=...)")
         case "object" if "additionalProperties" in schema and "maxProperties" not in schema:

@@ -11,30 +11,29 @@ from pydantic import Field
 from tradewind.api.common import (
     BaseModelRef,
     CommonStatus,
-    Count,
-    DecimalText,
-    Fraction,
     GateResult,
-    HttpURL,
-    Immutable,
-    Latency,
     LatencyObjective,
-    Name,
     ObjectStatusRef,
     Resource,
     ResourceRequirements,
-    Rule,
     SecretKeyRef,
+    Toleration,
+)
+from tradewind.api.rules import Immutable, Rule, StatusModel, StrictModel
+from tradewind.api.scalars import (
+    Count,
+    DecimalText,
+    Fraction,
+    HttpURL,
+    Latency,
+    Name,
     Sha256,
-    StatusModel,
     StorageURI,
-    StrictModel,
     Text64,
     Text128,
     Text256,
     Text1024,
     Timestamp,
-    Toleration,
 )
 
 

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from tradewind.api.common import API_VERSION, Immutable, Resource, wire_name
+from tradewind.api.common import API_VERSION, Resource
 from tradewind.api.registry import BY_KIND
+from tradewind.api.rules import Immutable, wire_name
 
 R = TypeVar("R", bound=Resource)
 

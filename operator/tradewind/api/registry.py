@@ -6,11 +6,14 @@ Belongs here: names, columns and models of the kinds. Does not belong here: thei
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tradewind.api.ab_experiment import ABExperiment, ABExperimentPhase, ABExperimentSpec, ABExperimentStatus
-from tradewind.api.common import API_VERSION, CommonStatus, Resource, StrictModel
+from tradewind.api.ab_experiment import ABExperiment, ABExperimentSpec
+from tradewind.api.ab_experiment_status import ABExperimentPhase, ABExperimentStatus
+from tradewind.api.common import API_VERSION, CommonStatus, Resource
 from tradewind.api.endpoint import Endpoint, EndpointPhase, EndpointSpec, EndpointStatus
 from tradewind.api.model_version import ModelVersion, ModelVersionPhase, ModelVersionSpec, ModelVersionStatus
-from tradewind.api.training_run import TrainingRun, TrainingRunPhase, TrainingRunSpec, TrainingRunStatus
+from tradewind.api.rules import StrictModel
+from tradewind.api.training_run import TrainingRun, TrainingRunSpec
+from tradewind.api.training_run_status import TrainingRunPhase, TrainingRunStatus
 from tradewind.api.training_schedule import (
     TrainingSchedule,
     TrainingSchedulePhase,

@@ -9,20 +9,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from tradewind.api.ab_experiment import ExperimentSettings
-from tradewind.api.common import (
-    CommonStatus,
-    Count,
-    Cron,
-    Duration,
-    LocalRef,
-    ObjectStatusRef,
-    Resource,
-    Rule,
-    StrictModel,
-    TemplateMeta,
-    Timestamp,
-    TimeZone,
-)
+from tradewind.api.common import CommonStatus, LocalRef, ObjectStatusRef, Resource, TemplateMeta
+from tradewind.api.rules import Rule, StrictModel
+from tradewind.api.scalars import Count, Cron, Duration, Timestamp, TimeZone
 from tradewind.api.training_run import TrainingRunSpec
 
 

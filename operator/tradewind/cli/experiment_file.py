@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from tradewind.api.common import as_milliseconds
+from tradewind.api.scalars import as_milliseconds
 from tradewind.trading.durations import parse_duration
 from tradewind.trading.evidence import EvidenceSpec, evidence_spec_from_mapping
 

@@ -1,232 +1,25 @@
 """`tradewind report`: one experiment as a single HTML file that needs no network.
 
-Belongs here: what a report is made of, where it comes from, and the command. Does not belong here: how it looks
-(report_page.py) and any statistic of its own (trading/evidence recomputes each look from the trade table).
-
-A bundle is a JSON object: `experiment` (the ABExperiment with its status), `trades` (rows of the view judged_rows) and,
-where there are any, `endpoint`, `trainingRun`, `modelVersions`, `otherExperiments`, `facts.latency` and `notes`.
 Exit codes: 0 the file was written; 2 an argument or the bundle is wrong.
 """
 
 import argparse
 import json
-import math
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
-from tradewind.api.ab_experiment import ABExperiment
-from tradewind.api.endpoint import Endpoint
-from tradewind.api.parse import InvalidSpec, parse
-from tradewind.cli.experiment_file import experiment_of
+from tradewind.cli.report_data import Json, read_bundle, verdict_of
 from tradewind.cli.report_page import render_page
-from tradewind.trading.assignment import Arm
-from tradewind.trading.durations import parse_duration
-from tradewind.trading.evidence import (
-    EvidenceSpec,
-    Judgement,
-    RequestRow,
-    Requests,
-    Status,
-    TradeRow,
-    TradeTable,
-    judge,
-)
-from tradewind.trading.metrics import ArmMetrics, Comparison, arm_metrics, compare
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-Json = Mapping[str, Any]
 Fetch = Callable[[str, str], Json]
 """Reads the bundle of an experiment, by namespace and name, from the cluster and its database."""
-
-R = TypeVar("R", ABExperiment, Endpoint)
-
-
-@dataclass(frozen=True, slots=True)
-class ReportRow:
-    """One decision of the experiment with what the gateway measured beside it."""
-
-    trade: TradeRow
-    answered_at: datetime | None = None
-    latency_ms: float | None = None
-    error_kind: str | None = None
-    fallback: bool = False
-
-    @property
-    def request(self) -> RequestRow | None:
-        """What the watches on requests read of it; None while it is being asked."""
-        if self.answered_at is None and self.latency_ms is None and self.error_kind is None:
-            return None
-        trade = self.trade
-        return RequestRow(
-            trade.decision_id,
-            trade.arm,
-            trade.decided_at,
-            answered_at=self.answered_at,
-            latency_ms=self.latency_ms,
-            error_kind=self.error_kind,
-            fallback=self.fallback,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ArmLine:
-    """One arm in the table: the seven-day report's numbers and what stands beside them. Latencies in ms."""
-
-    arm: Arm
-    version: str
-    decisions: int
-    holds: int
-    metrics: ArmMetrics
-    mean_return_bp: float
-    p50_ms: float | None
-    p99_ms: float | None
-    errors: int
-    fallbacks: int
-
-
-@dataclass(frozen=True, slots=True)
-class LatencyLine:
-    """A measured latency: of whom, how, how often, and its percentiles in ms."""
-
-    what: str
-    how: str
-    requests: int
-    p50_ms: float
-    p99_ms: float
-
-
-@dataclass(frozen=True)
-class ReportData:
-    """Everything a report shows; `render` needs nothing else.
-
-    Attributes:
-        experiment: with its status.
-        spec: levels and durations in force, retests counted.
-        rows: every decision of the experiment, any order.
-        prior: the baseline's decisions before the start, which set the default risk budget.
-        slow_ms: the candidate's latency objective; inf: none.
-        provenance: pairs of what and which, shown as they are.
-        latency: measurements outside of the experiment.
-        others: name, verdict and message of experiments that belong to the same story.
-        notes: sentences that a reader must know.
-        generated_at: with a time zone.
-    """
-
-    experiment: ABExperiment
-    spec: EvidenceSpec
-    rows: tuple[ReportRow, ...]
-    prior: tuple[TradeRow, ...] = ()
-    slow_ms: float = math.inf
-    provenance: tuple[tuple[str, str], ...] = ()
-    latency: tuple[LatencyLine, ...] = ()
-    others: tuple[tuple[str, str, str], ...] = ()
-    notes: tuple[str, ...] = ()
-    generated_at: datetime = datetime(1970, 1, 1, tzinfo=UTC)
-
-    @property
-    def t0(self) -> datetime:
-        """Start of the first block.
-
-        Raises:
-            ValueError: the experiment has not started.
-        """
-        t0 = self.experiment.status.t0
-        if t0 is None and self.experiment.spec.replay:
-            t0 = self.experiment.spec.replay.start_time
-        if t0 is None:
-            raise ValueError(
-                "experiment.status.t0: missing; the experiment has not started, there is nothing to report"
-            )
-        return t0
-
-    @property
-    def until(self) -> datetime:
-        """The instant that the report speaks of: the verdict's, or that of the newest decision."""
-        verdict = self.experiment.status.verdict
-        newest = max((row.trade.decided_at for row in self.rows), default=self.t0)
-        return max(self.t0, verdict.time if verdict else newest)
-
-    def judgement(self) -> Judgement:
-        """Evidence and checks at `until`, recomputed from the rows."""
-        table = TradeTable.from_rows([*self.prior, *(row.trade for row in self.rows)])
-        requests = Requests.from_rows(row.request for row in self.rows if row.request is not None)
-        return judge(table, self.t0, self.until, self.spec, requests.log(self.until, self.slow_ms))
-
-    def arms(self) -> tuple[ArmLine, ArmLine]:
-        """Baseline and candidate."""
-        names = (self.experiment.status.baseline_ref, self.experiment.status.candidate_ref)
-        fallback_names = (self.experiment.spec.baseline or "champion", self.experiment.spec.candidate)
-        versions = [ref.name if ref else name for ref, name in zip(names, fallback_names, strict=True)]
-        return self._arm(Arm.BASELINE, versions[0]), self._arm(Arm.CANDIDATE, versions[1])
-
-    def comparison(self) -> Comparison:
-        """The seed's differences, candidate minus baseline."""
-        baseline, candidate = self.arms()
-        return compare(baseline.metrics, candidate.metrics)
-
-    def _arm(self, arm: Arm, version: str) -> ArmLine:
-        rows = [row for row in self.rows if row.trade.arm is arm]
-        closed = [row.trade for row in rows if row.trade.status is Status.CLOSED]
-        earned = [(t.pnl_usd or 0.0) / t.notional_usd for t in closed if t.notional_usd]
-        times = sorted(row.latency_ms for row in rows if row.latency_ms is not None)
-        return ArmLine(
-            arm=arm,
-            version=version,
-            decisions=len(rows),
-            holds=sum(row.trade.status is Status.HOLD for row in rows),
-            metrics=arm_metrics([t.pnl_usd or 0.0 for t in closed]),
-            mean_return_bp=1e4 * sum(earned) / len(rows) if rows else 0.0,
-            p50_ms=times[len(times) // 2] if times else None,
-            p99_ms=times[min(len(times) - 1, int(0.99 * len(times)))] if times else None,
-            errors=sum(row.error_kind is not None for row in rows),
-            fallbacks=sum(row.fallback for row in rows),
-        )
-
-
-def render(data: ReportData) -> str:
-    """The HTML page: equal data give equal text.
-
-    Raises:
-        ValueError: the experiment has not started, or a row cannot be right.
-    """
-    return render_page(data)
-
-
-def read_bundle(bundle: Json, generated_at: datetime) -> ReportData:
-    """The report's data from a bundle.
-
-    Raises:
-        ValueError: a part is missing or cannot be read; the message names it.
-    """
-    experiment = _parsed(ABExperiment, bundle.get("experiment"), "experiment")
-    endpoint = bundle.get("endpoint")
-    max_hold: timedelta | None = None
-    if experiment.status.max_hold is None and endpoint:  # of an operator that did not fix it at the start yet
-        max_hold = parse_duration(_parsed(Endpoint, endpoint, "endpoint").spec.max_hold, "endpoint.spec.maxHold")
-    try:
-        found = experiment_of(bundle["experiment"], max_hold=max_hold)
-    except ValueError as error:
-        raise ValueError(f"experiment.{error}") from None
-    rows = [_row(number, row) for number, row in enumerate(bundle.get("trades") or (), 1)]
-    return ReportData(
-        experiment=experiment,
-        spec=found.spec,
-        rows=tuple(row for row in rows if row.trade.candidate_weight > 0.0),
-        prior=tuple(row.trade for row in rows if row.trade.candidate_weight <= 0.0),
-        slow_ms=found.slow_ms,
-        provenance=tuple(_provenance(bundle, experiment)),
-        latency=tuple(_latency((bundle.get("facts") or {}).get("latency") or {})),
-        others=tuple(_other(other) for other in bundle.get("otherExperiments") or () if other),
-        notes=tuple(str(note) for note in bundle.get("notes") or ()),
-        generated_at=generated_at,
-    )
 
 
 def add_parser(subparsers: "Subparsers", fetch: Fetch | None = None) -> None:
@@ -251,107 +44,9 @@ def run(args: argparse.Namespace, fetch: Fetch | None = None) -> int:
         data = read_bundle(bundle, datetime.now(tz=UTC))
         if data.experiment.name != args.experiment:
             raise ValueError(f"{args.bundle}: holds experiment {data.experiment.name!r}, asked was {args.experiment!r}")
-        args.output.write_text(render(data), encoding="utf-8")
+        args.output.write_text(render_page(data), encoding="utf-8")
     except (OSError, ValueError) as error:
         print(f"tradewind report: {error}", file=sys.stderr)
         return 2
-    print(f"{args.output}: {len(data.rows)} decisions, verdict {_verdict(data.experiment)[0]}")
+    print(f"{args.output}: {len(data.rows)} decisions, verdict {verdict_of(data.experiment)[0]}")
     return 0
-
-
-def _parsed(resource: type[R], raw: object, where: str) -> R:
-    if not isinstance(raw, Mapping):
-        raise ValueError(f"{where}: missing from the bundle; give the object as `kubectl get -o json` prints it")  # noqa: TRY004
-    found = parse(resource, raw)
-    if isinstance(found, InvalidSpec):
-        raise ValueError(f"{where}: {found.message}")  # noqa: TRY004
-    return found
-
-
-def _row(number: int, row: Json) -> ReportRow:
-    def value(name: str) -> str | None:
-        found = row.get(name)
-        return None if found is None or found == "" else str(found)
-
-    def time(name: str) -> datetime | None:
-        text = value(name)
-        return None if text is None else datetime.fromisoformat(text)
-
-    def amount(name: str) -> float | None:
-        text = value(name)
-        return None if text is None else float(text)
-
-    try:
-        decided_at = time("decided_at")
-        if decided_at is None:
-            raise ValueError("decided_at is empty")
-        trade = TradeRow(
-            decision_id=str(row["decision_id"]),
-            arm=Arm(str(row["arm"])),
-            candidate_weight=float(row["candidate_weight"]),
-            decided_at=decided_at,
-            status=Status(str(row["status"])),
-            closed_at=time("closed_at"),
-            notional_usd=amount("notional_usd"),
-            pnl_usd=amount("pnl_usd"),
-            received_at=time("received_at"),
-        )
-        fallback = (value("fallback") or "f").lower() in ("t", "true")
-        return ReportRow(trade, time("answered_at"), amount("latency_ms"), value("error_kind"), fallback)
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"trades: row {number} cannot be read: {error}") from error
-
-
-def _provenance(bundle: Json, experiment: ABExperiment) -> Iterable[tuple[str, str]]:
-    yield "Experiment", f"{experiment.namespace}/{experiment.name}, uid {experiment.metadata.uid}"
-    for version in bundle.get("modelVersions") or ():
-        if version:
-            yield (
-                f"Version {version['metadata']['name']}",
-                _version(version.get("spec") or {}, version.get("status") or {}),
-            )
-    training = bundle.get("trainingRun") or {}
-    status = training.get("status") or {}
-    dataset, result = status.get("dataset") or {}, status.get("result") or {}
-    if dataset:
-        labels = ", ".join(f"{name} {count}" for name, count in sorted((dataset.get("perLabel") or {}).items()))
-        yield (
-            "Data set",
-            f"{dataset.get('rows')} rows ({labels}), up to {dataset.get('watermark')}, sha256 {dataset.get('sha256')}",
-        )
-    if result:
-        yield (
-            "Training",
-            (
-                f"{result.get('steps')} steps on {result.get('samples')} samples in {result.get('seconds')} s, "
-                f"loss {result.get('loss')}, evaluation loss {result.get('evalLoss')}, torch {result.get('torch')}"
-            ),
-        )
-
-
-def _version(spec: Json, status: Json) -> str:
-    if external := spec.get("external"):
-        return f"{external.get('model')} at {external.get('baseURL')} (OpenAI protocol)"
-    weights = spec.get("adapter") or spec.get("model") or {}
-    base = (weights.get("baseModel") or {}).get("revision", "")
-    return f"sha256 {weights.get('sha256')}, base {base or 'unnamed'}, phase {status.get('phase', 'unknown')}"
-
-
-def _latency(table: Json) -> Iterable[LatencyLine]:
-    low, high = table.get("standinArtificialDelayMs") or (0, 0)
-    hows = {"standin": f"artificial delay of {low} to {high} ms", "predictor": "measured, one request at a time"}
-    for name, how in hows.items():
-        if found := table.get(name):
-            yield LatencyLine(name, how, int(found["requests"]), float(found["p50Ms"]), float(found["p99Ms"]))
-
-
-def _other(raw: Json) -> tuple[str, str, str]:
-    experiment = _parsed(ABExperiment, raw, "otherExperiments")
-    return (experiment.name, *_verdict(experiment))
-
-
-def _verdict(experiment: ABExperiment) -> tuple[str, str]:
-    verdict = experiment.status.verdict
-    if verdict is None:
-        return "none yet", str(experiment.status.phase or "")
-    return f"{verdict.decision} ({verdict.reason})", verdict.message

@@ -6,7 +6,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from tradewind.api.ab_experiment import ArmStatus, Comparison
+from tradewind.api.ab_experiment_status import ArmStatus, Comparison
 from tradewind.api.common import WeightStatus
 from tradewind.core.evidence import finite
 from tradewind.trading.evidence import Requests, Status, TradeTable

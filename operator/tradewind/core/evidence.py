@@ -5,9 +5,10 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from tradewind.api import ab_experiment as api
-from tradewind.api.common import as_timedelta
+from tradewind.api import ab_experiment_status as api
+from tradewind.api.ab_experiment import ABExperiment, ExperimentSettings
 from tradewind.api.endpoint import Endpoint
+from tradewind.api.scalars import as_timedelta
 from tradewind.trading.evidence import (
     EvidenceSpec,
     Guardrail,
@@ -19,7 +20,7 @@ from tradewind.trading.evidence import (
 
 
 def evidence_spec(
-    spec: api.ExperimentSettings, *, max_hold: timedelta, retest: int = 0, replay: bool = False
+    spec: ExperimentSettings, *, max_hold: timedelta, retest: int = 0, replay: bool = False
 ) -> EvidenceSpec:
     """What the statistic needs of an experiment's spec.
 
@@ -32,7 +33,7 @@ def evidence_spec(
     return replace(wanted, guardrails=replace(wanted.guardrails, slow_rate=None)) if replay else wanted
 
 
-def max_hold(experiment: api.ABExperiment, endpoint: Endpoint) -> timedelta:
+def max_hold(experiment: ABExperiment, endpoint: Endpoint) -> timedelta:
     """MaxHold that an experiment goes by: the Endpoint's at t0. A later edit would move blocks that are past."""
     return as_timedelta(experiment.status.max_hold or endpoint.spec.max_hold)
 

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from tradewind.api.common import GateResult, as_milliseconds
+from tradewind.api.common import GateResult
 from tradewind.api.model_version import (
     BenchmarkStatus,
     EvaluationStatus,
@@ -26,6 +26,7 @@ from tradewind.api.model_version import (
     Provenance,
     Stage,
 )
+from tradewind.api.scalars import as_milliseconds
 from tradewind.core.conditions import Fact, is_true, with_facts
 from tradewind.core.decision import Apply, Create, Decision, Effect, Hold, JobFacts, Owner
 from tradewind.core.manifests.common import Mounts

@@ -14,15 +14,16 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from tradewind.api.common import Condition, GateResult, ObjectStatusRef, as_timedelta
+from tradewind.api.common import Condition, GateResult, ObjectStatusRef
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
-from tradewind.api.training_run import (
+from tradewind.api.scalars import as_timedelta
+from tradewind.api.training_run import TrainingRun
+from tradewind.api.training_run_status import (
     DatasetStatus,
     PlanStatus,
     ProgressStatus,
     ResultStatus,
-    TrainingRun,
     TrainingRunPhase,
     TrainingRunStatus,
 )

@@ -16,11 +16,14 @@ from zoneinfo import ZoneInfo
 
 from croniter import croniter
 
-from tradewind.api.ab_experiment import ABExperiment, ABExperimentPhase
-from tradewind.api.common import API_VERSION, ObjectStatusRef, as_timedelta
+from tradewind.api.ab_experiment import ABExperiment
+from tradewind.api.ab_experiment_status import ABExperimentPhase
+from tradewind.api.common import API_VERSION, ObjectStatusRef
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
-from tradewind.api.training_run import TrainingRun, TrainingRunPhase
+from tradewind.api.scalars import as_timedelta
+from tradewind.api.training_run import TrainingRun
+from tradewind.api.training_run_status import TrainingRunPhase
 from tradewind.api.training_schedule import (
     ConcurrencyPolicy,
     TrainingSchedule,

@@ -9,7 +9,8 @@ from tradewind.api.common import API_VERSION, Resource
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion, Stage
 from tradewind.api.parse import InvalidSpec, parse
-from tradewind.api.training_run import ProgressStatus, TrainingRun
+from tradewind.api.training_run import TrainingRun
+from tradewind.api.training_run_status import ProgressStatus
 from tradewind.api.training_schedule import TrainingSchedule
 from tradewind.core import ab_experiment, endpoint, model_version, training_run, training_schedule
 from tradewind.core.decision import JobFacts

@@ -19,7 +19,7 @@ from prometheus_client import Counter, Gauge, start_http_server
 
 from tradewind.api.common import GROUP, VERSION
 from tradewind.api.registry import KINDS
-from tradewind.api.training_run import ProgressStatus
+from tradewind.api.training_run_status import ProgressStatus
 from tradewind.core.manifests.common import CHILD_SELECTOR
 from tradewind.shell.cluster import Cluster, ClusterError
 from tradewind.shell.database import Database

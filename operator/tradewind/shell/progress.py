@@ -13,7 +13,7 @@ import structlog
 from aiohttp import web
 from pydantic import ValidationError
 
-from tradewind.api.training_run import ProgressStatus
+from tradewind.api.training_run_status import ProgressStatus
 from tradewind.core.manifests.job import PROGRESS_AUDIENCE
 from tradewind.shell.cluster import Cluster, ClusterError
 

@@ -13,7 +13,8 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
-from tradewind.api.ab_experiment import ABExperiment, ABExperimentPhase, ABExperimentStatus, Mode, RampStatus
+from tradewind.api.ab_experiment import ABExperiment, Mode
+from tradewind.api.ab_experiment_status import ABExperimentPhase, ABExperimentStatus, RampStatus
 from tradewind.api.common import WeightStatus
 from tradewind.core.ab_experiment.looks import between_blocks, live, replay, replay_has_news
 from tradewind.core.ab_experiment.start import pending

@@ -5,7 +5,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from tradewind.api.ab_experiment import ABExperiment, ABExperimentPhase, ABExperimentStatus, HistoryEntry
+from tradewind.api.ab_experiment import ABExperiment
+from tradewind.api.ab_experiment_status import ABExperimentPhase, ABExperimentStatus, HistoryEntry
 from tradewind.core.ab_experiment.status import (
     LIVE_LOOK,
     Reason,

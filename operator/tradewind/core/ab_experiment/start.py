@@ -2,7 +2,8 @@
 
 from datetime import datetime, timedelta
 
-from tradewind.api.ab_experiment import ABExperiment, ABExperimentPhase, ABExperimentStatus, HistoryEntry, Mode
+from tradewind.api.ab_experiment import ABExperiment, Mode
+from tradewind.api.ab_experiment_status import ABExperimentPhase, ABExperimentStatus, HistoryEntry
 from tradewind.api.common import VersionStatusRef, WeightStatus
 from tradewind.api.endpoint import Clock
 from tradewind.core.ab_experiment.status import (

@@ -7,10 +7,12 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
-from tradewind.api.ab_experiment import ABExperiment, ABExperimentStatus, HistoryEntry, Mode
-from tradewind.api.common import LatencyObjective, WeightStatus, as_milliseconds
+from tradewind.api.ab_experiment import ABExperiment, Mode
+from tradewind.api.ab_experiment_status import ABExperimentStatus, HistoryEntry
+from tradewind.api.common import LatencyObjective, WeightStatus
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
+from tradewind.api.scalars import as_milliseconds
 from tradewind.core.arms import arm_statuses, comparison
 from tradewind.core.conditions import Fact, with_facts
 from tradewind.core.costs import cost_benefit

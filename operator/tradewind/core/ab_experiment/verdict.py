@@ -7,16 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from tradewind.api.ab_experiment import (
-    ABExperiment,
+from tradewind.api.ab_experiment import ABExperiment, Mode
+from tradewind.api.ab_experiment_status import (
     ABExperimentPhase,
     ABExperimentStatus,
     HistoryEntry,
-    Mode,
     RampStatus,
     VerdictStatus,
 )
-from tradewind.api.common import as_timedelta
+from tradewind.api.scalars import as_timedelta
 from tradewind.core.ab_experiment.status import (
     LIVE_LOOK,
     Reason,

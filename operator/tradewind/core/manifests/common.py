@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tradewind.api.common import ResourceRequirements, SecretKeyRef, Toleration, parse_storage_uri
+from tradewind.api.common import ResourceRequirements, SecretKeyRef, Toleration
+from tradewind.api.scalars import parse_storage_uri
 from tradewind.core.decision import Manifest, Owner
 
 USER_ID = 65532

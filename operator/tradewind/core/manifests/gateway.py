@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tradewind.api.common import SecretKeyRef, as_milliseconds, as_timedelta
+from tradewind.api.common import SecretKeyRef
 from tradewind.api.endpoint import Endpoint
+from tradewind.api.scalars import as_milliseconds, as_timedelta
 from tradewind.core.decision import Manifest, Owner
 from tradewind.core.manifests.common import (
     CONTAINER_SECURITY,

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from tradewind.api.common import API_VERSION, as_timedelta
+from tradewind.api.common import API_VERSION
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
+from tradewind.api.scalars import as_timedelta
 from tradewind.api.training_run import TrainingRun
 from tradewind.core.decision import Manifest, Owner
 from tradewind.core.manifests.common import MANAGED_BY, Mounts, resources, scheduling, secret_env

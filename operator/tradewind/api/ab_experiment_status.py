@@ -1,0 +1,258 @@
+"""Status of an ABExperiment: what the operator reports of it.
+
+Belongs here: the fields of the status. Does not belong here: what users write (ab_experiment.py) and what the operator does.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tradewind.api.common import CommonStatus, LatencyObjective, VersionStatusRef, WeightStatus
+from tradewind.api.rules import StatusModel
+from tradewind.api.scalars import Count, Duration, Name, Text64, Text128, Text1024, Timestamp
+
+
+class ABExperimentPhase(StrEnum):
+    """For display only."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    PAUSED = "Paused"
+    DECIDED = "Decided"
+    RAMPING = "Ramping"
+    SUCCEEDED = "Succeeded"
+    ROLLED_BACK = "RolledBack"
+    INCONCLUSIVE = "Inconclusive"
+    ABORTED = "Aborted"
+    INVALID = "Invalid"
+
+
+class ArmStatus(StatusModel):
+    """One arm's numbers. They are shown and never decide: the evidence does."""
+
+    name: Name
+    """ModelVersion."""
+    role: Literal["baseline", "candidate"]
+    """Role in the experiment."""
+    weight: WeightStatus | None = None
+    """Share of decisions."""
+    decisions: Count | None = None
+    """Decisions that count as evidence."""
+    open_trades: Count | None = None
+    """Trades that are not closed yet."""
+    closed_trades: Count | None = None
+    """Trades that are closed."""
+    win_rate: float | None = None
+    """Share of closed trades with a profit."""
+    total_pnl: float | None = None
+    """Net profit in USD."""
+    avg_pnl: float | None = None
+    """Net profit of a closed trade in USD."""
+    sharpe: float | None = None
+    """Mean over standard deviation of the per-decision return."""
+    exposure: float | None = None
+    """Mean filled notional in USD."""
+    exposure_hours: float | None = None
+    """Sum of hours with an open position."""
+    p50_ms: float | None = None
+    """Median latency."""
+    p99_ms: float | None = None
+    """99th percentile of the latency."""
+    errors: Count | None = None
+    """Errors, timeouts and invalid answers."""
+    fallbacks: Count | None = None
+    """Decisions that the fallback answered."""
+    cost_cny: float | None = None
+    """Cost of the calls in CNY."""
+
+
+class Comparison(StatusModel):
+    """The arms' differences, candidate minus baseline, as the performance report shows them."""
+
+    win_rate_diff: float | None = None
+    """Difference of the win rates."""
+    pnl_diff: float | None = None
+    """Difference of the total net profits in USD."""
+    sharpe_diff: float | None = None
+    """Difference of the Sharpe ratios of closed trades in USD, times sqrt(252); no measure of the evidence."""
+
+
+class MetricEvidence(StatusModel):
+    """Evidence on one metric, valid whenever it is looked at."""
+
+    name: Literal["sharpe", "winRate"]
+    """Metric."""
+    estimate: float | None = None
+    """Estimated difference, candidate minus baseline."""
+    lower: float | None = None
+    """Lower bound of the difference at level alpha; absent: none yet."""
+    upper: float | None = None
+    """Upper bound of the difference at level alpha; absent: none yet."""
+    log_e_better: float | None = None
+    """Logarithm of the evidence that the candidate is better."""
+    log_e_worse: float | None = None
+    """Logarithm of the evidence that it is worse."""
+    log_e_not_inferior: float | None = None
+    """Logarithm of the evidence that it is not worse by more than the margin."""
+    threshold: float | None = None
+    """Value that log_e must reach."""
+    variance: float | None = None
+    """V, the sum of squared block contributions."""
+
+
+class EvidenceStatus(StatusModel):
+    """What the evidence shows."""
+
+    blocks: Count | None = None
+    """Complete blocks that count."""
+    block_seconds: Count | None = None
+    """Length of a block."""
+    watermark: Timestamp | None = None
+    """End of the last block that counts."""
+    rows_baseline: Count | None = None
+    """Evidence rows of the baseline."""
+    rows_candidate: Count | None = None
+    """Evidence rows of the candidate."""
+    pending_trades: Count | None = None
+    """Open trades that hold the watermark."""
+    refused_rows: Count | None = None
+    """Rows without a usable notional."""
+    forced_rows: Count | None = None
+    """Trades that were settled by force because they were open longer than maxHold."""
+    metrics: Annotated[tuple[MetricEvidence, ...], Field(max_length=4)] = ()
+    """Evidence on each metric."""
+    superior: bool | None = None
+    """Whether the candidate was shown to be better."""
+    not_inferior: bool | None = None
+    """Whether it was shown to be not worse on the other metric."""
+    alpha: float | None = None
+    """Level in use, after the correction for retests."""
+    retest_number: Count | None = None
+    """How often the pair was compared before."""
+    sample_ratio_p_value: float | None = None
+    """Chance of so uneven a split under the logged weights; below 0.001 something drops decisions."""
+    statistical_decision: Literal["continue", "promote", "rollback", "inconclusive"] | None = None
+    """Decision of the statistic alone."""
+    decision_block: Count | None = None
+    """Block at whose end it fell."""
+
+
+class PowerStatus(StatusModel):
+    """What the experiment can find at the recent rate of trades."""
+
+    decisions_per_day: float | None = None
+    """Recent rate."""
+    power: float | None = None
+    """Chance of promoting a candidate that is better by `effect`."""
+    effect: float | None = None
+    """The difference of per-decision Sharpe ratios that power speaks of."""
+    median_days: float | None = None
+    """Median time to that verdict."""
+    detectable: float | None = None
+    """Smallest difference that is found with a chance of 80 %."""
+
+
+class GuardrailStatus(StatusModel):
+    """One guardrail with its number."""
+
+    name: Text64
+    """Name of the guardrail."""
+    value: float | None = None
+    """Where it stands."""
+    threshold: float | None = None
+    """Where it trips."""
+    tripped: bool = False
+    """Whether it has tripped."""
+    message: Text1024 = ""
+    """The number in words."""
+
+
+class HistoryEntry(StatusModel):
+    """Something that happened."""
+
+    time: Timestamp
+    """When, on the experiment's clock."""
+    block: Count | None = None
+    """In which block."""
+    epoch: Count | None = None
+    """Epoch that it made."""
+    weight: Text64 | None = None
+    """Weight from then on."""
+    reason: Text128
+    """Why, as a fixed word."""
+    message: Text1024 = ""
+    """Why, for people."""
+
+
+class VerdictStatus(StatusModel):
+    """How the experiment ended. Final."""
+
+    decision: Literal["promote", "rollback", "inconclusive", "abort"]
+    """The verdict."""
+    reason: Text128
+    """Why, as a fixed word."""
+    message: Text1024 = ""
+    """Why, for people."""
+    time: Timestamp
+    """When, on the experiment's clock."""
+    block: Count | None = None
+    """Block at whose end it fell."""
+
+
+class RampStatus(StatusModel):
+    """The way to all decisions after a promotion."""
+
+    step: Count | None = None
+    """Step of onPromote.ramp."""
+    since: Timestamp | None = None
+    """Since when."""
+    stable_since: Timestamp | None = None
+    """Since when there was no fault."""
+
+
+class ABExperimentStatus(CommonStatus):
+    """What the operator sees of an ABExperiment."""
+
+    phase: ABExperimentPhase | None = None
+    """For display only; the condition Succeeded decides."""
+    t0: Timestamp | None = None
+    """Start of the first block; never changes."""
+    max_hold: Duration | None = None
+    """maxHold of the Endpoint at t0. Blocks and settlement go by it, whatever the Endpoint says later."""
+    latency_objective: LatencyObjective | None = None
+    """Latency that the candidate must keep, as it was at t0; absent: none."""
+    baseline_ref: VersionStatusRef | None = None
+    """The baseline as it was at t0."""
+    candidate_ref: VersionStatusRef | None = None
+    """The candidate as it was at t0."""
+    weight: WeightStatus | None = None
+    """Share of the candidate."""
+    epoch: Count | None = None
+    """Epoch of the newest weight."""
+    arms: Annotated[tuple[ArmStatus, ...], Field(max_length=4)] = ()
+    """Each arm's numbers."""
+    comparison: Comparison | None = None
+    """The arms' differences."""
+    evidence: EvidenceStatus | None = None
+    """What the evidence shows."""
+    guardrails: Annotated[tuple[GuardrailStatus, ...], Field(max_length=16)] = ()
+    """Each guardrail with its number."""
+    risk_budget_usd: float | None = None
+    """Risk budget in force, frozen at t0."""
+    power: PowerStatus | None = None
+    """What the experiment can find."""
+    history: Annotated[tuple[HistoryEntry, ...], Field(max_length=50)] = ()
+    """What happened, the newest last."""
+    verdict: VerdictStatus | None = None
+    """How it ended."""
+    ramp: RampStatus | None = None
+    """The way to all decisions."""
+    approved_by: Text128 | None = None
+    """Who approved the promotion."""
+    start_time: Timestamp | None = None
+    """When it became active."""
+    completion_time: Timestamp | None = None
+    """When it became terminal."""
+    last_evaluated_time: Timestamp | None = None
+    """When the evidence was last computed."""

@@ -1,0 +1,104 @@
+"""What every kind is made of: strict models for specs, lenient ones for statuses, and rules across fields.
+
+Belongs here: how a field, a rule and an immutable field are said, in CEL for the API server and in Python for whoever has
+no cluster. Does not belong here: the types of single values (scalars.py) and any field of a kind.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
+from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule across fields, said twice: in CEL for the API server and in Python for whoever has no cluster.
+
+    Attributes:
+        cel: expression over `self` that is true where the rule holds.
+        holds: the same over the parsed model.
+        message: names the field and the remedy.
+        field: the field at fault, in the manifest's spelling (`maxDuration`, `replay.startTime`).
+    """
+
+    cel: str
+    holds: Callable[[Any], bool]
+    message: str
+    field: str = ""
+
+    def to_manifest(self) -> dict[str, str]:
+        """The rule as the API server reads it."""
+        return {"rule": self.cel, "message": self.message} | ({"fieldPath": f".{self.field}"} if self.field else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Immutable:
+    """Fields that cannot change once the object exists.
+
+    Attributes:
+        remedy: what to do instead.
+        mutable: fields of the model that may change all the same, in the manifest's spelling.
+        only: where set, these fields alone are immutable.
+    """
+
+    remedy: str
+    mutable: frozenset[str] = frozenset()
+    only: frozenset[str] | None = None
+
+    def covers(self, name: str) -> bool:
+        """Whether the field of that name, in the manifest's spelling, is immutable."""
+        return name not in self.mutable and (self.only is None or name in self.only)
+
+    def message(self, name: str) -> str:
+        """The message of the refused change."""
+        return f"{name} is immutable: {self.remedy}"
+
+
+def wire_name(name: str) -> str:
+    """Spelling of a field in manifests: camelCase with acronyms as Kubernetes writes them (`baseURL`, `maxSizeUSD`)."""
+    return to_camel(name).replace("Url", "URL").replace("Usd", "USD").replace("Cny", "CNY")
+
+
+class StrictModel(BaseModel):
+    """Part of a spec: frozen, no unknown fields, camelCase in manifests, snake_case in Python."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=wire_name, populate_by_name=True, use_attribute_docstrings=True
+    )
+    rules: ClassVar[tuple[Rule, ...]] = ()
+    immutable: ClassVar[Immutable | None] = None
+
+    @model_validator(mode="after")
+    def _obeys_its_rules(self) -> Self:
+        broken = [rule for rule in self.rules if not rule.holds(self)]
+        if broken:
+            text = "; ".join(rule.message for rule in broken)
+            raise PydanticCustomError("rule", "{text}", {"text": text, "field": broken[0].field})
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        made = handler.resolve_ref_schema(handler(schema))
+        if cls.rules:
+            made["x-kubernetes-validations"] = [rule.to_manifest() for rule in cls.rules]
+        return made
+
+    def to_manifest(self) -> dict[str, Any]:
+        """The JSON form that Kubernetes stores: manifest spelling, absent values left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class StatusModel(BaseModel):
+    """Part of a status: frozen, everything optional, unknown fields (of a newer operator) are ignored on reading."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", alias_generator=wire_name, populate_by_name=True, use_attribute_docstrings=True
+    )
+
+    def to_manifest(self) -> dict[str, Any]:
+        """The JSON form that Kubernetes stores: manifest spelling, absent values left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -1,0 +1,152 @@
+"""Status of a TrainingRun: what the operator reports of it.
+
+Belongs here: the fields of the status. Does not belong here: what users write (training_run.py) and what the operator does.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tradewind.api.common import CommonStatus, GateResult, ObjectStatusRef
+from tradewind.api.rules import StatusModel
+from tradewind.api.scalars import Count, Text64, Text256, Text1024, Timestamp
+
+
+class TrainingRunPhase(StrEnum):
+    """For display only."""
+
+    PENDING = "Pending"
+    SNAPSHOT = "Snapshot"
+    ADMISSION = "Admission"
+    TRAINING = "Training"
+    REGISTERING = "Registering"
+    SUSPENDED = "Suspended"
+    SUCCEEDED = "Succeeded"
+    SKIPPED = "Skipped"
+    FAILED = "Failed"
+    INVALID = "Invalid"
+
+
+class DatasetStatus(StatusModel):
+    """The snapshot."""
+
+    uri: Text1024 | None = None
+    """Where it lies."""
+    sha256: Text64 | None = None
+    """Hash of the data; the trainer refuses any other."""
+    rows: Count | None = None
+    """Rows after filtering."""
+    per_label: Annotated[dict[str, Count], Field(max_length=16)] = Field(default_factory=dict)
+    """Rows of each label."""
+    per_action: Annotated[dict[str, Count], Field(max_length=16)] = Field(default_factory=dict)
+    """Rows of each action."""
+    watermark: Timestamp | None = None
+    """Newest decision in it."""
+
+
+class PlanStatus(StatusModel):
+    """How the trainer decided to train."""
+
+    method: Literal["lora", "qlora"] | None = None
+    """What is used."""
+    reason: Text1024 | None = None
+    """Why, with the measured memory."""
+    max_length: Count | None = None
+    """Tokens of a sample at most."""
+    batch_size: Count | None = None
+    """Samples of one forward pass on one GPU."""
+
+
+class ProgressStatus(StatusModel):
+    """How far training is; at most 10 s old while it runs."""
+
+    percent: float | None = None
+    """Share of the steps, 0 to 100."""
+    step: Count | None = None
+    """Optimiser steps so far."""
+    total_steps: Count | None = None
+    """Optimiser steps in all."""
+    epoch: float | None = None
+    """Passes over the data so far."""
+    eta_seconds: Count | None = None
+    """Seconds that are left."""
+    tokens_per_second: float | None = None
+    """Speed."""
+    loss: float | None = None
+    """Training loss."""
+    eval_loss: float | None = None
+    """Loss on the evaluation rows."""
+    last_updated_time: Timestamp | None = None
+    """When the trainer last reported."""
+
+
+class CheckpointStatus(StatusModel):
+    """Newest checkpoint that is known."""
+
+    step: Count | None = None
+    """Its optimiser step."""
+    uri: Text1024 | None = None
+    """Where it lies."""
+
+
+class ResultStatus(StatusModel):
+    """What the trainer reported at its end."""
+
+    uri: Text1024 | None = None
+    """Folder of the adapter."""
+    sha256: Text64 | None = None
+    """Hash of that folder."""
+    steps: Count | None = None
+    """Optimiser steps."""
+    samples: Count | None = None
+    """Samples seen."""
+    seconds: float | None = None
+    """Time of training."""
+    loss: float | None = None
+    """Last training loss."""
+    eval_loss: float | None = None
+    """Best evaluation loss."""
+    tokens_per_second: float | None = None
+    """Mean speed."""
+    torch: Text64 | None = None
+    """Version of torch that trained it."""
+
+
+class TrainingRunStatus(CommonStatus):
+    """What the operator sees of a TrainingRun."""
+
+    phase: TrainingRunPhase | None = None
+    """For display only; the condition Succeeded decides."""
+    start_time: Timestamp | None = None
+    """When the operator first acted."""
+    completion_time: Timestamp | None = None
+    """When the run became terminal."""
+    dataset: DatasetStatus | None = None
+    """The snapshot."""
+    gates: Annotated[tuple[GateResult, ...], Field(max_length=32)] = ()
+    """Each gate with its number."""
+    plan: PlanStatus | None = None
+    """How the trainer decided to train."""
+    progress: ProgressStatus | None = None
+    """How far training is."""
+    result: ResultStatus | None = None
+    """What the trainer reported at its end."""
+    attempts: Count | None = None
+    """Training Jobs that were started."""
+    failures: Count | None = None
+    """Attempts that failed."""
+    interruptions: Count | None = None
+    """Attempts that were interrupted after a checkpoint."""
+    last_checkpoint: CheckpointStatus | None = None
+    """Newest checkpoint that is known."""
+    last_exit: Text1024 | None = None
+    """Why the last attempt ended."""
+    model_version_ref: ObjectStatusRef | None = None
+    """The ModelVersion that was registered."""
+    gpu_seconds: float | None = None
+    """GPU seconds of all attempts."""
+    cost_cny: float | None = None
+    """Their cost, where costs.gpuHourCNY is set."""
+    source: Text256 | None = None
+    """Schedule that made the run, if one did."""

@@ -1,0 +1,200 @@
+r"""Endpoint: who answers, with which weights, through which gateway.
+
+    fallback exists -> champion known -> gateway applied -> Ready
+                                     \-> oldest admissible ABExperiment holds the Endpoint -> released when terminal
+                                                                        verdict promote, Succeeded -> candidate is champion
+
+This is the single writer of the routing document and of `activeExperiment`: two experiments can never both believe that
+they run. A champion is never guessed: without one that exists and verifies, nothing is routed anew.
+"""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from tradewind.api.ab_experiment import ABExperiment, Mode
+from tradewind.api.common import VersionStatusRef, WeightStatus
+from tradewind.api.endpoint import ActiveExperiment, Endpoint, EndpointPhase, EndpointStatus, GatewayStatus
+from tradewind.core.conditions import Fact, with_facts
+from tradewind.core.decision import Apply, Decision, Effect, Owner, RecordPromotion
+from tradewind.core.endpoint.holders import champion_of, held_experiment, is_as_seen, next_experiment, was_promoted
+from tradewind.core.endpoint.routing import ROUTING_RENEWAL, arm_target, credentials_of, routing_of
+from tradewind.core.endpoint.seen import TERMINAL, EpochRow, Promotion, Reason, ReplicaReport, Seen, version_sha256
+from tradewind.core.manifests.gateway import gateway_manifests, gateway_name, routing_config_map
+from tradewind.core.platform import Platform
+from tradewind.trading.routing import Routing
+
+__all__ = [
+    "TERMINAL",
+    "EpochRow",
+    "Promotion",
+    "Reason",
+    "ReplicaReport",
+    "Seen",
+    "arm_target",
+    "decide",
+    "version_sha256",
+]
+
+_YEAR = timedelta(days=365)
+
+
+def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform, owner: Owner) -> Decision:
+    """What to do about an Endpoint now."""
+    effects: list[Effect] = []
+    status = endpoint.status
+    if endpoint.metadata.deletion_timestamp is not None:
+        return Decision(status)
+    champion, champion_fact = champion_of(endpoint, seen, now)
+    held = held_experiment(endpoint, seen)
+    active = held if held is not None and held.status.phase not in TERMINAL else next_experiment(endpoint, seen)
+    previous = status.previous_champion_ref
+    experiment_fact: Fact | None = None
+    if held is not None and was_promoted(held) and champion is not None and champion.name != held.spec.candidate:
+        version = seen.versions.get(held.spec.candidate)
+        if version is None or not is_as_seen(version, held.status.candidate_ref):
+            active = held  # what was not tested is not promoted; the Endpoint waits until a person says how to go on
+            message = (
+                f"ABExperiment {held.name} promoted {held.spec.candidate}, which no longer exists as it was tested: "
+                f"restore it, or delete ABExperiment {held.name} to keep {champion.name}"
+            )
+            experiment_fact = Fact("ExperimentActive", False, Reason.VERSION_MISSING, message)
+        elif held.status.verdict is not None:
+            sha256 = version_sha256(version)
+            effects.append(
+                RecordPromotion(
+                    endpoint=endpoint.name,
+                    version=version.name,
+                    sha256=sha256,
+                    previous=champion.name,
+                    experiment_uid=held.metadata.uid,
+                    reason=held.status.verdict.reason,
+                )
+            )
+            previous = champion
+            champion = VersionStatusRef(
+                name=version.name, uid=version.metadata.uid, sha256=sha256, since=now.replace(microsecond=0)
+            )
+            champion_fact = Fact("ChampionAvailable", True, Reason.CHAMPION_KNOWN, f"promoted {version.name}")
+
+    routing = routing_of(endpoint, seen, champion, active, now)
+    # A promotion is stored before anybody obeys it. While a version is missing, its Secret stays mounted.
+    if routing is not None and routing.arms.keys() <= seen.versions.keys():
+        credentials = credentials_of(seen, routing)
+        effects += [Apply(manifest) for manifest in gateway_manifests(endpoint, owner, platform, credentials)]
+        # A pod that lacks a version's key could only fail in its name: such a version is routed to once all have it.
+        lacking = sorted(credentials.keys() - seen.mounted) if seen.mounted is not None else []
+        if lacking and seen.routing is not None:
+            routing = seen.routing
+            message = f"gateway pods are being replaced by ones with the API key of {', '.join(lacking)}"
+            experiment_fact = experiment_fact or Fact("ExperimentActive", False, Reason.APPLYING, message)
+    if routing is not None and routing is not seen.routing:
+        effects.append(Apply(routing_config_map(owner, routing)))
+
+    facts = [champion_fact, _database_fact(seen), *_gateway_facts(endpoint, seen, routing, now)]
+    facts.append(experiment_fact or _experiment_fact(active, routing))
+    blocked = next((fact for fact in facts[:3] if fact.holds is not True), None)
+    ready = Fact("Ready", True, Reason.READY, f"{champion.name} answers" if champion else "")
+    facts.append(ready if blocked is None else Fact("Ready", False, Reason(blocked.reason), blocked.message))
+    generation = endpoint.metadata.generation
+    reports = [r for r in seen.replicas if r.replica in seen.ready_pods]
+    new = status.model_copy(
+        update={
+            "observed_generation": generation,
+            "phase": EndpointPhase.READY if blocked is None else _phase(status),
+            "url": f"http://{gateway_name(endpoint.name)}.{endpoint.namespace}.svc.cluster.local",
+            "champion_ref": champion,
+            "previous_champion_ref": previous,
+            "active_experiment": _active_ref(active),
+            "epoch": routing.experiment.epoch if routing and routing.experiment else status.epoch,
+            "weights": _weights(routing, facts, now),
+            "alpha_spent12_months": _alpha_spent(seen, now),
+            "gateway": GatewayStatus(
+                replicas=endpoint.spec.gateway.replicas,
+                ready_replicas=len(seen.ready_pods),
+                reported_epoch=min((r.epoch for r in reports if r.epoch is not None), default=None),
+                generation=routing.generation if routing else None,
+            ),
+            "conditions": with_facts(status.conditions, facts, generation=generation, now=now),
+            "message": None if blocked is None else blocked.message[:1024],
+        }
+    )
+    live = active is not None and active.spec.mode is Mode.LIVE
+    waiting = blocked is not None or any(
+        (f.type == "WeightsApplied" and f.holds is not True) or f.reason == Reason.APPLYING for f in facts
+    )
+    return Decision(new, tuple(effects), timedelta(seconds=2) if waiting else ROUTING_RENEWAL if live else None)
+
+
+def _database_fact(seen: Seen) -> Fact:
+    if seen.schema_missing:
+        message = "the database has no schema of this version: run `tradewind migrate`"
+        return Fact("DatabaseReachable", False, Reason.SCHEMA_MISSING, message)
+    if seen.database_error is not None:
+        return Fact("DatabaseReachable", False, Reason.DATABASE_UNREACHABLE, seen.database_error)
+    return Fact("DatabaseReachable", True, Reason.DATABASE_REACHABLE)
+
+
+def _gateway_facts(endpoint: Endpoint, seen: Seen, routing: Routing | None, now: datetime) -> tuple[Fact, Fact]:
+    wanted, ready = endpoint.spec.gateway.replicas, len(seen.ready_pods)
+    gateway = (
+        Fact("GatewayReady", True, Reason.GATEWAY_READY, f"{ready} of {wanted} pods ready")
+        if ready
+        else Fact("GatewayReady", False, Reason.GATEWAY_STARTING, f"no gateway pod of {wanted} is ready")
+    )
+    if routing is None:
+        return gateway, Fact("WeightsApplied", None, Reason.APPLYING, "nothing is published yet")
+    if _expired(routing, now):
+        message = f"the candidate's weight expired at {routing.expires_at.isoformat()}: the baseline answers until it is renewed"
+        return gateway, Fact("WeightsApplied", False, Reason.EXPIRED, message)
+    reported = {r.replica: r.generation for r in seen.replicas}
+    behind = sorted(pod for pod in seen.ready_pods if reported.get(pod, -1) < routing.generation)
+    if behind or not seen.ready_pods:
+        message = f"{len(behind)} ready pod(s) have not reported the newest weights" if behind else "no pod is ready"
+        return gateway, Fact("WeightsApplied", False, Reason.APPLYING, message)
+    return gateway, Fact("WeightsApplied", True, Reason.APPLIED, "every ready pod obeys the newest weights")
+
+
+def _experiment_fact(active: ABExperiment | None, routing: Routing | None) -> Fact:
+    """Whether decisions are drawn for an experiment: a replay that starts before this is True starts without it."""
+    if active is None:
+        return Fact("ExperimentActive", False, Reason.NO_EXPERIMENT, "no experiment holds this Endpoint")
+    if routing is None or routing.experiment is None or routing.experiment.uid != active.metadata.uid:
+        return Fact("ExperimentActive", False, Reason.APPLYING, f"{active.name} is not routed to yet")
+    return Fact("ExperimentActive", True, Reason.EXPERIMENT_RUNNING, active.name)
+
+
+def _active_ref(active: ABExperiment | None) -> ActiveExperiment | None:
+    return None if active is None else ActiveExperiment(name=active.name, uid=active.metadata.uid, t0=active.status.t0)
+
+
+def _expired(routing: Routing, now: datetime) -> bool:
+    return routing.experiment is not None and routing.experiment.mode == "Live" and routing.expires_at <= now
+
+
+def _weights(routing: Routing | None, facts: list[Fact], now: datetime) -> WeightStatus | None:
+    if routing is None:
+        return None
+    route = routing.experiment
+    weight = Decimal(0)
+    if route is not None:
+        weight = route.blocks[-1].candidate_weight if route.blocks else route.candidate_weight
+    applied = any(f.type == "WeightsApplied" and f.holds for f in facts)
+    obeyed = "0" if _expired(routing, now) else f"{weight:f}" if applied else None
+    return WeightStatus(desired=f"{weight:f}", applied=obeyed)
+
+
+def _alpha_spent(seen: Seen, now: datetime) -> str:
+    spent = sum(
+        (
+            Decimal(e.spec.evidence.alpha)
+            for e in seen.experiments
+            if e.status.start_time is not None and now - e.status.start_time < _YEAR
+        ),
+        Decimal(0),
+    )
+    return f"{spent:f}"
+
+
+def _phase(status: EndpointStatus) -> EndpointPhase:
+    was_up = status.phase in (EndpointPhase.READY, EndpointPhase.DEGRADED)
+    return EndpointPhase.DEGRADED if was_up else EndpointPhase.PENDING

@@ -1,0 +1,83 @@
+"""Who the champion is, and which experiment holds the Endpoint."""
+
+from datetime import datetime
+
+from tradewind.api.ab_experiment import ABExperiment, Mode
+from tradewind.api.ab_experiment_status import ABExperimentPhase
+from tradewind.api.common import VersionStatusRef
+from tradewind.api.endpoint import Clock, Endpoint
+from tradewind.api.model_version import ModelVersion
+from tradewind.core.conditions import Fact, is_true
+from tradewind.core.endpoint.seen import TERMINAL, Reason, Seen, version_sha256
+
+
+def champion_of(endpoint: Endpoint, seen: Seen, now: datetime) -> tuple[VersionStatusRef | None, Fact]:
+    """The champion: as stored in the status, else as stored in SQL if it still verifies, else the fallback at first."""
+    known = endpoint.status.champion_ref
+    if known is None:
+        if seen.database_error is not None:
+            return None, Fact(
+                "ChampionAvailable", None, Reason.DATABASE_UNREACHABLE, "the history of champions is not readable"
+            )
+        name = seen.promotion.version if seen.promotion else endpoint.spec.fallback
+        version = seen.versions.get(name)
+        if version is None:
+            reason = Reason.CHAMPION_MISSING if seen.promotion else Reason.VERSION_MISSING
+            field_name = "the last promoted champion" if seen.promotion else "spec.fallback"
+            message = (
+                f"{field_name} names ModelVersion {name!r}, which does not exist in {endpoint.namespace}: create it"
+            )
+            return None, Fact("ChampionAvailable", False, reason, message)
+        if seen.promotion and seen.promotion.sha256 != version_sha256(version):
+            message = f"ModelVersion {name} is not what was promoted: its sha256 differs; restore the promoted artifact"
+            return None, Fact("ChampionAvailable", False, Reason.CHAMPION_MISSING, message)
+        known = VersionStatusRef(
+            name=name, uid=version.metadata.uid, sha256=version_sha256(version), since=now.replace(microsecond=0)
+        )
+    version = seen.versions.get(known.name)
+    if version is None or version_sha256(version) != known.sha256:
+        message = f"the champion {known.name} no longer exists as it was promoted: restore ModelVersion {known.name}"
+        return known, Fact("ChampionAvailable", False, Reason.CHAMPION_MISSING, message)
+    if not is_true(version.status.conditions, "Ready"):
+        message = f"the champion {known.name} is not Ready; {endpoint.spec.fallback} answers for it"
+        return known, Fact("ChampionAvailable", False, Reason.VERSION_NOT_READY, message)
+    return known, Fact("ChampionAvailable", True, Reason.CHAMPION_KNOWN, known.name)
+
+
+def held_experiment(endpoint: Endpoint, seen: Seen) -> ABExperiment | None:
+    """The experiment that holds the Endpoint, while it exists."""
+    active = endpoint.status.active_experiment
+    if active is None:
+        return None
+    held = next((e for e in seen.experiments if e.metadata.uid == active.uid), None)
+    return held if held is not None and _may_hold(held) else None
+
+
+def _may_hold(experiment: ABExperiment) -> bool:
+    """Whether it has started or could: one that is being deleted, or cannot start after all, lets go."""
+    if experiment.metadata.deletion_timestamp is not None:
+        return False
+    return experiment.status.t0 is not None or is_true(experiment.status.conditions, "Admissible")
+
+
+def next_experiment(endpoint: Endpoint, seen: Seen) -> ABExperiment | None:
+    """The experiment that runs already (this status was lost), else the oldest that could start.
+
+    Nobody waits behind one that cannot.
+    """
+    wanted = Mode.REPLAY if endpoint.spec.clock is Clock.REPLAY else Mode.LIVE
+    waiting = [e for e in seen.experiments if e.status.phase not in TERMINAL and e.spec.mode is wanted and _may_hold(e)]
+    return min(waiting, key=lambda e: (e.status.t0 is None, str(e.metadata.creation_timestamp), e.name), default=None)
+
+
+def is_as_seen(version: ModelVersion, ref: VersionStatusRef | None) -> bool:
+    """Whether a version is still the artifact that a status speaks of, not another one under its name."""
+    return ref is None or version_sha256(version) == ref.sha256
+
+
+def was_promoted(experiment: ABExperiment) -> bool:
+    """Whether its candidate is to be the champion: the verdict is given and the ramp, where there is one, is over."""
+    verdict = experiment.status.verdict
+    return (
+        experiment.status.phase is ABExperimentPhase.SUCCEEDED and verdict is not None and verdict.decision == "promote"
+    )

@@ -1,0 +1,152 @@
+"""The routing document: what every gateway of an Endpoint obeys. One builder; the published one where nothing changes."""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from tradewind.api.ab_experiment import ABExperiment, Mode
+from tradewind.api.common import SecretKeyRef, VersionStatusRef
+from tradewind.api.endpoint import Endpoint
+from tradewind.api.model_version import ModelVersion
+from tradewind.api.scalars import as_milliseconds, as_timedelta
+from tradewind.core.endpoint.holders import is_as_seen
+from tradewind.core.endpoint.seen import TERMINAL, Seen, version_sha256
+from tradewind.core.evidence import block_length, max_hold
+from tradewind.core.manifests.gateway import credential_path
+from tradewind.core.manifests.inference_service import predictor_url
+from tradewind.trading.routing import (
+    ArmTarget,
+    BlockWeight,
+    ExperimentRoute,
+    LabelRule,
+    LevelLimits,
+    Routing,
+    RoutingLimits,
+)
+
+ROUTING_LIFETIME = timedelta(seconds=30)
+ROUTING_RENEWAL = timedelta(seconds=10)
+UNWATCHED_AFTER = timedelta(minutes=3)
+"""A live weight whose evidence was not computed for so long is no longer renewed: it expires and the champion answers."""
+
+
+def routing_of(
+    endpoint: Endpoint, seen: Seen, champion: VersionStatusRef | None, active: ABExperiment | None, now: datetime
+) -> Routing | None:
+    """The document to publish: the one that is published already (the same object) where nothing is to change."""
+    fallback = seen.versions.get(endpoint.spec.fallback)
+    if champion is None or fallback is None or (active is not None and active.status.phase in TERMINAL):
+        return seen.routing
+    roles = [champion]
+    names = {champion.name, fallback.name}
+    experiment = _experiment_route(endpoint, active, seen)
+    if experiment is not None and active is not None:
+        names |= {experiment.baseline, experiment.candidate}
+        roles += [ref for ref in (active.status.baseline_ref, active.status.candidate_ref) if ref is not None]
+    if not names <= seen.versions.keys() or not all(is_as_seen(seen.versions[ref.name], ref) for ref in roles):
+        return seen.routing
+    kept = seen.in_position if seen.database_error is None else frozenset(seen.routing.arms if seen.routing else ())
+    names |= kept & seen.versions.keys()
+    now = now.replace(microsecond=0)
+    renewed = now + ROUTING_LIFETIME
+    if seen.routing is not None and active is not None and not _watched(active, seen, now):
+        renewed = min(renewed, seen.routing.expires_at)
+    document = Routing(
+        endpoint=endpoint.name,
+        generation=seen.routing.generation if seen.routing else 0,
+        published_at=now,
+        expires_at=renewed,
+        clock=endpoint.spec.clock.value,
+        champion=champion.name,
+        fallback=fallback.name,
+        arms={name: arm_target(seen.versions[name]) for name in sorted(names)},
+        experiment=experiment,
+        limits=RoutingLimits(
+            permission_levels={
+                level: LevelLimits(max_leverage=limits.max_leverage, max_size_usd=Decimal(limits.max_size_usd))
+                for level, limits in sorted(endpoint.spec.limits.permission_levels.items())
+            },
+            symbols=endpoint.spec.limits.symbols,
+        ),
+        external_fields=endpoint.spec.external_fields,
+        labels=LabelRule(excellent=Decimal(endpoint.spec.labels.excellent), bad=Decimal(endpoint.spec.labels.bad)),
+        max_hold_seconds=int(as_timedelta(endpoint.spec.max_hold).total_seconds()),
+        on_database_outage=endpoint.spec.on_database_outage,
+    )
+    if seen.routing is not None:
+        times = {"published_at": seen.routing.published_at, "expires_at": seen.routing.expires_at}
+        if document.model_copy(update=times) == seen.routing:
+            live = experiment is not None and experiment.mode == "Live"
+            fresh = seen.routing.expires_at - now > ROUTING_LIFETIME - ROUTING_RENEWAL + timedelta(seconds=1)
+            return document if live and not fresh and renewed > seen.routing.expires_at else seen.routing
+    # Wall time keeps generations rising even after the ConfigMap was deleted by hand.
+    generation = max(document.generation + 1, int(now.timestamp()))
+    return document.model_copy(update={"generation": generation})
+
+
+def _watched(active: ABExperiment, seen: Seen, now: datetime) -> bool:
+    """Whether somebody looks at what the candidate does: a live weight that nobody watches is not renewed."""
+    if active.spec.mode is not Mode.LIVE or active.status.weight is None or active.status.weight.desired in (None, "0"):
+        return True
+    looked = active.status.last_evaluated_time
+    return seen.database_error is None and looked is not None and now - looked < UNWATCHED_AFTER
+
+
+def _experiment_route(endpoint: Endpoint, active: ABExperiment | None, seen: Seen) -> ExperimentRoute | None:
+    if active is None or active.status.t0 is None or active.status.baseline_ref is None:
+        return None
+    weight = active.status.weight
+    blocks: tuple[BlockWeight, ...] = ()
+    if active.spec.mode is Mode.REPLAY:
+        blocks = tuple(
+            BlockWeight(block=row.block, epoch=row.epoch, candidate_weight=row.candidate_weight)
+            for row in sorted(seen.epochs, key=lambda row: row.block)
+        )
+        published = seen.routing.experiment if seen.routing is not None else None
+        if endpoint.status.active_experiment is None or endpoint.status.active_experiment.uid != active.metadata.uid:
+            blocks = ()  # the facts are those of another experiment
+        elif seen.database_error is not None:  # published blocks are facts, whether or not they can be read now
+            blocks = published.blocks if published is not None and published.uid == active.metadata.uid else ()
+    return ExperimentRoute(
+        uid=active.metadata.uid,
+        name=active.name,
+        mode=active.spec.mode.value,
+        t0=active.status.t0,
+        block_seconds=int(block_length(max_hold(active, endpoint)).total_seconds()),
+        baseline=active.status.baseline_ref.name,
+        candidate=active.spec.candidate,
+        candidate_weight=Decimal(weight.desired) if weight and weight.desired else Decimal(0),
+        epoch=max((b.epoch for b in blocks), default=active.status.epoch or 0),
+        blocks=blocks,
+    )
+
+
+def credentials_of(seen: Seen, routing: Routing) -> dict[str, SecretKeyRef]:
+    """Secrets of the external versions that may be asked."""
+    found: dict[str, SecretKeyRef] = {}
+    for name in routing.arms:
+        external = seen.versions[name].spec.external if name in seen.versions else None
+        if external is not None and external.secret_ref is not None:
+            found[name] = external.secret_ref
+    return found
+
+
+def arm_target(version: ModelVersion) -> ArmTarget:
+    """How the gateway asks a version."""
+    external = version.spec.external
+    if external is not None:
+        return ArmTarget(
+            protocol="openai",
+            base_url=external.base_url,
+            model=external.model,
+            credential_file=credential_path(version.name, external.secret_ref) if external.secret_ref else None,
+            timeout_seconds=as_milliseconds(external.timeout) / 1000,
+            max_retries=external.max_retries,
+            price_per_call_cny=Decimal(external.price_per_call_cny) if external.price_per_call_cny else None,
+        )
+    return ArmTarget(
+        protocol="kserve",
+        base_url=predictor_url(version.name, version.namespace),
+        model=version.name,
+        timeout_seconds=as_milliseconds(version.spec.serving.timeout) / 1000,
+        sha256=version_sha256(version),
+    )
