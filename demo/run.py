@@ -43,7 +43,7 @@ TERMINAL: Final = ("Succeeded", "RolledBack", "Inconclusive", "Aborted")
 
 JUDGED_QUERY: Final = (
     "SELECT decision_id, arm, candidate_weight, decided_at, status, closed_at, notional_usd, pnl_usd, received_at, "
-    "answered_at, latency_ms, error_kind, fallback FROM tradewind.judged_rows WHERE experiment_uid = '{uid}' "
+    "answered_at, latency_ms, error_kind, fallback, reported_model FROM tradewind.judged_rows WHERE experiment_uid = '{uid}' "
     "ORDER BY decided_at, decision_id"
 )
 

@@ -43,7 +43,7 @@ FLAGS.add_argument("--result", type=Path, help="file for the result's JSON; defa
 
 COLUMNS = (
     "decision_id", "arm", "candidate_weight", "decided_at", "status", "closed_at", "notional_usd", "pnl_usd", "received_at",
-    "answered_at", "latency_ms", "error_kind", "fallback",
+    "answered_at", "latency_ms", "error_kind", "fallback", "reported_model",
 )  # fmt: skip
 KEY = "installation = %(installation)s AND namespace = %(namespace)s AND endpoint = %(endpoint)s"
 TRAINING_DATA = f"""

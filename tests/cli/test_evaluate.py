@@ -132,6 +132,25 @@ def test_requests_in_the_table_are_watched(broken, status, reason, tmp_path, cap
     assert json.loads(capsys.readouterr().out)["operator_verdict"]["reason"] == reason
 
 
+def test_an_arm_that_changed_holds_the_promotion(tmp_path, capsys) -> None:
+    (tmp_path / "experiment.yaml").write_text(STARTED.replace("retestNumber: 4", "retestNumber: 0"))
+    with (FIXTURES / "better.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    for row in rows:
+        name = "m/new" if row["decided_at"] >= "2026-02-01" else "m/old"
+        row |= {"error_kind": "", "latency_ms": "40", "reported_model": name if row["arm"] == "baseline" else ""}
+    with (tmp_path / "trades.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    assert run("--trades", str(tmp_path / "trades.csv"), "--experiment", str(tmp_path / "experiment.yaml")) == 0
+    told = json.loads(capsys.readouterr().out)
+    verdict = told["operator_verdict"]
+    assert (told["decision"], verdict["verdict"], verdict["reason"]) == ("promote", "inconclusive", "BaselineChanged")
+    assert verdict["changes"][0]["now"] == "m/new"
+    assert "in the first block it was m/old" in verdict["message"]
+
+
 def test_the_latency_objective_can_be_given(tmp_path, capsys) -> None:
     assert of("null", "--trades", str(with_requests(tmp_path, slow=3)), "--latency-objective", "50ms") == 0
     assert json.loads(capsys.readouterr().out)["operator_verdict"]["reason"] == "LatencyOverObjective"

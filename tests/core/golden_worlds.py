@@ -32,7 +32,7 @@ from tradewind.core import ab_experiment, endpoint, model_version, training_run,
 from tradewind.core.decision import Apply, Create, Decision, Delete, JobFacts, Owner, PublishEpoch
 from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport
 from tradewind.core.platform import Platform
-from tradewind.trading.evidence import Requests, TradeTable
+from tradewind.trading.evidence import NEVER, Requests, TradeTable, to_us
 from tradewind.trading.routing import ROUTING_KEY, Routing
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -297,7 +297,11 @@ def _experiment_facts(facts: Json) -> ab_experiment.Seen:
     if table:
         until = _time(table["until"]) if table.get("until") else None
         rows, requests = recorded(
-            table["csv"], until, fail_every=table.get("failEvery", 0), fails=table.get("fails", "both")
+            table["csv"],
+            until,
+            fail_every=table.get("failEvery", 0),
+            fails=table.get("fails", "both"),
+            renamed=_time(table["baselineRenamed"]) if table.get("baselineRenamed") else None,
         )
     return ab_experiment.Seen(
         endpoint=resource_of({"kind": "Endpoint"} | one) if one else None,
@@ -342,9 +346,17 @@ def _records(name: str) -> tuple[Json, ...]:
 
 
 def recorded(
-    name: str, until: datetime | None, *, fail_every: int = 0, fails: str = "both", start: datetime | None = None
+    name: str,
+    until: datetime | None,
+    *,
+    fail_every: int = 0,
+    fails: str = "both",
+    renamed: datetime | None = None,
 ) -> tuple[TradeTable, Requests]:
-    """A published table with what was decided before `until`, and a request for each row (40 ms, every n-th failed)."""
+    """A published table with what was decided before `until`, and a request for each row (40 ms, every n-th failed).
+
+    The baseline calls itself api/fp1, and api/fp2 from `renamed` on.
+    """
     rows = [r for r in _records(name) if until is None or _time(r["decided_at"]) < until]
     lines = [",".join(_records(name)[0])] + [",".join(row.values()) for row in rows]
     table = TradeTable.from_csv(lines)
@@ -353,6 +365,7 @@ def recorded(
     failed = (number % fail_every == 0) if fail_every else np.zeros(len(rows), bool)
     if fails == "candidate":
         failed = failed & candidate
+    change = NEVER if renamed is None else to_us(renamed, "renamed")
     return table, Requests(
         candidate=candidate,
         decided_us=table.decided_us,
@@ -361,6 +374,7 @@ def recorded(
         failed=failed,
         fallback=failed.copy(),
         cost_cny=np.where(candidate, np.nan, 0.5),
+        reported_model=np.where(candidate, "", np.where(table.decided_us < change, "api/fp1", "api/fp2")),
     )
 
 

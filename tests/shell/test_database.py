@@ -218,16 +218,19 @@ async def test_requests_come_in_the_order_of_their_answers(database: Database, s
     decided(sql, 2, "candidate", 0.5, at=T0 + HOUR, answered_at=T0 + 2 * HOUR)
     _, requests = await database.evidence("trading", "trader", "u")
     assert requests.failed.tolist() == [False, True]
-    assert requests.log(T0 + 3 * HOUR, 1e9).failed.tolist() == [False]
+    assert requests.log(T0 + 3 * HOUR, 1e9, T0).failed.tolist() == [False]
 
 
 async def test_what_is_judged_is_what_is_shown(database: Database, sql: Any) -> None:
     """A report and a look read the same view, so that both come to the same numbers."""
-    traded(sql, decided(sql, 1, "candidate", 0.5, at=T0, cost_cny="0.5"), opened=T0, closed=T0 + HOUR)
+    traded(
+        sql, decided(sql, 1, "candidate", 0.5, at=T0, cost_cny="0.5", reported_model="m/a"), opened=T0, closed=T0 + HOUR
+    )
     (row,) = await database.judged_rows("trading", "trader", "u")
     table, requests = await database.evidence("trading", "trader", "u")
     assert (row["decision_id"], row["status"], row["pnl_usd"]) == ("d001", "closed", 1.0)
     assert (table.pnl.tolist(), requests.cost_cny.tolist()) == ([1.0], [0.5])
+    assert requests.reported_model.tolist() == [row["reported_model"]] == ["m/a"]
 
 
 async def test_guardrails_see_the_end_of_the_ramp(database: Database, sql: Any) -> None:

@@ -45,6 +45,7 @@ class ReportRow:
     latency_ms: float | None = None
     error_kind: str | None = None
     fallback: bool = False
+    reported_model: str | None = None
 
     @property
     def request(self) -> RequestRow | None:
@@ -60,6 +61,7 @@ class ReportRow:
             latency_ms=self.latency_ms,
             error_kind=self.error_kind,
             fallback=self.fallback,
+            reported_model=self.reported_model,
         )
 
 
@@ -145,7 +147,13 @@ class ReportData:
         """Evidence and checks at `until`, recomputed from the rows."""
         table = TradeTable.from_rows([*self.prior, *(row.trade for row in self.rows)])
         requests = Requests.from_rows(row.request for row in self.rows if row.request is not None)
-        return judge(table, self.t0, self.until, self.spec, requests.log(self.until, self.slow_ms))
+        return judge(
+            table,
+            self.t0,
+            self.until,
+            self.spec,
+            requests.log(self.until, self.slow_ms, self.t0 + self.spec.block_length),
+        )
 
     def arms(self) -> tuple[ArmLine, ArmLine]:
         """Baseline and candidate."""
@@ -254,7 +262,14 @@ def _row(number: int, row: Json) -> ReportRow:
             received_at=time("received_at"),
         )
         fallback = (value("fallback") or "f").lower() in ("t", "true")
-        return ReportRow(trade, time("answered_at"), amount("latency_ms"), value("error_kind"), fallback)
+        return ReportRow(
+            trade,
+            answered_at=time("answered_at"),
+            latency_ms=amount("latency_ms"),
+            error_kind=value("error_kind"),
+            fallback=fallback,
+            reported_model=value("reported_model"),
+        )
     except (KeyError, ValueError) as error:
         raise ValueError(f"trades: row {number} cannot be read: {error}") from error
 

@@ -25,7 +25,7 @@ from tradewind.trading.evidence import RequestRow, Requests, Status, TradeRow, T
 CHANNEL = "tradewind"
 JUDGED = (
     "decision_id", "arm", "candidate_weight", "decided_at", "status", "closed_at", "notional_usd", "pnl_usd",
-    "received_at", "answered_at", "latency_ms", "error_kind", "fallback", "cost_cny",
+    "received_at", "answered_at", "latency_ms", "error_kind", "fallback", "cost_cny", "reported_model",
 )  # fmt: skip
 """Columns of the view judged_rows that are read."""
 
@@ -242,4 +242,5 @@ def _request(row: Mapping[str, Any]) -> RequestRow:
         error_kind=row["error_kind"],
         fallback=row["fallback"],
         cost_cny=None if cost is None else float(cost),
+        reported_model=row["reported_model"],
     )

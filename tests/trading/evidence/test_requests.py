@@ -70,16 +70,16 @@ def test_what_cannot_be_read_is_named(cells: tuple[str, ...], message: str) -> N
 
 def test_a_look_knows_what_was_answered_before_it() -> None:
     found = Requests.from_rows([request(1, answered=9, failed=True), request(2, answered=3), request(3, answered=3)])
-    assert found.log(T0 + 3 * MINUTE, 10.0).failed.tolist() == []
-    assert found.log(T0 + 9 * MINUTE, 10.0).failed.tolist() == [False, False]
-    later = found.log(T0 + 10 * MINUTE, 39.0)
+    assert found.log(T0 + 3 * MINUTE, 10.0, T0).failed.tolist() == []
+    assert found.log(T0 + 9 * MINUTE, 10.0, T0).failed.tolist() == [False, False]
+    later = found.log(T0 + 10 * MINUTE, 39.0, T0)
     assert (later.failed.tolist(), later.slow.tolist()) == ([False, False, True], [True, True, True])
-    assert not found.log(T0 + 10 * MINUTE, math.inf).slow.any()
+    assert not found.log(T0 + 10 * MINUTE, math.inf, T0).slow.any()
 
 
 def test_the_arms_of_others_are_not_watched() -> None:
     mine, theirs = request(1, answered=1), RequestRow("b", Arm.BASELINE, T0, T0, 40.0, "timeout")
-    assert Requests.from_rows([theirs, mine]).log(T0 + 9 * MINUTE, 1.0).failed.tolist() == [False]
+    assert Requests.from_rows([theirs, mine]).log(T0 + 9 * MINUTE, 1.0, T0).failed.tolist() == [False]
 
 
 def test_a_look_of_the_past_never_changes() -> None:
@@ -90,7 +90,43 @@ def test_a_look_of_the_past_never_changes() -> None:
     for minute in range(20, 230, 7):
         look = T0 + minute * MINUTE
         then = Requests.from_rows(row for row in rows if row.answered_at is not None and row.answered_at < look)
-        known = then.log(T0 + 999 * MINUTE, math.inf).failed
-        assert complete.log(look, math.inf).failed.tolist() == known.tolist()
-        path = log_e_rate(complete.log(T0 + 999 * MINUTE, math.inf).failed, 0.02)
+        known = then.log(T0 + 999 * MINUTE, math.inf, T0).failed
+        assert complete.log(look, math.inf, T0).failed.tolist() == known.tolist()
+        path = log_e_rate(complete.log(T0 + 999 * MINUTE, math.inf, T0).failed, 0.02)
         assert path[: len(known)].tolist() == log_e_rate(known, 0.02).tolist()
+
+
+def said(number: int, name: str | None, arm: Arm = Arm.BASELINE) -> RequestRow:
+    at = T0 + number * MINUTE
+    return RequestRow(f"d{number:03}", arm, at, at + MINUTE, 40.0, reported_model=name)
+
+
+FIRST_BLOCK = T0 + 10 * MINUTE
+
+
+@pytest.mark.parametrize(
+    ("names", "change"),
+    [
+        ({1: "m/a", 20: "m/a", 30: "m/a"}, None),
+        ({1: "m/a", 2: "m/b", 20: "m/b", 30: "m/a"}, None),  # several back ends at a time
+        ({1: "m/a", 20: None, 30: "m/a"}, None),  # an error says no name
+        ({20: "m/a", 30: "m/b"}, None),  # nothing to compare with
+        ({1: "m/a", 20: "m/b", 30: "m/a"}, (("m/a",), "m/b", 20)),
+        ({1: "m/b", 2: "m/a", 20: "m/c", 30: "m/d"}, (("m/a", "m/b"), "m/c", 20)),
+    ],
+)
+def test_an_arm_that_calls_itself_something_new_has_changed(
+    names: dict[int, str | None], change: tuple[tuple[str, ...], str, int] | None
+) -> None:
+    found = Requests.from_rows(said(number, name) for number, name in names.items())
+    log = found.log(T0 + 99 * MINUTE, math.inf, FIRST_BLOCK)
+    assert [(c.known, c.now, c.since) for c in log.changes] == (
+        [] if change is None else [(change[0], change[1], T0 + change[2] * MINUTE)]
+    )
+    assert found.log(T0 + 15 * MINUTE, math.inf, FIRST_BLOCK).changes == ()
+
+
+def test_each_arm_is_compared_with_itself() -> None:
+    rows = [said(1, "m/a"), said(2, "n/a", Arm.CANDIDATE), said(20, "n/b", Arm.CANDIDATE), said(21, "m/a")]
+    (change,) = Requests.from_rows(rows).log(T0 + 99 * MINUTE, math.inf, FIRST_BLOCK).changes
+    assert (change.arm, change.known, change.now) == (Arm.CANDIDATE, ("n/a",), "n/b")

@@ -28,6 +28,7 @@ from tradewind.trading.evidence import (
     Judgement,
     Verdict,
     candidate_weight_for_block,
+    change_message,
     judgement_json,
 )
 from tradewind.trading.evidence.table import to_us
@@ -167,4 +168,7 @@ def _running(
         Fact("EvidenceKnown", True, reason, verdict.message),
         Fact("Succeeded", None, reason, verdict.message),
     ]
+    for change in judgement.changes:  # told at once, not when a promotion begins to wait for it
+        kind = f"{change.arm.value.capitalize()}Changed"
+        facts.append(Fact(kind, True, kind, change_message(change)))
     return with_conditions(experiment, status.model_copy(update={"phase": ABExperimentPhase.RUNNING}), facts, now)

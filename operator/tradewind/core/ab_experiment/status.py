@@ -49,7 +49,6 @@ class Reason(StrEnum):
     ABORTED = "Aborted"
     ABORTING = "Aborting"
     REPLAY_ENDED = "ReplayEnded"
-    BASELINE_CHANGED = "BaselineChanged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,8 @@ def judge_at(experiment: ABExperiment, seen: Seen, spec: EvidenceSpec, t0: datet
     assert seen.table is not None
     assert seen.requests is not None
     objective = experiment.status.latency_objective or latency_objective(experiment, seen)
-    log = seen.requests.log(look, as_milliseconds(objective.p99) if objective else math.inf)
+    slow_ms = as_milliseconds(objective.p99) if objective else math.inf
+    log = seen.requests.log(look, slow_ms, t0 + spec.block_length)
     return judge(seen.table, t0, look, spec, log)
 
 

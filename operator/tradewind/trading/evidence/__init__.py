@@ -8,6 +8,7 @@ from tradewind.trading.evidence.checks import ExposureCheck, SampleRatio
 from tradewind.trading.evidence.confidence import log_e
 from tradewind.trading.evidence.evaluate import ArmCounts, Evidence, Looks, MetricEvidence, Verdict, evaluate
 from tradewind.trading.evidence.guardrails import (
+    ArmChange,
     Guardrail,
     GuardrailResult,
     RequestLog,
@@ -34,11 +35,19 @@ from tradewind.trading.evidence.spec import (
     evidence_spec_from_mapping,
 )
 from tradewind.trading.evidence.table import NEVER, STATUSES, Status, TradeRow, TradeTable, from_us, to_us
-from tradewind.trading.evidence.verdict import Judgement, OperatorVerdict, VerdictReason, judge, operator_verdict
+from tradewind.trading.evidence.verdict import (
+    Judgement,
+    OperatorVerdict,
+    VerdictReason,
+    change_message,
+    judge,
+    operator_verdict,
+)
 
 __all__ = [
     "NEVER",
     "STATUSES",
+    "ArmChange",
     "ArmCounts",
     "Evidence",
     "EvidenceSpec",
@@ -67,6 +76,7 @@ __all__ = [
     "WeightDecision",
     "WeightReason",
     "candidate_weight_for_block",
+    "change_message",
     "default_risk_budget",
     "evaluate",
     "evidence_json",

@@ -11,11 +11,13 @@ Fast harm and the rates are bets (Waudby-Smith and Ramdas, "Estimating means of 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tradewind.trading.assignment import Arm
 from tradewind.trading.evidence.blocks import SettledRows
 from tradewind.trading.evidence.confidence import Floats
 from tradewind.trading.evidence.spec import EvidenceSpec
@@ -60,17 +62,36 @@ class GuardrailResult:
     rows: int
 
 
+@dataclass(frozen=True, slots=True)
+class ArmChange:
+    """An arm began to call itself something that it had not called itself in the first block.
+
+    Attributes:
+        arm: which.
+        known: what it called itself until then, model and fingerprint.
+        now: the new name.
+        since: time of the first decision under it.
+    """
+
+    arm: Arm
+    known: tuple[str, ...]
+    now: str
+    since: datetime
+
+
 @dataclass(frozen=True)
 class RequestLog:
-    """The candidate's requests in time order, shapes (requests,).
+    """The candidate's requests in the order of their answers, shapes (requests,), and what both arms called themselves.
 
     Attributes:
         failed: the arm erred, timed out or answered with invalid or over-limit JSON.
         slow: it took longer than the latency objective.
+        changes: the first change of each arm, baseline first.
     """
 
     failed: NDArray[np.bool_]
     slow: NDArray[np.bool_]
+    changes: tuple[ArmChange, ...] = ()
 
 
 def check_guardrails(

@@ -7,10 +7,10 @@ become null, as JSON has none.
 import math
 
 from tradewind.trading.evidence.evaluate import Evidence, MetricEvidence
-from tradewind.trading.evidence.guardrails import GuardrailResult
+from tradewind.trading.evidence.guardrails import ArmChange, GuardrailResult
 from tradewind.trading.evidence.verdict import Judgement
 
-JSON = dict[str, "str | int | float | bool | JSON | list[JSON] | None"]
+JSON = dict[str, "str | int | float | bool | JSON | list[JSON] | list[str] | None"]
 
 
 def evidence_json(evidence: Evidence) -> JSON:
@@ -57,6 +57,7 @@ def judgement_json(judgement: Judgement) -> JSON:
                 "baseline_notional_hours": judgement.exposure.baseline.notional_hours,
                 "candidate_notional_hours": judgement.exposure.candidate.notional_hours,
             },
+            "changes": [_change(change) for change in judgement.changes],
             "sample_ratio": {
                 "share": _finite(judgement.sample_ratio.share),
                 "expected": _finite(judgement.sample_ratio.expected),
@@ -85,6 +86,15 @@ def _guardrail(result: GuardrailResult) -> JSON:
         "threshold": _finite(result.threshold),
         "first_row": result.first_row,
         "rows": result.rows,
+    }
+
+
+def _change(change: ArmChange) -> JSON:
+    return {
+        "arm": change.arm.value,
+        "known": [*change.known],
+        "now": change.now,
+        "since": change.since.isoformat(),
     }
 
 

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tradewind.trading.assignment import Arm
-from tradewind.trading.evidence.guardrails import RequestLog
-from tradewind.trading.evidence.table import to_us
+from tradewind.trading.evidence.guardrails import ArmChange, RequestLog
+from tradewind.trading.evidence.table import from_us, to_us
 
 REQUEST_COLUMN = "error_kind"
-"""Column that a CSV with requests has; `answered_at`, `latency_ms` and `fallback` may stand beside it."""
+"""Column that a CSV with requests has; `answered_at`, `latency_ms`, `fallback` and `reported_model` may stand beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class RequestRow:
         error_kind: what the drawn arm did wrong; None: nothing.
         fallback: another version answered.
         cost_cny: None where no price is known.
+        reported_model: what an external arm called itself, model and fingerprint; None where it said nothing.
     """
 
     decision_id: str
@@ -45,6 +46,7 @@ class RequestRow:
     error_kind: str | None = None
     fallback: bool = False
     cost_cny: float | None = None
+    reported_model: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +63,7 @@ class Requests:
         failed: it erred, timed out, or answered with something invalid.
         fallback: another version answered.
         cost_cny: nan where no price is known.
+        reported_model: what the arm called itself, "" where it said nothing.
     """
 
     candidate: NDArray[np.bool_]
@@ -70,6 +73,7 @@ class Requests:
     failed: NDArray[np.bool_]
     fallback: NDArray[np.bool_]
     cost_cny: NDArray[np.float64]
+    reported_model: NDArray[np.str_]
 
     def __len__(self) -> int:
         return len(self.candidate)
@@ -91,6 +95,7 @@ class Requests:
             failed=np.array([row.error_kind is not None for row in found], np.bool_),
             fallback=np.array([row.fallback for row in found], np.bool_),
             cost_cny=np.array([_or_nan(row.cost_cny) for row in found], np.float64),
+            reported_model=np.array([row.reported_model or "" for row in found], np.str_),
         )
 
     @classmethod
@@ -113,15 +118,33 @@ class Requests:
         """Those that were decided before that time."""
         return self._select(self.decided_us < to_us(time, "time"))
 
-    def log(self, look: datetime, slow_ms: float) -> RequestLog:
-        """What a look knows of the candidate's requests.
+    def log(self, look: datetime, slow_ms: float, first_block_end: datetime) -> RequestLog:
+        """What a look knows.
 
         Args:
             look: instant of the look; what was answered then or later is not known yet.
             slow_ms: the latency objective; inf: none is slow.
+            first_block_end: names that an arm gave itself until then are the ones that are compared.
         """
-        mine = self.candidate & (self.answered_us < to_us(look, "look"))
-        return RequestLog(failed=self.failed[mine], slow=self.latency_ms[mine] > slow_ms)
+        known = self.answered_us < to_us(look, "look")
+        mine = known & self.candidate
+        changes = (self._change(arm, known, to_us(first_block_end, "first_block_end")) for arm in Arm)
+        return RequestLog(
+            failed=self.failed[mine],
+            slow=self.latency_ms[mine] > slow_ms,
+            changes=tuple(change for change in changes if change is not None),
+        )
+
+    def _change(self, arm: Arm, known: NDArray[np.bool_], first_block_us: int) -> ArmChange | None:
+        """The first name of an arm that is none of its first block's; several names at a time are no change."""
+        said = known & (self.candidate == (arm is Arm.CANDIDATE)) & (self.reported_model != "")
+        first = self.reported_model[said & (self.decided_us < first_block_us)]
+        new = said & (self.decided_us >= first_block_us) & ~np.isin(self.reported_model, first)
+        if not len(first) or not new.any():
+            return None
+        at = np.flatnonzero(new)[np.argmin(self.decided_us[new])]
+        names = tuple(sorted({str(name) for name in first}))
+        return ArmChange(arm, names, str(self.reported_model[at]), from_us(int(self.decided_us[at])))
 
     def _select(self, rows: NDArray[np.bool_]) -> Self:
         return replace(self, **{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
@@ -164,4 +187,5 @@ def _request(number: int, record: dict[str, str | None]) -> RequestRow | None:
         latency_ms=latency,
         error_kind=text(REQUEST_COLUMN) or None,
         fallback=text("fallback").lower() in ("t", "true", "1"),
+        reported_model=text("reported_model") or None,
     )

@@ -10,11 +10,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from math import exp, isfinite
 
+from tradewind.trading.assignment import Arm
 from tradewind.trading.durations import format_duration
 from tradewind.trading.evidence.blocks import settle
 from tradewind.trading.evidence.checks import ExposureCheck, SampleRatio, check_exposure, check_sample_ratio
 from tradewind.trading.evidence.evaluate import FORCED_SHARE_LIMIT, Evidence, MetricEvidence, Verdict, evaluate
-from tradewind.trading.evidence.guardrails import Guardrail, GuardrailResult, RequestLog, check_guardrails
+from tradewind.trading.evidence.guardrails import ArmChange, Guardrail, GuardrailResult, RequestLog, check_guardrails
 from tradewind.trading.evidence.spec import EvidenceSpec, Metric
 from tradewind.trading.evidence.table import TradeTable, to_us
 
@@ -32,6 +33,8 @@ class VerdictReason(StrEnum):
     MAX_HOLD_TOO_SHORT = "MaxHoldTooShort"
     EXPOSURE = "ExposureNotComparable"
     SAMPLE_RATIO = "SampleRatioMismatch"
+    BASELINE_CHANGED = "BaselineChanged"
+    CANDIDATE_CHANGED = "CandidateChanged"
     MAX_DURATION = "MaxDurationReached"
     NOT_ENOUGH_DATA = "NotEnoughData"
     AWAITING_SETTLEMENT = "AwaitingSettlement"
@@ -55,6 +58,7 @@ class Judgement:
     guardrails: tuple[GuardrailResult, ...]
     exposure: ExposureCheck
     sample_ratio: SampleRatio
+    changes: tuple[ArmChange, ...]
     verdict: OperatorVerdict
 
 
@@ -68,7 +72,7 @@ def judge(
         t0: start of the experiment, with a time zone.
         now: instant of the look, with a time zone.
         spec: what the experiment asks for.
-        requests: the candidate's requests up to now; None: error rate and latency are not watched.
+        requests: the requests up to now; None: error rate, latency and changes of the arms are not watched.
 
     Raises:
         ValueError: t0 or now has no time zone, or now is before t0.
@@ -79,10 +83,18 @@ def judge(
     guardrails = check_guardrails(table, rows, t0_us, now_us, spec=spec, requests=requests)
     exposure = check_exposure(table, t0_us, now_us, spec)
     sample_ratio = check_sample_ratio(table, t0_us, now_us)
+    changes = () if requests is None else requests.changes
     verdict = operator_verdict(
-        evidence, spec, t0=t0, now=now, guardrails=guardrails, exposure=exposure, sample_ratio=sample_ratio
+        evidence,
+        spec,
+        t0=t0,
+        now=now,
+        guardrails=guardrails,
+        exposure=exposure,
+        sample_ratio=sample_ratio,
+        changes=changes,
     )
-    return Judgement(evidence, guardrails, exposure, sample_ratio, verdict)
+    return Judgement(evidence, guardrails, exposure, sample_ratio, changes, verdict)
 
 
 def operator_verdict(
@@ -94,12 +106,13 @@ def operator_verdict(
     guardrails: Sequence[GuardrailResult],
     exposure: ExposureCheck,
     sample_ratio: SampleRatio,
+    changes: Sequence[ArmChange] = (),
 ) -> OperatorVerdict:
     """Verdict of the operator; the first rule that holds decides.
 
     1. A tripped guardrail rolls back at once. 2. So does the statistical rollback. 3. A statistical promotion waits
-    for a max_hold that is long enough, draws that match their weights, comparable exposure and min_duration; if it
-    still waits after max_duration, the experiment is inconclusive. 4. No decision by max_duration is inconclusive.
+    for arms that are what was measured, a max_hold that is long enough, draws that match their weights, comparable
+    exposure and min_duration; if it still waits after max_duration, the experiment is inconclusive. 4. No decision by max_duration is inconclusive.
     5. Everything else goes on.
     """
     for result in guardrails:
@@ -110,7 +123,7 @@ def operator_verdict(
         case Verdict.ROLLBACK:
             return OperatorVerdict(Verdict.ROLLBACK, VerdictReason.WORSE, _decided(evidence, "worse"))
         case Verdict.PROMOTE:
-            held = _promotion_held(evidence, spec, now - t0, exposure, sample_ratio)
+            held = _promotion_held(evidence, spec, now - t0, exposure, sample_ratio, changes)
             if held is None:
                 return OperatorVerdict(Verdict.PROMOTE, VerdictReason.BETTER, _decided(evidence, "better"))
             reason, why = held
@@ -130,8 +143,11 @@ def _promotion_held(
     elapsed: timedelta,
     exposure: ExposureCheck,
     sample_ratio: SampleRatio,
+    changes: Sequence[ArmChange],
 ) -> tuple[VerdictReason, str] | None:
     """Why promotion waits; None if it does not."""
+    for change in changes:
+        return _CHANGED[change.arm], change_message(change)
     if evidence.max_hold_too_short:
         return VerdictReason.MAX_HOLD_TOO_SHORT, _forced(evidence)
     if sample_ratio.alarm:
@@ -151,6 +167,17 @@ def _promotion_held(
         left = format_duration(spec.min_duration)
         return VerdictReason.MIN_DURATION, f"{elapsed / timedelta(days=1):.1f} days of at least {left} have passed"
     return None
+
+
+_CHANGED = {Arm.BASELINE: VerdictReason.BASELINE_CHANGED, Arm.CANDIDATE: VerdictReason.CANDIDATE_CHANGED}
+
+
+def change_message(change: ArmChange) -> str:
+    """What changed, when, and what a person can do about it."""
+    return (
+        f"the {change.arm.value} answers as {change.now} since {change.since.isoformat()}, in the first block it was "
+        f"{' or '.join(change.known)}: what was measured is not what answers now; a new experiment tells"
+    )
 
 
 def _going_on(evidence: Evidence, spec: EvidenceSpec, *, over: bool) -> OperatorVerdict:
