@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from chart_tools import EXISTING, ROOT, kubectl, template
+from chart_tools import EXISTING, ROOT, kubectl, missing, template
 
 pytestmark = pytest.mark.e2e
 
@@ -43,7 +43,7 @@ spec: {endpointRef: {name: trader}, candidate: v1}
 @pytest.fixture(scope="module")
 def namespace() -> Iterator[str]:
     if kubectl("get", "--raw", "/readyz").returncode:
-        pytest.skip("no cluster: make cluster, or set KUBECONFIG")
+        missing("no cluster answers: make cluster, or set KUBECONFIG")
     for path in sorted(Path(ROOT / "crds").glob("*.yaml")):
         assert kubectl("apply", "--server-side", "--force-conflicts", "-f", str(path)).returncode == 0
     name = f"admission-{uuid.uuid4().hex[:8]}"

@@ -10,6 +10,8 @@ from chart_tools import EMBEDDED, EXISTING, ROOT, helm, template
 
 from tradewind.api.registry import KINDS, VERBS
 
+pytestmark = pytest.mark.e2e  # needs the helm that `make cluster` builds: before that, all of this would be skipped
+
 CHARTS = ("tradewind", "tradewind-crds")
 
 

@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from chart_tools import missing
 from e2e_cluster import (
     RELEASE,
     ROOT,
@@ -44,10 +45,7 @@ CRDS_NAMESPACE = "tradewind-system"
 def cluster() -> Iterator[Cluster]:
     found = Cluster.connect()
     if found is None:
-        message = "no cluster answers: make cluster, or set KUBECONFIG"
-        if os.environ.get("E2E_REQUIRED"):  # `make test`: what was not run has not passed
-            pytest.fail(message)
-        pytest.skip(message)
+        missing("no cluster answers: make cluster, or set KUBECONFIG")
     yield found
     found.close()
 
