@@ -333,6 +333,7 @@ def job_of(text: Json | None) -> JobFacts | None:
         exit_code=text.get("exitCode", 0 if state == "succeeded" else None),
         message=text.get("message", ""),
         reason=text.get("reason", ""),
+        out_of_memory=text.get("outOfMemory", False),
         result=text.get("result", {}),
         started_at=_time(text["startedAt"]) if "startedAt" in text else None,
         finished_at=_time(text["finishedAt"]) if "finishedAt" in text else None,

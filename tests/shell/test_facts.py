@@ -68,6 +68,15 @@ def test_failure_carries_exit_code_and_what_the_log_said() -> None:
     assert facts.result == {}
 
 
+def test_a_kill_for_memory_is_told_from_a_lost_node() -> None:
+    failed = job(conditions=[{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}])
+    for reason, out_of_memory in (("OOMKilled", True), ("Error", False)):
+        state = ended(137, None)
+        state["terminated"]["reason"] = reason
+        facts = job_facts(failed, [pod("p", "2026-03-01T10:59:00Z", state)])
+        assert (facts.exit_code, facts.out_of_memory) == (137, out_of_memory)
+
+
 def test_deadline_leaves_no_pod_but_a_reason() -> None:
     facts = job_facts(
         job(conditions=[{"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "too long"}]), []

@@ -138,21 +138,6 @@ class EvidenceStatus(StatusModel):
     """Block at whose end it fell."""
 
 
-class PowerStatus(StatusModel):
-    """What the experiment can find at the recent rate of trades."""
-
-    decisions_per_day: float | None = None
-    """Recent rate."""
-    power: float | None = None
-    """Chance of promoting a candidate that is better by `effect`."""
-    effect: float | None = None
-    """The difference of per-decision Sharpe ratios that power speaks of."""
-    median_days: float | None = None
-    """Median time to that verdict."""
-    detectable: float | None = None
-    """Smallest difference that is found with a chance of 80 %."""
-
-
 class GuardrailStatus(StatusModel):
     """One guardrail with its number."""
 
@@ -240,8 +225,6 @@ class ABExperimentStatus(CommonStatus):
     """Each guardrail with its number."""
     risk_budget_usd: float | None = None
     """Risk budget in force, frozen at t0."""
-    power: PowerStatus | None = None
-    """What the experiment can find."""
     history: Annotated[tuple[HistoryEntry, ...], Field(max_length=50)] = ()
     """What happened, the newest last."""
     verdict: VerdictStatus | None = None

@@ -270,19 +270,6 @@ class Provenance(StatusModel):
     """Version of torch that serves it."""
 
 
-class ExternalStatus(StatusModel):
-    """What an external API says about itself."""
-
-    reported_model: Text256 | None = None
-    """Model that the API said it used."""
-    fingerprint: Text256 | None = None
-    """Fingerprint that the API returned."""
-    baseline_reported_model: Text256 | None = None
-    """Model that it said it used when it was first seen; a difference sets BaselineChanged."""
-    last_checked_time: Timestamp | None = None
-    """When it was last looked at."""
-
-
 class ModelVersionStatus(CommonStatus):
     """What the operator sees of a ModelVersion."""
 
@@ -302,8 +289,6 @@ class ModelVersionStatus(CommonStatus):
     """What the version showed."""
     provenance: Provenance | None = None
     """Where it comes from and with what it is served."""
-    external: ExternalStatus | None = None
-    """What an external API says about itself."""
     attempts: Count | None = None
     """Benchmark Jobs that were started."""
 

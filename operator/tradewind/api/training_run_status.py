@@ -82,7 +82,7 @@ class ProgressStatus(StatusModel):
 
 
 class CheckpointStatus(StatusModel):
-    """Newest checkpoint that is known."""
+    """Checkpoint of the newest attempt that was stopped in order."""
 
     step: Count | None = None
     """Its optimiser step."""
@@ -139,7 +139,7 @@ class TrainingRunStatus(CommonStatus):
     interruptions: Count | None = None
     """Attempts that were interrupted after a checkpoint."""
     last_checkpoint: CheckpointStatus | None = None
-    """Newest checkpoint that is known."""
+    """Checkpoint of the newest attempt that was stopped in order; later ones, and those of killed pods, lie beside it."""
     last_exit: Text1024 | None = None
     """Why the last attempt ended."""
     model_version_ref: ObjectStatusRef | None = None

@@ -127,6 +127,7 @@ class JobFacts:
     Attributes:
         exit_code: of its newest pod; None: the pod is gone.
         reason: why the Job failed, in Kubernetes' words, such as DeadlineExceeded.
+        out_of_memory: the kernel killed the container for memory: also exit code 137, but no node was lost.
         result: the parsed termination message of its newest pod.
     """
 
@@ -138,6 +139,7 @@ class JobFacts:
     exit_code: int | None = None
     message: str = ""
     reason: str = ""
+    out_of_memory: bool = False
     result: Mapping[str, Any] = field(default_factory=dict)
     started_at: datetime | None = None
     finished_at: datetime | None = None

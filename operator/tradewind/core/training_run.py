@@ -4,7 +4,7 @@ Snapshot --gates fail--> Skipped (too few samples) | Failed (any other gate), be
 |
 Training (attempt n) --exit 75, node lost--> interruption: attempt n+1 resumes --too many--> Failed
 |               \--exit 64..68-------------------------------------------------------> Failed
-|                \--any other exit--> failure: attempt n+1 --too many------------------> Failed
+|                \--any other exit, killed for memory--> failure: attempt n+1 --too many--> Failed
 Registering: ModelVersion created, owned by nobody -> Succeeded          (terminal states never act)
 """
 
@@ -20,6 +20,7 @@ from tradewind.api.model_version import ModelVersion
 from tradewind.api.scalars import as_timedelta
 from tradewind.api.training_run import TrainingRun
 from tradewind.api.training_run_status import (
+    CheckpointStatus,
     DatasetStatus,
     PlanStatus,
     ProgressStatus,
@@ -31,6 +32,7 @@ from tradewind.core.conditions import Fact, is_true, with_facts
 from tradewind.core.decision import Create, Decision, Delete, JobFacts, Owner
 from tradewind.core.manifests.training import (
     adapter_uri,
+    checkpoint_uri,
     dataset_uri,
     model_version,
     model_version_name,
@@ -235,7 +237,9 @@ def _train(
         if reason is not None:
             return _fail(run, status, now, reason, f"attempt {attempt} ended with {training.exit_code}: {message}")
         overdue = training.reason == "DeadlineExceeded"
-        if training.exit_code in (None, INTERRUPTED, 137, 143) and not overdue:
+        if training.out_of_memory:
+            message = "killed for memory: raise spec.resources.limits.memory, or halve hyperparameters.batchSize"
+        elif training.exit_code in (None, INTERRUPTED, 137, 143) and not overdue:
             return _interrupted(run, status, seen, now, platform, owner, message)
         failures = (status.failures or 0) + 1
         status = status.model_copy(update={"failures": failures, "last_exit": message[:1024]})
@@ -274,7 +278,11 @@ def _interrupted(
     message: str,
 ) -> Decision:
     count = (status.interruptions or 0) + 1
-    status = status.model_copy(update={"interruptions": count, "last_exit": message[:1024]})
+    result = seen.training.result if seen.training is not None else {}
+    saved = status.last_checkpoint
+    if isinstance(step := result.get("step"), int):  # it stopped in order; a pod that was killed says nothing
+        saved = CheckpointStatus(step=step, uri=checkpoint_uri(run, step))
+    status = status.model_copy(update={"interruptions": count, "last_exit": message[:1024], "last_checkpoint": saved})
     if count > run.spec.retry.max_interruptions:
         return _fail(run, status, now, Reason.INTERRUPTED, f"interrupted {count} times, the last with: {message}")
     return _attempt(run, status, seen, now, platform, owner, Reason.INTERRUPTED, message)

@@ -30,6 +30,7 @@ def job_facts(job: Json, pods: Sequence[Json]) -> JobFacts:
         exit_code=terminated.get("exitCode") if terminated else None,
         message=message or _waiting(newest),
         reason=str(conditions.get("Failed", {}).get("reason", "")),
+        out_of_memory=bool(terminated and terminated.get("reason") == "OOMKilled"),
         result=_result(terminated),
         started_at=_time((terminated or {}).get("startedAt") or status.get("startTime")),
         finished_at=_time((terminated or {}).get("finishedAt") or status.get("completionTime")),

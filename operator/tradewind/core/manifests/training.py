@@ -41,6 +41,11 @@ def adapter_uri(run: TrainingRun) -> str:
     return f"{run.spec.output.uri.rstrip('/')}/{run.name}/adapter"
 
 
+def checkpoint_uri(run: TrainingRun, step: int) -> str:
+    """Where the trainer keeps the checkpoint of a step."""
+    return f"{run.spec.output.uri.rstrip('/')}/{run.name}/checkpoints/step-{step}"
+
+
 def model_version_name(run: TrainingRun) -> str:
     """Name of the ModelVersion that the run registers."""
     return run.spec.model_version.name or run.name
