@@ -31,6 +31,8 @@ from demo.bars import WARMUP  # noqa: E402 - the path comes first
 from demo.kubectl import DemoError, Json, Kubectl, Progress  # noqa: E402 - the path comes first
 from demo.plan import Plan, make_plan  # noqa: E402 - the path comes first
 
+from tradewind.trading.evidence import JUDGED_COLUMNS  # noqa: E402 - the path comes first
+
 OUTPUT: Final = ROOT / "build" / "demo"
 SYSTEM: Final = "tradewind-system"
 IMAGES: Final = ("operator", "gateway", "predictor", "trainer", "postgres", "demo")
@@ -42,8 +44,7 @@ PODS_USER: Final = 65532  # of every pod that writes there
 TERMINAL: Final = ("Succeeded", "RolledBack", "Inconclusive", "Aborted")
 
 JUDGED_QUERY: Final = (
-    "SELECT decision_id, arm, candidate_weight, decided_at, status, closed_at, notional_usd, pnl_usd, received_at, "
-    "answered_at, latency_ms, error_kind, fallback, reported_model FROM tradewind.judged_rows WHERE experiment_uid = '{uid}' "
+    f"SELECT {', '.join(JUDGED_COLUMNS)} FROM tradewind.judged_rows WHERE experiment_uid = '{{uid}}' "
     "ORDER BY decided_at, decision_id"
 )
 

@@ -25,6 +25,7 @@ from typing import Any, TextIO
 from psycopg import Connection, Cursor, IsolationLevel
 
 from tradewind import migrations
+from tradewind.trading.evidence import JUDGED_COLUMNS
 
 FLAGS = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 FLAGS.add_argument("what", choices=("training-data", "evidence"))
@@ -41,10 +42,6 @@ FLAGS.add_argument(
 )
 FLAGS.add_argument("--result", type=Path, help="file for the result's JSON; default: /dev/termination-log if it exists")
 
-COLUMNS = (
-    "decision_id", "arm", "candidate_weight", "decided_at", "status", "closed_at", "notional_usd", "pnl_usd", "received_at",
-    "answered_at", "latency_ms", "error_kind", "fallback", "reported_model",
-)  # fmt: skip
 KEY = "installation = %(installation)s AND namespace = %(namespace)s AND endpoint = %(endpoint)s"
 TRAINING_DATA = f"""
 SELECT data, label FROM tradewind.training_data
@@ -52,7 +49,7 @@ SELECT data, label FROM tradewind.training_data
  ORDER BY created_at DESC, decision_id DESC LIMIT 2 * %(min_samples)s
 """
 EVIDENCE = f"""
-SELECT {", ".join(COLUMNS)} FROM tradewind.judged_rows
+SELECT {", ".join(JUDGED_COLUMNS)} FROM tradewind.judged_rows
  WHERE {KEY} AND experiment_uid = %(experiment)s ORDER BY decided_at, decision_id
 """
 
@@ -125,10 +122,10 @@ def export(flags: argparse.Namespace) -> dict[str, Any]:
 def write_csv(rows: "Cursor[Any]", file: TextIO) -> Counter[str]:
     counts: Counter[str] = Counter()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(JUDGED_COLUMNS)
     for row in rows:
         writer.writerow([cell(value) for value in row])
-        counts[row[COLUMNS.index("status")]] += 1
+        counts[row[JUDGED_COLUMNS.index("status")]] += 1
     return counts
 
 

@@ -20,14 +20,10 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from tradewind.core.decision import PublishEpoch, RecordExperiment, RecordPromotion, RecordVerdict
 from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport
 from tradewind.trading.assignment import Arm
-from tradewind.trading.evidence import RequestRow, Requests, Status, TradeRow, TradeTable
+from tradewind.trading.evidence import JUDGED_COLUMNS, RequestRow, Requests, Status, TradeRow, TradeTable
 
 CHANNEL = "tradewind"
-JUDGED = (
-    "decision_id", "arm", "candidate_weight", "decided_at", "status", "closed_at", "notional_usd", "pnl_usd",
-    "received_at", "answered_at", "latency_ms", "error_kind", "fallback", "cost_cny", "reported_model",
-)  # fmt: skip
-"""Columns of the view judged_rows that are read."""
+_JUDGED = (*JUDGED_COLUMNS, "cost_cny")
 
 
 class DatabaseUnavailableError(Exception):
@@ -132,11 +128,11 @@ class Database:
 
     async def judged_rows(self, namespace: str, endpoint: str, experiment_uid: str) -> list[dict[str, Any]]:
         """The same as a table: what `jobs/export.py evidence` writes and a report shows."""
-        sql = f"""SELECT {", ".join(JUDGED)} FROM tradewind.judged_rows
+        sql = f"""SELECT {", ".join(_JUDGED)} FROM tradewind.judged_rows
                   WHERE installation = %s AND namespace = %s AND endpoint = %s AND experiment_uid = %s
                   ORDER BY decided_at, decision_id"""
         rows = await self._rows(sql, (self._installation, namespace, endpoint, experiment_uid))
-        return [dict(zip(JUDGED, row, strict=True)) for row in rows]
+        return [dict(zip(_JUDGED, row, strict=True)) for row in rows]
 
     # --- records ---------------------------------------------------------------------------------------------------
 

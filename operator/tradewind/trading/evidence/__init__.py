@@ -24,7 +24,7 @@ from tradewind.trading.evidence.policy import (
     next_weight,
 )
 from tradewind.trading.evidence.report import evidence_json, judgement_json
-from tradewind.trading.evidence.requests import RequestRow, Requests
+from tradewind.trading.evidence.requests import JUDGED_COLUMNS, RequestRow, Requests
 from tradewind.trading.evidence.spec import (
     EvidenceSpec,
     Guardrails,
@@ -45,6 +45,7 @@ from tradewind.trading.evidence.verdict import (
 )
 
 __all__ = [
+    "JUDGED_COLUMNS",
     "NEVER",
     "STATUSES",
     "ArmChange",

@@ -16,10 +16,14 @@ from numpy.typing import NDArray
 
 from tradewind.trading.assignment import Arm
 from tradewind.trading.evidence.guardrails import ArmChange, RequestLog
-from tradewind.trading.evidence.table import from_us, to_us
+from tradewind.trading.evidence.table import COLUMNS, from_us, to_us
 
 REQUEST_COLUMN = "error_kind"
 """Column that a CSV with requests has; `answered_at`, `latency_ms`, `fallback` and `reported_model` may stand beside it."""
+JUDGED_COLUMNS = (
+    *COLUMNS, "received_at", "answered_at", "latency_ms", REQUEST_COLUMN, "fallback", "reported_model",
+)  # fmt: skip
+"""Columns of the view judged_rows that a judgement rests on: what the operator reads and an export has."""
 
 
 @dataclass(frozen=True, slots=True)
