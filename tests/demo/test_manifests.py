@@ -91,6 +91,15 @@ def test_the_bars_outlast_the_experiment(count: int) -> None:
     assert spec.max_duration == length
 
 
+def test_the_next_run_finds_all_that_a_run_leaves() -> None:
+    label = "tradewind.dev/demo"
+    run = documents()["training.yaml"][0]
+    assert run["spec"]["modelVersion"]["labels"] == {label: run["metadata"]["labels"][label]}
+    for document in (d for found in documents().values() for d in found):
+        if document["apiVersion"].startswith("tradewind.dev") or document["kind"] == "Job":
+            assert document["metadata"]["labels"][label], document["metadata"]["name"]
+
+
 def test_the_training_sees_nothing_of_the_test() -> None:
     run = documents()["training.yaml"][0]
     assert run["spec"]["dataset"]["until"] == documents()["experiment.yaml"][0]["spec"]["replay"]["startTime"]
