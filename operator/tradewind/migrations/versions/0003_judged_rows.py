@@ -26,15 +26,15 @@ SELECT d.installation, d.namespace, d.endpoint, d.experiment_uid, d.decision_id,
   FROM tradewind.decisions d
   LEFT JOIN tradewind.executions e USING (installation, namespace, endpoint, decision_id)
   LEFT JOIN tradewind.outcomes o USING (installation, namespace, endpoint, decision_id)
-  CROSS JOIN LATERAL (SELECT CASE
-       WHEN EXISTS (SELECT FROM tradewind.forced_settlements f
-                     WHERE f.installation = d.installation AND f.namespace = d.namespace AND f.endpoint = d.endpoint
-                       AND f.decision_id = d.decision_id) THEN 'open'
+  LEFT JOIN tradewind.forced_settlements f USING (installation, namespace, endpoint, decision_id)
+ -- OFFSET 0: else the planner works the CASE out anew for each column that depends on it.
+ CROSS JOIN LATERAL (SELECT CASE
+       WHEN f.decision_id IS NOT NULL THEN 'open'
        WHEN d.state = 'failed' THEN 'rejected'
        WHEN d.answer ->> 'action' IN ('hold', 'close') THEN 'hold'
        WHEN e.status IN ('rejected', 'not_filled') THEN e.status
        WHEN o.decision_id IS NOT NULL THEN 'closed'
-       ELSE 'open' END AS status) s
+       ELSE 'open' END AS status OFFSET 0) s
  WHERE d.parent_decision_id IS NULL AND d.bar_from_evidence IS NULL;
 
 -- All that a look at an experiment reads: its draws; what the candidate got for certain at the end of a ramp, which

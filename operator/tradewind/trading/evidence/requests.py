@@ -89,18 +89,17 @@ class Requests:
         Raises:
             ValueError: a time has no time zone.
         """
-        known = sorted(((_known_us(row), row.decision_id, row) for row in rows), key=lambda item: item[:2])
-        found = [row for _, _, row in known]
+        found = list(rows)
         return cls(
             candidate=np.array([row.arm is Arm.CANDIDATE for row in found], np.bool_),
             decided_us=np.array([to_us(row.decided_at, "decided_at") for row in found], np.int64),
-            answered_us=np.array([us for us, _, _ in known], np.int64),
+            answered_us=np.array([_known_us(row) for row in found], np.int64),
             latency_ms=np.array([_or_nan(row.latency_ms) for row in found], np.float64),
             failed=np.array([row.error_kind is not None for row in found], np.bool_),
             fallback=np.array([row.fallback for row in found], np.bool_),
             cost_cny=np.array([_or_nan(row.cost_cny) for row in found], np.float64),
             reported_model=np.array([row.reported_model or "" for row in found], np.str_),
-        )
+        ).in_order(np.array([row.decision_id for row in found], np.str_))
 
     @classmethod
     def from_csv(cls, lines: Iterable[str]) -> Self | None:
@@ -117,6 +116,10 @@ class Requests:
             return None
         rows = (_request(number, record) for number, record in enumerate(reader, 1))
         return cls.from_rows(row for row in rows if row is not None)
+
+    def in_order(self, decision_id: NDArray[np.str_]) -> Self:
+        """The same in the order in which they became known; `decision_id` are their ids, shape (requests,)."""
+        return self._select(np.lexsort((decision_id, self.answered_us)))
 
     def decided_before(self, time: datetime) -> Self:
         """Those that were decided before that time."""
@@ -150,7 +153,7 @@ class Requests:
         names = tuple(sorted({str(name) for name in first}))
         return ArmChange(arm, names, str(self.reported_model[at]), from_us(int(self.decided_us[at])))
 
-    def _select(self, rows: NDArray[np.bool_]) -> Self:
+    def _select(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Self:
         return replace(self, **{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
 
 
