@@ -32,7 +32,7 @@ test: check  ## everything: checks, fast tests, then the real cluster (SOAK=1: a
 	eval "$$(python3 cluster env)"
 	$(MAKE) check-charts
 	E2E_REQUIRED=1 $(BIN)/pytest tests -m "e2e and not slow"
-	if [ -n "$(SOAK)" ]; then echo "== soaks"; $(BIN)/pytest tests -m slow; fi
+	if [ -n "$(SOAK)" ]; then echo "== soaks"; $(BIN)/pytest tests -m slow -rP; fi
 
 check: $(STAMP)  ## ruff, mypy, layers, generated files
 	@echo "== check"

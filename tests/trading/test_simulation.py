@@ -59,6 +59,19 @@ def test_the_default_policy_promotes_equal_arms_seldom() -> None:
     assert result.promote.value <= 0.05
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", [HALF, LADDER, EvidenceSpec()], ids=["fixed", "schedule", "gated"])
+def test_false_verdicts_of_ten_thousand_experiments(spec) -> None:
+    """Equal arms, looked at after each of 84 blocks: what is promised, 5 % and 10 %, is kept with room to spare."""
+    promoted = rolled_back = 0.0
+    for seed in range(5):
+        (result,) = operating_characteristics(spec, [0.0], 2000, np.random.default_rng(100 + seed))
+        promoted, rolled_back = promoted + result.promote.value / 5, rolled_back + result.rollback.value / 5
+    print(f"promoted {promoted:.2%}, rolled back {rolled_back:.2%}")
+    for share, most in ((promoted, 0.025), (rolled_back, 0.05)):
+        assert share + 4 * (share * (1 - share) / 10_000) ** 0.5 < most
+
+
 @pytest.mark.parametrize("kind", [PolicyKind.GATED, PolicyKind.THOMPSON_CAPPED])
 @pytest.mark.parametrize("market", [Market(), Market(decisions_per_day=6, hold=timedelta(hours=1))])
 def test_weights_and_decisions_are_those_of_production(kind, market) -> None:
