@@ -12,7 +12,6 @@ from cluster.layout import Layout
 from cluster.shell import run
 
 SUITE = "trixie"
-MIRROR = "http://deb.debian.org/debian"
 RECIPE_VERSION = "1"
 
 
@@ -60,7 +59,7 @@ def ensure(layout: Layout, buildah: Buildah, root: Root) -> str:
             *_apt_options(),
             SUITE,
             archive,
-            _mirror(),
+            *_mirror(),
         ],
         log=log,
         remedy="check that apt-get update works here; the mirror comes from apt's own sources",
@@ -73,14 +72,14 @@ def ensure(layout: Layout, buildah: Buildah, root: Root) -> str:
     return reference
 
 
-def _mirror() -> str:
-    """The Debian mirror that this machine's apt uses, so that a proxy or mirror set up there serves here too."""
+def _mirror() -> list[str]:
+    """The Debian mirror that this machine's apt uses, where it names one: a proxy or mirror set up there serves here too."""
     command = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages", "Label: Debian"]
     try:
         sites = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
     except FileNotFoundError:
-        return MIRROR
-    return next((site for site in sites if site.endswith("/debian")), MIRROR)
+        return []  # mmdebstrap has a default of its own
+    return [site for site in sites if site.endswith("/debian")][:1]
 
 
 def _apt_options() -> list[str]:
