@@ -151,6 +151,16 @@ def test_an_arm_that_changed_holds_the_promotion(tmp_path, capsys) -> None:
     assert "in the first block it was m/old" in verdict["message"]
 
 
+def test_what_an_api_calls_itself_breaks_no_row(tmp_path, capsys) -> None:
+    """A name is the API's own text: one with a line separator in it is still one cell."""
+    path = with_requests(tmp_path)
+    lines = path.read_text().splitlines()
+    named = [f"{lines[0]},reported_model", *(f"{line},m\u2028a" for line in lines[1:])]
+    path.write_text("\n".join(named))
+    assert of("null", "--trades", str(path)) == 0
+    assert json.loads(capsys.readouterr().out)["operator_verdict"]["changes"] == []
+
+
 def test_the_latency_objective_can_be_given(tmp_path, capsys) -> None:
     assert of("null", "--trades", str(with_requests(tmp_path, slow=3)), "--latency-objective", "50ms") == 0
     assert json.loads(capsys.readouterr().out)["operator_verdict"]["reason"] == "LatencyOverObjective"

@@ -57,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
         t0 = _time(args.t0, "--t0", experiment.t0)
         now = _time(args.now, "--now", experiment.decided_at)
         slow_ms = as_milliseconds(args.latency_objective) if args.latency_objective else experiment.slow_ms
-        lines = args.trades.read_text(encoding="utf-8-sig").splitlines()
+        with args.trades.open(encoding="utf-8-sig", newline="") as file:
+            lines = list(file)  # a cell may hold what str.splitlines takes for an end of line
         try:
             table, requests = TradeTable.from_csv(lines), Requests.from_csv(lines)
         except ValueError as error:
