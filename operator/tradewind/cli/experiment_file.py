@@ -6,7 +6,7 @@ belong here: validation of the whole kind (`tradewind lint`).
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -81,8 +81,6 @@ def experiment_of(
         found = evidence_spec_from_mapping(spec, max_hold=max_hold, retest=retest)
     except ValueError as error:
         raise ValueError(f"spec.{error}") from None
-    if spec.get("mode") == "Replay":  # the data's clock knows nothing of the machine that replays it
-        found = replace(found, guardrails=replace(found.guardrails, slow_rate=None))
     rails, replay = _section(spec, "guardrails", "spec."), _section(spec, "replay", "spec.")
     objective = _section(rails, "latencyObjective", "spec.guardrails.") or _section(
         status, "latencyObjective", "status."

@@ -20,6 +20,7 @@ from tradewind.cli.experiment_file import experiment_of
 from tradewind.trading.assignment import Arm
 from tradewind.trading.durations import parse_duration
 from tradewind.trading.evidence import (
+    Cells,
     EvidenceSpec,
     Judgement,
     RequestRow,
@@ -28,6 +29,8 @@ from tradewind.trading.evidence import (
     TradeRow,
     TradeTable,
     judge,
+    request_row,
+    trade_row,
 )
 from tradewind.trading.metrics import ArmMetrics, Comparison, arm_metrics, compare
 
@@ -41,28 +44,8 @@ class ReportRow:
     """One decision of the experiment with what the gateway measured beside it."""
 
     trade: TradeRow
-    answered_at: datetime | None = None
-    latency_ms: float | None = None
-    error_kind: str | None = None
-    fallback: bool = False
-    reported_model: str | None = None
-
-    @property
-    def request(self) -> RequestRow | None:
-        """What the watches on requests read of it; None while it is being asked."""
-        if self.answered_at is None and self.latency_ms is None and self.error_kind is None:
-            return None
-        trade = self.trade
-        return RequestRow(
-            trade.decision_id,
-            trade.arm,
-            trade.decided_at,
-            answered_at=self.answered_at,
-            latency_ms=self.latency_ms,
-            error_kind=self.error_kind,
-            fallback=self.fallback,
-            reported_model=self.reported_model,
-        )
+    request: RequestRow | None = None
+    """None while it is being asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +154,8 @@ class ReportData:
         rows = [row for row in self.rows if row.trade.arm is arm]
         closed = [row.trade for row in rows if row.trade.status is Status.CLOSED]
         earned = [(t.pnl_usd or 0.0) / t.notional_usd for t in closed if t.notional_usd]
-        times = sorted(row.latency_ms for row in rows if row.latency_ms is not None)
+        requests = [row.request for row in rows if row.request is not None]
+        times = sorted(request.latency_ms for request in requests if request.latency_ms is not None)
         return ArmLine(
             arm=arm,
             version=version,
@@ -181,8 +165,8 @@ class ReportData:
             mean_return_bp=1e4 * sum(earned) / len(rows) if rows else 0.0,
             p50_ms=times[len(times) // 2] if times else None,
             p99_ms=times[min(len(times) - 1, int(0.99 * len(times)))] if times else None,
-            errors=sum(row.error_kind is not None for row in rows),
-            fallbacks=sum(row.fallback for row in rows),
+            errors=sum(request.error_kind is not None for request in requests),
+            fallbacks=sum(request.fallback for request in requests),
         )
 
 
@@ -234,43 +218,10 @@ def _parsed(resource: type[R], raw: object, where: str) -> R:
 
 
 def _row(number: int, row: Json) -> ReportRow:
-    def value(name: str) -> str | None:
-        found = row.get(name)
-        return None if found is None or found == "" else str(found)
-
-    def time(name: str) -> datetime | None:
-        text = value(name)
-        return None if text is None else datetime.fromisoformat(text)
-
-    def amount(name: str) -> float | None:
-        text = value(name)
-        return None if text is None else float(text)
-
+    cells = Cells(number, {name: None if value is None else str(value) for name, value in row.items()})
     try:
-        decided_at = time("decided_at")
-        if decided_at is None:
-            raise ValueError("decided_at is empty")
-        trade = TradeRow(
-            decision_id=str(row["decision_id"]),
-            arm=Arm(str(row["arm"])),
-            candidate_weight=float(row["candidate_weight"]),
-            decided_at=decided_at,
-            status=Status(str(row["status"])),
-            closed_at=time("closed_at"),
-            notional_usd=amount("notional_usd"),
-            pnl_usd=amount("pnl_usd"),
-            received_at=time("received_at"),
-        )
-        fallback = (value("fallback") or "f").lower() in ("t", "true")
-        return ReportRow(
-            trade,
-            answered_at=time("answered_at"),
-            latency_ms=amount("latency_ms"),
-            error_kind=value("error_kind"),
-            fallback=fallback,
-            reported_model=value("reported_model"),
-        )
-    except (KeyError, ValueError) as error:
+        return ReportRow(trade_row(cells), request_row(cells))
+    except ValueError as error:
         raise ValueError(f"trades: row {number} cannot be read: {error}") from error
 
 

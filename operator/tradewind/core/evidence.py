@@ -1,12 +1,11 @@
 """From an ABExperiment's spec to the statistic's, and from the statistic's judgement to the status."""
 
 import math
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from tradewind.api import ab_experiment_status as api
-from tradewind.api.ab_experiment import ABExperiment, ExperimentSettings
+from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.scalars import as_timedelta
 from tradewind.trading.evidence import (
@@ -15,22 +14,7 @@ from tradewind.trading.evidence import (
     Judgement,
     Metric,
     MetricEvidence,
-    evidence_spec_from_mapping,
 )
-
-
-def evidence_spec(
-    spec: ExperimentSettings, *, max_hold: timedelta, retest: int = 0, replay: bool = False
-) -> EvidenceSpec:
-    """What the statistic needs of an experiment's spec.
-
-    Args:
-        max_hold: of the Endpoint.
-        retest: how often this pair was compared before; the k-th comparison runs at alpha / 2^k.
-        replay: latency is not watched then: the data's clock knows nothing of the machine that replays it.
-    """
-    wanted = evidence_spec_from_mapping(spec.to_manifest(), max_hold=max_hold, retest=retest)
-    return replace(wanted, guardrails=replace(wanted.guardrails, slow_rate=None)) if replay else wanted
 
 
 def max_hold(experiment: ABExperiment, endpoint: Endpoint) -> timedelta:

@@ -21,7 +21,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from tradewind.core.decision import PublishEpoch, RecordExperiment, RecordPromotion, RecordVerdict
 from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport
-from tradewind.trading.evidence import JUDGED_COLUMNS, NEVER, STATUSES, Requests, Status, TradeTable
+from tradewind.trading.evidence import JUDGED_COLUMNS, NEVER, STATUSES, Requests, TradeTable, known_from
 
 CHANNEL = "tradewind"
 
@@ -229,26 +229,24 @@ def _evidence(rows: Sequence[TupleRow]) -> tuple[TradeTable, Requests]:
     def numbers(index: int) -> NDArray[np.float64]:
         return np.array(columns[index], np.float64)  # None becomes nan
 
-    def times(index: int, otherwise: Any) -> NDArray[np.int64]:
-        known = np.array([value is not None for value in columns[index]], np.bool_)
-        return np.where(known, np.array([value or 0 for value in columns[index]], np.int64), otherwise)
+    def times(index: int) -> NDArray[np.int64]:
+        return np.array([NEVER if value is None else value for value in columns[index]], np.int64)
 
     decision_id, candidate = np.array(columns[0], np.str_), np.array(columns[1], np.bool_)
     status = np.array([STATUSES.index(value) for value in columns[3]], np.int8)
-    decided = times(11, NEVER)
-    opened = status == STATUSES.index(Status.OPEN)
+    decided, closed = times(11), times(12)
     table = TradeTable(
         decision_id=decision_id,
         candidate=candidate,
         weight=numbers(2),
         decided_us=decided,
         status=status,
-        closed_us=times(12, NEVER),
-        received_us=times(13, np.where(opened, NEVER, decided)),  # what opened no position is known with the decision
+        closed_us=closed,
+        received_us=known_from(status, decided, closed, times(13)),
         notional=numbers(4),
         pnl=numbers(5),
     )
-    answered = times(14, NEVER)
+    answered = times(14)
     asked = (table.weight > 0.0) & (answered != NEVER)
     requests = Requests(
         candidate=candidate[asked],

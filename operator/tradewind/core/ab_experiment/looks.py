@@ -29,6 +29,7 @@ from tradewind.trading.evidence import (
     Verdict,
     candidate_weight_for_block,
     change_message,
+    change_reason,
     judgement_json,
 )
 from tradewind.trading.evidence.table import to_us
@@ -169,6 +170,6 @@ def _running(
         Fact("Succeeded", None, reason, verdict.message),
     ]
     for change in judgement.changes:  # told at once, not when a promotion begins to wait for it
-        kind = f"{change.arm.value.capitalize()}Changed"
+        kind = change_reason(change).value
         facts.append(Fact(kind, True, kind, change_message(change)))
     return with_conditions(experiment, status.model_copy(update={"phase": ABExperimentPhase.RUNNING}), facts, now)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
-from tradewind.api.ab_experiment import ABExperiment, Mode
+from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.ab_experiment_status import ABExperimentStatus, HistoryEntry
 from tradewind.api.common import LatencyObjective, WeightStatus
 from tradewind.api.endpoint import Endpoint
@@ -17,8 +17,8 @@ from tradewind.core.arms import arm_statuses, comparison
 from tradewind.core.conditions import Fact, with_facts
 from tradewind.core.costs import cost_benefit
 from tradewind.core.endpoint import EpochRow
-from tradewind.core.evidence import evidence_spec, evidence_status, guardrail_status, max_hold, risk_budget
-from tradewind.trading.evidence import EvidenceSpec, Judgement, Requests, TradeTable, judge
+from tradewind.core.evidence import evidence_status, guardrail_status, max_hold, risk_budget
+from tradewind.trading.evidence import EvidenceSpec, Judgement, Requests, TradeTable, evidence_spec_from_mapping, judge
 
 HISTORY_LENGTH = 50
 LIVE_LOOK = timedelta(seconds=30)
@@ -76,8 +76,8 @@ class Seen:
 def spec_of(experiment: ABExperiment, seen: Seen) -> EvidenceSpec:
     """The statistic's specification of this experiment, at the level of its retest."""
     assert seen.endpoint is not None
-    replay, hold = experiment.spec.mode is Mode.REPLAY, max_hold(experiment, seen.endpoint)
-    return evidence_spec(experiment.spec, max_hold=hold, retest=seen.tested_before, replay=replay)
+    hold = max_hold(experiment, seen.endpoint)
+    return evidence_spec_from_mapping(experiment.spec.to_manifest(), max_hold=hold, retest=seen.tested_before)
 
 
 def baseline_name(experiment: ABExperiment, endpoint: Endpoint) -> str | None:
@@ -121,9 +121,7 @@ def shown(
     t0, spec, baseline = status.t0, spec_of(experiment, seen), status.baseline_ref.name if status.baseline_ref else ""
     assert t0 is not None
     arms = arm_statuses(seen.table, seen.requests, t0, look, baseline, experiment.spec.candidate)
-    days = (look - t0).days  # whole ones: a rate that moves with each second would be a new status each time
-    asked = len(seen.requests.decided_before(t0 + timedelta(days=days)))
-    costs = cost_benefit(experiment.spec.costs, seen.versions.get(baseline), asked, days)
+    costs = cost_benefit(experiment.spec.costs, seen.versions.get(baseline), seen.requests, t0, look)
     if costs is not None:
         status = with_conditions(experiment, status, [costs], now)
     return status.model_copy(

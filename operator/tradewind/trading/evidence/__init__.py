@@ -24,7 +24,7 @@ from tradewind.trading.evidence.policy import (
     next_weight,
 )
 from tradewind.trading.evidence.report import evidence_json, judgement_json
-from tradewind.trading.evidence.requests import JUDGED_COLUMNS, RequestRow, Requests
+from tradewind.trading.evidence.requests import JUDGED_COLUMNS, RequestRow, Requests, request_row
 from tradewind.trading.evidence.spec import (
     EvidenceSpec,
     Guardrails,
@@ -34,12 +34,24 @@ from tradewind.trading.evidence.spec import (
     TrafficPolicy,
     evidence_spec_from_mapping,
 )
-from tradewind.trading.evidence.table import NEVER, STATUSES, Status, TradeRow, TradeTable, from_us, to_us
+from tradewind.trading.evidence.table import (
+    NEVER,
+    STATUSES,
+    Cells,
+    Status,
+    TradeRow,
+    TradeTable,
+    from_us,
+    known_from,
+    to_us,
+    trade_row,
+)
 from tradewind.trading.evidence.verdict import (
     Judgement,
     OperatorVerdict,
     VerdictReason,
     change_message,
+    change_reason,
     judge,
     operator_verdict,
 )
@@ -50,6 +62,7 @@ __all__ = [
     "STATUSES",
     "ArmChange",
     "ArmCounts",
+    "Cells",
     "Evidence",
     "EvidenceSpec",
     "ExposureCheck",
@@ -78,6 +91,7 @@ __all__ = [
     "WeightReason",
     "candidate_weight_for_block",
     "change_message",
+    "change_reason",
     "default_risk_budget",
     "evaluate",
     "evidence_json",
@@ -85,10 +99,13 @@ __all__ = [
     "from_us",
     "judge",
     "judgement_json",
+    "known_from",
     "log_e",
     "log_e_rate",
     "next_weight",
     "operator_verdict",
     "rate_guardrail",
+    "request_row",
     "to_us",
+    "trade_row",
 ]

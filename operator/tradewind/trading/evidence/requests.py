@@ -5,9 +5,8 @@ watches on them (guardrails.py) and what the answers earned (table.py).
 """
 
 import csv
-import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from tradewind.trading.assignment import Arm
 from tradewind.trading.evidence.guardrails import ArmChange, RequestLog
-from tradewind.trading.evidence.table import COLUMNS, from_us, to_us
+from tradewind.trading.evidence.table import COLUMNS, Cells, Columns, floats, from_us, to_us
 
 REQUEST_COLUMN = "error_kind"
 """Column that a CSV with requests has; `answered_at`, `latency_ms`, `fallback` and `reported_model` may stand beside it."""
@@ -54,7 +53,7 @@ class RequestRow:
 
 
 @dataclass(frozen=True, eq=False)
-class Requests:
+class Requests(Columns):
     """Requests in the order in which they became known, all of shape (requests,).
 
     That order only ever grows at its end: a watch that runs along it and trips has tripped at every later look too.
@@ -94,10 +93,10 @@ class Requests:
             candidate=np.array([row.arm is Arm.CANDIDATE for row in found], np.bool_),
             decided_us=np.array([to_us(row.decided_at, "decided_at") for row in found], np.int64),
             answered_us=np.array([_known_us(row) for row in found], np.int64),
-            latency_ms=np.array([_or_nan(row.latency_ms) for row in found], np.float64),
+            latency_ms=floats([row.latency_ms for row in found]),
             failed=np.array([row.error_kind is not None for row in found], np.bool_),
             fallback=np.array([row.fallback for row in found], np.bool_),
-            cost_cny=np.array([_or_nan(row.cost_cny) for row in found], np.float64),
+            cost_cny=floats([row.cost_cny for row in found]),
             reported_model=np.array([row.reported_model or "" for row in found], np.str_),
         ).in_order(np.array([row.decision_id for row in found], np.str_))
 
@@ -114,16 +113,16 @@ class Requests:
         reader = csv.DictReader(lines)
         if REQUEST_COLUMN not in (reader.fieldnames or ()):
             return None
-        rows = (_request(number, record) for number, record in enumerate(reader, 1))
+        rows = (request_row(Cells(number, record)) for number, record in enumerate(reader, 1))
         return cls.from_rows(row for row in rows if row is not None)
 
     def in_order(self, decision_id: NDArray[np.str_]) -> Self:
         """The same in the order in which they became known; `decision_id` are their ids, shape (requests,)."""
-        return self._select(np.lexsort((decision_id, self.answered_us)))
+        return self.select(np.lexsort((decision_id, self.answered_us)))
 
     def decided_before(self, time: datetime) -> Self:
         """Those that were decided before that time."""
-        return self._select(self.decided_us < to_us(time, "time"))
+        return self.select(self.decided_us < to_us(time, "time"))
 
     def log(self, look: datetime, slow_ms: float, first_block_end: datetime) -> RequestLog:
         """What a look knows.
@@ -153,45 +152,28 @@ class Requests:
         names = tuple(sorted({str(name) for name in first}))
         return ArmChange(arm, names, str(self.reported_model[at]), from_us(int(self.decided_us[at])))
 
-    def _select(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Self:
-        return replace(self, **{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
-
 
 def _known_us(row: RequestRow) -> int:
     decided = to_us(row.decided_at, "decided_at")
     return decided if row.answered_at is None else max(decided, to_us(row.answered_at, "answered_at"))
 
 
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value
+def request_row(cells: Cells) -> RequestRow | None:
+    """The request of one record of a trade table whose trade was read; None where it is none.
 
-
-def _request(number: int, record: dict[str, str | None]) -> RequestRow | None:
-    """Request of one CSV record; None where it is none. What the trade table reads too was checked there."""
-
-    def text(column: str) -> str:
-        return (record.get(column) or "").strip()
-
-    place = f"row {number} ({text('decision_id')}), column "
+    Raises:
+        ValueError: a value cannot be read.
+    """
+    text = cells.text
     known = any(text(column) for column in ("answered_at", "latency_ms", REQUEST_COLUMN))
     if float(text("candidate_weight")) <= 0.0 or not known:
         return None
-    try:
-        latency = float(text("latency_ms")) if text("latency_ms") else None
-    except ValueError:
-        raise ValueError(f"{place}latency_ms: {text('latency_ms')!r} is not a number; write milliseconds") from None
-    try:
-        answered = datetime.fromisoformat(text("answered_at")) if text("answered_at") else None
-    except ValueError:
-        raise ValueError(
-            f"{place}answered_at: {text('answered_at')!r} is not a time; write ISO 8601, such as 2026-01-01T00:00:00Z"
-        ) from None
     return RequestRow(
         decision_id=text("decision_id"),
         arm=Arm(text("arm")),
         decided_at=datetime.fromisoformat(text("decided_at")),
-        answered_at=answered,
-        latency_ms=latency,
+        answered_at=cells.time_of("answered_at"),
+        latency_ms=cells.number_of("latency_ms"),
         error_kind=text(REQUEST_COLUMN) or None,
         fallback=text("fallback").lower() in ("t", "true", "1"),
         reported_model=text("reported_model") or None,

@@ -6,7 +6,7 @@ Does not belong here: any look at data.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 
@@ -204,7 +204,8 @@ def evidence_spec_from_mapping(
 ) -> EvidenceSpec:
     """EvidenceSpec of an ABExperiment's `spec`, as YAML or JSON gives it; what is absent has its default.
 
-    Reads `evidence`, `traffic` and `guardrails`, and ignores the rest of the spec. Decimals are strings such as "0.05"
+    Reads `evidence`, `traffic`, `guardrails` and `mode`, and ignores the rest of the spec. Latency is not watched in a
+    replay: the data's clock knows nothing of the machine that replays it. Decimals are strings such as "0.05"
     (numbers are accepted too), durations texts such as "14d".
 
     Args:
@@ -222,6 +223,13 @@ def evidence_spec_from_mapping(
         {"primary", "alpha", "alphaRollback", "nonInferiority", "minDuration", "maxDuration", "minTradesPerArm"},
     )
     margins = _section(evidence, "nonInferiority", {"winRate", "sharpe"}, "evidence.")
+    rails = _guardrails(
+        _section(
+            spec,
+            "guardrails",
+            {"fastHarm", "errorRate", "latencyObjective", "latencyShare", "riskBudgetUSD", "exposureRatio"},
+        )
+    )
     default = EvidenceSpec()
     return EvidenceSpec(
         primary=_primary(evidence.get("primary", default.primary)),
@@ -234,13 +242,7 @@ def evidence_spec_from_mapping(
         min_trades_per_arm=_integer(evidence, "minTradesPerArm", "evidence.", default.min_trades_per_arm),
         max_hold=max_hold if max_hold is not None else _duration(spec, "maxHold", "", default.max_hold),
         traffic=_traffic(_section(spec, "traffic", {"policy", "weight", "steps", "mirror"})),
-        guardrails=_guardrails(
-            _section(
-                spec,
-                "guardrails",
-                {"fastHarm", "errorRate", "latencyObjective", "latencyShare", "riskBudgetUSD", "exposureRatio"},
-            )
-        ),
+        guardrails=replace(rails, slow_rate=None) if spec.get("mode") == "Replay" else rails,
         retest=retest,
         candidates=candidates,
     )

@@ -5,7 +5,7 @@ which rows count at an instant (blocks.py), and files and databases (the caller'
 """
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -80,7 +80,16 @@ class TradeRow:
 
 
 @dataclass(frozen=True, eq=False)
-class TradeTable:
+class Columns:
+    """Arrays of one length side by side."""
+
+    def select(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Self:
+        """The rows that a mask or an index names."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
+
+
+@dataclass(frozen=True, eq=False)
+class TradeTable(Columns):
     """Columns of a trade table; all have shape (rows,), rows in any order.
 
     Attributes:
@@ -167,8 +176,6 @@ class TradeTable:
 
         decided, closed, received = times("decided_at"), times("closed_at"), times("received_at")
         status = np.array([_CODES[row.status] for row in rows], np.int8)
-        # Without received_at a closed row is known from closed_at on, a row that never opened a position at once.
-        default = np.where(closed != NEVER, closed, np.where(status == OPEN, NEVER, decided))
         return cls(
             decision_id=np.array([row.decision_id for row in rows], np.str_),
             candidate=np.array([row.arm is Arm.CANDIDATE for row in rows], np.bool_),
@@ -176,9 +183,9 @@ class TradeTable:
             decided_us=decided,
             status=status,
             closed_us=closed,
-            received_us=np.where((received != NEVER) & (status != OPEN), received, default),
-            notional=_floats([row.notional_usd for row in rows]),
-            pnl=_floats([row.pnl_usd for row in rows]),
+            received_us=known_from(status, decided, closed, received),
+            notional=floats([row.notional_usd for row in rows]),
+            pnl=floats([row.pnl_usd for row in rows]),
         )
 
     @classmethod
@@ -194,11 +201,18 @@ class TradeTable:
         missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
         if missing:
             raise ValueError(f"column {missing[0]}: missing from the header; the columns are {', '.join(COLUMNS)}")
-        return cls.from_rows(_row(number, record) for number, record in enumerate(reader, 1))
+        return cls.from_rows(trade_row(Cells(number, record)) for number, record in enumerate(reader, 1))
 
-    def select(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Self:
-        """Table of the rows that a mask or an index names."""
-        return replace(self, **{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
+
+def known_from(
+    status: NDArray[np.int8], decided: NDArray[np.int64], closed: NDArray[np.int64], received: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """When each row's outcome is known: as received; else a closed row from closed_at on, one without a position at once.
+
+    All of shape (rows,), microseconds since the epoch, NEVER where there is no such time; an open row is never known.
+    """
+    default = np.where(closed != NEVER, closed, decided)
+    return np.where(status == OPEN, NEVER, np.where(received != NEVER, received, default))
 
 
 def to_us(time: datetime, name: str) -> int:
@@ -225,46 +239,65 @@ def _us(time: datetime | None, index: int, decision_id: str, column: str) -> int
     return (time - _EPOCH) // _MICROSECOND
 
 
-def _floats(values: Sequence[float | None]) -> NDArray[np.float64]:
+def floats(values: Sequence[float | None]) -> NDArray[np.float64]:
+    """The values; None is nan."""
     return np.array([np.nan if value is None else value for value in values], np.float64)
 
 
-def _row(number: int, record: dict[str, str | None]) -> TradeRow:
-    """Row of one CSV record; a value that cannot be read is an error that names it."""
-    place = f"row {number} ({record['decision_id']}), column "
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """The texts of one record of a table; what cannot be read is an error that names row, id, column and remedy."""
 
-    def text(column: str) -> str:
-        return (record.get(column) or "").strip()
+    number: int
+    record: Mapping[str, str | None]
 
-    def number_of(column: str) -> float | None:
-        value = text(column)
+    def place(self, column: str) -> str:
+        """Where a cell stands, for messages."""
+        return f"row {self.number} ({self.text('decision_id')}), column {column}"
+
+    def text(self, column: str) -> str:
+        """Without surrounding white space; "" where there is none."""
+        return (self.record.get(column) or "").strip()
+
+    def number_of(self, column: str) -> float | None:
+        """None where the cell is empty."""
+        value = self.text(column)
         try:
             return float(value) if value else None
         except ValueError:
-            raise ValueError(f"{place}{column}: {value!r} is not a number; write a decimal such as 12.5") from None
+            raise ValueError(f"{self.place(column)}: {value!r} is not a number; write a decimal such as 12.5") from None
 
-    def time_of(column: str) -> datetime | None:
-        value = text(column)
+    def time_of(self, column: str) -> datetime | None:
+        """None where the cell is empty."""
+        value = self.text(column)
         try:
             return datetime.fromisoformat(value) if value else None
         except ValueError:
             raise ValueError(
-                f"{place}{column}: {value!r} is not a time; write ISO 8601, such as 2026-01-01T00:00:00Z"
+                f"{self.place(column)}: {value!r} is not a time; write ISO 8601, such as 2026-01-01T00:00:00Z"
             ) from None
 
+
+def trade_row(cells: Cells) -> TradeRow:
+    """The trade of one record.
+
+    Raises:
+        ValueError: a value cannot be read.
+    """
+    text, number_of, time_of, place = cells.text, cells.number_of, cells.time_of, cells.place
     decided_at, weight = time_of("decided_at"), number_of("candidate_weight")
     if decided_at is None:
-        raise ValueError(f"{place}decided_at: empty; give the time of the decision")
+        raise ValueError(f"{place('decided_at')}: empty; give the time of the decision")
     if weight is None:
-        raise ValueError(f"{place}candidate_weight: empty; give the candidate's weight at the draw, 0 to 1")
+        raise ValueError(f"{place('candidate_weight')}: empty; give the candidate's weight at the draw, 0 to 1")
     try:
         arm = Arm(text("arm"))
     except ValueError:
-        raise ValueError(f"{place}arm: {text('arm')!r} is unknown; use {' or '.join(Arm)}") from None
+        raise ValueError(f"{place('arm')}: {text('arm')!r} is unknown; use {' or '.join(Arm)}") from None
     try:
         status = Status(text("status"))
     except ValueError:
-        raise ValueError(f"{place}status: {text('status')!r} is unknown; use one of {', '.join(Status)}") from None
+        raise ValueError(f"{place('status')}: {text('status')!r} is unknown; use one of {', '.join(Status)}") from None
     return TradeRow(
         decision_id=text("decision_id"),
         arm=arm,

@@ -112,8 +112,8 @@ def operator_verdict(
 
     1. A tripped guardrail rolls back at once. 2. So does the statistical rollback. 3. A statistical promotion waits
     for arms that are what was measured, a max_hold that is long enough, draws that match their weights, comparable
-    exposure and min_duration; if it still waits after max_duration, the experiment is inconclusive. 4. No decision by max_duration is inconclusive.
-    5. Everything else goes on.
+    exposure and min_duration; if it still waits after max_duration, the experiment is inconclusive. 4. No decision by
+    max_duration is inconclusive. 5. Everything else goes on.
     """
     for result in guardrails:
         if result.tripped:
@@ -146,8 +146,8 @@ def _promotion_held(
     changes: Sequence[ArmChange],
 ) -> tuple[VerdictReason, str] | None:
     """Why promotion waits; None if it does not."""
-    for change in changes:
-        return _CHANGED[change.arm], change_message(change)
+    if changes:
+        return change_reason(changes[0]), change_message(changes[0])
     if evidence.max_hold_too_short:
         return VerdictReason.MAX_HOLD_TOO_SHORT, _forced(evidence)
     if sample_ratio.alarm:
@@ -169,7 +169,9 @@ def _promotion_held(
     return None
 
 
-_CHANGED = {Arm.BASELINE: VerdictReason.BASELINE_CHANGED, Arm.CANDIDATE: VerdictReason.CANDIDATE_CHANGED}
+def change_reason(change: ArmChange) -> VerdictReason:
+    """The fixed word for a change of an arm."""
+    return VerdictReason.BASELINE_CHANGED if change.arm is Arm.BASELINE else VerdictReason.CANDIDATE_CHANGED
 
 
 def change_message(change: ArmChange) -> str:
