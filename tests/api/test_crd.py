@@ -10,8 +10,8 @@ from pydantic import Field
 
 from tradewind.api.crd import UnsupportedTypeError, crd, main, structural
 from tradewind.api.registry import KINDS, Kind
-from tradewind.api.rules import Rule, StatusModel, StrictModel, wire_name
-from tradewind.api.scalars import Duration, Fraction, Latency, Quantity, Text64
+from tradewind.schema.rules import Rule, StatusModel, StrictModel, wire_name
+from tradewind.schema.scalars import Duration, Fraction, Latency, Quantity, Text64
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,7 +9,7 @@ import pytest
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.parse import InvalidSpec, parse, parse_manifest
-from tradewind.api.scalars import StorageLocation, as_milliseconds, as_timedelta, parse_storage_uri
+from tradewind.schema.scalars import StorageLocation, as_milliseconds, as_timedelta, parse_storage_uri
 
 MANIFEST: dict[str, Any] = {
     "apiVersion": "tradewind.dev/v1alpha1",

@@ -15,8 +15,8 @@ from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.common import API_VERSION
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.parse import InvalidSpec, parse_manifest
-from tradewind.api.scalars import as_timedelta
 from tradewind.cli.experiment_file import experiment_of
+from tradewind.schema.scalars import as_timedelta
 from tradewind.trading.decision import Decision, Limits, limit_violation
 
 BARS = load_bars()

@@ -18,8 +18,8 @@ from tradewind.api.common import (
     Resource,
     WeightStep,
 )
-from tradewind.api.rules import Immutable, Rule, StrictModel
-from tradewind.api.scalars import (
+from tradewind.schema.rules import Immutable, Rule, StrictModel
+from tradewind.schema.scalars import (
     DecimalText,
     Duration,
     Fraction,

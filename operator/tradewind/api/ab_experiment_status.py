@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tradewind.api.common import CommonStatus, LatencyObjective, VersionStatusRef, WeightStatus
-from tradewind.api.rules import StatusModel
-from tradewind.api.scalars import Count, Duration, Name, Text64, Text128, Text1024, Timestamp
+from tradewind.schema.rules import StatusModel
+from tradewind.schema.scalars import Count, Duration, Name, Text64, Text128, Text1024, Timestamp
 
 
 class ABExperimentPhase(StrEnum):

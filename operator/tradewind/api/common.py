@@ -9,8 +9,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AwareDatetime, Field
 
-from tradewind.api.rules import StatusModel, StrictModel
-from tradewind.api.scalars import (
+from tradewind.schema.rules import StatusModel, StrictModel
+from tradewind.schema.scalars import (
     Annotations,
     Count,
     Duration,

@@ -15,7 +15,7 @@ import yaml
 from tradewind.api.common import CATEGORY, GROUP, VERSION
 from tradewind.api.parse import NAME_PATTERN, name_message
 from tradewind.api.registry import KINDS, VERBS, Kind
-from tradewind.api.rules import Immutable, StatusModel, StrictModel
+from tradewind.schema.rules import Immutable, StatusModel, StrictModel
 
 JSONSchema = dict[str, Any]
 

@@ -18,8 +18,8 @@ from tradewind.api.common import (
     VersionStatusRef,
     WeightStatus,
 )
-from tradewind.api.rules import Immutable, Rule, StatusModel, StrictModel
-from tradewind.api.scalars import (
+from tradewind.schema.rules import Immutable, Rule, StatusModel, StrictModel
+from tradewind.schema.scalars import (
     Count,
     DecimalText,
     Duration,

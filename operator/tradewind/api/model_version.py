@@ -19,8 +19,8 @@ from tradewind.api.common import (
     SecretKeyRef,
     Toleration,
 )
-from tradewind.api.rules import Immutable, Rule, StatusModel, StrictModel
-from tradewind.api.scalars import (
+from tradewind.schema.rules import Immutable, Rule, StatusModel, StrictModel
+from tradewind.schema.scalars import (
     Count,
     DecimalText,
     Fraction,

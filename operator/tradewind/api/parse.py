@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from tradewind.api.common import API_VERSION, Resource
 from tradewind.api.registry import BY_KIND
-from tradewind.api.rules import Immutable, wire_name
+from tradewind.schema.rules import Immutable, wire_name
 
 R = TypeVar("R", bound=Resource)
 

@@ -11,7 +11,6 @@ from tradewind.api.ab_experiment_status import ABExperimentPhase, ABExperimentSt
 from tradewind.api.common import API_VERSION, CommonStatus, Resource
 from tradewind.api.endpoint import Endpoint, EndpointPhase, EndpointSpec, EndpointStatus
 from tradewind.api.model_version import ModelVersion, ModelVersionPhase, ModelVersionSpec, ModelVersionStatus
-from tradewind.api.rules import StrictModel
 from tradewind.api.training_run import TrainingRun, TrainingRunSpec
 from tradewind.api.training_run_status import TrainingRunPhase, TrainingRunStatus
 from tradewind.api.training_schedule import (
@@ -20,6 +19,7 @@ from tradewind.api.training_schedule import (
     TrainingScheduleSpec,
     TrainingScheduleStatus,
 )
+from tradewind.schema.rules import StrictModel
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from pydantic import Field
 
 from tradewind.api.common import BaseModelRef, LabelThresholds, Resource, ResourceRequirements, Toleration
 from tradewind.api.model_version import Evaluation, Serving
-from tradewind.api.rules import Immutable, Rule, StrictModel
-from tradewind.api.scalars import (
+from tradewind.api.training_run_status import TrainingRunStatus
+from tradewind.schema.rules import Immutable, Rule, StrictModel
+from tradewind.schema.scalars import (
     DecimalText,
     Duration,
     Fraction,
@@ -24,7 +25,6 @@ from tradewind.api.scalars import (
     StorageURI,
     Symbol,
 )
-from tradewind.api.training_run_status import TrainingRunStatus
 
 
 class LabelWeights(StrictModel):

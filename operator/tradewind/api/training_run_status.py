@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tradewind.api.common import CommonStatus, GateResult, ObjectStatusRef
-from tradewind.api.rules import StatusModel
-from tradewind.api.scalars import Count, Text64, Text256, Text1024, Timestamp
+from tradewind.schema.rules import StatusModel
+from tradewind.schema.scalars import Count, Text64, Text256, Text1024, Timestamp
 
 
 class TrainingRunPhase(StrEnum):

@@ -10,9 +10,9 @@ from pydantic import Field
 
 from tradewind.api.ab_experiment import ExperimentSettings
 from tradewind.api.common import CommonStatus, LocalRef, ObjectStatusRef, Resource, TemplateMeta
-from tradewind.api.rules import Rule, StrictModel
-from tradewind.api.scalars import Count, Cron, Duration, Timestamp, TimeZone
 from tradewind.api.training_run import TrainingRunSpec
+from tradewind.schema.rules import Rule, StrictModel
+from tradewind.schema.scalars import Count, Cron, Duration, Timestamp, TimeZone
 
 
 class TrainingSchedulePhase(StrEnum):

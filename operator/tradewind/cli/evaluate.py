@@ -19,9 +19,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tradewind.api.scalars import as_milliseconds
 from tradewind.cli.experiment_file import read_experiment
-from tradewind.trading.durations import parse_duration
+from tradewind.schema.durations import parse_duration
+from tradewind.schema.scalars import as_milliseconds
 from tradewind.trading.evidence import Judgement, Requests, TradeTable, judge, judgement_json
 
 if TYPE_CHECKING:

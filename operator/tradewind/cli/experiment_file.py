@@ -12,8 +12,8 @@ from pathlib import Path
 
 import yaml
 
-from tradewind.api.scalars import as_milliseconds
-from tradewind.trading.durations import parse_duration
+from tradewind.schema.durations import parse_duration
+from tradewind.schema.scalars import as_milliseconds
 from tradewind.trading.evidence import EvidenceSpec, evidence_spec_from_mapping
 
 API_VERSION = "tradewind.dev/v1alpha1"

@@ -17,8 +17,8 @@ from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.parse import InvalidSpec, parse
 from tradewind.cli.experiment_file import experiment_of
+from tradewind.schema.durations import parse_duration
 from tradewind.trading.assignment import Arm
-from tradewind.trading.durations import parse_duration
 from tradewind.trading.evidence import (
     Cells,
     EvidenceSpec,

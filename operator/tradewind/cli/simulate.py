@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tradewind.cli.experiment_file import read_experiment
-from tradewind.trading.durations import format_duration, parse_duration
+from tradewind.schema.durations import format_duration, parse_duration
 from tradewind.trading.evidence import EvidenceSpec
 from tradewind.trading.simulation import Characteristics, Market, Share, operating_characteristics
 

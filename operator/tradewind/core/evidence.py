@@ -7,7 +7,7 @@ from typing import Any
 from tradewind.api import ab_experiment_status as api
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.endpoint import Endpoint
-from tradewind.api.scalars import as_timedelta
+from tradewind.schema.scalars import as_timedelta
 from tradewind.trading.evidence import (
     EvidenceSpec,
     Guardrail,

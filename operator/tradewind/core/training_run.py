@@ -17,7 +17,6 @@ from typing import Any
 from tradewind.api.common import Condition, GateResult, ObjectStatusRef
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
-from tradewind.api.scalars import as_timedelta
 from tradewind.api.training_run import TrainingRun
 from tradewind.api.training_run_status import (
     CheckpointStatus,
@@ -42,6 +41,7 @@ from tradewind.core.manifests.training import (
     train_name,
 )
 from tradewind.core.platform import Platform
+from tradewind.schema.scalars import as_timedelta
 
 TERMINAL = frozenset(
     {TrainingRunPhase.SUCCEEDED, TrainingRunPhase.SKIPPED, TrainingRunPhase.FAILED, TrainingRunPhase.INVALID}

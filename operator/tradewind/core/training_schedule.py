@@ -21,7 +21,6 @@ from tradewind.api.ab_experiment_status import ABExperimentPhase
 from tradewind.api.common import API_VERSION, ObjectStatusRef
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
-from tradewind.api.scalars import as_timedelta
 from tradewind.api.training_run import TrainingRun
 from tradewind.api.training_run_status import TrainingRunPhase
 from tradewind.api.training_schedule import (
@@ -35,6 +34,7 @@ from tradewind.core.decision import Create, Decision, Delete, Effect
 from tradewind.core.endpoint import TERMINAL as EXPERIMENT_TERMINAL
 from tradewind.core.manifests.training import model_version_name
 from tradewind.core.training_run import TERMINAL as RUN_TERMINAL
+from tradewind.schema.scalars import as_timedelta
 
 SCHEDULE_LABEL = "tradewind.dev/training-schedule"
 _FAR = timedelta(hours=1)

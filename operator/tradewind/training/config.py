@@ -15,9 +15,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
+from tradewind.schema.durations import parse_duration
 from tradewind.trading.dataset import Imitation, Split
 from tradewind.trading.duplicates import Dedupe
-from tradewind.trading.durations import parse_duration
 from tradewind.trading.gates import GateThresholds
 from tradewind.trading.labels import Label, LabelThresholds
 from tradewind.training.outcome import ExitCode, JobError, bad_config

@@ -12,12 +12,12 @@ from tradewind.api.ab_experiment_status import ABExperimentStatus, HistoryEntry
 from tradewind.api.common import LatencyObjective, WeightStatus
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
-from tradewind.api.scalars import as_milliseconds
 from tradewind.core.arms import arm_statuses, comparison
 from tradewind.core.conditions import Fact, with_facts
 from tradewind.core.costs import cost_benefit
 from tradewind.core.endpoint import EpochRow
 from tradewind.core.evidence import evidence_status, guardrail_status, max_hold, risk_budget
+from tradewind.schema.scalars import as_milliseconds
 from tradewind.trading.evidence import EvidenceSpec, Judgement, Requests, TradeTable, evidence_spec_from_mapping, judge
 
 HISTORY_LENGTH = 50

@@ -15,7 +15,6 @@ from tradewind.api.ab_experiment_status import (
     RampStatus,
     VerdictStatus,
 )
-from tradewind.api.scalars import as_timedelta
 from tradewind.core.ab_experiment.status import (
     LIVE_LOOK,
     Reason,
@@ -30,6 +29,7 @@ from tradewind.core.ab_experiment.status import (
 )
 from tradewind.core.conditions import Fact
 from tradewind.core.decision import Decision, Effect, RecordVerdict
+from tradewind.schema.scalars import as_timedelta
 from tradewind.trading.evidence import Judgement, Requests, from_us, judgement_json, to_us
 
 _FAULT_SHARE = 0.01

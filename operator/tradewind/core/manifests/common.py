@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tradewind.api.common import ResourceRequirements, SecretKeyRef, Toleration
-from tradewind.api.scalars import parse_storage_uri
 from tradewind.core.decision import Manifest, Owner
+from tradewind.schema.scalars import parse_storage_uri
 
 USER_ID = 65532
 MANAGED_BY = "app.kubernetes.io/managed-by"

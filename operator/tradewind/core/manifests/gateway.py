@@ -5,7 +5,6 @@ from typing import Any
 
 from tradewind.api.common import SecretKeyRef
 from tradewind.api.endpoint import Endpoint
-from tradewind.api.scalars import as_milliseconds, as_timedelta
 from tradewind.core.decision import Manifest, Owner
 from tradewind.core.manifests.common import (
     CONTAINER_SECURITY,
@@ -17,6 +16,7 @@ from tradewind.core.manifests.common import (
     secret_env,
 )
 from tradewind.core.platform import Platform
+from tradewind.schema.scalars import as_milliseconds, as_timedelta
 from tradewind.trading.routing import ROUTING_KEY, Routing
 
 ARM_SECRETS = "/var/run/secrets/tradewind/arms"

@@ -7,12 +7,12 @@ from typing import Any
 from tradewind.api.common import API_VERSION
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
-from tradewind.api.scalars import as_timedelta
 from tradewind.api.training_run import TrainingRun
 from tradewind.core.decision import Manifest, Owner
 from tradewind.core.manifests.common import MANAGED_BY, Mounts, resources, scheduling, secret_env
 from tradewind.core.manifests.job import PROGRESS_TOKEN, JobPod, job
 from tradewind.core.platform import Platform
+from tradewind.schema.scalars import as_timedelta
 
 OUTPUT_PATH = "/mnt/output"
 BASE_PATH = "/mnt/base"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 
-from tradewind.trading.durations import parse_duration
+from tradewind.schema.durations import parse_duration
 
 _DAY = timedelta(days=1)
 _MICROSECOND = timedelta(microseconds=1)

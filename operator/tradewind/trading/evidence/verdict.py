@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from math import exp, isfinite
 
+from tradewind.schema.durations import format_duration
 from tradewind.trading.assignment import Arm
-from tradewind.trading.durations import format_duration
 from tradewind.trading.evidence.blocks import settle
 from tradewind.trading.evidence.checks import ExposureCheck, SampleRatio, check_exposure, check_sample_ratio
 from tradewind.trading.evidence.evaluate import FORCED_SHARE_LIMIT, Evidence, MetricEvidence, Verdict, evaluate

@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, Field, GetCoreSchemaHandler, GetJsonSchemaHa
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from tradewind.trading.durations import parse_duration
+from tradewind.schema.durations import parse_duration
 
 
 @dataclass(frozen=True, slots=True)

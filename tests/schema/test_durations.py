@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from tradewind.trading.durations import format_duration, parse_duration
+from tradewind.schema.durations import format_duration, parse_duration
 
 
 @pytest.mark.parametrize(
