@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,12 +48,13 @@ from tradewind.trading.assignment import Arm, draw_arm
 from tradewind.trading.dataset import LoggedDecision, build_dataset, dataset_lines
 from tradewind.trading.decision import Decision, DecisionInput, Limits
 from tradewind.trading.evidence import (
+    EvidenceSpec,
+    ExperimentRules,
     Status,
     TradeRow,
     TradeTable,
     Verdict,
     candidate_weight_for_block,
-    evidence_spec_from_mapping,
     judge,
 )  # fmt: skip
 from tradewind.trading.prompt import render_prompt
@@ -173,8 +174,9 @@ def replay(
     bars: tuple[Bar, ...], start: int, stop: int, spec: Mapping[str, Any], cost_bp: float, candidate: Decide
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The A/B test block by block: rows as the view judged_rows has them, and the experiment's status."""
-    rules = evidence_spec_from_mapping(
-        {k: spec[k] for k in ("evidence", "traffic", "guardrails")}, max_hold=timedelta(days=1)
+    rules = EvidenceSpec(
+        rules=ExperimentRules.model_validate({k: spec[k] for k in ("evidence", "traffic", "guardrails")}),
+        replay=spec.get("mode") == "Replay",
     )
     t0, uid = Plan("offline", bars, start, cost_bp).t0, "offline"
     trades: list[TradeRow] = []
@@ -194,7 +196,7 @@ def replay(
                     "phase": "Succeeded",
                     "verdict": {
                         "decision": verdict.verdict.value,
-                        "reason": verdict.reason.value,
+                        "reason": str(verdict.reason),
                         "message": verdict.message[:1000],
                         "time": look.isoformat(),
                     },

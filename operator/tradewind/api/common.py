@@ -13,10 +13,8 @@ from tradewind.schema.rules import StatusModel, StrictModel
 from tradewind.schema.scalars import (
     Annotations,
     Count,
-    Duration,
     Fraction,
     Labels,
-    Latency,
     Message,
     Name,
     Quantity,
@@ -109,22 +107,6 @@ class LabelThresholds(StrictModel):
     """Above this gain a decision is excellent."""
     bad: Fraction = "0.03"
     """Beyond this loss a decision is bad; a smaller loss is acceptable."""
-
-
-class LatencyObjective(StrictModel):
-    """The latency that answers should keep."""
-
-    p99: Latency = "100ms"
-    """99 of 100 answers arrive within this time."""
-
-
-class WeightStep(StrictModel):
-    """One level of the candidate's share of decisions."""
-
-    weight: Fraction
-    """Share of decisions that the candidate is drawn for."""
-    duration: Duration | None = None
-    """How long the level lasts (policy schedule, ramp); absent: until the policy moves on."""
 
 
 # --- shared parts of statuses --------------------------------------------------------------------------------------

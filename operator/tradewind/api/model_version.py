@@ -12,7 +12,6 @@ from tradewind.api.common import (
     BaseModelRef,
     CommonStatus,
     GateResult,
-    LatencyObjective,
     ObjectStatusRef,
     Resource,
     ResourceRequirements,
@@ -35,6 +34,7 @@ from tradewind.schema.scalars import (
     Text1024,
     Timestamp,
 )
+from tradewind.trading.evidence import LatencyObjective
 
 
 class ModelVersionPhase(StrEnum):

@@ -58,6 +58,16 @@ class Checked:
         return {"type": "string", "maxLength": self.max_length, "x-kubernetes-validations": validations}
 
 
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Annotation of a text type: one of the names, for names that a list in the code gives."""
+
+    names: tuple[str, ...]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.literal_schema(list(self.names))
+
+
 def _int_as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 

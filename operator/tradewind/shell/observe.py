@@ -14,7 +14,7 @@ from tradewind.api.training_run_status import ProgressStatus
 from tradewind.api.training_schedule import TrainingSchedule
 from tradewind.core import ab_experiment, endpoint, model_version, training_run, training_schedule
 from tradewind.core.decision import JobFacts
-from tradewind.core.evidence import block_length, max_hold
+from tradewind.core.evidence import settlement_of
 from tradewind.core.manifests.common import COMPONENT, OWNER_NAME
 from tradewind.core.manifests.gateway import mounted_versions, routing_name
 from tradewind.core.manifests.training import model_version_name, snapshot_name, train_name
@@ -155,7 +155,7 @@ class Observer:
         seen["epochs"] = await self.database.epochs(*place, uid)
         if cr.spec.mode is Mode.REPLAY:
             seen["clock"] = clock = await self.database.replay_clock(*place)
-            if not ab_experiment.replay_has_news(cr, seen["epochs"], clock, block_length(max_hold(cr, source))):
+            if not ab_experiment.replay_has_news(cr, seen["epochs"], clock, settlement_of(cr, source).block_length):
                 return seen
         seen["table"], seen["requests"] = await self.database.evidence(*place, uid)
         return seen

@@ -9,7 +9,7 @@ from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
 from tradewind.core.endpoint.holders import is_as_seen
 from tradewind.core.endpoint.seen import TERMINAL, Seen, version_sha256
-from tradewind.core.evidence import block_length, max_hold
+from tradewind.core.evidence import settlement_of
 from tradewind.core.manifests.gateway import credential_path
 from tradewind.core.manifests.inference_service import predictor_url
 from tradewind.schema.scalars import as_milliseconds, as_timedelta
@@ -111,7 +111,7 @@ def _experiment_route(endpoint: Endpoint, active: ABExperiment | None, seen: See
         name=active.name,
         mode=active.spec.mode.value,
         t0=active.status.t0,
-        block_seconds=int(block_length(max_hold(active, endpoint)).total_seconds()),
+        block_seconds=int(settlement_of(active, endpoint).block_length.total_seconds()),
         baseline=active.status.baseline_ref.name,
         candidate=active.spec.candidate,
         candidate_weight=Decimal(weight.desired) if weight and weight.desired else Decimal(0),
