@@ -1,9 +1,13 @@
 import csv
 import json
+import os
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,7 @@ from tradewind.cli.report_page import render_page as render
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "stats"
 EXPECTED = json.loads((FIXTURES / "expected.json").read_text())
+PROBE = Path(__file__).with_name("report_probe.html")
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
@@ -262,6 +267,71 @@ def test_colours_can_be_told_from_their_ground_in_both_schemes() -> None:
         for name, ground in [*pairs, ("soft", "page")]:
             dark, light = sorted((luminance(colours[name]), luminance(colours[ground])))
             assert (light + 0.05) / (dark + 0.05) >= 4.5, (name, ground)
+
+
+def measure(pages: dict[str, str], widths: tuple[int, ...], folder: Path) -> list[dict[str, Any]]:
+    """What a headless Chromium lays out, for each page in a frame of each width; one start for all."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.fail("Chromium is not installed: `apt-get install chromium`")
+    frames = [
+        f'<iframe name="{name}" style="border:0;width:{width}px;height:9000px" srcdoc="{escape(page)}"></iframe>'
+        for name, page in pages.items()
+        for width in widths
+    ]
+    (folder / "probe.html").write_text(PROBE.read_text().replace("<!-- frames -->", "".join(frames)))
+    flags = ["--headless", "--disable-gpu", "--no-first-run", f"--user-data-dir={folder / 'profile'}"]
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+    done = subprocess.run(
+        [chromium, *flags, *sandbox, "--dump-dom", (folder / "probe.html").as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    answer = re.search(r"<pre>(.*?)</pre>", done.stdout, re.DOTALL)
+    assert answer, f"no measurement: exit {done.returncode}\n{done.stdout[-500:]}\n{done.stderr[-2000:]}"
+    return list(json.loads(unescape(answer[1])))
+
+
+def test_phones_and_desks_show_it_whole_and_legible(tmp_path: Path) -> None:
+    long_name = "lora-" + "deepseek-r1-distill-qwen-" * 2 + "1234567"
+    one_arm = bundle(arms=[{"name": "v1", "role": "candidate", "costCNY": 1.5}])
+    one_arm["trades"] = [row for row in one_arm["trades"] if row["arm"] == "baseline"]
+    pages = {
+        "decided": render(data(**PROMOTED)),
+        "one arm": render(read_bundle(one_arm, NOW)),
+        "long": render(written(lambda _: long_name)),
+    }
+    found = measure(pages, (390, 1280), tmp_path)
+    assert [(page["name"], page["inner"]) for page in found] == [(name, w) for name in pages for w in (390, 1280)]
+    for page in found:
+        where = f"{page['name']} at {page['inner']} px"
+        assert page["scroll"] <= page["inner"], where
+        assert page["requests"] == 0, where
+        assert len(page["figures"]) == 3, where
+        for figure in page["figures"]:
+            assert len(figure) >= 6, where
+            for number, text in enumerate(figure):
+                left, top, right, bottom = text["box"]
+                assert text["px"] >= 10, (where, text)
+                assert left >= 0, (where, text)
+                assert right <= page["inner"], (where, text)
+                covered = [
+                    other["text"]
+                    for other in figure[number + 1 :]
+                    if left < other["box"][2]
+                    and other["box"][0] < right
+                    and top < other["box"][3]
+                    and other["box"][1] < bottom
+                ]
+                assert not covered, (where, text["text"], covered)
+        assert page["tables"], where
+        for table in page["tables"]:
+            assert table, f"{where}: a table outside of a container that scrolls"
+            assert (table["overflow"], table["focus"]) == ("auto", 0), where
+            assert table["right"] <= page["inner"], where
+            assert table["table"] <= table["holder"], where
 
 
 def test_an_artificial_delay_is_called_so() -> None:
