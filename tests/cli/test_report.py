@@ -117,7 +117,7 @@ def test_the_verdict_is_told_first_with_its_reason() -> None:
 def test_the_evidence_is_recomputed_from_the_trades() -> None:
     evidence = data(**PROMOTED).judgement().evidence
     assert evidence.block == EXPECTED["cases"]["better_ladder"]["block"] == 26
-    assert f"<b>{evidence.sharpe.estimate:+.3f}</b>" in render(data(**PROMOTED))
+    assert f"<b>{evidence.metrics['sharpe'].estimate:+.3f}</b>" in render(data(**PROMOTED))
 
 
 def test_the_arms_table_counts_what_the_trades_say() -> None:
@@ -143,9 +143,9 @@ def test_the_baselines_decisions_before_the_start_give_the_budget_and_count_for_
         raw["trades"].append(prior | times | {"notional_usd": "1000", "pnl_usd": str(10 if number % 2 else -10)})
     before, after = data(), read_bundle(raw, NOW)
     assert [arm.decisions for arm in after.arms()] == [arm.decisions for arm in before.arms()]
-    names = [result.guardrail.value for result in before.judgement().guardrails]
+    names = [result.guardrail.reason for result in before.judgement().guardrails]
     assert "RiskBudget" not in names
-    assert [result.guardrail.value for result in after.judgement().guardrails] == [*names, "RiskBudget"]
+    assert [result.guardrail.reason for result in after.judgement().guardrails] == [*names, "RiskBudget"]
 
 
 def test_errors_in_the_rows_trip_the_watch_in_the_report() -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tradewind.api.common import API_VERSION
 from tradewind.api.registry import KINDS, Kind
 from tradewind.shell.cluster import Cluster, ClusterError
+from tradewind.trading.evidence.guardrails import shown
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -115,6 +116,11 @@ def _summary(body: Json, status: Json) -> str:
 def _details(body: Json) -> str:
     status = body.get("status") or {}
     lines = [f"{body['kind']} {body['metadata']['name']}"]
+    weight = status.get("weight") or {}
+    if weight.get("reason"):
+        applied = f", applied {weight['applied']}" if weight.get("applied") is not None else ", not applied yet"
+        lines.append(f"  weight {weight['desired']}{applied} ({weight['reason']}, since {weight.get('since', '-')})")
+        lines.append(f"    {weight.get('message', '')}; may move at {weight.get('nextLook', '-')}")
     if status.get("verdict"):
         verdict = status["verdict"]
         lines.append(
@@ -140,7 +146,8 @@ def _details(body: Json) -> str:
         )
     for guardrail in status.get("guardrails", []):
         state = "TRIPPED" if guardrail.get("tripped") else "ok"
-        lines.append(f"  guardrail {guardrail['name']}: {state}, {guardrail.get('message', '')}")
+        value, limit = (shown(guardrail["name"], guardrail.get(field)) for field in ("value", "threshold"))
+        lines.append(f"  guardrail {guardrail['name']}: {state}, {value} of {limit}, {guardrail.get('message', '')}")
     for gate in status.get("gates", []):
         state = {True: "passed", False: "FAILED"}.get(gate.get("passed"), "unknown")
         lines.append(f"  gate {gate['name']}: {state}, {gate.get('value', '-')} against {gate.get('threshold', '-')}")

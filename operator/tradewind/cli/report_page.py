@@ -11,11 +11,14 @@ from datetime import timedelta
 from math import exp, isfinite, log
 from typing import Final
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tradewind.cli.report_data import ArmLine, ReportData
 from tradewind.cli.report_figure import Bound, Figure, Line, draw_figure
 from tradewind.trading.evidence import Judgement, Status
+from tradewind.trading.evidence.guardrails import shown
+from tradewind.trading.evidence.verdict import primary_evidence
 
 TONES: Final = {"promote": "good", "rollback": "bad"}
 WORDS: Final = {
@@ -91,7 +94,7 @@ def view(data: ReportData) -> Page:
         arm_rows=tuple(row for row in _arm_rows(data, arms) if any(row[1:])),
         look_rows=_look_rows(data, judgement),
         guardrail_rows=tuple(
-            (g.name, "tripped" if g.tripped else "kept", _number(g.value), _number(g.threshold), g.message)
+            (g.name, "tripped" if g.tripped else "kept", *(shown(g.name, x) for x in (g.value, g.threshold)), g.message)
             for g in status.guardrails
         ),
         latency_rows=tuple(
@@ -106,8 +109,7 @@ def view(data: ReportData) -> Page:
 
 def _tiles(data: ReportData, judgement: Judgement) -> tuple[tuple[str, str], ...]:
     evidence = judgement.evidence
-    primary = evidence.sharpe if evidence.primary.value == "sharpe" else evidence.win_rate
-    what = "per-decision Sharpe" if evidence.primary.value == "sharpe" else "win rate"
+    primary, what = primary_evidence(evidence), evidence.primary.title
     interval = f"{_signed(primary.lower, 3)} to {_signed(primary.upper, 3)}"
     tiles = (
         (_signed(primary.estimate, 3), f"{what}, candidate minus baseline ({interval})"),
@@ -162,7 +164,7 @@ def _look_rows(data: ReportData, judgement: Judgement) -> tuple[Row, ...]:
     looks = judgement.evidence.looks
     count = len(looks.better)
     shown = sorted({*range(6, count, 7), *([count - 1] if count else [])})
-    columns = (looks.better, looks.not_worse, looks.worse)
+    columns = (looks.better, np.minimum.reduce([*looks.not_worse.values()]), looks.worse)
     return tuple(
         (
             f"{data.t0 + (k + 1) * data.spec.block_length:%Y-%m-%d}",
@@ -181,14 +183,17 @@ def _evidence_figure(data: ReportData, judgement: Judgement) -> Figure | None:
     evidence, looks = judgement.evidence, judgement.evidence.looks
     length = _days(data.spec.block_length)
     days = [(k + 1) * length for k in range(len(looks.better))]
-    other = "win rate not worse" if evidence.primary.value == "sharpe" else "Sharpe not worse"
+    others = [
+        Line(f"{metric.title} not worse", "even", days, (looks.not_worse[metric.name] * DECADES).tolist())
+        for metric in data.spec.others
+    ]
     promote, rollback = evidence.threshold_promote, evidence.threshold_rollback
     return draw_figure(
         "Evidence after each block, as a multiple of even odds",
         data.t0,
         [
             Line("better", "better", days, (looks.better * DECADES).tolist()),
-            Line(other, "even", days, (looks.not_worse * DECADES).tolist()),
+            *others,
             Line("worse", "worse", days, (looks.worse * DECADES).tolist()),
         ],
         bounds=[

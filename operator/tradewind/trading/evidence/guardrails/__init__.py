@@ -13,7 +13,7 @@ from tradewind.trading.evidence.guardrails.fast_harm import FAST_HARM
 from tradewind.trading.evidence.guardrails.latency import LATENCY
 from tradewind.trading.evidence.guardrails.risk_budget import RISK_BUDGET
 
-__all__ = ["GUARDRAILS", "Guardrail", "GuardrailResult", "Unit", "Watched"]
+__all__ = ["GUARDRAILS", "Guardrail", "GuardrailResult", "Unit", "Watched", "shown"]
 
 GUARDRAILS: Final[tuple[Guardrail[Any], ...]] = (
     FAST_HARM,
@@ -23,3 +23,11 @@ GUARDRAILS: Final[tuple[Guardrail[Any], ...]] = (
     EXPOSURE,
 )
 """In the order in which they are asked: the first that tripped gives the reason."""
+
+
+def shown(reason: str, number: float | None) -> str:
+    """A number of the guardrail with that word, in its unit as a person reads it; plain for one that is not known here."""
+    if number is None:
+        return "-"
+    unit = next((guardrail.unit for guardrail in GUARDRAILS if guardrail.reason == reason), None)
+    return f"{number:.4g}" if unit is None else unit.show(number)
