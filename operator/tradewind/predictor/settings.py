@@ -9,7 +9,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NoReturn
 
-from tradewind.predictor.failure import ExitCode, StartError
+from tradewind.predictor.failure import StartError
+from tradewind.trading.exits import ExitCode
 
 DEFAULT_TERMINATION_LOG = Path("/dev/termination-log")
 
@@ -103,7 +104,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _invalid(message: str) -> StartError:
-    return StartError(ExitCode.CONFIG, "InvalidConfig", message)
+    return StartError(ExitCode.BAD_CONFIG, "InvalidConfig", message)
 
 
 def _boolean(text: str) -> bool:

@@ -14,8 +14,9 @@ from pydantic import ValidationError
 
 from tradewind.trading.dataset import LoggedDecision
 from tradewind.trading.decision import Decision, DecisionInput
+from tradewind.trading.exits import ExitCode
 from tradewind.training.config import EndpointKey
-from tradewind.training.outcome import ExitCode, JobError
+from tradewind.training.outcome import JobError
 
 _FETCH_ROWS: Final = 1000
 
