@@ -102,15 +102,6 @@ class BaseModelRef(StrictModel):
     """Revision or commit of the model, for the record."""
 
 
-class LabelThresholds(StrictModel):
-    """Bounds of the labels, as fractions of `size_usd`."""
-
-    excellent: Fraction = "0.05"
-    """Above this gain a decision is excellent."""
-    bad: Fraction = "0.03"
-    """Beyond this loss a decision is bad; a smaller loss is acceptable."""
-
-
 class LatencyObjective(StrictModel):
     """The latency that answers should keep."""
 
