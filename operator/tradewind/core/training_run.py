@@ -358,9 +358,8 @@ def _expire(run: TrainingRun, now: datetime) -> Decision:
 
 
 def _plan(result: Mapping[str, Any]) -> PlanStatus:
-    plan = result.get("plan") if isinstance(result.get("plan"), Mapping) else result
     try:
-        return PlanStatus.model_validate({k: plan[k] for k in ("method", "reason") if plan and plan.get(k) is not None})
+        return PlanStatus.model_validate(result.get("plan") or {})
     except ValueError:
         return PlanStatus()  # shown only; the adapter is what counts
 

@@ -45,7 +45,9 @@ def hash_files(directory: Path) -> dict[str, str]:
             hashed; exit 64 when the directory is missing or empty.
     """
     if not directory.is_dir():
-        raise StartError(ExitCode.BAD_CONFIG, "InvalidConfig", f"{directory} is not a directory: mount the model there")
+        raise StartError(
+            ExitCode.BAD_CONFIG, ExitCode.BAD_CONFIG.reason, f"{directory} is not a directory: mount the model there"
+        )
     hashes: dict[str, str] = {}
     for path in sorted(directory.rglob("*")):
         relative = path.relative_to(directory).as_posix()
@@ -58,7 +60,9 @@ def hash_files(directory: Path) -> dict[str, str]:
         if path.is_file():
             hashes[relative] = _sha256(path)
     if not hashes:
-        raise StartError(ExitCode.BAD_CONFIG, "InvalidConfig", f"{directory} is empty: mount the model there")
+        raise StartError(
+            ExitCode.BAD_CONFIG, ExitCode.BAD_CONFIG.reason, f"{directory} is empty: mount the model there"
+        )
     return hashes
 
 

@@ -68,7 +68,7 @@ def load(settings: Settings) -> Loaded:
     if len(tokenizer) > vocabulary:
         raise StartError(
             ExitCode.BAD_CONFIG,
-            "InvalidConfig",
+            ExitCode.BAD_CONFIG.reason,
             f"the tokenizer has {len(tokenizer)} tokens, the model {vocabulary}: publish the adapter with its own tokenizer",
         )
     return Loaded(model, tokenizer, _base_name(settings))
@@ -87,7 +87,7 @@ def load_tokenizer(directories: Sequence[Path]) -> Any:
     if directory is None:
         raise StartError(
             ExitCode.BAD_CONFIG,
-            "InvalidConfig",
+            ExitCode.BAD_CONFIG.reason,
             f"no tokenizer.json in {' or '.join(map(str, directories))}: publish one",
         )
     loaders: tuple[Callable[[], Any], ...] = (
@@ -175,7 +175,7 @@ def _with_adapter(model: Any, adapter: Path, *, merge: bool) -> Any:
     if not (adapter / "adapter_model.safetensors").is_file():
         raise StartError(
             ExitCode.BAD_CONFIG,
-            "InvalidConfig",
+            ExitCode.BAD_CONFIG.reason,
             "the adapter has no adapter_model.safetensors: pickled weights are not loaded, convert them",
         )
     adapted = PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
@@ -186,7 +186,7 @@ def _refuse_pickles(base: Path) -> None:
     if not any(base.glob("*.safetensors")):
         raise StartError(
             ExitCode.BAD_CONFIG,
-            "InvalidConfig",
+            ExitCode.BAD_CONFIG.reason,
             "the base model has no *.safetensors: pickled weights are not loaded, convert them",
         )
 

@@ -86,7 +86,7 @@ def build(settings: Settings, loaded: Loaded) -> DecisionModel:
     except GrammarError as error:
         raise StartError(ExitCode.PREFLIGHT, "TokenizerRoundTrip", str(error)) from error
     except ModelUnsupportedError as error:
-        raise StartError(ExitCode.BAD_CONFIG, "InvalidConfig", str(error)) from error
+        raise StartError(ExitCode.BAD_CONFIG, ExitCode.BAD_CONFIG.reason, str(error)) from error
     positions = getattr(loaded.model.config, "max_position_embeddings", None) or 1 << 20
     return DecisionModel(
         settings.model_name, decoder, grammar, loaded.tokenizer, max_positions=positions, max_queue=settings.max_queue

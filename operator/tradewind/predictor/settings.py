@@ -74,7 +74,7 @@ def parse_settings(argv: Sequence[str]) -> Settings:
     """Settings from the command line and TRADEWIND_THREADS.
 
     Raises:
-        StartError: exit 64, InvalidConfig, naming the option and what it takes.
+        StartError: exit 64, naming the option and what it takes.
     """
     parser = _Parser(prog="python -m tradewind.predictor", description=__doc__, allow_abbrev=False)
     parser.add_argument("--model-name", required=True, help="name on the endpoint's path")
@@ -104,7 +104,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _invalid(message: str) -> StartError:
-    return StartError(ExitCode.BAD_CONFIG, "InvalidConfig", message)
+    return StartError(ExitCode.BAD_CONFIG, ExitCode.BAD_CONFIG.reason, message)
 
 
 def _boolean(text: str) -> bool:

@@ -20,6 +20,7 @@ from tradewind.trading.dataset import Imitation
 from tradewind.trading.duplicates import Dedupe
 from tradewind.trading.exits import ExitCode
 from tradewind.trading.settings.dataset import Selection
+from tradewind.trading.settings.hyperparameters import Hyperparameters, MaxLength
 from tradewind.trading.settings.recipe import Recipe
 from tradewind.training.outcome import JobError, bad_config
 
@@ -44,7 +45,7 @@ class SnapshotConfig(Selection):
     include_fallback: bool = False
     dedupe: Dedupe = Dedupe.NEAR
     base_tokenizer: Path | None = None
-    max_length: Annotated[int, Field(ge=1)] = 2048
+    max_length: MaxLength = Hyperparameters().max_length
 
     def imitation(self) -> Imitation:
         """What is imitated, as the pure dataset takes it."""
@@ -122,7 +123,7 @@ def _parse(kind: type[C], value: Mapping[str, object]) -> C:
         return kind.model_validate(value)
     except ValidationError as error:
         problems = "; ".join(_problem(item) for item in error.errors(include_url=False))
-        raise JobError(ExitCode.BAD_CONFIG, "InvalidConfig", problems) from None
+        raise JobError(ExitCode.BAD_CONFIG, ExitCode.BAD_CONFIG.reason, problems) from None
 
 
 def _problem(item: ErrorDetails) -> str:

@@ -71,7 +71,7 @@ class DecisionLog:
         except psycopg.ProgrammingError:
             raise JobError(
                 ExitCode.BAD_CONFIG,
-                "InvalidConfig",
+                ExitCode.BAD_CONFIG.reason,
                 "TRADEWIND_DSN: is no libpq connection string; see the Secret it is from",
             ) from None
         self._connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ

@@ -38,7 +38,7 @@ class JobError(Exception):
 
 def bad_config(field: str, message: str) -> JobError:
     """Exit 64 for a field of the configuration."""
-    return JobError(ExitCode.BAD_CONFIG, "InvalidConfig", f"{field}: {message}")
+    return JobError(ExitCode.BAD_CONFIG, ExitCode.BAD_CONFIG.reason, f"{field}: {message}")
 
 
 def write_result(result: Mapping[str, Any], path: Path | None) -> None:

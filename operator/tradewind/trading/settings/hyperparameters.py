@@ -28,6 +28,10 @@ Epochs = Annotated[
 """Passes over the data."""
 
 
+MaxLength = Annotated[int, Field(ge=64, le=131_072)]
+"""Tokens of a sample."""
+
+
 def _bounded(name: str, comparison: str, message: str) -> Rule:
     """A bound of a `Number` of `ExtraHyperparameters`, such as `> 0.0`."""
     operator, bound = comparison.split()
@@ -101,7 +105,7 @@ class Hyperparameters(StrictModel):
     """Forward passes of one optimiser step."""
     warmup_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 50
     """Steps until the learning rate has its peak."""
-    max_length: Annotated[int, Field(ge=64, le=131_072)] = 2048
+    max_length: MaxLength = 2048
     """Tokens of a sample at most; longer ones are counted, not cut."""
     eval_every_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     """Steps between evaluations."""
