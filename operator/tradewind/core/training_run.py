@@ -216,11 +216,13 @@ def _train(turn: _Turn) -> Decision:
             _open(Reason.SUSPENDED, "suspended"),
         ]
         return turn.having(phase=TrainingRunPhase.SUSPENDED).decision(facts, gone)
-    if run.spec.warm_start_from is not None and seen.warm_start is None:
-        message = (
-            f"spec.warmStartFrom: ModelVersion {run.spec.warm_start_from!r} does not exist: create it or leave it out"
-        )
-        return turn.waiting("Training", Reason.WARM_START_MISSING, message)
+    if run.spec.warm_start_from is not None:
+        asked = f"spec.warmStartFrom: ModelVersion {run.spec.warm_start_from!r}"
+        if seen.warm_start is None:
+            message = f"{asked} does not exist: create it or leave it out"
+            return turn.waiting("Training", Reason.WARM_START_MISSING, message)
+        if seen.warm_start.spec.adapter is None:
+            return turn.failed(Reason.WARM_START_MISSING, f"{asked} is no adapter: choose one that is, or leave it out")
     was_suspended = turn.status.phase is TrainingRunPhase.SUSPENDED
     if attempt == 0 or (training is None and was_suspended):
         return _attempt(turn, Reason.TRAINING, "started")

@@ -104,8 +104,9 @@ def train_job(
     if spec.dataset.uri:
         mounts.add(spec.dataset.uri, DATASET_PATH)
         dataset = DATASET_PATH
-    if warm_start is not None and warm_start.spec.adapter is not None:
-        mounts.add(warm_start.spec.adapter.uri, WARM_PATH)
+    warm = warm_start.spec.adapter if warm_start is not None else None
+    if warm is not None:
+        mounts.add(warm.uri, WARM_PATH)
     known = run.status.dataset
     config: dict[str, Any] = {
         "run": run.name,
@@ -113,7 +114,7 @@ def train_job(
         "base": BASE_PATH,
         "baseUri": spec.base_model.uri,
         "baseRevision": spec.base_model.revision,
-        "warmStart": WARM_PATH if warm_start is not None else None,
+        "warmStart": WARM_PATH if warm is not None else None,
         "dataset": dataset,
         "datasetSha256": known.sha256 if known else spec.dataset.sha256,
         "output": f"{output}/{run.name}",
