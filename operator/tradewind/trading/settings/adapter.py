@@ -33,7 +33,7 @@ class Lora(StrictModel):
         Rule(
             f"!has(self.targetModules) || self.targetModules.size() == 1 || !('{ALL_LINEAR}' in self.targetModules)",
             lambda s: len(s.target_modules) == 1 or ALL_LINEAR not in s.target_modules,
-            "lora.targetModules: all-linear stands alone; leave the other names out",
+            "all-linear stands alone; leave the other names out",
             "targetModules",
         ),
     )

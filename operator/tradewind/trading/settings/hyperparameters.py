@@ -82,7 +82,7 @@ class ExtraHyperparameters(StrictModel):
         ]
         | None
     ) = None
-    """Threads on the CPU; absent: OMP_NUM_THREADS, or one a core."""
+    """Threads on the CPU, 1 to 1024; absent: OMP_NUM_THREADS, or one a core."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         _bounded("max_grad_norm", "> 0.0", "above 0"),
