@@ -82,7 +82,8 @@ def test_decimals_and_durations_are_text_as_in_the_spec(tmp_path: Path) -> None:
         ({"lora": {"targetModules": ["all-linear", "q_proj"]}}, "lora.targetModules: all-linear stands alone"),
         ({"datasetSha256": "abc"}, "datasetSha256: must be a SHA-256 of 64"),
         ({"progressURL": "file:///etc/passwd"}, "progressURL: String should match pattern '^https?://'"),
-        ({"run": None}, "run: Input should be a valid string, got 'None'"),
+        ({"run": None}, "run: must be text; write it in quotes, got 'None'"),
+        ({"hyperparameters": {"epochs": 3}}, "hyperparameters.epochs: must be text; write it in quotes, got '3'"),
     ],
 )
 def test_what_is_wrong_or_not_there_yet_is_refused_by_name(tmp_path: Path, changes: dict, says: str) -> None:

@@ -136,5 +136,7 @@ def _problem(item: ErrorDetails) -> str:
             return f"{field}: is not supported; remove it"
         case "missing":
             return f"{field}: is missing; set it"
+        case "string_type":
+            return f"{field}: must be text; write it in quotes, got {str(item['input'])[:80]!r}"
         case _:
             return f"{field}: {item['msg']}, got {str(item['input'])[:80]!r}"
