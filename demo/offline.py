@@ -106,7 +106,7 @@ def train(log: list[LoggedDecision], spec: Mapping[str, Any], base: Path, work: 
     chosen = {"includeReplay": True, "labels": spec["dataset"]["labels"], "split": spec["dataset"]["split"]}
     endpoint = {"installation": "offline", "namespace": "offline", "name": "offline"}
     config = SnapshotConfig.model_validate({**chosen, "endpoint": endpoint, "output": str(work)})
-    data = build_dataset(log, config.imitation(), config.time_split())
+    data = build_dataset(log, config.imitation(), config.split)
     folder = work / "dataset"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / TRAIN_FILE).write_text(dataset_lines(data.train), encoding="utf-8", newline="\n")

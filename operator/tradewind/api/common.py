@@ -13,7 +13,6 @@ from tradewind.schema.rules import StatusModel, StrictModel
 from tradewind.schema.scalars import (
     Annotations,
     Count,
-    Fraction,
     Labels,
     Message,
     Name,
@@ -98,15 +97,6 @@ class BaseModelRef(StrictModel):
     """Folder with the model's safetensors, config and tokenizer."""
     revision: Text128 = ""
     """Revision or commit of the model, for the record."""
-
-
-class LabelThresholds(StrictModel):
-    """Bounds of the labels, as fractions of `size_usd`."""
-
-    excellent: Fraction = "0.05"
-    """Above this gain a decision is excellent."""
-    bad: Fraction = "0.03"
-    """Beyond this loss a decision is bad; a smaller loss is acceptable."""
 
 
 # --- shared parts of statuses --------------------------------------------------------------------------------------

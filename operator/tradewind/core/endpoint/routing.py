@@ -17,7 +17,6 @@ from tradewind.trading.routing import (
     ArmTarget,
     BlockWeight,
     ExperimentRoute,
-    LabelRule,
     LevelLimits,
     Routing,
     RoutingLimits,
@@ -68,7 +67,7 @@ def routing_of(
             symbols=endpoint.spec.limits.symbols,
         ),
         external_fields=endpoint.spec.external_fields,
-        labels=LabelRule(excellent=Decimal(endpoint.spec.labels.excellent), bad=Decimal(endpoint.spec.labels.bad)),
+        labels=endpoint.spec.labels,
         max_hold_seconds=int(as_timedelta(endpoint.spec.max_hold).total_seconds()),
         on_database_outage=endpoint.spec.on_database_outage,
     )
