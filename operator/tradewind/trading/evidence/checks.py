@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tradewind.trading.evidence.table import CLOSED, TradeTable
-from tradewind.trading.metrics import Exposure, exposure
+from tradewind.trading.performance import Exposure, exposure
 
 SAMPLE_RATIO_LEVEL = 0.001
 

@@ -6,7 +6,7 @@ import statistics
 import numpy as np
 import pytest
 
-from tradewind.trading.metrics import arm_metrics, compare, exposure
+from tradewind.trading.performance import arm_metrics, compare, exposure
 
 
 def test_against_the_standard_library() -> None:

@@ -34,7 +34,7 @@ class ArmMetrics:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Differences:
     """Candidate minus baseline."""
 
     win_rate_diff: float
@@ -73,9 +73,9 @@ def arm_metrics(pnl: Sequence[float] | NDArray[np.float64]) -> ArmMetrics:
     )
 
 
-def compare(baseline: ArmMetrics, candidate: ArmMetrics) -> Comparison:
+def compare(baseline: ArmMetrics, candidate: ArmMetrics) -> Differences:
     """Differences of win rate, total profit and Sharpe ratio, candidate minus baseline."""
-    return Comparison(
+    return Differences(
         win_rate_diff=candidate.win_rate - baseline.win_rate,
         pnl_diff=candidate.total_pnl - baseline.total_pnl,
         sharpe_diff=candidate.sharpe_ratio - baseline.sharpe_ratio,
