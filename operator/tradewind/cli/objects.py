@@ -36,7 +36,7 @@ def add_parser(subparsers: "Subparsers") -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints the objects; exit code 1 where one was named and is not there, 2 where the request is wrong."""
     try:
-        kinds = list(KINDS) if args.kind == "all" else [_kind(args.kind)]
+        kinds = list(KINDS) if args.kind == "all" else [kind_named(args.kind)]
         while True:
             objects = asyncio.run(_read(kinds, args.namespace, args.name))
             if args.name and not objects:
@@ -71,7 +71,12 @@ async def _read(kinds: Iterable[Kind], namespace: str, name: str | None) -> list
         return [o for kind in kinds for o in await cluster.select(API_VERSION, kind.kind, namespace)]
 
 
-def _kind(text: str) -> Kind:
+def kind_named(text: str) -> Kind:
+    """The kind by its name, plural or short name.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
     for kind in KINDS:
         if text.lower() in (kind.kind.lower(), kind.plural, kind.kind.lower() + "s", *kind.short_names):
             return kind
