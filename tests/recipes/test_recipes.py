@@ -40,7 +40,7 @@ FILES = {
     "mean_return.py": f"{EVIDENCE}/metrics",
     "timid.py": f"{EVIDENCE}/policies",
     "abexperiment-toys.yaml": "crds/samples",
-    "test_toys.py": "tests",
+    "toys_check.py": "tests/test_toys.py",
 }
 
 
@@ -61,7 +61,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if (ROOT / ".mypy_cache").is_dir():
         shutil.copytree(ROOT / ".mypy_cache", copy / ".mypy_cache")
     for name, folder in FILES.items():
-        shutil.copy2(TOYS / name, copy / folder / name)
+        shutil.copy2(TOYS / name, copy / folder)
     for name, edits in LINES.items():
         text = (copy / name).read_text()
         for old, new in edits:
