@@ -44,7 +44,6 @@ class Observer:
         versions = {v.name: v for v in await self._all(ModelVersion, cr.namespace)}
         experiments = [e for e in await self._all(ABExperiment, cr.namespace) if e.spec.endpoint_ref.name == cr.name]
         pods = await self._pods(cr.namespace, f"{COMPONENT}=gateway,{OWNER_NAME}={cr.name}")
-        config = await self.cluster.get("v1", "ConfigMap", cr.namespace, routing_name(cr.name))
         # A pod that is being deleted still answers on the connections that it has.
         mounted = [mounted_versions(pod) for pod in pods if not has_ended(pod)]
         seen: dict[str, Any] = {
@@ -52,7 +51,7 @@ class Observer:
             "experiments": tuple(experiments),
             "ready_pods": frozenset(pod["metadata"]["name"] for pod in pods if is_ready(pod)),
             "mounted": frozenset.intersection(*mounted) if mounted else None,
-            "routing": _routing(config),
+            "routing": await self.published(cr),
         }
         if self.database is None:
             return endpoint.Seen(**seen, database_error=_NO_DATABASE)
@@ -66,6 +65,10 @@ class Observer:
         except DatabaseUnavailableError as error:
             return endpoint.Seen(**seen, database_error=str(error), schema_missing=error.schema_missing)
         return endpoint.Seen(**seen)
+
+    async def published(self, cr: Endpoint) -> Routing | None:
+        """The routing document that the gateways of an Endpoint obey."""
+        return _routing(await self.cluster.get("v1", "ConfigMap", cr.namespace, routing_name(cr.name)))
 
     async def model_version(self, cr: ModelVersion) -> model_version.Seen:
         """Facts about a ModelVersion."""

@@ -1,6 +1,8 @@
 """The one reconcile shape: get, parse, observe, decide, carry out, write the status last, tell of what flipped."""
 
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, assert_never
@@ -47,7 +49,10 @@ from tradewind.shell.observe import Observer
 log = structlog.get_logger()
 
 RECONCILING = "Reconciling"
-"""False while what was decided could not be carried out; absent otherwise."""
+"""False while nothing could be decided, or what was decided could not be carried out; absent otherwise."""
+DECISION_FAILED = "DecisionFailed"
+_LONGEST = 500
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+(?=@)|(?<=password=)\S+")
 
 
 class Key(NamedTuple):
@@ -83,24 +88,50 @@ class Reconciler:
         if isinstance(resource, InvalidSpec):
             await self._report_invalid(raw, key, resource)
             return None
-        decision = await self._decide(resource)
-        failure: Exception | None = None
+        old: CommonStatus = resource.status  # type: ignore[attr-defined]
         try:
+            decision = await self._decide(resource)
             for effect in decision.effects:
                 raw = await self._carry_out(effect, key, raw)
-        except (ClusterError, DatabaseUnavailableError) as error:
-            failure = error
-        old: CommonStatus = resource.status  # type: ignore[attr-defined]
-        new = _recovered(decision.status) if failure is None else self._failed(resource, old, failure)
-        await self._write_status(raw, key, old, new)
-        if failure is not None:
-            raise failure
+            await self._write_status(raw, key, old, _recovered(decision.status))
+        except Exception as error:
+            await self._fail(error, resource, key, raw, old)
+            raise
         return decision.requeue_after.total_seconds() if decision.requeue_after is not None else None
+
+    async def _fail(self, error: Exception, resource: Resource, key: Key, raw: Json, old: CommonStatus) -> None:
+        """Say what failed beside the old status; where the decision itself failed, take the candidate's weight back.
+
+        A conflict is no failure: somebody else wrote, and the next turn reads it.
+        """
+        if isinstance(error, ClusterError) and error.status == 409:
+            return
+        status = old
+        if not isinstance(error, ClusterError | DatabaseUnavailableError):
+            try:
+                safe = await self._fail_safe(resource)
+                for effect in safe.effects:
+                    raw = await self._carry_out(effect, key, raw)
+                status = _common(safe.status)
+            except Exception:
+                log.exception("fail-safe failed", kind=key.kind, namespace=key.namespace, name=key.name)
+        fact = _failure_fact(error, old)
+        conditions = with_facts(old.conditions, [fact], generation=resource.metadata.generation, now=self.clock())
+        with suppress(ClusterError):  # the error that the turn ends with is the first one
+            await self._write_status(raw, key, old, status.model_copy(update={"conditions": conditions}))
+
+    async def _fail_safe(self, resource: Resource) -> Decision:
+        match resource:
+            case Endpoint():
+                published = await self.observer.published(resource)
+                return endpoint.fail_safe(resource, Owner.of(resource), published, self.clock())
+            case ABExperiment():
+                return ab_experiment.fail_safe(resource)
+        return Decision(resource.status)  # type: ignore[attr-defined]
 
     async def _decide(self, resource: Resource) -> Decision:
         observer, now = self.observer, self.clock
-        meta = resource.metadata
-        owner = Owner(API_VERSION, type(resource).__name__, meta.name, meta.namespace, meta.uid)
+        owner = Owner.of(resource)
         match resource:
             case Endpoint():
                 seen = await observer.endpoint(resource)
@@ -198,18 +229,13 @@ class Reconciler:
             "Ready",
             "Succeeded",
             "ChampionAvailable",
+            RECONCILING,
         )
         message = f"{condition.type}={condition.status.value}: {condition.message}"
         now = self.clock()
         await self.cluster.event(
             raw, reason=condition.reason, message=message, warning=bad, action=condition.type, now=now
         )
-
-    def _failed(self, resource: Resource, old: CommonStatus, failure: Exception) -> CommonStatus:
-        """The old status with the failure beside it: what was decided did not happen."""
-        fact = Fact(RECONCILING, False, type(failure).__name__.removesuffix("Error"), str(failure))
-        conditions = with_facts(old.conditions, [fact], generation=resource.metadata.generation, now=self.clock())
-        return old.model_copy(update={"conditions": conditions})
 
     async def _report_invalid(self, raw: Json, key: Key, invalid: InvalidSpec) -> None:
         """A spec that the API server let pass and we cannot read: said in the happy condition, and left alone."""
@@ -222,9 +248,25 @@ class Reconciler:
         await self._write_status(raw, key, old, old.model_copy(update={"conditions": conditions, "phase": phase}))
 
 
+def _failure_fact(error: Exception, old: CommonStatus) -> Fact:
+    """What failed. A decision that fails again keeps its first message: one that moves would be an event each turn."""
+    if isinstance(error, ClusterError | DatabaseUnavailableError):
+        return Fact(RECONCILING, False, type(error).__name__.removesuffix("Error"), str(error))
+    known = old.condition(RECONCILING)
+    if known is not None and known.reason == DECISION_FAILED:
+        return Fact(RECONCILING, False, DECISION_FAILED, known.message)
+    text = _CREDENTIALS.sub("***", f"{type(error).__name__}: {error}")
+    return Fact(RECONCILING, False, DECISION_FAILED, text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
+
+
 def _recovered(status: BaseModel) -> CommonStatus:
     """The status without the failure of an earlier turn."""
+    new = _common(status)
+    if new.condition(RECONCILING) is None:
+        return new
+    return new.model_copy(update={"conditions": tuple(c for c in new.conditions if c.type != RECONCILING)})
+
+
+def _common(status: BaseModel) -> CommonStatus:
     assert isinstance(status, CommonStatus)
-    if status.condition(RECONCILING) is None:
-        return status
-    return status.model_copy(update={"conditions": tuple(c for c in status.conditions if c.type != RECONCILING)})
+    return status

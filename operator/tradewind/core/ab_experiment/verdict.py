@@ -130,6 +130,8 @@ def ramp(experiment: ABExperiment, status: ABExperimentStatus, seen: Seen, now: 
     if promote.approval == "manual" and status.approved_by is None:
         message = "promotion waits for approval: annotate with tradewind.dev/approve=<request-id>"
         facts = [Fact("Succeeded", None, Reason.APPROVAL_NEEDED, message)]
+        if seen.epochs:  # a pause or a failed decision took it back
+            status = weighted(status, max(seen.epochs, key=lambda row: row.block).candidate_weight)
         return Decision(with_conditions(experiment, status, facts, now), requeue_after=LIVE_LOOK)
     ramp = status.ramp or RampStatus(step=0, since=now.replace(microsecond=0))
     step, since = ramp.step or 0, ramp.since or now
