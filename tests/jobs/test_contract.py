@@ -11,8 +11,8 @@ from tradewind.api.endpoint import Endpoint
 from tradewind.api.parse import parse
 from tradewind.api.training_run import TrainingRun
 from tradewind.core.decision import Owner
-from tradewind.core.manifests.training import snapshot_job, train_job
 from tradewind.core.platform import Platform
+from tradewind.core.training_run.manifests import snapshot_job, train_job
 from tradewind.training.config import load_snapshot_config, load_train_config
 from tradewind.training.outcome import JobError
 

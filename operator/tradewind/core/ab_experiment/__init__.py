@@ -16,7 +16,6 @@ from decimal import Decimal
 from tradewind.api.ab_experiment import ABExperiment, Mode
 from tradewind.api.ab_experiment_status import ABExperimentPhase, ABExperimentStatus, RampStatus
 from tradewind.api.common import WeightStatus
-from tradewind.core.ab_experiment.fail_safe import fail_safe
 from tradewind.core.ab_experiment.looks import between_blocks, live, replay, replay_has_news
 from tradewind.core.ab_experiment.start import pending
 from tradewind.core.ab_experiment.status import (
@@ -34,7 +33,7 @@ from tradewind.core.decision import Decision
 from tradewind.core.endpoint import TERMINAL
 from tradewind.core.verbs import pending_verb
 
-__all__ = ["Reason", "Seen", "baseline_name", "decide", "fail_safe", "replay_has_news"]
+__all__ = ["Reason", "Seen", "baseline_name", "decide", "replay_has_news"]
 
 
 def decide(experiment: ABExperiment, seen: Seen, now: datetime) -> Decision:

@@ -1,16 +1,18 @@
 """What an ABExperiment does while its decision fails: nobody judges the candidate, so nobody is sent to it."""
 
+from datetime import datetime
 from decimal import Decimal
 
 from tradewind.api.ab_experiment import ABExperiment, Mode
 from tradewind.api.ab_experiment_status import ABExperimentPhase
 from tradewind.core.ab_experiment.status import weighted
 from tradewind.core.decision import Decision
+from tradewind.core.world import World
 
 _ROUTED = frozenset({ABExperimentPhase.RUNNING, ABExperimentPhase.DECIDED, ABExperimentPhase.RAMPING})
 
 
-def fail_safe(experiment: ABExperiment) -> Decision:
+async def fail_safe(experiment: ABExperiment, _: World, __: datetime) -> Decision:
     """Weight 0 until a decision succeeds, which asks for the policy's weight again.
 
     A replay keeps its weights: they are published blocks, and nobody is at risk.

@@ -16,11 +16,10 @@ from tradewind.api.common import VersionStatusRef, WeightStatus
 from tradewind.api.endpoint import ActiveExperiment, Endpoint, EndpointPhase, EndpointStatus, GatewayStatus
 from tradewind.core.conditions import Fact, with_facts
 from tradewind.core.decision import Apply, Decision, Effect, Owner, RecordPromotion
-from tradewind.core.endpoint.fail_safe import fail_safe
 from tradewind.core.endpoint.holders import champion_of, held_experiment, is_as_seen, next_experiment, was_promoted
+from tradewind.core.endpoint.manifests import gateway_manifests, gateway_name, routing_config_map
 from tradewind.core.endpoint.routing import ROUTING_RENEWAL, arm_target, credentials_of, routing_of
 from tradewind.core.endpoint.seen import TERMINAL, EpochRow, Promotion, Reason, ReplicaReport, Seen, version_sha256
-from tradewind.core.manifests.gateway import gateway_manifests, gateway_name, routing_config_map
 from tradewind.core.platform import Platform
 from tradewind.trading.routing import Routing
 
@@ -33,7 +32,6 @@ __all__ = [
     "Seen",
     "arm_target",
     "decide",
-    "fail_safe",
     "version_sha256",
 ]
 
