@@ -60,11 +60,11 @@ clean:  ## end exactly what was started; caches stay
 
 $(STAMP): pyproject.toml constraints/host.txt
 	@echo "== setup: Python environment (first time about a minute; later seconds)"
-	if ! ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || ! command -v ip >/dev/null; then
-	  echo "   apt: postgresql (the tests start a real one), iproute2"
+	if ! ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || ! command -v ip >/dev/null || ! command -v chromium >/dev/null; then
+	  echo "   apt: postgresql (the tests start a real one), iproute2, chromium (a test measures the report in it)"
 	  export DEBIAN_FRONTEND=noninteractive
 	  mkdir -p /etc/postgresql-common && echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf
-	  apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql iproute2 ca-certificates >/dev/null
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql iproute2 ca-certificates chromium fonts-dejavu-core >/dev/null
 	fi
 	if [ ! -x $(UV) ]; then python3 -m venv $(CACHE)/uv-$(UV_VERSION) && $(CACHE)/uv-$(UV_VERSION)/bin/pip install -q uv==$(UV_VERSION); fi
 	[ -x $(BIN)/python ] || $(UV) venv -q --python python3 .venv

@@ -37,14 +37,14 @@ def naive_block_sums(rows: list[TradeRow], t0: datetime, now: datetime, spec: Ev
         if not t0 <= r.decided_at <= now or not 0 < r.candidate_weight < 1:
             continue
         reported = r.received_at or r.closed_at or (None if r.status is Status.OPEN else r.decided_at)
-        settled = reported is not None and reported <= now and reported - r.decided_at <= spec.max_hold
+        settled = reported is not None and reported <= now and reported - r.decided_at <= spec.settlement.max_hold
         if settled and r.status is Status.CLOSED and r.notional_usd <= 0:
             continue
         known.append((r, settled, (r.decided_at - t0) // length))
     known.sort(key=lambda k: (k[0].decided_at, k[0].decision_id))
     nb = (now - t0) // length
     for r, settled, b in known:
-        if not settled and now - r.decided_at < spec.max_hold:
+        if not settled and now - r.decided_at < spec.settlement.max_hold:
             nb = min(nb, b)
     known = [k for k in known if k[2] < nb]
     sums = [[0.0] * 6 for _ in range(nb)]
@@ -121,10 +121,10 @@ def naive_evaluate(
     superior = not_inferior = False
     for k in range(min(len(sums), spec.max_blocks)):
         seen = sums[: k + 1]
-        if k + 1 < spec.min_blocks or min(sum(b[4] for b in seen), sum(b[5] for b in seen)) < spec.min_trades_per_arm:
+        if k + 1 < 7 or min(sum(b[4] for b in seen), sum(b[5] for b in seen)) < spec.min_trades_per_arm:
             continue
         s, v = sum(b[0] for b in seen), sum(b[0] ** 2 for b in seen)
-        shifted = [b[2] + 2 * spec.margin_win_rate * b[3] for b in seen]
+        shifted = [b[2] + 2 * float(spec.rules.evidence.non_inferiority.win_rate) * b[3] for b in seen]
         if log_e(-s, v, 30) >= math.log(1 / spec.alpha_rollback):
             decision, block = "rollback", k
             break
@@ -135,7 +135,7 @@ def naive_evaluate(
             break
     sharpe = naive_interval([b[0] for b in sums], [b[1] for b in sums], spec.alpha)
     win = naive_interval([b[2] for b in sums], [b[3] for b in sums], spec.alpha)
-    return decision, block, {"sharpe": sharpe, "win_rate": (win[0] / 2, win[1] / 2, win[2] / 2)}
+    return decision, block, {"sharpe": sharpe, "winRate": (win[0] / 2, win[1] / 2, win[2] / 2)}
 
 
 def make_rows(count: int, effect: float, seed: int) -> list[TradeRow]:

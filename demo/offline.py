@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,12 +48,13 @@ from tradewind.trading.assignment import Arm, draw_arm
 from tradewind.trading.dataset import LoggedDecision, build_dataset, dataset_lines
 from tradewind.trading.decision import Decision, DecisionInput, Limits
 from tradewind.trading.evidence import (
+    EvidenceSpec,
+    ExperimentRules,
     Status,
     TradeRow,
     TradeTable,
     Verdict,
     candidate_weight_for_block,
-    evidence_spec_from_mapping,
     judge,
 )  # fmt: skip
 from tradewind.trading.prompt import render_prompt
@@ -105,7 +106,7 @@ def train(log: list[LoggedDecision], spec: Mapping[str, Any], base: Path, work: 
     chosen = {"includeReplay": True, "labels": spec["dataset"]["labels"], "split": spec["dataset"]["split"]}
     endpoint = {"installation": "offline", "namespace": "offline", "name": "offline"}
     config = SnapshotConfig.model_validate({**chosen, "endpoint": endpoint, "output": str(work)})
-    data = build_dataset(log, config.imitation(), config.time_split())
+    data = build_dataset(log, config.imitation(), config.split)
     folder = work / "dataset"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / TRAIN_FILE).write_text(dataset_lines(data.train), encoding="utf-8", newline="\n")
@@ -173,8 +174,9 @@ def replay(
     bars: tuple[Bar, ...], start: int, stop: int, spec: Mapping[str, Any], cost_bp: float, candidate: Decide
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The A/B test block by block: rows as the view judged_rows has them, and the experiment's status."""
-    rules = evidence_spec_from_mapping(
-        {k: spec[k] for k in ("evidence", "traffic", "guardrails")}, max_hold=timedelta(days=1)
+    rules = EvidenceSpec(
+        rules=ExperimentRules.model_validate({k: spec[k] for k in ("evidence", "traffic", "guardrails")}),
+        replay=spec.get("mode") == "Replay",
     )
     t0, uid = Plan("offline", bars, start, cost_bp).t0, "offline"
     trades: list[TradeRow] = []
@@ -194,7 +196,7 @@ def replay(
                     "phase": "Succeeded",
                     "verdict": {
                         "decision": verdict.verdict.value,
-                        "reason": verdict.reason.value,
+                        "reason": str(verdict.reason),
                         "message": verdict.message[:1000],
                         "time": look.isoformat(),
                     },

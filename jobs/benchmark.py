@@ -27,7 +27,8 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from tradewind.trading.decision import Decision, Limits, limit_violation
-from tradewind.training.outcome import ExitCode, JobError, bad_config, write_result
+from tradewind.trading.exits import ExitCode
+from tradewind.training.outcome import JobError, bad_config, write_result
 
 FLAGS = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 FLAGS.add_argument("--url", required=True, help="of the predictor's Service, http")
@@ -75,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, http.client.HTTPException) as error:
         message = f"{flags.url} does not answer: {type(error).__name__}: {error}; is the InferenceService Ready?"
         write_result({"reason": "EndpointUnreachable", "message": message}, flags.result)
-        return 1
+        return ExitCode.ERROR
     write_result(result, flags.result)
     return ExitCode.DONE
 

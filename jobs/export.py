@@ -26,6 +26,7 @@ from psycopg import Connection, Cursor, IsolationLevel
 
 from tradewind import migrations
 from tradewind.trading.evidence import JUDGED_COLUMNS
+from tradewind.trading.exits import ExitCode
 
 FLAGS = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 FLAGS.add_argument("what", choices=("training-data", "evidence"))
@@ -55,15 +56,15 @@ SELECT {", ".join(JUDGED_COLUMNS)} FROM tradewind.judged_rows
 
 
 class ExportError(Exception):
-    def __init__(self, code: int, reason: str, message: str) -> None:
+    def __init__(self, code: ExitCode, message: str, reason: str = "") -> None:
         super().__init__(message)
         self.code = code
-        self.result = {"reason": reason, "message": message}
+        self.result = {"reason": reason or code.reason, "message": message}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     flags = FLAGS.parse_args(argv)
-    code = 0
+    code = ExitCode.DONE
     try:
         result = export(flags)
     except ExportError as error:
@@ -80,18 +81,18 @@ def export(flags: argparse.Namespace) -> dict[str, Any]:
     # What is asked for.
     for name in ("namespace", "endpoint", *(("experiment",) if flags.what == "evidence" else ())):
         if not getattr(flags, name):
-            raise ExportError(64, "BadConfig", f"--{name} is missing; name the Endpoint's (or experiment's) {name}")
+            raise ExportError(ExitCode.BAD_CONFIG, f"--{name} is missing; name the Endpoint's (or experiment's) {name}")
     if flags.min_samples < 1:
-        raise ExportError(64, "BadConfig", f"--min-samples is {flags.min_samples}; give 1 or more")
+        raise ExportError(ExitCode.BAD_CONFIG, f"--min-samples is {flags.min_samples}; give 1 or more")
     dsn = os.environ.get(flags.dsn_env, "")
     if not dsn:
-        raise ExportError(64, "BadConfig", f"{flags.dsn_env} is not set; put the PostgreSQL DSN there")
+        raise ExportError(ExitCode.BAD_CONFIG, f"{flags.dsn_env} is not set; put the PostgreSQL DSN there")
     try:
         connection = migrations.connect(dsn)
     except migrations.InvalidDsnError as error:
-        raise ExportError(64, "BadConfig", f"{flags.dsn_env}: {error}") from None
+        raise ExportError(ExitCode.BAD_CONFIG, f"{flags.dsn_env}: {error}") from None
     except migrations.UnreachableDatabaseError as error:
-        raise ExportError(65, "DatabaseUnreachable", str(error)) from None
+        raise ExportError(ExitCode.BAD_DATA, str(error), "DatabaseUnreachable") from None
 
     # One consistent view, streamed: a year of decisions need not fit into memory.
     parameters = {
@@ -109,8 +110,8 @@ def export(flags: argparse.Namespace) -> dict[str, Any]:
                 counts = write_json_lines(rows, file)
             if flags.what == "evidence" and not counts:
                 raise ExportError(
-                    65, "NoEvidence", f"experiment {flags.experiment} has no evidence row at {flags.namespace}/{flags.endpoint}; "
-                    "give metadata.uid of the ABExperiment, not its name"
+                    ExitCode.BAD_DATA, f"experiment {flags.experiment} has no evidence row at {flags.namespace}/{flags.endpoint}; "
+                    "give metadata.uid of the ABExperiment, not its name", "NoEvidence"
                 )  # fmt: skip
     total = sum(counts.values())
     if flags.what == "evidence":
@@ -156,7 +157,7 @@ def writing(output: str) -> Iterator[TextIO]:
             yield file
         scratch.replace(output)
     except OSError as error:
-        raise ExportError(64, "BadConfig", f"--output {output} cannot be written: {error.strerror}") from None
+        raise ExportError(ExitCode.BAD_CONFIG, f"--output {output} cannot be written: {error.strerror}") from None
     finally:
         scratch.unlink(missing_ok=True)
 
@@ -165,7 +166,9 @@ def _require_schema(connection: "Connection[Any]") -> None:
     found = connection.execute("SELECT to_regclass('tradewind.judged_rows') IS NOT NULL").fetchone()
     connection.rollback()
     if found != (True,):
-        raise ExportError(65, "SchemaMissing", "the database has no Tradewind schema; run `tradewind migrate`")
+        raise ExportError(
+            ExitCode.BAD_DATA, "the database has no Tradewind schema; run `tradewind migrate`", "SchemaMissing"
+        )
 
 
 if __name__ == "__main__":

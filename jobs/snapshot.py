@@ -21,6 +21,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("USER", "tradewind")
 
 from tradewind.trading.dataset import Sample, build_dataset, dataset_lines
+from tradewind.trading.exits import ExitCode
 from tradewind.trading.gates import evaluate_gates
 from tradewind.training.config import SnapshotConfig, load_snapshot_config, resolve_time
 from tradewind.training.files import (
@@ -33,7 +34,7 @@ from tradewind.training.files import (
     published_folder,
 )  # fmt: skip
 from tradewind.training.log import DecisionLog, Range
-from tradewind.training.outcome import ExitCode, JobError, bad_config, write_result
+from tradewind.training.outcome import JobError, bad_config, write_result
 
 FLAGS = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 FLAGS.add_argument("--config", type=Path, help="JSON file; default: the variable TRADEWIND_CONFIG")
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         logger.exception("failed")
         write_result({"reason": "Error", "message": f"{type(error).__name__}: {error}"}, flags.result)
-        return 1
+        return ExitCode.ERROR
     write_result(result, flags.result)
     return ExitCode.DONE
 
@@ -69,18 +70,16 @@ def snapshot(config: SnapshotConfig, dsn: str) -> dict[str, Any]:
     # One consistent view of the log.
     with DecisionLog(dsn) as log:
         now = log.now()
-        chosen = Range(
-            resolve_time(config.since, now, "since"), resolve_time(config.until, now, "until"), config.symbols
-        )
+        chosen = Range(resolve_time(config.since, now), resolve_time(config.until, now), config.symbols)
         if chosen.since and chosen.until and chosen.since >= chosen.until:
             raise bad_config("since", f"{chosen.since.isoformat()} is not before until, {chosen.until.isoformat()}")
         rows = list(log.decisions(config.endpoint, chosen))
 
     # What is taught, and whether it is fit to be.
-    dataset = build_dataset(rows, config.imitation(), config.time_split())
+    dataset = build_dataset(rows, config.imitation(), config.split)
     gates = [
         {"name": str(gate.name), "value": gate.value, "threshold": gate.threshold, "passed": gate.passed}
-        for gate in evaluate_gates(dataset, config.gates.thresholds(), now)
+        for gate in evaluate_gates(dataset, config.gates, now)
     ]
     logger.info("%d decisions, %d samples, dropped %s", len(rows), len(dataset.samples),
                 {str(reason): count for reason, count in dataset.dropped.items()})  # fmt: skip

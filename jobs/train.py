@@ -28,8 +28,9 @@ os.environ.setdefault("USER", "tradewind")
 # Threads that wait by spinning starve each other on a shared node: measured 4 times slower on 2 busy cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+from tradewind.trading.exits import ExitCode
 from tradewind.training.config import TrainConfig, load_train_config
-from tradewind.training.outcome import ExitCode, JobError, bad_config, write_result
+from tradewind.training.outcome import JobError, bad_config, write_result
 
 FLAGS = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 FLAGS.add_argument("--config", type=Path, help="JSON file; default: the variable TRADEWIND_CONFIG")
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         logger.exception("failed")
         write_result({"reason": "Error", "message": f"{type(error).__name__}: {error}"}, flags.result)
-        return 1
+        return ExitCode.ERROR
     finally:
         signal.signal(signal.SIGTERM, previous)
     write_result(result, flags.result)
@@ -69,6 +70,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     global stopping
     stopping = False
     settings, extra = config.hyperparameters, config.hyperparameters.extra
+    epochs, max_too_long_share = float(settings.epochs), float(extra.max_too_long_share)
 
     # A run that has published its adapter is over, whatever happened to its report.
     from tradewind.training.artifact import published_sha256
@@ -115,47 +117,48 @@ def train(config: TrainConfig) -> dict[str, Any]:
 
     from tradewind.training import base
     from tradewind.training.artifact import publish_adapter
-    from tradewind.training.checkpoint import Checkpoints
+    from tradewind.training.checkpoint import Checkpoints, Resumption
     from tradewind.training.collator import PlannedBatches, plan_batches
     from tradewind.training.preflight import check_stop_token, tokenize
     from tradewind.training.progress import ProgressReporter
+    from tradewind.training.request import earlier_fingerprint, request_of
     from tradewind.training.trainer import AdapterTrainer, DivergedError
 
     # Preflight.
-    threads = extra.threads or int(os.environ.get("OMP_NUM_THREADS", "0")) or os.cpu_count() or 1
+    threads = int(extra.threads or 0) or int(os.environ.get("OMP_NUM_THREADS", "0")) or os.cpu_count() or 1
     torch.set_num_threads(threads)
     disable_progress_bar()
     method = base.choose_method(config.method)
     tokenizer = base.load_tokenizer(config.base)
-    fit = partial(
-        tokenize, tokenizer=tokenizer, max_length=settings.max_length, max_too_long_share=extra.max_too_long_share
-    )
+    fit = partial(tokenize, tokenizer=tokenizer, max_length=settings.max_length, max_too_long_share=max_too_long_share)
     ready, ready_eval = fit(examples), fit(eval_examples)
     logger.info("%s; %d samples, %d to evaluate, %d too long", method.reason, len(ready.samples), len(ready_eval.samples),
                 ready.too_long + ready_eval.too_long)  # fmt: skip
 
     # The plan: which samples share a pass, to the end of the training.
     lengths = [len(sample.input_ids) for sample in ready.samples]
-    plan = plan_batches(lengths, batch_size=settings.batch_size, epochs=settings.epochs, seed=settings.seed)
+    plan = plan_batches(lengths, batch_size=settings.batch_size, epochs=epochs, seed=settings.seed)
     if extra.max_steps is not None:
-        plan = plan[: extra.max_steps * settings.gradient_accumulation]
+        plan = plan[: int(extra.max_steps) * settings.gradient_accumulation]
     eval_lengths = [len(sample.input_ids) for sample in ready_eval.samples]
     eval_plan = plan_batches(eval_lengths, batch_size=4 * settings.batch_size, epochs=1, seed=settings.seed)
 
-    provenance = {
+    facts: dict[str, Any] = {
         "baseModel": config.base_uri or config.base.name,
         "baseRevision": config.base_revision,
         "baseConfigSha256": hashlib.sha256((config.base / "config.json").read_bytes()).hexdigest(),
         "datasetSha256": found,
-        "watermark": manifest.get("watermark"),
         "samples": len(ready.samples),
         "method": method.name,
         "objective": config.objective,
-        "lora": config.lora.model_dump(mode="json"),
-        "hyperparameters": settings.model_dump(mode="json"),
         "warmStart": None
         if config.warm_start is None
         else published_sha256(config.warm_start) or config.warm_start.name,
+    }
+    provenance = facts | {
+        "watermark": manifest.get("watermark"),
+        "lora": config.lora.model_dump(mode="json"),
+        "hyperparameters": settings.model_dump(mode="json"),
         "run": config.run,
         "image": os.environ.get("TRADEWIND_IMAGE_DIGEST", ""),
     }
@@ -165,12 +168,19 @@ def train(config: TrainConfig) -> dict[str, Any]:
     while True:
         # A training that diverged is started over once, at half the learning rate.
         divergences = json.loads(divergences_file.read_text(encoding="utf-8")) if divergences_file.is_file() else 0
-        learning_rate = settings.learning_rate / 2**divergences
-        decisive = {key: value for key, value in provenance.items() if key not in ("run", "image")}
-        fingerprint = hashlib.sha256(json.dumps([decisive, learning_rate], sort_keys=True).encode()).hexdigest()
-        checkpoints = Checkpoints(config.output / "checkpoints", fingerprint, config.checkpoint.keep)
-        resumed = checkpoints.newest() if config.checkpoint.resume else None
-        logger.info("from the start" if resumed is None else f"resuming from step {resumed[0]}")
+        learning_rate = float(settings.learning_rate) / 2**divergences
+        decisive = facts | {"learningRate": learning_rate}
+        checkpoints = Checkpoints(
+            config.output / "checkpoints",
+            request_of(config, decisive),
+            earlier_fingerprint(config, decisive, manifest.get("watermark")),
+            config.checkpoint.keep,
+        )
+        resumed = checkpoints.newest() if config.checkpoint.resume else Resumption()
+        logger.info("from the start" if resumed.step is None else f"resuming from step {resumed.step}")
+        if resumed.message:
+            logger.warning("%s", resumed.message)
+            progress.report({"attempt": config.attempt, "message": resumed.message}, force=True)
 
         began = time.monotonic()
         try:
@@ -186,16 +196,16 @@ def train(config: TrainConfig) -> dict[str, Any]:
                 learning_rate=learning_rate,
                 lr_scheduler_type=extra.lr_scheduler_type,
                 warmup_steps=settings.warmup_steps,
-                weight_decay=extra.weight_decay,
-                max_grad_norm=extra.max_grad_norm,
-                adam_beta1=extra.adam_beta1,
-                adam_beta2=extra.adam_beta2,
+                weight_decay=float(extra.weight_decay),
+                max_grad_norm=float(extra.max_grad_norm),
+                adam_beta1=float(extra.adam_beta1),
+                adam_beta2=float(extra.adam_beta2),
                 seed=settings.seed,
                 data_seed=settings.seed,
                 train_sampling_strategy="sequential",
                 save_strategy="steps",
                 save_steps=settings.save_every_steps,
-                logging_steps=extra.logging_steps,
+                logging_steps=int(extra.logging_steps),
                 logging_nan_inf_filter=False,
                 bf16=method.dtype is torch.bfloat16,
                 fp16=method.dtype is torch.float16,
@@ -216,11 +226,11 @@ def train(config: TrainConfig) -> dict[str, Any]:
                 pad_token_id=tokenizer.pad_token_id,
                 checkpoints=checkpoints,
                 eval_every_steps=settings.eval_every_steps,
-                patience=extra.early_stopping_patience,
+                patience=int(extra.early_stopping_patience),
                 stop_requested=lambda: stopping,
-                on_progress=lambda trainer: progress.report(progress_of(trainer, config)),
+                on_progress=lambda trainer: progress.report(progress_of(trainer, config, resumed.message)),  # noqa: B023
             )
-            trainer.train_from(None if resumed is None else resumed[1])
+            trainer.train_from(resumed.folder)
         except DivergedError as error:
             logger.warning("diverged at learning rate %g: %s", learning_rate, error)
             if divergences:
@@ -233,17 +243,21 @@ def train(config: TrainConfig) -> dict[str, Any]:
             raise JobError(ExitCode.OUT_OF_MEMORY, "OutOfMemory", f"{str(error)[:300]}; {remedy}") from error
         break
 
-    step, resumed_from = trainer.state.global_step, None if resumed is None else resumed[0]
+    step = trainer.state.global_step
     if trainer.interrupted:
-        message = f"stopped by SIGTERM; checkpoint at step {step} of {trainer.state.max_steps}"
-        checkpoint = {"checkpoint": str(checkpoints.folder / f"step-{step}"), "resumedFrom": resumed_from}
+        message = (
+            f"stopped by SIGTERM; checkpoint at step {step} of {trainer.state.max_steps}. {resumed.message}".rstrip(
+                ". "
+            )
+        )
+        checkpoint = {"checkpoint": str(checkpoints.folder / f"step-{step}"), "resumedFrom": resumed.step}
         raise JobError(
             ExitCode.INTERRUPTED, "Interrupted", message, step=step, totalSteps=trainer.state.max_steps, **checkpoint
         )
 
     trainer.use_best()
     provenance |= {"steps": step, "bestStep": trainer.best.step or step, "learningRate": learning_rate}
-    progress.report(progress_of(trainer, config), force=True)
+    progress.report(progress_of(trainer, config, resumed.message), force=True)
     sha256 = publish_adapter(adapter, trainer.model, tokenizer, provenance)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     result = {
@@ -251,7 +265,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         "sha256": sha256,
         "steps": step,
         "bestStep": provenance["bestStep"],
-        "epoch": round(min(step * settings.gradient_accumulation / len(plan), 1.0) * settings.epochs, 3),
+        "epoch": round(min(step * settings.gradient_accumulation / len(plan), 1.0) * epochs, 3),
         "loss": losses[-1] if losses else trainer.step_loss,
         "evalLoss": None if trainer.best.weights is None else round(trainer.best.eval_loss, 6),
         "tokensPerSecond": round(trainer.meter.tokens_per_second, 1),
@@ -265,26 +279,28 @@ def train(config: TrainConfig) -> dict[str, Any]:
             "batchSize": settings.batch_size,
         },
         "learningRate": learning_rate,
-        "resumedFrom": resumed_from,
+        "resumedFrom": resumed.step,
+        "message": resumed.message,
         "torch": torch.__version__,
     }
     write_atomic(report, json.dumps(result))
     return result
 
 
-def progress_of(trainer: Any, config: TrainConfig) -> dict[str, float | int | None]:
+def progress_of(trainer: Any, config: TrainConfig, message: str) -> dict[str, float | int | str | None]:
     step, total = trainer.state.global_step, trainer.state.max_steps
     speed = trainer.meter.steps_per_second
     return {
         "attempt": config.attempt,
         "step": step,
         "totalSteps": total,
-        "epoch": round(step / total * config.hyperparameters.epochs, 3),
+        "epoch": round(step / total * float(config.hyperparameters.epochs), 3),
         "percent": round(100 * step / total, 1),
         "etaSeconds": round((total - step) / speed) if speed else None,
         "tokensPerSecond": round(trainer.meter.tokens_per_second, 1),
         "loss": trainer.step_loss,
         "evalLoss": trainer.eval_loss,
+        "message": message or None,
     }
 
 

@@ -5,12 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tradewind.api.ab_experiment import ABExperiment, Policy
+from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.common import Resource
 from tradewind.api.parse import InvalidSpec, parse_manifest, refused_changes
 from tradewind.api.registry import BY_KIND
-from tradewind.trading.evidence import evidence_spec_from_mapping
-from tradewind.trading.evidence.spec import PolicyKind
+from tradewind.trading.evidence import GUARDRAILS, METRICS, POLICIES, EvidenceSpec
 
 SAMPLES = Path(__file__).parents[2] / "crds" / "samples"
 GOOD = sorted(SAMPLES.glob("*.yaml"))
@@ -80,10 +79,16 @@ def test_the_full_sample_uses_every_field_of_a_training_run() -> None:
 def test_what_the_kind_accepts_the_statistic_can_evaluate(path: Path) -> None:
     experiment = load(path)
     assert isinstance(experiment, ABExperiment)
-    evaluated = evidence_spec_from_mapping(experiment.spec.to_manifest())
-    assert evaluated.alpha == float(experiment.spec.evidence.alpha)
-    assert evaluated.traffic.kind == experiment.spec.traffic.policy
+    spec = EvidenceSpec(rules=experiment.spec)
+    assert spec.too_short is None
+    assert 0 < spec.policy.largest(spec.ladder) <= 0.5
 
 
-def test_the_kind_offers_every_policy_of_the_statistic() -> None:
-    assert {policy.value for policy in Policy} == {policy.value for policy in PolicyKind}
+def test_the_samples_show_every_metric_policy_and_guardrail() -> None:
+    specs = [
+        raw["spec"] for path in GOOD for raw in yaml.safe_load_all(path.read_text()) if raw["kind"] == "ABExperiment"
+    ]
+    assert {metric.name for metric in METRICS} == {s.get("evidence", {}).get("primary", METRICS[0].name) for s in specs}
+    assert {policy.name for policy in POLICIES} == {s.get("traffic", {}).get("policy", POLICIES[0].name) for s in specs}
+    shown = {field for s in specs for field in s.get("guardrails", {})}
+    assert shown == {field.alias for guardrail in GUARDRAILS for field in guardrail.settings.model_fields.values()}

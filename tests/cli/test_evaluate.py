@@ -122,7 +122,13 @@ def test_the_status_says_when_and_at_which_level(tmp_path, capsys) -> None:
         ({"slow": 3}, STARTED, "LatencyOverObjective"),
         ({"slow": 3}, STARTED.replace("50ms", "70ms"), "MaxDurationReached"),
         ({"slow": 3}, STARTED.replace("errorRate:", "latencyObjective: {p99: 70ms}, errorRate:"), "MaxDurationReached"),
-        ({"slow": 3}, STARTED.replace("candidate: v2", "candidate: v2\n  mode: Replay"), "MaxDurationReached"),
+        (
+            {"slow": 3},
+            STARTED.replace(
+                "candidate: v2", "candidate: v2\n  mode: Replay\n  replay: {startTime: 2026-01-01T00:00:00Z}"
+            ),
+            "MaxDurationReached",
+        ),
     ],
 )
 def test_requests_in_the_table_are_watched(broken, status, reason, tmp_path, capsys) -> None:
@@ -205,12 +211,15 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, capsys) -> No
     ("text", "message"),
     [
         ("a: [", "not YAML"),
-        (EXPERIMENT.replace("v1alpha1", "v9"), "apiVersion 'tradewind.dev/v9' is unknown"),
-        (EXPERIMENT.replace('"0.01"', "high"), "spec.evidence.alpha: 'high' is not a decimal"),
+        (EXPERIMENT.replace("v1alpha1", "v9"), 'apiVersion: Unsupported value: "tradewind.dev/v9"'),
+        (EXPERIMENT.replace('"0.01"', "high"), 'spec.evidence.alpha: Invalid value: "high": must be a probability'),
         ("kind: ABExperiment\napiVersion: tradewind.dev/v1alpha1\nspec: 3\n", "spec: not a mapping"),
-        (STARTED.replace("24h", "1w"), "status.maxHold: '1w' is not a duration"),
-        (STARTED.replace("2026-01-01T00:00:00Z", "soon"), "status.t0: 'soon' is not a time"),
-        (STARTED.replace("retestNumber: 4", "retestNumber: many"), "status.evidence.retestNumber: 'many' is not"),
+        (STARTED.replace("24h", "1w"), 'status.maxHold: Invalid value: "1w": must be a whole number and one unit'),
+        (STARTED.replace("2026-01-01T00:00:00Z", "soon"), "status.t0: Invalid value: 'soon'"),
+        (
+            STARTED.replace("retestNumber: 4", "retestNumber: many"),
+            "status.evidence.retestNumber: Invalid value: 'many'",
+        ),
     ],
 )
 def test_a_mistake_in_the_experiment_names_file_and_field(text, message, tmp_path, capsys) -> None:

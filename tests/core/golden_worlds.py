@@ -89,7 +89,7 @@ def carried_out(kind: str, seen: Any, effect: Any) -> Any:
             return replace(seen, **{many: tuple(o for o in getattr(seen, many) if o.name != name)})
         case PublishEpoch():
             known = {row.block for row in seen.epochs}
-            row = EpochRow(effect.block, 100 + effect.block, effect.candidate_weight)
+            row = EpochRow(effect.block, 100 + effect.block, effect.candidate_weight, effect.reason, effect.message)
             return seen if effect.block in known else replace(seen, epochs=(*seen.epochs, row))
     return seen
 
@@ -380,7 +380,10 @@ def recorded(
 
 
 def _epochs(facts: Json) -> tuple[EpochRow, ...]:
-    return tuple(EpochRow(e["block"], e["epoch"], Decimal(str(e["weight"]))) for e in facts.get("epochs") or ())
+    return tuple(
+        EpochRow(e["block"], e["epoch"], Decimal(str(e["weight"])), e.get("reason", ""), e.get("message", ""))
+        for e in facts.get("epochs") or ()
+    )
 
 
 def _time(text: str | datetime) -> datetime:

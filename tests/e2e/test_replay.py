@@ -27,10 +27,11 @@ from e2e_cluster import (
 
 from tradewind.trading.assignment import hash64
 from tradewind.trading.evidence import (
+    EvidenceSpec,
+    ExperimentRules,
     TradeTable,
     Verdict,
     candidate_weight_for_block,
-    evidence_spec_from_mapping,
     judge,
 )
 
@@ -221,12 +222,13 @@ def test_killing_the_operator_changes_neither_weights_nor_verdict(undisturbed: W
 @pytest.mark.parametrize("which", ["undisturbed", "disturbed"])
 def test_weights_and_verdict_follow_from_the_exported_rows(which: str, request: pytest.FixtureRequest) -> None:
     walked: Walked = request.getfixturevalue(which)
-    spec = evidence_spec_from_mapping(SPEC, max_hold=DAY)
+    rules = {name: SPEC[name] for name in ExperimentRules.model_fields if name in SPEC}
+    spec = EvidenceSpec(rules=ExperimentRules.model_validate(rules), replay=True)
     with walked.csv.open(encoding="utf-8") as lines:
         table = TradeTable.from_csv(lines)
     for block, weight, reason in walked.epochs:
         chosen = candidate_weight_for_block(table, T0, block, spec)
-        assert (chosen.weight, chosen.reason.value) == (pytest.approx(weight), reason), f"block {block}"
+        assert (chosen.weight, chosen.reason) == (pytest.approx(weight), reason), f"block {block}"
         assert judge(table, T0, T0 + block * DAY, spec).verdict.verdict is Verdict.CONTINUE
     ended = datetime.fromisoformat(walked.verdict["time"])
     assert ended == T0 + len(walked.epochs) * DAY

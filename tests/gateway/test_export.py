@@ -60,12 +60,12 @@ async def test_exports_of_a_real_log(rig, gateway, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("argv", "dsn", "code", "reason", "words"),
     [
-        (["evidence"], None, 64, "BadConfig", "--experiment is missing"),
+        (["evidence"], None, 64, "InvalidConfiguration", "--experiment is missing"),
         (["evidence", "--experiment", "my-test"], None, 65, "NoEvidence", "metadata.uid"),
-        (["training-data"], "", 64, "BadConfig", "TRADEWIND_DSN is not set"),
+        (["training-data"], "", 64, "InvalidConfiguration", "TRADEWIND_DSN is not set"),
         (["training-data"], "postgresql://u:hunter2@127.0.0.1:1/x", 65, "DatabaseUnreachable", "127.0.0.1, port 1"),
-        (["training-data", "--min-samples", "0"], None, 64, "BadConfig", "--min-samples"),
-        (["training-data", "-o", "/nonexistent/x"], None, 64, "BadConfig", "--output"),
+        (["training-data", "--min-samples", "0"], None, 64, "InvalidConfiguration", "--min-samples"),
+        (["training-data", "-o", "/nonexistent/x"], None, 64, "InvalidConfiguration", "--output"),
     ],
 )
 def test_errors(postgres_dsn, tmp_path, monkeypatch, argv, dsn, code, reason, words):

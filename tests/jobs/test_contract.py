@@ -1,24 +1,48 @@
 """The operator's Jobs carry configurations that the scripts accept: whatever a TrainingRun may say."""
 
 import json
+import random
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from tradewind.api.crd import crd
 from tradewind.api.endpoint import Endpoint
-from tradewind.api.parse import parse
+from tradewind.api.parse import parse, parse_manifest
+from tradewind.api.registry import BY_KIND
 from tradewind.api.training_run import TrainingRun
 from tradewind.core.decision import Owner
 from tradewind.core.platform import Platform
-from tradewind.core.training_run.manifests import snapshot_job, train_job
-from tradewind.training.config import load_snapshot_config, load_train_config
-from tradewind.training.outcome import JobError
+from tradewind.core.training_run.manifests import empty_window, snapshot_job, train_job
+from tradewind.trading.dataset import LoggedDecision, build_dataset
+from tradewind.trading.decision import DecisionInput
+from tradewind.trading.gates import evaluate_gates
+from tradewind.trading.prompt import hold
+from tradewind.trading.settings.dataset import Selection
+from tradewind.trading.settings.recipe import Recipe
+from tradewind.training.config import SnapshotConfig, TrainConfig, load_snapshot_config, load_train_config
+from tradewind.training.request import earlier_fingerprint
 
 SAMPLES = Path(__file__).parents[2] / "crds" / "samples"
 PLATFORM = Platform("tradewind", "tradewind-system", "gateway", "predictor", "trainer")
 OWNER = Owner("tradewind.dev/v1alpha1", "TrainingRun", "run", "trading", "uid")
+
+
+STARTED = datetime(2026, 11, 1, tzinfo=UTC)
+LOG = [
+    LoggedDecision(
+        decision_id=f"d{day}",
+        decided_at=datetime(2026, 10, day, tzinfo=UTC),
+        shown=DecisionInput(market_data={"day": day}, account_state={}),
+        symbol="BTC",
+        answer=hold("BTC"),
+    )
+    for day in range(1, 9)
+]
 
 
 def load(kind, file: Path):
@@ -38,21 +62,126 @@ def config_of(manifest, folder: Path) -> Path:
     return file
 
 
+def check(run: TrainingRun, folder: Path) -> tuple[TrainConfig, SnapshotConfig | None]:
+    """The configurations of a run's Jobs as the Jobs read them, with every number computed with."""
+    train = load_train_config(config_of(train_job(run, OWNER, PLATFORM, 1, None), folder))
+    earlier_fingerprint(train, {"learningRate": 1.0}, None)  # reads each text as the number that it is
+    if run.spec.dataset.endpoint is None or empty_window(run, STARTED):
+        return train, None
+    endpoint = load(Endpoint, SAMPLES / "endpoint-production.yaml")
+    job = snapshot_job(run, endpoint, OWNER, PLATFORM, STARTED)
+    snapshot = load_snapshot_config(config_of(job, folder))
+    evaluate_gates(build_dataset(LOG, snapshot.imitation(), snapshot.split), snapshot.gates, datetime.now(UTC))
+    return train, snapshot
+
+
 @pytest.mark.parametrize("sample", sorted(SAMPLES.glob("trainingrun-*.yaml")), ids=lambda path: path.stem)
-def test_every_sample_is_trained_or_refused_by_name(sample: Path, tmp_path: Path) -> None:
+def test_every_sample_reaches_its_jobs_as_it_stands(sample: Path, tmp_path: Path) -> None:
     run = load(TrainingRun, sample)
-    assert isinstance(run, TrainingRun)
-    file = config_of(train_job(run, OWNER, PLATFORM, 1, None), tmp_path)
-    if run.spec.objective == "sft":
-        config = load_train_config(file)
-        assert config.lora.target_modules == run.spec.lora.target_modules
-        assert config.hyperparameters.epochs == float(run.spec.hyperparameters.epochs)
-    else:
-        with pytest.raises(JobError, match="is not supported yet; use sft"):
-            load_train_config(file)
-    if run.spec.dataset.endpoint is not None:
-        endpoint = load(Endpoint, SAMPLES / "endpoint-production.yaml")
-        job = snapshot_job(run, endpoint, OWNER, PLATFORM, datetime(2026, 11, 1, tzinfo=UTC))
-        snapshot = load_snapshot_config(config_of(job, tmp_path))
-        assert snapshot.gates.min_samples == run.spec.dataset.gates.min_samples
-        assert snapshot.labels.counterfactual_holds == run.spec.dataset.labels.counterfactual_holds
+    train, snapshot = check(run, tmp_path)
+    assert {name: getattr(train, name) for name in Recipe.model_fields} == {
+        name: getattr(run.spec, name) for name in Recipe.model_fields
+    }
+    if snapshot is not None:
+        names = set(Selection.model_fields) - {"since", "until"}
+        assert all(getattr(snapshot, name) == getattr(run.spec.dataset, name) for name in names)
+
+
+EDGES: dict[str, list[Any]] = {
+    "must be a SHA-256": ["0" * 64],
+    "must be a Kubernetes quantity": ["0", "1.5Gi", 4],
+    "must be a decimal number in quotes above 0": ["0.000000001", "999999999999.999999999"],
+    "must be a decimal number in quotes, 0 or more": ["0", "999999999999.999999999"],
+    "must be a fraction from 0 to 1": ["0", "1", "1.000000000", "0.000000001"],
+    "must be a fraction from 0 to below 1": ["0", "0.000000000000001", "0.999999999999999"],
+    "must be a latency": ["1ms"],
+    "must be a name": ["a", "a" * 50],
+    "must be a number in quotes above 0 and up to 10000": ["0.000000001", "10000.0", "9999.999999999"],
+    "must be a number in quotes, 0 or more": ["0", ".5", "1.", "1e-99", "9E+99", "0.999999999999", "1"],
+    "must be a symbol": ["B", "A/b:c.d_e-f"],
+    "must be a time": ["0s", "1s", "99999d", "999999h", "1000-01-01T00:00:00Z", "2999-12-31T23:59:59.999999-14:59",
+                       "2024-02-29T00:00:00+14:00"],
+    "must be a weight from 0 to 100": ["0", "100", "100.000000000", "000099.999999999"],
+    "must be a whole number and one unit": ["0s", "1s", "365d", "999999d"],
+    "must be a whole number from 1 to 1024": ["1", "1024", "0001000"],
+    "must be a whole number in quotes, 0": ["0", "999999999"],
+    "must be a whole number in quotes, 1": ["1", "999999999", "0000000000000010"],
+    "must be a whole number of ms": ["1ms", "999999s"],
+    "must be pvc": ["pvc://c", "pvc://claim/a/b", "file:///a"],
+    "must be the name of a PriorityClass": ["a", "a" * 128],
+}  # fmt: skip
+
+
+def edges(schema: dict[str, Any]) -> list[Any]:
+    """Values at the bounds of a field of the CRD."""
+    if "enum" in schema:
+        return list(schema["enum"])
+    if rules := schema.get("x-kubernetes-validations"):
+        (values,) = (values for says, values in EDGES.items() if rules[0]["message"].startswith(says))
+        return values
+    match schema["type"]:
+        case "boolean":
+            return [False, True]
+        case "integer":
+            return [schema["minimum"], schema["maximum"]]
+        case "string":
+            return ["x" * schema.get("minLength", 0), "x" * schema["maxLength"]]
+        case "array":
+            values = edges(schema["items"]) if "properties" not in schema["items"] else [{}]
+            return [values[:1], values[: schema["maxItems"]]]
+    return [{}]
+
+
+def leaves(schema: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
+    if "properties" not in schema:
+        yield path, edges(schema)
+    for name, field in schema.get("properties", {}).items():
+        yield from leaves(field, (*path, name))
+
+
+def spec_with(*chosen: tuple[tuple[str, ...], Any]) -> dict[str, Any]:
+    uri = any(path in (("dataset", "uri"), ("dataset", "sha256")) for path, _ in chosen)
+    spec: dict[str, Any] = {
+        "baseModel": {"uri": "pvc://models/base"},
+        "dataset": {"uri": "pvc://models/d"} if uri else {"endpoint": "trader"},
+        "output": {"uri": "pvc://models/runs"},
+    }
+    for path, value in chosen:
+        part = spec
+        for name in path[:-1]:
+            part = part.setdefault(name, {})
+        part[path[-1]] = value
+    return spec
+
+
+def test_what_the_kind_accepts_its_jobs_accept(tmp_path: Path) -> None:
+    """Each bound alone, then many fields at once at their bounds: whatever passes lint is no bad configuration."""
+    schema = crd(BY_KIND["TrainingRun"])["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    alone = [(path, value) for path, values in leaves(schema) for value in values]
+    accepted = [one for one in alone if is_trained(spec_with(one), tmp_path)]
+    assert {path for path, _ in accepted} == {path for path, _ in alone} - NOT_YET
+    draw = random.Random(9)
+    mixed = [spec_with(*draw.sample(accepted, 12)) for _ in range(300)]
+    assert sum(is_trained(spec, tmp_path) for spec in mixed) > 200, "rules refuse nearly all: nothing is shown"
+
+
+NOT_YET = {
+    ("modelVersion", "evaluation", *path)
+    for path in (
+        ("dataset", "uri"),
+        ("dataset", "sha256"),
+        ("bars", "uri"),
+        ("bars", "costBasisPoints"),
+        ("gates", "minAgreement"),
+        ("gates", "maxHoldShare"),
+    )
+}
+
+
+def is_trained(spec: dict[str, Any], folder: Path) -> bool:
+    """Whether lint accepts the spec; its Jobs must then accept it too."""
+    head = {"apiVersion": "tradewind.dev/v1alpha1", "kind": "TrainingRun"}
+    run = parse_manifest(head | {"metadata": {"name": "run", "namespace": "trading"}, "spec": spec})
+    if isinstance(run, TrainingRun):
+        check(run, folder)
+    return isinstance(run, TrainingRun)

@@ -117,7 +117,7 @@ def test_300_rows_fail_the_gate_with_the_numbers_and_are_no_error(log: Log, run)
 
 def test_the_prompt_is_what_an_own_model_will_be_shown(log: Log, run) -> None:
     log.trade(0, 2.0)
-    _, _, folder = run(split={"evalFraction": 0})
+    _, _, folder = run(split={"evalFraction": "0"})
     (example,) = read_examples(folder / "train.jsonl")
     assert '{"balance":600.0,"positions":[],"secret_field":1}' in example.prompt, "the whole account, its own positions"
     assert 'History: [{"action":"hold","pnl":0.5}]' in example.prompt
@@ -147,12 +147,12 @@ def test_other_endpoints_replays_fallbacks_and_open_trades_stay_out(log: Log, ru
     log.trade(6, None, state="failed", answer=None, error_kind="invalid_json")
     log.trade(7, None, state="failed", answer=None, error_kind="timeout")
     log.trade(8, None, parent_decision_id="d00000", action="close")
-    _, result, _ = run(split={"evalFraction": 0}, gates={"minJsonValidity": "0.9"})
+    _, result, _ = run(split={"evalFraction": "0"}, gates={"minJsonValidity": "0.9"})
     assert result["perAction"] == {"open_long": 1, "close": 1}, "a close shares its position's fate"
     assert result["dropped"] == {"replay": 1, "fallback": 1, "open": 1, "invalid_answer": 1, "unanswered": 1}
     validity = next(gate for gate in result["gates"] if gate["name"] == "minJsonValidity")
     assert (validity["value"], validity["passed"]) == (0.75, False)
-    _, result, _ = run(split={"evalFraction": 0}, includeReplay=True)
+    _, result, _ = run(split={"evalFraction": "0"}, includeReplay=True)
     assert result["rows"] == 3
 
 
@@ -161,10 +161,10 @@ def test_until_hides_what_was_not_known_then(log: Log, run) -> None:
     log.trade(1, 2.0, hours=48)
     log.trade(30, 2.0)
     until = (START + timedelta(hours=10)).isoformat()
-    _, result, _ = run(split={"evalFraction": 0}, until=until)
+    _, result, _ = run(split={"evalFraction": "0"}, until=until)
     assert (result["rows"], result["dropped"]) == (1, {"open": 1})
     assert result["watermark"] < until
-    _, result, _ = run(split={"evalFraction": 0}, since="2026-01-05T00:30:00Z")
+    _, result, _ = run(split={"evalFraction": "0"}, since="2026-01-05T00:30:00Z")
     assert result["rows"] == 2
 
 
@@ -172,7 +172,7 @@ def test_losing_trades_teach_to_hold_when_asked(log: Log, run) -> None:
     log.trade(0, -4.0)
     log.trade(1, 6.0, action="open_short")
     labels = {"counterfactualHolds": True, "holdWeight": "0.8", "thresholds": {"excellent": "0.05", "bad": "0.03"}}
-    _, result, folder = run(split={"evalFraction": 0}, labels=labels)
+    _, result, folder = run(split={"evalFraction": "0"}, labels=labels)
     assert result["perLabel"] == {"counterfactual_hold": 1, "excellent_decision": 1}
     assert [example.weight for example in read_examples(folder / "train.jsonl")] == [0.8, 1.5]
 
@@ -245,4 +245,4 @@ def test_no_schema_no_database_no_dsn(job: ModuleType, run, empty_postgres_dsn: 
 def test_a_range_that_is_empty_by_mistake_is_refused(run) -> None:
     code, result, _ = run(since="2026-02-01T00:00:00Z", until="2026-01-01T00:00:00Z")
     assert code == 64
-    assert "is not before until" in result["message"]
+    assert "since: dataset.since must lie before dataset.until" in result["message"]

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import re
@@ -158,6 +159,62 @@ def test_terminated_then_killed_then_resumed_gives_the_very_same_adapter(trainer
     assert resumed.result["evalLoss"] == undisturbed["evalLoss"]
 
 
+def test_a_checkpoint_of_the_release_before_is_resumed_from(trainer: Trainer, undisturbed) -> None:
+    output = trainer.folder / "upgraded"
+    terminated = trainer.start(trainer.config(output))
+    wait_for(lambda: list(output.glob("checkpoints/step-*")))
+    terminated.kill(signal.SIGTERM)
+    assert terminated.wait() == 75, terminated.log.read_text()
+
+    hashed = json.loads((Path(undisturbed["adapter"]) / "training.json").read_text())
+    for name in ("run", "image", "steps", "bestStep"):
+        del hashed[name]
+    hashed["lora"]["dropout"] = 0.1
+    hashed["hyperparameters"] |= {"epochs": 3.0, "learning_rate": 0.02}
+    hashed["hyperparameters"]["extra"] = {
+        "weight_decay": 0.0, "max_grad_norm": 1.0, "lr_scheduler_type": "linear", "adam_beta1": 0.9, "adam_beta2": 0.999,
+        "gradient_checkpointing": "auto", "early_stopping_patience": 0, "logging_steps": 10, "max_steps": None,
+        "max_too_long_share": 0.01, "threads": 1,
+    }  # fmt: skip
+    text = json.dumps([hashed, hashed.pop("learningRate")], sort_keys=True)
+    rewrite_as_the_release_before(output, hashlib.sha256(text.encode()).hexdigest())
+
+    upgraded = trainer.start(trainer.config(output))
+    assert upgraded.wait() == 0, upgraded.log.read_text()
+    assert upgraded.result["resumedFrom"] == terminated.result["step"]
+    assert upgraded.result["sha256"] == undisturbed["sha256"]
+    assert upgraded.result["message"] == ""
+
+
+def rewrite_as_the_release_before(output: Path, fingerprint: str) -> None:
+    """Manifests of checkpoints as they were when they carried a hash of every field instead of the fields."""
+    for file in output.glob("checkpoints/step-*/checkpoint.json"):
+        manifest = json.loads(file.read_text())
+        file.write_text(json.dumps({key: manifest[key] for key in ("step", "files")} | {"fingerprint": fingerprint}))
+
+
+def test_a_checkpoint_of_another_request_is_not_used_and_the_result_says_what_differs(trainer: Trainer) -> None:
+    output, asked = trainer.folder / "asked-anew", trainer.config(trainer.folder / "asked-anew")
+    terminated = trainer.start(asked)
+    wait_for(lambda: list(output.glob("checkpoints/step-*")))
+    terminated.kill(signal.SIGTERM)
+    assert terminated.wait() == 75, terminated.log.read_text()
+
+    rewrite_as_the_release_before(output, "another")
+    unknown = trainer.start(asked)
+    wait_for(lambda: unknown.log.exists() and "from the start" in unknown.log.read_text())
+    unknown.kill(signal.SIGTERM)
+    assert unknown.wait() == 75, unknown.log.read_text()
+    assert "an earlier release wrote it" in unknown.result["message"]
+
+    changed = asked | {"hyperparameters": asked["hyperparameters"] | {"epochs": "1"}}
+    restarted = trainer.start(changed)
+    assert restarted.wait() == 0, restarted.log.read_text()
+    assert restarted.result["resumedFrom"] is None
+    assert "hyperparameters.epochs was 3 and is 1" in restarted.result["message"]
+    assert "hyperparameters.epochs was 3 and is 1" in restarted.log.read_text()
+
+
 def test_other_data_than_the_gates_passed_is_refused(trainer: Trainer) -> None:
     started = trainer.start(trainer.config(trainer.folder / "other", datasetSha256="0" * 64))
     assert started.wait() == 65
@@ -173,10 +230,10 @@ def test_data_without_a_stated_hash_is_what_its_manifest_says(trainer: Trainer) 
 
 def test_a_training_that_diverges_is_started_over_at_half_the_rate_and_then_given_up(trainer: Trainer) -> None:
     config = trainer.config(trainer.folder / "diverging")
-    config["hyperparameters"] |= {"learningRate": "1e30", "warmupSteps": 0}
+    config["hyperparameters"] |= {"warmupSteps": 0, "extra": {"threads": "1", "weight_decay": "1e90"}}
     started = trainer.start(config)
     assert started.wait() == 67, started.log.read_text()
-    assert "lower hyperparameters.learningRate below 5e+29" in started.result["message"]
+    assert "lower hyperparameters.learningRate below 0.01" in started.result["message"]
     assert started.log.read_text().count("diverged at learning rate") == 2
 
 
@@ -195,7 +252,7 @@ def test_a_warm_start_must_fit_and_then_begins_where_it_ended(trainer: Trainer, 
     assert refused.wait() == 64
     assert "lora.rank" in refused.result["message"]
     config["lora"]["rank"] = 4
-    config["hyperparameters"] |= {"epochs": "0.2", "learningRate": "1e-9"}
+    config["hyperparameters"] |= {"epochs": "0.2", "learningRate": "0.000000001"}
     warm = trainer.start(config)
     assert warm.wait() == 0, warm.log.read_text()
     assert warm.result["evalLoss"] == pytest.approx(undisturbed["evalLoss"], rel=1e-4)

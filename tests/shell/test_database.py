@@ -91,11 +91,14 @@ def experiment(uid: str = "u", baseline: str = "api", candidate: str = "v1") -> 
 
 async def test_the_first_epoch_of_a_block_stays(database: Database) -> None:
     for weight in ("0.1", "0.5"):
-        await database.publish_epoch("trading", PublishEpoch("trader", "u", 0, Decimal(weight), "Start", {"blocks": 0}))
-    await database.publish_epoch("trading", PublishEpoch("trader", "u", 1, Decimal("0.00001"), "Fixed", {}))
+        await database.publish_epoch(
+            "trading", PublishEpoch("trader", "e", "u", 0, Decimal(weight), "Start", "the first", {"blocks": 0})
+        )
+    await database.publish_epoch("trading", PublishEpoch("trader", "e", "u", 1, Decimal("0.00001"), "Fixed", "", {}))
     rows = await database.epochs("trading", "trader", "u")
     assert [(row.block, row.candidate_weight) for row in rows] == [(0, Decimal("0.1")), (1, Decimal("0.00001"))]
     assert rows[0].epoch < rows[1].epoch
+    assert [(row.reason, row.message) for row in rows] == [("Start", "the first"), ("Fixed", "")]
     assert f"{rows[1].candidate_weight:f}" == "0.00001"
     assert await database.epochs("trading", "trader", "other") == ()
     assert await database.epochs("elsewhere", "trader", "u") == ()
@@ -104,7 +107,10 @@ async def test_the_first_epoch_of_a_block_stays(database: Database) -> None:
 async def test_epochs_of_many_operators_at_once_are_one(database: Database) -> None:
     weights = [Decimal(n) / 10 for n in range(1, 9)]
     await asyncio.gather(
-        *(database.publish_epoch("trading", PublishEpoch("trader", "u", 0, weight, "Start", {})) for weight in weights)
+        *(
+            database.publish_epoch("trading", PublishEpoch("trader", "e", "u", 0, weight, "Start", "", {}))
+            for weight in weights
+        )
     )
     assert len(await database.epochs("trading", "trader", "u")) == 1
 

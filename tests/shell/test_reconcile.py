@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from tradewind.shell.observe import Observer
 
 from tradewind.api.common import API_VERSION, IN_USE_BY_LABEL, IN_USE_FINALIZER
 from tradewind.core.platform import Platform
 from tradewind.shell.cluster import ClusterError
-from tradewind.shell.observe import Observer
 from tradewind.shell.reconcile import Key, Reconciler
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

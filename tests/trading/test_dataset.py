@@ -8,7 +8,6 @@ from tradewind.trading.dataset import (
     Dropped,
     Imitation,
     LoggedDecision,
-    Split,
     Teaching,
     build_dataset,
     dataset_lines,
@@ -16,10 +15,12 @@ from tradewind.trading.dataset import (
 from tradewind.trading.decision import Action, Decision, DecisionInput
 from tradewind.trading.duplicates import Dedupe, near_duplicate_key
 from tradewind.trading.prompt import hold
+from tradewind.trading.settings.dataset import DatasetSplit
+from tradewind.trading.settings.labels import DatasetLabels
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-NO_SPLIT = Split(eval_fraction=0.0)
+NO_SPLIT = DatasetSplit(eval_fraction="0")
 
 
 def shown(price: float) -> DecisionInput:
@@ -71,17 +72,10 @@ def test_good_trades_are_imitated_by_weight_and_bad_ones_never() -> None:
     assert len(dataset.trades) == 5, "the gates see bad trades too"
 
 
-def test_a_weight_for_bad_decisions_is_not_followed() -> None:
-    from tradewind.trading.labels import Label
-
-    dataset = build_dataset([trade(0, -9.0)], Imitation(weights={Label.BAD: 1.0}), NO_SPLIT)
-    assert dataset.samples == ()
-
-
 def test_a_losing_trade_teaches_to_hold_on_the_same_input_when_asked() -> None:
     dataset = build_dataset(
         [trade(0, -2.0), trade(1, -4.0), trade(2, 2.0)],
-        Imitation(counterfactual_holds=True, counterfactual_weight=0.8),
+        Imitation(labels=DatasetLabels(counterfactual_holds=True, hold_weight="0.8")),
         NO_SPLIT,
     )
     by_decision: dict[str, list[tuple[str, float, Action]]] = {}
@@ -176,7 +170,7 @@ def test_holds_are_thinned_out_to_their_share_of_the_log() -> None:
 
 def test_split_is_in_time_purged_and_embargoed() -> None:
     rows = [trade(n, 2.0, hours=3) for n in range(20)]
-    dataset = build_dataset(rows, Imitation(), Split(eval_fraction=0.2, embargo=2 * HOUR))
+    dataset = build_dataset(rows, Imitation(), DatasetSplit(eval_fraction="0.2", embargo="2h"))
     boundary = START + 16 * HOUR
     assert [s.decided_at for s in dataset.evaluation] == [START + n * HOUR for n in range(16, 20)]
     assert all(s.ends_at <= boundary - 2 * HOUR for s in dataset.train)
@@ -194,7 +188,7 @@ def test_the_newest_decisions_stay_when_there_are_too_many() -> None:
 
 
 def test_an_empty_log_gives_an_empty_dataset() -> None:
-    dataset = build_dataset([], Imitation(), Split())
+    dataset = build_dataset([], Imitation(), DatasetSplit())
     assert dataset.samples == ()
     assert dataset.watermark is None
 

@@ -2,10 +2,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tradewind.trading.dataset import ClosedTrade, Imitation, LoggedDecision, Split, build_dataset
+from tradewind.trading.dataset import ClosedTrade, Imitation, LoggedDecision, build_dataset
 from tradewind.trading.decision import Action, Decision, DecisionInput
-from tradewind.trading.gates import Gate, GateName, GateThresholds, evaluate_gates, label_consistency
+from tradewind.trading.gates import Gate, GateName, evaluate_gates, label_consistency
 from tradewind.trading.labels import Label
+from tradewind.trading.settings.dataset import DatasetGates, DatasetSplit
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 
@@ -30,8 +31,8 @@ def row(number: int, pnl: float, action: Action = Action.OPEN_LONG, review: floa
 
 
 def gates(rows: list[LoggedDecision], **thresholds) -> dict[GateName, Gate]:
-    dataset = build_dataset(rows, Imitation(), Split(eval_fraction=0))
-    found = evaluate_gates(dataset, GateThresholds(**thresholds), START + timedelta(days=3))
+    dataset = build_dataset(rows, Imitation(), DatasetSplit(eval_fraction="0"))
+    found = evaluate_gates(dataset, DatasetGates(**thresholds), START + timedelta(days=3))
     assert [gate.name for gate in found] == list(GateName)
     return {gate.name: gate for gate in found}
 
@@ -49,12 +50,12 @@ def test_counts_and_shares() -> None:
         rows,
         min_samples=9,
         min_per_class=2,
-        max_class_share=0.6,
-        max_action_share=0.7,
-        max_symbol_share=0.9,
-        max_direction_share=0.8,
-        max_age=timedelta(days=2),
-        min_json_validity=0.9,
+        max_class_share="0.6",
+        max_action_share="0.7",
+        max_symbol_share="0.9",
+        max_direction_share="0.8",
+        max_age="2d",
+        min_json_validity="0.9",
     )
     values = {name: (gate.value, gate.passed) for name, gate in found.items()}
     assert values == {
@@ -64,7 +65,7 @@ def test_counts_and_shares() -> None:
         GateName.MAX_ACTION_SHARE: (0.777778, False),
         GateName.MAX_SYMBOL_SHARE: (1.0, False),
         GateName.MAX_DIRECTION_SHARE: (0.777778, True),
-        GateName.MIN_LABEL_CONSISTENCY: (1.0, None),
+        GateName.MIN_LABEL_CONSISTENCY: (1.0, True),
         GateName.MIN_REVIEWED_ACCURACY: (None, None),
         GateName.MIN_JSON_VALIDITY: (1.0, True),
         GateName.MAX_AGE: (2.625, False),
@@ -72,7 +73,7 @@ def test_counts_and_shares() -> None:
 
 
 def test_unknown_is_neither_passed_nor_failed_and_nothing_is_measured_on_nothing() -> None:
-    found = gates([], max_class_share=0.5, max_direction_share=0.5)
+    found = gates([], max_class_share="0.5", max_direction_share="0.5")
     assert found.pop(GateName.MIN_SAMPLES).passed is False
     assert found.pop(GateName.MIN_PER_CLASS).value == 0
     assert {gate.value for gate in found.values()} == {None}

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tradewind.trading.labels import Label, LabelThresholds, label_outcome
+from tradewind.trading.labels import Label, label_outcome
+from tradewind.trading.settings.labels import LabelThresholds
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,7 @@ def test_bounds_on_a_margin_of_sixty(pnl: float, label: Label) -> None:
 
 
 def test_thresholds_are_the_users() -> None:
-    own = LabelThresholds(excellent=0.02, bad=0.0)
+    own = LabelThresholds(excellent="0.02", bad="0")
     assert label_outcome(1.5, 60.0, own) is Label.EXCELLENT
     assert label_outcome(-0.001, 60.0, own) is Label.BAD
 

@@ -7,15 +7,13 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from specs import spec as spec_of
 from tradewind.trading.assignment import Arm
 from tradewind.trading.evidence import (
     EvidenceSpec,
-    PolicyKind,
-    ScheduleStep,
     Status,
     TradeRow,
     TradeTable,
-    TrafficPolicy,
     candidate_weight_for_block,
     evaluate,
 )
@@ -23,14 +21,15 @@ from tradewind.trading.simulation import Market, Share, _draw, operating_charact
 
 DAY = timedelta(days=1)
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
-HALF = EvidenceSpec(traffic=TrafficPolicy(kind=PolicyKind.FIXED, weight=0.5))
-LADDER = EvidenceSpec(
-    traffic=TrafficPolicy(
-        kind=PolicyKind.SCHEDULE,
-        steps=tuple(
-            ScheduleStep(days * DAY, weight) for days, weight in ((7, 0.05), (7, 0.10), (14, 0.25), (56, 0.50))
-        ),
-    )
+HALF = spec_of(traffic={"policy": "fixed", "weight": "0.5"})
+LADDER = spec_of(
+    traffic={
+        "policy": "schedule",
+        "steps": [
+            {"duration": f"{days}d", "weight": weight}
+            for days, weight in ((7, "0.05"), (7, "0.10"), (14, "0.25"), (56, "0.50"))
+        ],
+    }
 )
 
 
@@ -72,11 +71,11 @@ def test_false_verdicts_of_ten_thousand_experiments(spec) -> None:
         assert share + 4 * (share * (1 - share) / 10_000) ** 0.5 < most
 
 
-@pytest.mark.parametrize("kind", [PolicyKind.GATED, PolicyKind.THOMPSON_CAPPED])
+@pytest.mark.parametrize("kind", ["gated", "thompsonCapped"])
 @pytest.mark.parametrize("market", [Market(), Market(decisions_per_day=6, hold=timedelta(hours=1))])
 def test_weights_and_decisions_are_those_of_production(kind, market) -> None:
     """A simulated run as a trade table: the same weight for each block and the same decision."""
-    spec = EvidenceSpec(traffic=TrafficPolicy(kind=kind), max_duration=30 * DAY)
+    spec = spec_of(traffic={"policy": kind}, evidence={"maxDuration": "30d"})
     rng = np.random.default_rng(4)
     runs, rows = 3, 30 * market.decisions_per_day
     noise, uniform = rng.standard_normal((runs, rows)), rng.random((runs, rows))

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tiny_base import make_base, sample
+from tradewind.trading.exits import ExitCode
 from tradewind.training.files import Example
-from tradewind.training.outcome import ExitCode, JobError
+from tradewind.training.outcome import JobError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 

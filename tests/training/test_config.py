@@ -1,13 +1,14 @@
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tradewind.trading.duplicates import Dedupe
+from tradewind.trading.exits import ExitCode
 from tradewind.trading.labels import Label
 from tradewind.training.config import load_snapshot_config, load_train_config, resolve_time
-from tradewind.training.outcome import ExitCode, JobError
+from tradewind.training.outcome import JobError
 
 TRAIN = {
     "run": "weekly",
@@ -19,7 +20,7 @@ TRAIN = {
     "output": "/mnt/output/weekly",
     "method": "auto",
     "objective": "sft",
-    "progressUrl": None,
+    "progressURL": None,
     "progressTokenFile": None,
 }
 SNAPSHOT = {
@@ -46,30 +47,29 @@ def file_of(folder: Path, value: object) -> Path:
 
 def test_train_config_has_the_defaults_of_the_seed(tmp_path: Path) -> None:
     config = load_train_config(file_of(tmp_path, TRAIN))
-    assert (config.lora.rank, config.lora.alpha, config.lora.dropout) == (16, 32, 0.1)
+    assert (config.lora.rank, config.lora.alpha, config.lora.dropout) == (16, 32, "0.1")
     settings = config.hyperparameters
-    assert (settings.epochs, settings.learning_rate, settings.batch_size, settings.warmup_steps) == (3, 2e-4, 4, 50)
+    assert (settings.epochs, settings.learning_rate, settings.batch_size) == ("3", "0.0002", 4)
+    assert settings.warmup_steps == 50
 
 
 def test_decimals_and_durations_are_text_as_in_the_spec(tmp_path: Path) -> None:
     config = load_snapshot_config(file_of(tmp_path, SNAPSHOT))
     imitation = config.imitation()
-    assert imitation.thresholds.excellent == 0.01
-    assert dict(imitation.weights) == {Label.EXCELLENT: 2.0, Label.GOOD: 1.0, Label.ACCEPTABLE_LOSS: 0.0}
-    assert imitation.counterfactual_weight == imitation.hold_weight == 0.7
+    assert imitation.labels.thresholds.excellent == "0.01"
+    weights = {label: imitation.weight(label) for label in Label if imitation.weight(label)}
+    assert weights == {Label.EXCELLENT: 2.0, Label.GOOD: 1.0}
+    assert imitation.hold_weight == 0.7
     assert imitation.dedupe is Dedupe.NEAR
-    assert config.time_split().embargo == timedelta(hours=36)
-    assert config.gates.thresholds().max_age == timedelta(days=14)
     now = datetime(2026, 4, 1, tzinfo=UTC)
-    assert resolve_time(config.since, now, "since") == datetime(2026, 1, 1, tzinfo=UTC)
-    assert resolve_time(config.until, now, "until") == datetime(2026, 1, 31, tzinfo=UTC)
+    assert resolve_time(config.since, now) == datetime(2026, 1, 1, tzinfo=UTC)
+    assert resolve_time(config.until, now) == datetime(2026, 1, 31, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"objective": "kto"}, "objective: kto is not supported yet; use sft"),
-        ({"numNodes": 2}, "numNodes: training on 2 nodes is not supported yet; use 1"),
+        ({"objective": "kto"}, "objective: an objective of kto or sft-then-kto is not supported yet; use sft"),
         ({"packing": "sharedPrefix"}, "packing: is not supported; remove it"),
         (
             {"hyperparameters": {"extra": {"neftune_noise_alpha": "5"}}},
@@ -77,12 +77,13 @@ def test_decimals_and_durations_are_text_as_in_the_spec(tmp_path: Path) -> None:
         ),
         (
             {"hyperparameters": {"learningRate": "0"}},
-            "hyperparameters.learningRate: Input should be greater than 0, got '0'",
+            "hyperparameters.learningRate: must be a decimal number in quotes above 0",
         ),
         ({"lora": {"targetModules": ["all-linear", "q_proj"]}}, "lora.targetModules: all-linear stands alone"),
-        ({"datasetSha256": "abc"}, "datasetSha256: String should match pattern"),
-        ({"progressUrl": "file:///etc/passwd"}, "progressUrl: must begin with http"),
-        ({"run": None}, "run: Input should be a valid string, got 'None'"),
+        ({"datasetSha256": "abc"}, "datasetSha256: must be a SHA-256 of 64"),
+        ({"progressURL": "file:///etc/passwd"}, "progressURL: String should match pattern '^https?://'"),
+        ({"run": None}, "run: must be text; write it in quotes, got 'None'"),
+        ({"hyperparameters": {"epochs": 3}}, "hyperparameters.epochs: must be text; write it in quotes, got '3'"),
     ],
 )
 def test_what_is_wrong_or_not_there_yet_is_refused_by_name(tmp_path: Path, changes: dict, says: str) -> None:
@@ -97,11 +98,11 @@ def test_what_is_wrong_or_not_there_yet_is_refused_by_name(tmp_path: Path, chang
     [
         (
             {"since": "yesterday"},
-            "since: must be a time such as 2026-01-31T00:00:00Z or a length of time back such as 90d",
+            "since: must be a time such as 2026-01-31T00:00:00Z or a length of time back from the start such as 90d",
         ),
         ({"labels": {"weights": {"bad": 1}}}, "labels.weights.bad: is not supported; remove it"),
-        ({"split": {"embargo": "two days"}}, "split.embargo: duration: 'two days' is not a duration"),
-        ({"split": {"evalFraction": "1"}}, "split.evalFraction: Input should be less than 1"),
+        ({"split": {"embargo": "two days"}}, "split.embargo: must be a whole number and one unit"),
+        ({"split": {"evalFraction": "1"}}, "split.evalFraction: must be a fraction from 0 to below 1"),
     ],
 )
 def test_a_wrong_snapshot_config_is_refused_by_name(tmp_path: Path, changes: dict, says: str) -> None:

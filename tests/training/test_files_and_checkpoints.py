@@ -4,10 +4,13 @@ from pathlib import Path
 import pytest
 
 from tradewind.trading.artifact import SUMS_FILE
+from tradewind.trading.exits import ExitCode
 from tradewind.training.artifact import published_sha256
-from tradewind.training.checkpoint import Checkpoints
+from tradewind.training.checkpoint import MANIFEST, Checkpoints, Resumption
 from tradewind.training.files import dataset_sha256, published_folder, read_examples, write_sums
-from tradewind.training.outcome import MAX_RESULT_BYTES, ExitCode, JobError, write_result
+from tradewind.training.outcome import MAX_RESULT_BYTES, JobError, write_result
+
+RUN = {"datasetSha256": "a" * 64, "lora.rank": 16}
 
 
 def save(checkpoints: Checkpoints, step: int) -> None:
@@ -16,35 +19,56 @@ def save(checkpoints: Checkpoints, step: int) -> None:
 
 
 def test_the_newest_checkpoint_that_verifies_is_taken(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path, "run", keep=3)
-    assert checkpoints.newest() is None
+    checkpoints = Checkpoints(tmp_path, RUN, keep=3)
+    assert checkpoints.newest() == Resumption()
     for step in (3, 6, 9, 12):
         save(checkpoints, step)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-12", "step-6", "step-9"], "the oldest is dropped"
-    assert checkpoints.newest() == (12, tmp_path / "step-12")
+    assert checkpoints.newest() == Resumption(12, tmp_path / "step-12")
     weights = tmp_path / "step-12" / "weights"
     weights.write_bytes(bytes(len(weights.read_bytes())))  # same size, other bytes
-    assert checkpoints.newest() == (9, tmp_path / "step-9")
+    assert checkpoints.newest() == Resumption(9, tmp_path / "step-9", "Not used: step-12: weights is damaged")
     (tmp_path / "step-9" / "checkpoint.json").unlink()
-    assert checkpoints.newest() == (6, tmp_path / "step-6")
+    assert checkpoints.newest().step == 6
     (tmp_path / "step-6" / "weights").unlink()
-    assert checkpoints.newest() is None
+    assert checkpoints.newest().step is None
 
 
 def test_a_checkpoint_that_was_never_finished_does_not_exist(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path, "run")
+    checkpoints = Checkpoints(tmp_path, RUN)
     save(checkpoints, 3)
     with pytest.raises(KeyboardInterrupt), checkpoints.write(6) as folder:  # noqa: PT012 - dies half-way
         (folder / "weights").write_bytes(b"half")
         raise KeyboardInterrupt
     (tmp_path / "step-9").mkdir()  # as a tool that trusts names would leave it
     (tmp_path / "step-9" / "weights").write_bytes(b"half")
-    assert checkpoints.newest() == (3, tmp_path / "step-3")
+    assert checkpoints.newest().step == 3
 
 
-def test_a_checkpoint_of_another_run_is_not_taken(tmp_path: Path) -> None:
-    save(Checkpoints(tmp_path, "other data"), 3)
-    assert Checkpoints(tmp_path, "run").newest() is None
+def test_a_checkpoint_of_another_run_is_not_taken_and_what_differs_is_said(tmp_path: Path) -> None:
+    for step in (3, 6):
+        save(Checkpoints(tmp_path, RUN | {"lora.rank": 8}), step)
+    found = Checkpoints(tmp_path, RUN).newest()
+    assert found == Resumption(message="Not used: step-6, step-3: lora.rank was 8 and is 16")
+
+
+def test_a_run_that_starts_over_keeps_its_own_checkpoints(tmp_path: Path) -> None:
+    for step in (30, 60):
+        save(Checkpoints(tmp_path, RUN | {"lora.rank": 8}), step)
+    save(Checkpoints(tmp_path, RUN), 10)
+    assert Checkpoints(tmp_path, RUN).newest() == Resumption(10, tmp_path / "step-10")
+
+
+def test_a_checkpoint_of_an_earlier_release_is_taken_by_its_fingerprint(tmp_path: Path) -> None:
+    save(Checkpoints(tmp_path, RUN), 3)
+    file = tmp_path / "step-3" / MANIFEST
+    manifest = json.loads(file.read_text())
+    del manifest["request"]
+    file.write_text(json.dumps(manifest | {"fingerprint": "f"}))
+    assert Checkpoints(tmp_path, RUN, "f").newest().step == 3
+    other = Checkpoints(tmp_path, RUN, "g").newest()
+    assert other.step is None
+    assert "an earlier release wrote it" in other.message
 
 
 def test_a_published_folder_replaces_the_old_one_whole(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tradewind.api.common import CommonStatus, LatencyObjective, VersionStatusRef, WeightStatus
+from tradewind.api.common import CommonStatus, VersionStatusRef, WeightStatus
 from tradewind.schema.rules import StatusModel
 from tradewind.schema.scalars import Count, Duration, Name, Text64, Text128, Text1024, Timestamp
+from tradewind.trading.evidence import LatencyObjective, MetricName
 
 
 class ABExperimentPhase(StrEnum):
@@ -81,7 +82,7 @@ class Comparison(StatusModel):
 class MetricEvidence(StatusModel):
     """Evidence on one metric, valid whenever it is looked at."""
 
-    name: Literal["sharpe", "winRate"]
+    name: MetricName
     """Metric."""
     estimate: float | None = None
     """Estimated difference, candidate minus baseline."""
@@ -153,6 +154,19 @@ class GuardrailStatus(StatusModel):
     """The number in words."""
 
 
+class CandidateWeight(WeightStatus):
+    """The candidate's share of decisions, why it is what it is, and when it may move."""
+
+    reason: Text128 | None = None
+    """Why it has this value, as a fixed word."""
+    message: Text1024 | None = None
+    """Why, with the numbers that it rests on."""
+    since: Timestamp | None = None
+    """Since when it is wanted without a break, on the experiment's clock."""
+    next_look: Timestamp | None = None
+    """When it may move next: the start of the next block, on the experiment's clock. Guardrails do not wait for it."""
+
+
 class HistoryEntry(StatusModel):
     """Something that happened."""
 
@@ -211,8 +225,8 @@ class ABExperimentStatus(CommonStatus):
     """The baseline as it was at t0."""
     candidate_ref: VersionStatusRef | None = None
     """The candidate as it was at t0."""
-    weight: WeightStatus | None = None
-    """Share of the candidate."""
+    weight: CandidateWeight | None = None
+    """Share of the candidate, and why."""
     epoch: Count | None = None
     """Epoch of the newest weight."""
     arms: Annotated[tuple[ArmStatus, ...], Field(max_length=4)] = ()

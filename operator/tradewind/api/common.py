@@ -13,10 +13,7 @@ from tradewind.schema.rules import StatusModel, StrictModel
 from tradewind.schema.scalars import (
     Annotations,
     Count,
-    Duration,
-    Fraction,
     Labels,
-    Latency,
     Message,
     Name,
     Quantity,
@@ -100,31 +97,6 @@ class BaseModelRef(StrictModel):
     """Folder with the model's safetensors, config and tokenizer."""
     revision: Text128 = ""
     """Revision or commit of the model, for the record."""
-
-
-class LabelThresholds(StrictModel):
-    """Bounds of the labels, as fractions of `size_usd`."""
-
-    excellent: Fraction = "0.05"
-    """Above this gain a decision is excellent."""
-    bad: Fraction = "0.03"
-    """Beyond this loss a decision is bad; a smaller loss is acceptable."""
-
-
-class LatencyObjective(StrictModel):
-    """The latency that answers should keep."""
-
-    p99: Latency = "100ms"
-    """99 of 100 answers arrive within this time."""
-
-
-class WeightStep(StrictModel):
-    """One level of the candidate's share of decisions."""
-
-    weight: Fraction
-    """Share of decisions that the candidate is drawn for."""
-    duration: Duration | None = None
-    """How long the level lasts (policy schedule, ramp); absent: until the policy moves on."""
 
 
 # --- shared parts of statuses --------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from pydantic import Field
 
 from tradewind.api.common import (
     CommonStatus,
-    LabelThresholds,
     Resource,
     ResourceRequirements,
     SecretKeyRef,
@@ -35,6 +34,7 @@ from tradewind.schema.scalars import (
     as_timedelta,
     cel_seconds,
 )
+from tradewind.trading.settings.labels import LabelThresholds
 
 
 class Clock(StrEnum):

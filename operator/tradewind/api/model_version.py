@@ -12,7 +12,6 @@ from tradewind.api.common import (
     BaseModelRef,
     CommonStatus,
     GateResult,
-    LatencyObjective,
     ObjectStatusRef,
     Resource,
     ResourceRequirements,
@@ -35,6 +34,7 @@ from tradewind.schema.scalars import (
     Text1024,
     Timestamp,
 )
+from tradewind.trading.evidence import LatencyObjective
 
 
 class ModelVersionPhase(StrEnum):
@@ -127,6 +127,21 @@ class Serving(StrictModel):
     latency_objective: LatencyObjective = LatencyObjective()
     """The latency that answers should keep."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.runtime) || self.runtime == 'tradewind'",
+            lambda s: s.runtime == "tradewind",
+            "serving.runtime huggingface is not supported yet; use tradewind",
+            "runtime",
+        ),
+        Rule(
+            "!has(self.quantization) || self.quantization == 'none'",
+            lambda s: s.quantization == "none",
+            "serving.quantization is not supported yet; use none",
+            "quantization",
+        ),
+    )
+
 
 class EvaluationDataset(StrictModel):
     """Recorded decisions that the version is compared with."""
@@ -173,6 +188,15 @@ class Evaluation(StrictModel):
     gates: EvaluationGates = EvaluationGates()
     """Thresholds."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.dataset) && !has(self.bars) && "
+            "(!has(self.gates) || (!has(self.gates.minAgreement) && !has(self.gates.maxHoldShare)))",
+            lambda s: not (s.dataset or s.bars or s.gates.min_agreement or s.gates.max_hold_share),
+            "dataset, bars, gates.minAgreement and gates.maxHoldShare are not supported yet; use the benchmark's gates",
+        ),
+    )
+
 
 class ModelVersionSpec(StrictModel):
     """What the user wants of a ModelVersion."""
@@ -193,14 +217,6 @@ class ModelVersionSpec(StrictModel):
             "[has(self.adapter), has(self.model), has(self.external)].exists_one(x, x)",
             lambda s: sum(part is not None for part in (s.adapter, s.model, s.external)) == 1,
             "exactly one of adapter, model and external must be set",
-        ),
-        Rule(
-            "!has(self.model) || !has(self.serving) || !has(self.serving.runtime) "
-            "|| self.serving.runtime != 'huggingface' || !has(self.serving.quantization) "
-            "|| self.serving.quantization == 'none'",
-            lambda s: s.model is None or s.serving.runtime != "huggingface" or s.serving.quantization == "none",
-            "serving.quantization must be none with runtime huggingface: quantise the model's files beforehand",
-            "serving.quantization",
         ),
     )
     immutable: ClassVar[Immutable | None] = Immutable("create a new ModelVersion and start an ABExperiment with it")

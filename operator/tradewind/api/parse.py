@@ -83,7 +83,7 @@ def parse(resource: type[R], raw: Mapping[str, Any], *, strict: bool = False) ->
         for loc in unknown:
             _remove(pruned, loc)
         return parse(resource, pruned)
-    return InvalidSpec(tuple(_explain(d) for d in details if not _follows(d, details)))
+    return InvalidSpec(tuple(explain(d) for d in details if not _follows(d, details)))
 
 
 def parse_manifest(raw: Mapping[str, Any]) -> Resource | InvalidSpec:
@@ -137,7 +137,8 @@ def _follows(detail: ErrorDetails, details: list[ErrorDetails]) -> bool:
     return detail["type"] == "too_short" and any(d["loc"][: len(loc)] == loc and d is not detail for d in details)
 
 
-def _explain(detail: ErrorDetails) -> FieldError:
+def explain(detail: ErrorDetails) -> FieldError:
+    """One error of pydantic in the API server's words, with a remedy."""
     path = _path(detail["loc"])
     context = detail.get("ctx", {})
     value = detail["input"]

@@ -3,123 +3,54 @@
 Belongs here: the fields of the kind and the rules across them. Does not belong here: what the operator does with them.
 """
 
-from typing import Annotated, ClassVar, Literal
+from datetime import timedelta
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from tradewind.api.common import BaseModelRef, LabelThresholds, Resource, ResourceRequirements, Toleration
+from tradewind.api.common import BaseModelRef, Resource, ResourceRequirements, Toleration
 from tradewind.api.model_version import Evaluation, Serving
 from tradewind.api.training_run_status import TrainingRunStatus
 from tradewind.schema.rules import Immutable, Rule, StrictModel
 from tradewind.schema.scalars import (
+    Checked,
     DecimalText,
     Duration,
-    Fraction,
-    Identifier,
     Labels,
     Name,
-    PositiveDecimal,
-    Probability,
     Sha256,
-    SinceOrTime,
     StorageURI,
-    Symbol,
+    as_timedelta,
+    cel_seconds,
 )
+from tradewind.trading.settings.dataset import Selection
+from tradewind.trading.settings.recipe import Recipe
+
+ZERO: Final = timedelta(0)
+
+PriorityClassName = Annotated[
+    str,
+    Checked("[a-z0-9]([-a-z0-9.]*[a-z0-9])?", "must be the name of a PriorityClass: a-z, 0-9, dashes and dots", 128),
+]
+"""Name of a PriorityClass."""
 
 
-class LabelWeights(StrictModel):
-    """How much a decision of each label counts in training. Bad decisions are never imitated."""
-
-    excellent: DecimalText = "1.5"
-    """Gains above labels.thresholds.excellent."""
-    good: DecimalText = "1.0"
-    """Smaller gains."""
-    acceptable_loss: DecimalText = "0.3"
-    """Losses within labels.thresholds.bad: a sound decision, unlucky."""
-
-
-class DatasetLabels(StrictModel):
-    """How closed trades become training samples."""
-
-    thresholds: LabelThresholds = LabelThresholds()
-    """Bounds of the labels, as fractions of `size_usd`."""
-    weights: LabelWeights = LabelWeights()
-    """How much a decision of each label counts."""
-    counterfactual_holds: bool = False
-    """Whether a losing trade enters also as `hold` on the same input: holding earned 0, which was better."""
-    hold_weight: DecimalText = "0.5"
-    """Weight of holds, logged or counterfactual."""
-
-
-class DatasetSplit(StrictModel):
-    """Split by time into training and evaluation rows."""
-
-    eval_fraction: Probability = "0.1"
-    """Share of the newest rows that is kept for evaluation."""
-    embargo: Duration = "24h"
-    """Gap before the evaluation window; trades that overlap it are in neither side."""
-
-
-class DatasetGates(StrictModel):
-    """Conditions on the data, checked before any GPU second."""
-
-    min_samples: Annotated[int, Field(ge=1, le=10_000_000)] = 500
-    """Rows; fewer end the run as Skipped."""
-    min_per_class: Annotated[int, Field(ge=0, le=10_000_000)] = 0
-    """Rows of each label that is trained on."""
-    max_class_share: Fraction = "0.95"
-    """Share of the most frequent label."""
-    max_action_share: Fraction = "0.95"
-    """Share of the most frequent action."""
-    max_symbol_share: Fraction = "1"
-    """Share of the most frequent symbol; 1 for an Endpoint of one symbol."""
-    max_direction_share: Fraction = "0.95"
-    """Share of the more frequent of long and short."""
-    min_label_consistency: Fraction = "0.9"
-    """Agreement of the label with a second rule; consistency, not accuracy."""
-    min_reviewed_accuracy: Fraction = "0.9"
-    """Share of labels that reviewers agree with; unknown until people have reviewed."""
-    require_review: bool = False
-    """Whether a run waits for reviews: an unknown accuracy then fails the gate."""
-    min_json_validity: Fraction = "0.99"
-    """Share of rows whose answer is a valid decision."""
-    max_age: Duration | None = None
-    """Age of the newest row at most; absent: not gated."""
-
-
-class Dataset(StrictModel):
-    """What is trained on: a snapshot of an Endpoint's decisions, or files that are there already."""
+class DatasetSource(StrictModel):
+    """Where the data comes from."""
 
     endpoint: Name | None = None
     """Endpoint whose closed trades are taken."""
-    since: SinceOrTime | None = None
-    """Oldest decision, a time or a length of time back; absent: from the beginning."""
-    until: SinceOrTime | None = None
-    """Newest decision, a time or a length of time back; absent: until now."""
     uri: StorageURI | None = None
     """Folder with train.jsonl, eval.jsonl and manifest.json, as a snapshot makes it."""
     sha256: Sha256 | None = None
     """Hash of that folder's data; absent: what the manifest says."""
-    max_samples: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
-    """Rows at most, the newest first."""
-    include_replay: bool = False
-    """Whether decisions on recorded data are taken too."""
-    symbols: (
-        Annotated[
-            tuple[Symbol, ...],
-            Field(min_length=1, max_length=256, json_schema_extra={"x-kubernetes-list-type": "set"}),
-        ]
-        | None
-    ) = None
-    """Symbols that are taken; absent: all."""
-    labels: DatasetLabels = DatasetLabels()
-    """How closed trades become samples."""
-    split: DatasetSplit = DatasetSplit()
-    """Split by time."""
-    gates: DatasetGates = DatasetGates()
-    """Conditions on the data."""
+
+
+class Dataset(Selection, DatasetSource):  # the fields of the last base are listed first
+    """What is trained on: a snapshot of an Endpoint's decisions, or files that are there already."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
+        *Selection.rules,
         Rule(
             "has(self.endpoint) != has(self.uri)",
             lambda s: (s.endpoint is None) != (s.uri is None),
@@ -138,62 +69,6 @@ class Dataset(StrictModel):
             "sha256",
         ),
     )
-
-
-class Lora(StrictModel):
-    """The low-rank adapter."""
-
-    rank: Annotated[int, Field(ge=1, le=512)] = 16
-    """Rank r of the update."""
-    alpha: Annotated[int, Field(ge=1, le=1024)] = 32
-    """Scale: the update counts alpha / rank."""
-    dropout: Fraction = "0.1"
-    """Dropout on the adapter's input."""
-    target_modules: Annotated[
-        tuple[Identifier, ...],
-        Field(min_length=1, max_length=32, json_schema_extra={"x-kubernetes-list-type": "set"}),
-    ] = ("q_proj", "k_proj", "v_proj", "o_proj")
-    """Modules that get an adapter; `all-linear` for every linear layer."""
-    dora: bool = False
-    """Whether magnitude and direction are learned apart (DoRA)."""
-    rslora: bool = False
-    """Whether the update counts alpha / sqrt(rank) (rsLoRA)."""
-
-
-class Hyperparameters(StrictModel):
-    """Knobs of the optimiser."""
-
-    epochs: PositiveDecimal = "3"
-    """Passes over the data; fractions are allowed."""
-    learning_rate: PositiveDecimal = "0.0002"
-    """Peak learning rate."""
-    batch_size: Annotated[int, Field(ge=1, le=1024)] = 4
-    """Samples of one forward pass on one GPU."""
-    gradient_accumulation: Annotated[int, Field(ge=1, le=1024)] = 4
-    """Forward passes of one optimiser step."""
-    warmup_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 50
-    """Steps until the learning rate has its peak."""
-    max_length: Annotated[int, Field(ge=64, le=131_072)] = 2048
-    """Tokens of a sample at most; longer ones are counted, not cut."""
-    eval_every_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 100
-    """Steps between evaluations."""
-    save_every_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 100
-    """Steps between checkpoints."""
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 42
-    """Seed of every random choice."""
-    extra: Annotated[dict[str, Annotated[str, Field(max_length=256)]], Field(max_length=32)] = Field(
-        default_factory=dict
-    )
-    """Further arguments of the trainer (transformers TrainingArguments), values as text."""
-
-
-class Checkpoint(StrictModel):
-    """Checkpoints that a run resumes from."""
-
-    keep: Annotated[int, Field(ge=1, le=100)] = 2
-    """Checkpoints that are kept."""
-    resume: bool = True
-    """Whether a new attempt resumes from the newest checkpoint that verifies."""
 
 
 class Output(StrictModel):
@@ -241,8 +116,8 @@ class TrainingCosts(StrictModel):
     """Price of one GPU for an hour in CNY."""
 
 
-class TrainingRunSpec(StrictModel):
-    """What the user wants of a TrainingRun."""
+class TrainingSource(StrictModel):
+    """What is trained, and where the result goes."""
 
     base_model: BaseModelRef
     """The pretrained model."""
@@ -252,16 +127,11 @@ class TrainingRunSpec(StrictModel):
     """Where the run writes."""
     warm_start_from: Name | None = None
     """ModelVersion whose adapter training starts from; absent: a fresh adapter."""
-    method: Literal["auto", "lora", "qlora"] = "auto"
-    """auto: the trainer measures memory and picks; the choice and the reason stand in status.plan."""
-    lora: Lora = Lora()
-    """The low-rank adapter."""
-    objective: Literal["sft", "kto", "sft-then-kto"] = "sft"
-    """sft imitates good decisions; kto also learns from bad ones."""
-    hyperparameters: Hyperparameters = Hyperparameters()
-    """Knobs of the optimiser."""
-    checkpoint: Checkpoint = Checkpoint()
-    """Checkpoints that a run resumes from."""
+
+
+class TrainingRunSpec(Recipe, TrainingSource):  # the fields of the last base are listed first
+    """What the user wants of a TrainingRun."""
+
     model_version: ModelVersionTemplate = ModelVersionTemplate()
     """The ModelVersion that the run registers."""
     resources: ResourceRequirements = ResourceRequirements()
@@ -276,7 +146,7 @@ class TrainingRunSpec(StrictModel):
     """Pods that train together."""
     queue_name: Name | None = None
     """Kueue LocalQueue; absent: the run starts at once."""
-    priority_class_name: Identifier | None = None
+    priority_class_name: PriorityClassName | None = None
     """PriorityClass of the trainer pods."""
     suspend: bool = False
     """true stops the run after a checkpoint, false goes on from there."""
@@ -291,6 +161,28 @@ class TrainingRunSpec(StrictModel):
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     """Seconds after which the finished run's Jobs are deleted; absent: never. The ModelVersion stays."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        *Recipe.rules,
+        Rule(
+            "!has(self.numNodes) || self.numNodes == 1",
+            lambda s: s.num_nodes == 1,
+            "training on several nodes is not supported yet; use 1",
+            "numNodes",
+        ),
+        Rule(
+            f"!has(self.activeDeadline) || ({cel_seconds('self.activeDeadline')} > 0 && "
+            f"{cel_seconds('self.activeDeadline')} <= 31536000)",
+            lambda s: s.active_deadline is None or ZERO < as_timedelta(s.active_deadline) <= timedelta(days=365),
+            "activeDeadline must be above 0s and up to 365d; leave it out for none",
+            "activeDeadline",
+        ),
+        Rule(
+            f"!has(self.stallTimeout) || {cel_seconds('self.stallTimeout')} > 0",
+            lambda s: as_timedelta(s.stall_timeout) > ZERO,
+            "stallTimeout must be above 0s",
+            "stallTimeout",
+        ),
+    )
     immutable: ClassVar[Immutable | None] = Immutable(
         "create a new TrainingRun; only suspend can change", mutable=frozenset({"suspend"})
     )

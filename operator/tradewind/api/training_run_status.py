@@ -77,6 +77,8 @@ class ProgressStatus(StatusModel):
     """Training loss."""
     eval_loss: float | None = None
     """Loss on the evaluation rows."""
+    message: Text1024 | None = None
+    """Which checkpoints the attempt did not resume from, and what differs; absent where there is nothing to say."""
     last_updated_time: Timestamp | None = None
     """When the trainer last reported."""
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from tradewind.cli.experiment_file import read_experiment
 from tradewind.schema.durations import parse_duration
 from tradewind.schema.scalars import as_milliseconds
-from tradewind.trading.evidence import Judgement, Requests, TradeTable, judge, judgement_json
+from tradewind.trading.evidence import METRICS, Judgement, Requests, TradeTable, judge, judgement_json
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -78,8 +78,9 @@ def run(args: argparse.Namespace) -> int:
 def _print_text(judgement: Judgement) -> None:
     verdict, evidence = judgement.verdict, judgement.evidence
     print(f"{verdict.verdict} ({verdict.reason}): {verdict.message}")
-    for name, metric in (("sharpe", evidence.sharpe), ("win_rate", evidence.win_rate)):
-        print(f"{name:9} {metric.estimate:+.4f}  [{metric.lower:+.4f}, {metric.upper:+.4f}]")
+    for metric in METRICS:
+        found = evidence.metrics[metric.name]
+        print(f"{metric.key:9} {found.estimate:+.4f}  [{found.lower:+.4f}, {found.upper:+.4f}]")
     left_out = evidence.refused + evidence.unrandomised + evidence.before_start
     print(f"complete until {evidence.watermark.isoformat()}, {evidence.pending} pending, {left_out} rows left out")
 

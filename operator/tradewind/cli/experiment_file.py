@@ -1,7 +1,7 @@
 """Reading an ABExperiment for the commands that need no cluster.
 
 Belongs here: what a manifest says about its statistic, and what the status of one from a cluster fixes on top. Does not
-belong here: validation of the whole kind (`tradewind lint`).
+belong here: the kind itself and its validation (api/).
 """
 
 import math
@@ -11,14 +11,15 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import yaml
+from pydantic import ValidationError
 
+from tradewind.api.ab_experiment import ABExperiment, Mode
+from tradewind.api.ab_experiment_status import ABExperimentStatus
+from tradewind.api.common import API_VERSION
+from tradewind.api.parse import InvalidSpec, explain, parse
 from tradewind.schema.durations import parse_duration
 from tradewind.schema.scalars import as_milliseconds
-from tradewind.trading.evidence import EvidenceSpec, evidence_spec_from_mapping
-
-API_VERSION = "tradewind.dev/v1alpha1"
-
-Document = Mapping[str, object]
+from tradewind.trading.evidence import EvidenceSpec, ExperimentRules, Settlement
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +49,13 @@ def read_experiment(
         ValueError: it is no YAML, holds no ABExperiment, or a field is wrong.
     """
     if path is None:
-        return ExperimentFile(evidence_spec_from_mapping({}, max_hold=max_hold, retest=retest or 0))
+        return ExperimentFile(_spec(ExperimentRules(), max_hold, retest or 0))
     try:
         documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     for document in documents:
         if isinstance(document, Mapping) and document.get("kind") == "ABExperiment":
-            if document.get("apiVersion") != API_VERSION:
-                raise ValueError(f"{path}: apiVersion {document.get('apiVersion')!r} is unknown; use {API_VERSION}")
             try:
                 return experiment_of(document, max_hold=max_hold, retest=retest)
             except ValueError as error:
@@ -65,55 +64,54 @@ def read_experiment(
 
 
 def experiment_of(
-    document: Document, *, max_hold: timedelta | None = None, retest: int | None = None
+    document: Mapping[str, object], *, max_hold: timedelta | None = None, retest: int | None = None
 ) -> ExperimentFile:
     """What a manifest says. Arguments go before its status, and the status before the spec and the defaults.
 
     Raises:
         ValueError: a field is wrong; the message names it.
     """
-    spec, status = _section(document, "spec"), _section(document, "status")
-    if max_hold is None and status.get("maxHold") is not None:
-        max_hold = parse_duration(str(status["maxHold"]), "status.maxHold")
+    experiment = parse(ABExperiment, _named(document), strict=True)
+    if isinstance(experiment, InvalidSpec):
+        raise ValueError(experiment.message)  # noqa: TRY004  bad input is a ValueError
+    _demand_readable(document.get("status") or {})
+    spec, status = experiment.spec, experiment.status
+    if max_hold is None and status.max_hold is not None:
+        max_hold = parse_duration(status.max_hold, "status.maxHold")
     if retest is None:
-        retest = _retest(_section(status, "evidence", "status."))
-    try:
-        found = evidence_spec_from_mapping(spec, max_hold=max_hold, retest=retest)
-    except ValueError as error:
-        raise ValueError(f"spec.{error}") from None
-    rails, replay = _section(spec, "guardrails", "spec."), _section(spec, "replay", "spec.")
-    objective = _section(rails, "latencyObjective", "spec.guardrails.") or _section(
-        status, "latencyObjective", "status."
-    )
-    starts = ("status.t0", status.get("t0")), ("spec.replay.startTime", replay.get("startTime"))
-    verdict = _section(status, "verdict", "status.")
+        retest = (status.evidence.retest_number if status.evidence is not None else None) or 0
+    objective = spec.guardrails.latency_objective or status.latency_objective
     return ExperimentFile(
-        spec=found,
-        t0=next((_time(value, name) for name, value in starts if value is not None), None),
-        decided_at=_time(verdict["time"], "status.verdict.time") if verdict.get("time") is not None else None,
-        slow_ms=as_milliseconds(str(objective.get("p99", "100ms"))) if objective else math.inf,
+        spec=_spec(spec, max_hold, retest, replay=spec.mode is Mode.REPLAY),
+        t0=status.t0 or (spec.replay.start_time if spec.replay is not None else None),
+        decided_at=status.verdict.time if status.verdict is not None else None,
+        slow_ms=as_milliseconds(objective.p99) if objective is not None else math.inf,
     )
 
 
-def _section(parent: Document, name: str, prefix: str = "") -> Document:
-    section = parent.get(name)
-    if section is None:
-        return {}
-    if not isinstance(section, Mapping):
-        raise ValueError(f"{prefix}{name}: not a mapping; give its fields indented below it")  # noqa: TRY004  bad input is a ValueError
-    return section
+def _demand_readable(status: object) -> None:
+    """A status that cannot be read counts as empty in a cluster; here start, maxHold and retests are read from it.
 
-
-def _retest(evidence: Document) -> int:
-    number = evidence.get("retestNumber", 0)
-    if not isinstance(number, int):
-        raise ValueError(f"status.evidence.retestNumber: {number!r} is not a whole number")  # noqa: TRY004  as above
-    return number
-
-
-def _time(value: object, name: str) -> datetime:
-    """A time that YAML has read already, or its text."""
+    Raises:
+        ValueError: naming the field.
+    """
     try:
-        return value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-    except ValueError:
-        raise ValueError(f"{name}: {value!r} is not a time; write ISO 8601, such as 2026-01-01T00:00:00Z") from None
+        ABExperimentStatus.model_validate(status)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        first["loc"] = ("status", *first["loc"])
+        raise ValueError(str(explain(first))) from None
+
+
+def _named(document: Mapping[str, object]) -> Mapping[str, object]:
+    """The manifest with the names that it lacks: a spec can be tried out before there is anything to compare."""
+    spec = document.get("spec")
+    if spec is not None and not isinstance(spec, Mapping):
+        raise ValueError("spec: not a mapping; give its fields indented below it")
+    named = {"endpointRef": {"name": "unnamed"}, "candidate": "unnamed", **(spec or {})}
+    return {"metadata": {"name": "unnamed"}, **document, "spec": named}
+
+
+def _spec(rules: ExperimentRules, max_hold: timedelta | None, retest: int, *, replay: bool = False) -> EvidenceSpec:
+    settlement = Settlement() if max_hold is None else Settlement(max_hold)
+    return EvidenceSpec(rules=rules, settlement=settlement, retest=retest, replay=replay)

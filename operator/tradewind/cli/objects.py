@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tradewind.api.common import API_VERSION
 from tradewind.api.registry import KINDS, Kind
 from tradewind.shell.cluster import Cluster, ClusterError
+from tradewind.trading.evidence.guardrails import shown
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -35,7 +36,7 @@ def add_parser(subparsers: "Subparsers") -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints the objects; exit code 1 where one was named and is not there, 2 where the request is wrong."""
     try:
-        kinds = list(KINDS) if args.kind == "all" else [_kind(args.kind)]
+        kinds = list(KINDS) if args.kind == "all" else [kind_named(args.kind)]
         while True:
             objects = asyncio.run(_read(kinds, args.namespace, args.name))
             if args.name and not objects:
@@ -70,7 +71,12 @@ async def _read(kinds: Iterable[Kind], namespace: str, name: str | None) -> list
         return [o for kind in kinds for o in await cluster.select(API_VERSION, kind.kind, namespace)]
 
 
-def _kind(text: str) -> Kind:
+def kind_named(text: str) -> Kind:
+    """The kind by its name, plural or short name.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
     for kind in KINDS:
         if text.lower() in (kind.kind.lower(), kind.plural, kind.kind.lower() + "s", *kind.short_names):
             return kind
@@ -115,6 +121,11 @@ def _summary(body: Json, status: Json) -> str:
 def _details(body: Json) -> str:
     status = body.get("status") or {}
     lines = [f"{body['kind']} {body['metadata']['name']}"]
+    weight = status.get("weight") or {}
+    if weight.get("reason"):
+        applied = f", applied {weight['applied']}" if weight.get("applied") is not None else ", not applied yet"
+        lines.append(f"  weight {weight['desired']}{applied} ({weight['reason']}, since {weight.get('since', '-')})")
+        lines.append(f"    {weight.get('message', '')}; may move at {weight.get('nextLook', '-')}")
     if status.get("verdict"):
         verdict = status["verdict"]
         lines.append(
@@ -140,7 +151,8 @@ def _details(body: Json) -> str:
         )
     for guardrail in status.get("guardrails", []):
         state = "TRIPPED" if guardrail.get("tripped") else "ok"
-        lines.append(f"  guardrail {guardrail['name']}: {state}, {guardrail.get('message', '')}")
+        value, limit = (shown(guardrail["name"], guardrail.get(field)) for field in ("value", "threshold"))
+        lines.append(f"  guardrail {guardrail['name']}: {state}, {value} of {limit}, {guardrail.get('message', '')}")
     for gate in status.get("gates", []):
         state = {True: "passed", False: "FAILED"}.get(gate.get("passed"), "unknown")
         lines.append(f"  gate {gate['name']}: {state}, {gate.get('value', '-')} against {gate.get('threshold', '-')}")

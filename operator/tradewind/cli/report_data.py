@@ -32,7 +32,7 @@ from tradewind.trading.evidence import (
     request_row,
     trade_row,
 )
-from tradewind.trading.metrics import ArmMetrics, Comparison, arm_metrics, compare
+from tradewind.trading.performance import ArmMetrics, Differences, arm_metrics, compare
 
 Json = Mapping[str, Any]
 
@@ -145,7 +145,7 @@ class ReportData:
         versions = [ref.name if ref else name for ref, name in zip(names, fallback_names, strict=True)]
         return self._arm(Arm.BASELINE, versions[0]), self._arm(Arm.CANDIDATE, versions[1])
 
-    def comparison(self) -> Comparison:
+    def comparison(self) -> Differences:
         """The seed's differences, candidate minus baseline."""
         baseline, candidate = self.arms()
         return compare(baseline.metrics, candidate.metrics)

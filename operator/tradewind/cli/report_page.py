@@ -1,23 +1,24 @@
-"""The page of a report: figures, tables, one template. Pure: data in, text out; equal data give equal text.
+"""The page of a report: its numbers as text, and its figures. Pure: data in, text out; equal data give equal text.
 
-Belongs here: layout and words. Does not belong here: the drawing of a figure (report_figure.py), where the data come from
-(report_data.py) and what they mean (trading).
+Belongs here: what the templates show and how a number is written. Does not belong here: layout and words around the
+numbers (templates/), the geometry of a figure (report_figure.py), where the data come from (report_data.py) and what they
+mean (trading). Every text goes through the templates' autoescape; nothing is marked as safe.
 """
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
-from html import escape
-from importlib.resources import files
-from math import exp, isfinite
-from string import Template
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from math import exp, isfinite, log
 from typing import Final
 
 import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tradewind.cli.report_data import ArmLine, ReportData
-from tradewind.cli.report_figure import Bound, Line, draw_figure
-from tradewind.trading.assignment import Arm
-from tradewind.trading.evidence import Judgement, MetricEvidence, Status
+from tradewind.cli.report_figure import Bound, Figure, Line, draw_figure
+from tradewind.trading.evidence import Judgement, Status
+from tradewind.trading.evidence.guardrails import shown
+from tradewind.trading.evidence.verdict import primary_evidence
 
 TONES: Final = {"promote": "good", "rollback": "bad"}
 WORDS: Final = {
@@ -26,121 +27,186 @@ WORDS: Final = {
     "inconclusive": "Inconclusive: the baseline stays",
     "abort": "Aborted: the baseline stays",
 }
-DECADES: Final = 1 / np.log(10)
+DECADES: Final = 1 / log(10)
+NO_TRADES: Final = "no trades"
+
+Row = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What the templates show beside the data themselves, every number as text.
+
+    Attributes:
+        data: names, notes, provenance and other experiments.
+        arms: baseline and candidate.
+        tone: style of the verdict.
+        verdict: with its reason.
+        message: why, in a sentence.
+        tiles: a number and what it is.
+        arm_rows: what, baseline, candidate, difference; "" where there is nothing to say.
+        look_rows: every seventh look: day, blocks, better, other metric not worse, worse.
+        guardrail_rows: name, state, value, threshold, message.
+        latency_rows: who, how, requests, median, 99th percentile.
+        evidence, share, profit: the figures; None where there is nothing to draw.
+    """
+
+    data: ReportData
+    arms: tuple[ArmLine, ArmLine]
+    tone: str
+    verdict: str
+    message: str
+    tiles: tuple[tuple[str, str], ...]
+    arm_rows: tuple[Row, ...]
+    look_rows: tuple[Row, ...]
+    guardrail_rows: tuple[Row, ...]
+    latency_rows: tuple[Row, ...]
+    evidence: Figure | None
+    share: Figure | None
+    profit: Figure | None
 
 
 def render_page(data: ReportData) -> str:
     """The whole HTML document."""
-    judgement = data.judgement()
-    verdict = data.experiment.status.verdict
-    baseline, candidate = data.arms()
-    page = Template(files("tradewind.cli").joinpath("report.html").read_text(encoding="utf-8"))
-    phase = str(data.experiment.status.phase or "Running")
-    return page.substitute(
-        title=escape(f"Experiment {data.experiment.name}"),
-        heading=escape(f"{candidate.version} against {baseline.version}"),
-        lead=escape(
-            f"Experiment {data.experiment.name} on endpoint {data.experiment.spec.endpoint_ref.name}, "
-            f"{data.experiment.spec.mode.value.lower()} from {_day(data.t0)} to {_day(data.until)}"
-        ),
+    environment = Environment(
+        loader=PackageLoader("tradewind.cli"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.jinja").render(page=view(data))
+
+
+def view(data: ReportData) -> Page:
+    """What the templates show of the data."""
+    judgement, arms, status = data.judgement(), data.arms(), data.experiment.status
+    verdict = status.verdict
+    return Page(
+        data=data,
+        arms=arms,
         tone=TONES.get(verdict.decision, "flat") if verdict else "flat",
-        verdict=escape(f"{WORDS[verdict.decision]} ({verdict.reason})" if verdict else f"No verdict yet ({phase})"),
-        message=escape(verdict.message if verdict else judgement.verdict.message),
+        verdict=f"{WORDS[verdict.decision]} ({verdict.reason})"
+        if verdict
+        else f"No verdict yet ({status.phase or 'Running'})",
+        message=verdict.message if verdict else judgement.verdict.message,
         tiles=_tiles(data, judgement),
-        sections="\n".join(filter(None, _sections(data, judgement))),
-        footer=escape(
-            f"Generated {data.generated_at:%Y-%m-%d %H:%M} UTC from {len(data.rows)} decisions. Every number of the "
-            "evidence is recomputed from the trade table; `tradewind evaluate` gives the same."
+        arm_rows=tuple(row for row in _arm_rows(data, arms) if any(row[1:])),
+        look_rows=_look_rows(data, judgement),
+        guardrail_rows=tuple(
+            (g.name, "tripped" if g.tripped else "kept", *(shown(g.name, x) for x in (g.value, g.threshold)), g.message)
+            for g in status.guardrails
         ),
+        latency_rows=tuple(
+            (line.what, line.how, f"{line.requests:,}", f"{line.p50_ms:,.1f}", f"{line.p99_ms:,.1f}")
+            for line in data.latency
+        ),
+        evidence=_evidence_figure(data, judgement),
+        share=_share_figure(data),
+        profit=_profit_figure(data, arms),
     )
 
 
-def _tiles(data: ReportData, judgement: Judgement) -> str:
+def _tiles(data: ReportData, judgement: Judgement) -> tuple[tuple[str, str], ...]:
     evidence = judgement.evidence
-    primary = evidence.sharpe if evidence.primary.value == "sharpe" else evidence.win_rate
-    what = "per-decision Sharpe" if evidence.primary.value == "sharpe" else "win rate"
+    primary, what = primary_evidence(evidence), evidence.primary.title
+    interval = f"{_signed(primary.lower, 3)} to {_signed(primary.upper, 3)}"
     tiles = (
-        (_signed(primary.estimate, 3), f"{what}, candidate minus baseline ({_interval(primary)})"),
+        (_signed(primary.estimate, 3), f"{what}, candidate minus baseline ({interval})"),
         (_times(primary.log_e_better), f"evidence that it is better; {_times(evidence.threshold_promote)} are needed"),
         (_times(primary.log_e_worse), f"evidence that it is worse; {_times(evidence.threshold_rollback)} roll back"),
         (f"{evidence.blocks}", f"blocks of {_hours(data.spec.block_length)}, {len(data.rows):,} decisions"),
     )
-    return "".join(
-        f'<div class="tile"><b>{escape(number)}</b><span>{escape(text)}</span></div>' for number, text in tiles
-    )
+    costs = _costs(data)
+    if not costs:
+        return (*tiles, ("unknown", "cost of the calls; no price is given"))
+    return (*tiles, (f"{sum(costs.values()):,.2f} CNY", f"cost of the calls, {' and '.join(costs)}"))
 
 
-def _sections(data: ReportData, judgement: Judgement) -> Iterable[str]:
-    yield _card(
-        "Evidence",
-        "Looked at after each block and valid at every look: a curve that crosses its dashed line decides, and a "
-        "candidate that is no better crosses it by chance less often than the level says.",
-        _evidence_figure(data, judgement) + _evidence_table(data, judgement),
-    )
-    yield _card(
-        "Share of decisions",
-        "Probability that a decision is drawn for the candidate, as it was committed before any arm was asked.",
-        _weight_figure(data),
-    )
-    yield _card(
-        "Net profit of each arm",
-        "Sum over the decisions that each arm was drawn for. The arms get different shares, so the curves do not compare "
-        "them; the evidence does.",
-        _equity_figure(data),
-    )
-    yield _card("Arms", "Shown, never tested: pooled numbers are confounded by the moving shares.", _arms_table(data))
-    if data.latency:
-        rows = [
-            (line.what, line.how, str(line.requests), f"{line.p50_ms:,.1f}", f"{line.p99_ms:,.1f}")
-            for line in data.latency
-        ]
-        yield _card(
-            "Latency",
-            "Outside of the experiment.",
-            _table(("Who", "How", "Requests", "Median ms", "99th percentile ms"), rows, frozenset({1})),
+def _costs(data: ReportData) -> dict[str, float]:
+    """Cost of an arm's calls in CNY, of those with a known price."""
+    return {arm.role: arm.cost_cny for arm in data.experiment.status.arms if arm.cost_cny is not None}
+
+
+def _arm_rows(data: ReportData, arms: tuple[ArmLine, ArmLine]) -> tuple[Row, ...]:
+    difference, costs = data.comparison(), _costs(data)
+    both = all(arm.metrics.total_trades for arm in arms)
+
+    def earned(name: str, number: Callable[[ArmLine], float], style: str, diff: float) -> Row:
+        """A row of numbers that an arm without trades does not have."""
+        cells = (f"{number(arm):{style}}" if arm.metrics.total_trades else NO_TRADES for arm in arms)
+        return (name, *cells, f"{diff:+{style.lstrip('+')}}" if both else "")
+
+    def counted(name: str, number: Callable[[ArmLine], str]) -> Row:
+        return (name, *(number(arm) for arm in arms), "")
+
+    baseline, candidate = arms
+    mean = candidate.metrics.avg_pnl - baseline.metrics.avg_pnl
+    points = 100 * difference.win_rate_diff
+    return (
+        counted("Decisions", lambda arm: f"{arm.decisions:,}"),
+        counted("of these hold", lambda arm: _share(arm.holds, arm.decisions)),
+        counted("Trades", lambda arm: f"{arm.metrics.total_trades:,}" if arm.metrics.total_trades else NO_TRADES),
+        earned("Win rate, %", lambda arm: 100 * arm.metrics.win_rate, ".1f", points),
+        earned("Net profit, USD", lambda arm: arm.metrics.total_pnl, "+,.2f", difference.pnl_diff),
+        earned("Mean of a trade, USD", lambda arm: arm.metrics.avg_pnl, "+,.3f", mean),
+        earned("Sharpe ratio of trades × √252", lambda arm: arm.metrics.sharpe_ratio, "+.2f", difference.sharpe_diff),
+        earned("Mean return of a decision, bp", lambda arm: arm.mean_return_bp, "+.2f", candidate.mean_return_bp - baseline.mean_return_bp),
+        counted("Latency, median ms", lambda arm: _number(arm.p50_ms)),
+        counted("Latency, 99th percentile ms", lambda arm: _number(arm.p99_ms)),
+        counted("Errors", lambda arm: f"{arm.errors:,}"),
+        counted("Answered by the fallback", lambda arm: f"{arm.fallbacks:,}"),
+        ("Cost of the calls, CNY", *(f"{costs[arm.arm]:,.2f}" if arm.arm in costs else "" for arm in arms), ""),
+    )  # fmt: skip
+
+
+def _look_rows(data: ReportData, judgement: Judgement) -> tuple[Row, ...]:
+    looks = judgement.evidence.looks
+    count = len(looks.better)
+    shown = sorted({*range(6, count, 7), *([count - 1] if count else [])})
+    columns = (looks.better, np.minimum.reduce([*looks.not_worse.values()]), looks.worse)
+    return tuple(
+        (
+            f"{data.t0 + (k + 1) * data.spec.block_length:%Y-%m-%d}",
+            str(k + 1),
+            *(_times(float(column[k])) for column in columns),
         )
-    guardrails = data.experiment.status.guardrails
-    if guardrails:
-        rows = [
-            (g.name, "tripped" if g.tripped else "kept", _number(g.value), _number(g.threshold), g.message)
-            for g in guardrails
-        ]
-        yield _card("Guardrails", "", _table(("Guardrail", "State", "Value", "Trips at", ""), rows, frozenset({1, 4})))
-    if data.others:
-        yield _card("Other experiments", "", _words([(name, f"{what}. {why}") for name, what, why in data.others]))
-    if data.provenance:
-        yield _card("Provenance", "", _words(data.provenance))
-    if data.notes:
-        yield _card("What to know", "", "".join(f"<p>{escape(note)}</p>" for note in data.notes))
+        for k in shown
+    )
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------
 
 
-def _evidence_figure(data: ReportData, judgement: Judgement) -> str:
+def _evidence_figure(data: ReportData, judgement: Judgement) -> Figure | None:
     """Evidence on a scale of decades: 20 times is 1.3."""
     evidence, looks = judgement.evidence, judgement.evidence.looks
-    days = _block_ends(data, len(looks.better))
-    other = "win rate not worse" if evidence.primary.value == "sharpe" else "Sharpe not worse"
+    length = _days(data.spec.block_length)
+    days = [(k + 1) * length for k in range(len(looks.better))]
+    others = [
+        Line(f"{metric.title} not worse", "even", days, (looks.not_worse[metric.name] * DECADES).tolist())
+        for metric in data.spec.others
+    ]
+    promote, rollback = evidence.threshold_promote, evidence.threshold_rollback
     return draw_figure(
-        "Evidence after each block, as a multiple",
+        "Evidence after each block, as a multiple of even odds",
         data.t0,
         [
-            Line("better", "better", days, looks.better * DECADES),
-            Line(other, "even", days, looks.not_worse * DECADES, dash="2 4"),
-            Line("worse", "worse", days, looks.worse * DECADES, dash="8 4"),
+            Line("better", "better", days, (looks.better * DECADES).tolist()),
+            *others,
+            Line("worse", "worse", days, (looks.worse * DECADES).tolist()),
         ],
         bounds=[
-            Bound(f"{_times(evidence.threshold_promote)}: promote", "better", evidence.threshold_promote * DECADES),
-            Bound(f"{_times(evidence.threshold_rollback)}: roll back", "worse", evidence.threshold_rollback * DECADES),
+            Bound(f"{_times(promote)}: promote", "better", promote * DECADES),
+            Bound(f"{_times(rollback)}: roll back", "worse", rollback * DECADES),
         ],
-        tick=lambda decade: f"{10**decade:g}\u00d7",
+        tick=lambda decade: _times(decade / DECADES),
         whole_ticks=True,
-        mark=None if evidence.block is None else (evidence.block + 1) * _days(data.spec.block_length),
+        mark=None if evidence.block is None else (evidence.block + 1) * length,
     )
 
 
-def _weight_figure(data: ReportData) -> str:
+def _share_figure(data: ReportData) -> Figure | None:
     weights: dict[int, float] = {}
     for row in data.rows:
         weights[(row.trade.decided_at - data.t0) // data.spec.block_length] = row.trade.candidate_weight
@@ -149,116 +215,35 @@ def _weight_figure(data: ReportData) -> str:
     xs = [edge for block in blocks for edge in (block * length, (block + 1) * length)]
     ys = [100 * weights[block] for block in blocks for _ in range(2)]
     return draw_figure(
-        "Candidate's share of decisions in percent",
+        "Candidate's share of decisions, in percent",
         data.t0,
         [Line("candidate", "candidate", xs, ys)],
         tick=lambda share: f"{share:g} %",
-        floor_at=0,
-        ceiling_at=50,
-        height=190,
+        reach=(0, 50),
+        height=150,
     )
 
 
-def _equity_figure(data: ReportData) -> str:
+def _profit_figure(data: ReportData, arms: tuple[ArmLine, ArmLine]) -> Figure | None:
     lines = []
     last = max(((row.trade.closed_at or row.trade.decided_at) for row in data.rows), default=data.t0)
-    for arm in Arm:
+    for arm in arms:
         closed = sorted(
             (row.trade.closed_at, row.trade.pnl_usd or 0.0)
             for row in data.rows
-            if row.trade.arm is arm and row.trade.status is Status.CLOSED and row.trade.closed_at is not None
+            if row.trade.arm is arm.arm and row.trade.status is Status.CLOSED and row.trade.closed_at is not None
         )
-        xs = [0.0, *((when - data.t0) / timedelta(days=1) for when, _ in closed), (last - data.t0) / timedelta(days=1)]
-        ys = [0.0, *np.cumsum([pnl for _, pnl in closed]).tolist()]
-        ys.append(ys[-1])
-        lines.append(Line(arm.value, arm.value, xs, ys))
-    return draw_figure("Cumulated net profit in USD", data.t0, lines, tick=lambda usd: f"{usd:,.0f} $")
-
-
-# --- tables ----------------------------------------------------------------------------------------------------------
-
-
-def _arms_table(data: ReportData) -> str:
-    arms = data.arms()
-    difference = data.comparison()
-    rows: list[tuple[str, ...]] = [
-        ("Decisions", *(f"{arm.decisions:,}" for arm in arms), ""),
-        ("of these hold", *(_share(arm.holds, arm.decisions) for arm in arms), ""),
-        ("Trades", *(f"{arm.metrics.total_trades:,}" for arm in arms), ""),
-        ("Win rate", *(f"{100 * arm.metrics.win_rate:.1f} %" for arm in arms), f"{100 * difference.win_rate_diff:+.1f}"),
-        ("Net profit, USD", *(f"{arm.metrics.total_pnl:+,.2f}" for arm in arms), f"{difference.pnl_diff:+,.2f}"),
-        ("Mean of a trade, USD", *(f"{arm.metrics.avg_pnl:+,.3f}" for arm in arms), _diff(arms, "avg")),
-        ("Sharpe ratio of trades \u00d7 \u221a252", *(f"{arm.metrics.sharpe_ratio:+.2f}" for arm in arms), f"{difference.sharpe_diff:+.2f}"),
-        ("Mean return of a decision, bp", *(f"{arm.mean_return_bp:+.2f}" for arm in arms), _diff(arms, "bp")),
-        ("Latency, median ms", *(_number(arm.p50_ms) for arm in arms), ""),
-        ("Latency, 99th percentile ms", *(_number(arm.p99_ms) for arm in arms), ""),
-        ("Errors", *(f"{arm.errors:,}" for arm in arms), ""),
-        ("Answered by the fallback", *(f"{arm.fallbacks:,}" for arm in arms), ""),
-    ]  # fmt: skip
-    rows = [row for row in rows if any(row[1:])]
-    heads = "".join(
-        f'<th scope="col"><span class="dot" style="background:var(--{arm.arm.value})"></span>{escape(arm.version)}</th>'
-        for arm in arms
-    )
-    body = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>'
-        for row in rows
-    )
-    return (
-        f'<div class="scroll"><table><thead><tr><th></th>{heads}<th scope="col">Difference</th></tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
-
-
-def _evidence_table(data: ReportData, judgement: Judgement) -> str:
-    looks = judgement.evidence.looks
-    count = len(looks.better)
-    shown = sorted({*range(6, count, 7), *([count - 1] if count else [])})
-    rows = [
-        (
-            _day(data.t0 + (k + 1) * data.spec.block_length),
-            str(k + 1),
-            _times(float(looks.better[k])),
-            _times(float(looks.not_worse[k])),
-            _times(float(looks.worse[k])),
-        )
-        for k in shown
-    ]
-    table = _table(("End of block", "Blocks", "Better", "Other metric not worse", "Worse"), rows)
-    return f"<details><summary>The same as numbers, every seventh block</summary>{table}</details>" if rows else ""
-
-
-def _card(title: str, hint: str, body: str) -> str:
-    told = f'<p class="hint">{escape(hint)}</p>' if hint else ""
-    return f'<section class="card"><h2>{escape(title)}</h2>{told}{body}</section>'
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], words: frozenset[int] = frozenset()) -> str:
-    """A table of numbers; the columns in `words` hold text and are set to the left."""
-    head = "".join(f'<th scope="col"{_left(k, words)}>{escape(text)}</th>' for k, text in enumerate(heads))
-    body = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>'
-        + "".join(f"<td{_left(k, words)}>{escape(cell)}</td>" for k, cell in enumerate(row[1:], 1))
-        + "</tr>"
-        for row in rows
-    )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _left(column: int, words: frozenset[int]) -> str:
-    return ' class="word"' if column in words else ""
-
-
-def _words(rows: Iterable[tuple[str, str]]) -> str:
-    body = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{escape(text)}</td></tr>' for name, text in rows)
-    return f'<table class="words"><tbody>{body}</tbody></table>'
+        if not closed:
+            continue
+        sums = [0.0]
+        for _, pnl in closed:
+            sums.append(sums[-1] + pnl)
+        days = [(when - data.t0) / timedelta(days=1) for when in (data.t0, *(when for when, _ in closed), last)]
+        lines.append(Line(f"{arm.version} ({arm.arm.value})", arm.arm.value, days, [*sums, sums[-1]]))
+    return draw_figure("Cumulated net profit, in USD", data.t0, lines, tick=lambda usd: f"{usd:,g} $", value=_usd)
 
 
 # --- numbers as text -------------------------------------------------------------------------------------------------
-
-
-def _block_ends(data: ReportData, count: int) -> list[float]:
-    return [(k + 1) * _days(data.spec.block_length) for k in range(count)]
 
 
 def _days(length: timedelta) -> float:
@@ -266,24 +251,21 @@ def _days(length: timedelta) -> float:
 
 
 def _hours(length: timedelta) -> str:
-    hours = length / timedelta(hours=1)
-    return f"{hours:g} h"
+    return f"{length / timedelta(hours=1):g} h"
 
 
-def _day(when: datetime) -> str:
-    return f"{when:%Y-%m-%d}"
+def _usd(amount: float) -> str:
+    return f"{amount:+,.2f} $"
 
 
-def _times(log: float) -> str:
+def _times(log_e: float) -> str:
     """Evidence as a multiple of even odds: e to the logarithm."""
-    if not isfinite(log):
+    if not isfinite(log_e):
         return "none"
-    value = exp(min(log, 300.0))
-    return f"{value:.3g}\u00d7" if 1e-3 <= value < 1e6 else f"10^{log * DECADES:.0f}\u00d7"
-
-
-def _interval(metric: MetricEvidence) -> str:
-    return f"{_signed(metric.lower, 3)} to {_signed(metric.upper, 3)}"
+    value = exp(min(log_e, 300.0))
+    if not 1e-3 <= value < 1e6:
+        return f"10^{log_e * DECADES:.0f}×"
+    return f"{value:,.0f}×" if value >= 1000 else f"{value:.3g}×"
 
 
 def _signed(number: float, digits: int) -> str:
@@ -296,10 +278,3 @@ def _number(number: float | None) -> str:
 
 def _share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f} %" if whole else ""
-
-
-def _diff(arms: Sequence[ArmLine], what: str) -> str:
-    baseline, candidate = arms
-    if what == "avg":
-        return f"{candidate.metrics.avg_pnl - baseline.metrics.avg_pnl:+,.3f}"
-    return f"{candidate.mean_return_bp - baseline.mean_return_bp:+.2f}"

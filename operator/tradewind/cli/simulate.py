@@ -44,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         max_hold = parse_duration(args.max_hold, "--max-hold") if args.max_hold else None
         spec = read_experiment(args.experiment, max_hold=max_hold).spec
+        if spec.too_short is not None:
+            raise ValueError(spec.too_short)
         market = Market(args.decisions_per_day, parse_duration(args.hold, "--hold"))
         if args.seed < 0:
             raise ValueError(f"--seed: {args.seed}; give a whole number from 0 up")
@@ -62,7 +64,7 @@ def _print_text(spec: EvidenceSpec, market: Market, results: tuple[Characteristi
     print(
         f"{results[0].runs} simulated experiments per line: {format_duration(spec.max_duration)}, "
         f"{market.decisions_per_day} decisions a day held {format_duration(market.hold)}, t(4) returns, "
-        f"policy {spec.traffic.kind}, alpha {spec.effective_alpha():g}, alphaRollback {spec.alpha_rollback:g}"
+        f"policy {spec.policy.name}, alpha {spec.alpha:g}, alphaRollback {spec.alpha_rollback:g}"
     )
     print("(+- is one Monte-Carlo standard error; the effect is the true per-trade Sharpe difference)")
     print(f"{'effect':28} {'promote':>15} {'rollback':>15}  median block")

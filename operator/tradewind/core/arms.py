@@ -11,7 +11,7 @@ from tradewind.api.common import WeightStatus
 from tradewind.core.evidence import finite
 from tradewind.trading.evidence import Requests, Status, TradeTable
 from tradewind.trading.evidence.table import STATUSES, to_us
-from tradewind.trading.metrics import ArmMetrics, arm_metrics, compare
+from tradewind.trading.performance import ArmMetrics, arm_metrics, compare
 
 _CLOSED, _OPEN = STATUSES.index(Status.CLOSED), STATUSES.index(Status.OPEN)
 

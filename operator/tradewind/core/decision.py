@@ -55,10 +55,12 @@ class PublishEpoch:
     """Store the weight of one block. The first one stored stays: epochs are idempotent by (experiment, block)."""
 
     endpoint: str
+    experiment: str
     experiment_uid: str
     block: int
     candidate_weight: Number
     reason: str
+    message: str
     evidence: Mapping[str, Any]
 
 

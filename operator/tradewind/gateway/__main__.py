@@ -13,6 +13,7 @@ import uvicorn
 
 from tradewind.gateway.app import create_app
 from tradewind.gateway.settings import Settings, SettingsError
+from tradewind.trading.exits import ExitCode
 
 _SHUTDOWN_SECONDS = 20  # longer than an arm's timeouts: a decision that was drawn is answered
 
@@ -24,7 +25,7 @@ def main() -> NoReturn:
         settings = Settings.from_environment(os.environ)
     except SettingsError as error:
         print(f"tradewind.gateway: {error}", file=sys.stderr)
-        raise SystemExit(64) from None
+        raise SystemExit(ExitCode.BAD_CONFIG) from None
     uvicorn.run(
         create_app(settings),
         host=settings.host,

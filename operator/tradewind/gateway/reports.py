@@ -15,7 +15,7 @@ from tradewind.gateway import errors
 from tradewind.gateway.database import Database, PositionTakenError
 from tradewind.gateway.errors import ApiError
 from tradewind.trading.decision import Action, ExecutionReport, OutcomeReport, canonical_json
-from tradewind.trading.labels import Label, LabelThresholds, label_outcome
+from tradewind.trading.labels import Label, label_outcome
 from tradewind.trading.routing import Routing
 
 Body = dict[str, JsonValue]
@@ -119,8 +119,7 @@ class Reports:
                 field="closed_at",
             )
         fingerprint = _fingerprint(report)
-        thresholds = LabelThresholds(float(routing.labels.excellent), float(routing.labels.bad))
-        label = label_outcome(report.pnl, row["size_usd"], thresholds)
+        label = label_outcome(report.pnl, row["size_usd"], routing.labels)
         written = await self._database.write_outcome(
             {
                 "decision_id": decision_id,

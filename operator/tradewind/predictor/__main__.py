@@ -12,8 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from tradewind.predictor.artifact import verify_artifact
-from tradewind.predictor.failure import ExitCode, StartError
+from tradewind.predictor.failure import StartError
 from tradewind.predictor.settings import DEFAULT_TERMINATION_LOG, parse_settings
+from tradewind.trading.exits import ExitCode
 
 
 def main(argv: Sequence[str]) -> int:
@@ -35,8 +36,8 @@ def main(argv: Sequence[str]) -> int:
         return error.code
     except Exception as error:
         logging.getLogger("tradewind.predictor").exception("the server failed")
-        StartError(ExitCode.LOAD, "ServerFailed", f"{type(error).__name__}: {error}").write(termination_log)
-        return ExitCode.LOAD
+        StartError(ExitCode.LOAD_FAILED, "ServerFailed", f"{type(error).__name__}: {error}").write(termination_log)
+        return ExitCode.LOAD_FAILED
     return 0
 
 

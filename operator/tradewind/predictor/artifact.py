@@ -6,8 +6,9 @@ Here belongs reading files and comparing hashes. What a hash is made of is `trad
 import hashlib
 from pathlib import Path
 
-from tradewind.predictor.failure import ExitCode, StartError
+from tradewind.predictor.failure import StartError
 from tradewind.trading.artifact import SUMS_FILE, artifact_sha256, sums_text
+from tradewind.trading.exits import ExitCode
 
 _CHUNK_BYTES = 1 << 20
 
@@ -27,7 +28,7 @@ def verify_artifact(directory: Path, expected: str) -> str:
     if actual == expected:
         return actual
     raise StartError(
-        ExitCode.DATA,
+        ExitCode.BAD_DATA,
         "ArtifactMismatch",
         f"the artifact hashes to {actual}, the ModelVersion pins {expected}{_suspect(directory, hashes)};"
         " publish the artifact again under a new ModelVersion, or restore its files",
@@ -44,20 +45,24 @@ def hash_files(directory: Path) -> dict[str, str]:
             hashed; exit 64 when the directory is missing or empty.
     """
     if not directory.is_dir():
-        raise StartError(ExitCode.CONFIG, "InvalidConfig", f"{directory} is not a directory: mount the model there")
+        raise StartError(
+            ExitCode.BAD_CONFIG, ExitCode.BAD_CONFIG.reason, f"{directory} is not a directory: mount the model there"
+        )
     hashes: dict[str, str] = {}
     for path in sorted(directory.rglob("*")):
         relative = path.relative_to(directory).as_posix()
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise StartError(
-                ExitCode.DATA,
+                ExitCode.BAD_DATA,
                 "ArtifactMismatch",
                 f"{relative} is a link or a special file: an artifact holds regular files only, copy its content there",
             )
         if path.is_file():
             hashes[relative] = _sha256(path)
     if not hashes:
-        raise StartError(ExitCode.CONFIG, "InvalidConfig", f"{directory} is empty: mount the model there")
+        raise StartError(
+            ExitCode.BAD_CONFIG, ExitCode.BAD_CONFIG.reason, f"{directory} is empty: mount the model there"
+        )
     return hashes
 
 

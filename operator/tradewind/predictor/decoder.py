@@ -104,7 +104,7 @@ class Decoder:
         for layer in cache.layers:
             if type(layer) is not DynamicLayer:
                 raise ModelUnsupportedError(
-                    f"the model has a {type(layer).__name__}; serve it with serving.runtime: huggingface"
+                    f"the model has a {type(layer).__name__}; choose a base whose layers all attend to the whole prompt"
                 )
         if self._static_ids:
             row = _Row(model, cache, 0)

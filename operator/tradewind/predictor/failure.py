@@ -5,18 +5,10 @@ Here belongs the two exception types and how they are written out, not the check
 
 import json
 import sys
-from enum import IntEnum
 from http import HTTPStatus
 from pathlib import Path
 
-
-class ExitCode(IntEnum):
-    """Exit codes of the process; the operator reads the reason from the termination message."""
-
-    CONFIG = 64
-    DATA = 65
-    PREFLIGHT = 66
-    LOAD = 70
+from tradewind.trading.exits import ExitCode
 
 
 class StartError(Exception):

@@ -210,7 +210,7 @@ class Grammar:
             if tuple(ids) != text.tokens.ids[: len(ids)] or (not self._reasoning and len(ids) != len(text.tokens.ids)):
                 raise GrammarError(
                     f"symbol {symbol}: this tokenizer does not write {text.text} as the sum of its fields;"
-                    " serve this model without constrained decoding (serving.runtime: huggingface)"
+                    " choose a base with a byte-level tokenizer"
                 )
 
 

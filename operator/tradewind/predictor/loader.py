@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from tradewind.predictor.failure import ExitCode, StartError
+from tradewind.predictor.failure import StartError
 from tradewind.predictor.grammar import Tokens
 from tradewind.predictor.settings import Settings
 from tradewind.trading.decision import Action, Decision, DecisionInput
+from tradewind.trading.exits import ExitCode
 from tradewind.trading.prompt import INSTRUCTION, hold, render_completion, render_prompt
 
 _logger = logging.getLogger(__name__)
@@ -60,14 +61,14 @@ def load(settings: Settings) -> Loaded:
             model = _with_adapter(model, settings.adapter, merge=settings.merge)
     except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
         raise StartError(
-            ExitCode.LOAD, "LoadFailed", f"the weights do not load: {type(error).__name__}: {str(error)[:1500]}"
+            ExitCode.LOAD_FAILED, "LoadFailed", f"the weights do not load: {type(error).__name__}: {str(error)[:1500]}"
         ) from error
     model = model.to(device).eval()
     vocabulary = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > vocabulary:
         raise StartError(
-            ExitCode.CONFIG,
-            "InvalidConfig",
+            ExitCode.BAD_CONFIG,
+            ExitCode.BAD_CONFIG.reason,
             f"the tokenizer has {len(tokenizer)} tokens, the model {vocabulary}: publish the adapter with its own tokenizer",
         )
     return Loaded(model, tokenizer, _base_name(settings))
@@ -85,7 +86,9 @@ def load_tokenizer(directories: Sequence[Path]) -> Any:
     directory = next((d for d in directories if (d / "tokenizer.json").is_file()), None)
     if directory is None:
         raise StartError(
-            ExitCode.CONFIG, "InvalidConfig", f"no tokenizer.json in {' or '.join(map(str, directories))}: publish one"
+            ExitCode.BAD_CONFIG,
+            ExitCode.BAD_CONFIG.reason,
+            f"no tokenizer.json in {' or '.join(map(str, directories))}: publish one",
         )
     loaders: tuple[Callable[[], Any], ...] = (
         lambda: AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True),
@@ -171,8 +174,8 @@ def _with_adapter(model: Any, adapter: Path, *, merge: bool) -> Any:
 
     if not (adapter / "adapter_model.safetensors").is_file():
         raise StartError(
-            ExitCode.CONFIG,
-            "InvalidConfig",
+            ExitCode.BAD_CONFIG,
+            ExitCode.BAD_CONFIG.reason,
             "the adapter has no adapter_model.safetensors: pickled weights are not loaded, convert them",
         )
     adapted = PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
@@ -182,8 +185,8 @@ def _with_adapter(model: Any, adapter: Path, *, merge: bool) -> Any:
 def _refuse_pickles(base: Path) -> None:
     if not any(base.glob("*.safetensors")):
         raise StartError(
-            ExitCode.CONFIG,
-            "InvalidConfig",
+            ExitCode.BAD_CONFIG,
+            ExitCode.BAD_CONFIG.reason,
             "the base model has no *.safetensors: pickled weights are not loaded, convert them",
         )
 

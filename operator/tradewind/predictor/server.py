@@ -17,11 +17,12 @@ from llguidance.hf import from_tokenizer
 from pydantic import JsonValue
 
 from tradewind.predictor.decoder import Decoder, ModelUnsupportedError, Prose
-from tradewind.predictor.failure import ExitCode, RequestError, StartError
+from tradewind.predictor.failure import RequestError, StartError
 from tradewind.predictor.grammar import Grammar, GrammarError
 from tradewind.predictor.loader import SAMPLE_INPUTS, Loaded, completion_tokeniser, load, static_beginning
 from tradewind.predictor.model import DecisionModel, Instance
 from tradewind.predictor.settings import Reasoning, Settings
+from tradewind.trading.exits import ExitCode
 from tradewind.trading.prompt import PROMPT_VERSION
 
 _logger = logging.getLogger("tradewind.predictor")
@@ -85,7 +86,7 @@ def build(settings: Settings, loaded: Loaded) -> DecisionModel:
     except GrammarError as error:
         raise StartError(ExitCode.PREFLIGHT, "TokenizerRoundTrip", str(error)) from error
     except ModelUnsupportedError as error:
-        raise StartError(ExitCode.CONFIG, "InvalidConfig", str(error)) from error
+        raise StartError(ExitCode.BAD_CONFIG, ExitCode.BAD_CONFIG.reason, str(error)) from error
     positions = getattr(loaded.model.config, "max_position_embeddings", None) or 1 << 20
     return DecisionModel(
         settings.model_name, decoder, grammar, loaded.tokenizer, max_positions=positions, max_queue=settings.max_queue

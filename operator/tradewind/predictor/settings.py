@@ -9,7 +9,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NoReturn
 
-from tradewind.predictor.failure import ExitCode, StartError
+from tradewind.predictor.failure import StartError
+from tradewind.trading.exits import ExitCode
 
 DEFAULT_TERMINATION_LOG = Path("/dev/termination-log")
 
@@ -73,7 +74,7 @@ def parse_settings(argv: Sequence[str]) -> Settings:
     """Settings from the command line and TRADEWIND_THREADS.
 
     Raises:
-        StartError: exit 64, InvalidConfig, naming the option and what it takes.
+        StartError: exit 64, naming the option and what it takes.
     """
     parser = _Parser(prog="python -m tradewind.predictor", description=__doc__, allow_abbrev=False)
     parser.add_argument("--model-name", required=True, help="name on the endpoint's path")
@@ -103,7 +104,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _invalid(message: str) -> StartError:
-    return StartError(ExitCode.CONFIG, "InvalidConfig", message)
+    return StartError(ExitCode.BAD_CONFIG, ExitCode.BAD_CONFIG.reason, message)
 
 
 def _boolean(text: str) -> bool:

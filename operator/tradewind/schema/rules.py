@@ -74,7 +74,7 @@ class StrictModel(BaseModel):
 
     @model_validator(mode="after")
     def _obeys_its_rules(self) -> Self:
-        broken = [rule for rule in self.rules if not rule.holds(self)]
+        broken = [rule for rule in self.all_rules() if not rule.holds(self)]
         if broken:
             text = "; ".join(rule.message for rule in broken)
             raise PydanticCustomError("rule", "{text}", {"text": text, "field": broken[0].field})
@@ -83,9 +83,15 @@ class StrictModel(BaseModel):
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         made = handler.resolve_ref_schema(handler(schema))
-        if cls.rules:
-            made["x-kubernetes-validations"] = [rule.to_manifest() for rule in cls.rules]
+        rules = cls.all_rules()
+        if rules:
+            made["x-kubernetes-validations"] = [rule.to_manifest() for rule in rules]
         return made
+
+    @classmethod
+    def all_rules(cls) -> tuple[Rule, ...]:
+        """The rules of the model and of those that it is made of, theirs first."""
+        return tuple(rule for part in reversed(cls.__mro__) for rule in vars(part).get("rules", ()))
 
     def to_manifest(self) -> dict[str, Any]:
         """The JSON form that Kubernetes stores: manifest spelling, absent values left out."""

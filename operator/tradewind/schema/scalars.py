@@ -58,6 +58,16 @@ class Checked:
         return {"type": "string", "maxLength": self.max_length, "x-kubernetes-validations": validations}
 
 
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Annotation of a text type: one of the names, for names that a list in the code gives."""
+
+    names: tuple[str, ...]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.literal_schema(list(self.names))
+
+
 def _int_as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
@@ -74,10 +84,16 @@ Latency = Annotated[
 ]
 """Short time as text; `as_milliseconds` reads it."""
 
+_MONTH_AND_DAY = (
+    "((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
+)
+_LEAP_YEAR = "([12][0-9](0[48]|[2468][048]|[13579][26])|(1[26]|2[048])00)"
+_TIME_OF_DAY = "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6})?(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])"
+
 SinceOrTime = Annotated[
     str,
     Checked(
-        f"({_DURATION}|[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}([.][0-9]{{1,6}})?(Z|[+-][0-9]{{2}}:[0-9]{{2}}))",
+        f"([0-9]{{1,6}}[smh]|[0-9]{{1,5}}d|([12][0-9]{{3}}-{_MONTH_AND_DAY}|{_LEAP_YEAR}-02-29)T{_TIME_OF_DAY})",
         "must be a time such as 2026-01-31T00:00:00Z or a length of time back from the start such as 90d",
         40,
     ),
@@ -106,6 +122,11 @@ Fraction = Annotated[
     str, Checked("(0([.][0-9]{1,9})?|1([.]0{1,9})?)", "must be a fraction from 0 to 1 in quotes, such as '0.05'", 12)
 ]
 """Decimal number from 0 to 1."""
+
+FractionBelowOne = Annotated[
+    str, Checked("0([.][0-9]{1,15})?", "must be a fraction from 0 to below 1 in quotes, such as '0.1'", 20)
+]
+"""Decimal number from 0 to below 1."""
 
 Probability = Annotated[
     str,

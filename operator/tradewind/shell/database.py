@@ -71,11 +71,18 @@ class Database:
 
     async def epochs(self, namespace: str, endpoint: str, experiment_uid: str) -> tuple[EpochRow, ...]:
         """Every stored weight of an experiment, by block."""
-        sql = """SELECT block, epoch, candidate_weight FROM tradewind.epochs
+        sql = """SELECT block, epoch, candidate_weight, reason, evidence ->> 'weightMessage' FROM tradewind.epochs
                   WHERE installation = %s AND namespace = %s AND endpoint = %s AND experiment_uid = %s ORDER BY block"""
         rows = await self._rows(sql, (self._installation, namespace, endpoint, experiment_uid))
         return tuple(
-            EpochRow(block=r[0], epoch=r[1], candidate_weight=Decimal(f"{r[2]:.6f}").normalize()) for r in rows
+            EpochRow(
+                block=r[0],
+                epoch=r[1],
+                candidate_weight=Decimal(f"{r[2]:.6f}").normalize(),
+                reason=r[3] or "",
+                message=r[4] or "",
+            )
+            for r in rows
         )
 
     async def in_position(self, namespace: str, endpoint: str) -> frozenset[str]:
@@ -144,7 +151,8 @@ class Database:
                         (installation, namespace, endpoint, experiment_uid, block, candidate_weight, reason, evidence)
                  VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
         key = (self._installation, namespace, epoch.endpoint, epoch.experiment_uid, epoch.block)
-        await self._execute(sql, (*key, epoch.candidate_weight, epoch.reason, json.dumps(epoch.evidence)))
+        evidence = {**epoch.evidence, "weightMessage": epoch.message}
+        await self._execute(sql, (*key, epoch.candidate_weight, epoch.reason, json.dumps(evidence)))
 
     async def record_promotion(self, namespace: str, promotion: RecordPromotion) -> None:
         """Store a promotion; once an experiment and version."""

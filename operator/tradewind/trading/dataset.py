@@ -12,21 +12,19 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
 
 from pydantic import JsonValue
 
+from tradewind.schema.scalars import as_timedelta
 from tradewind.trading.decision import Action, Decision, DecisionInput
 from tradewind.trading.duplicates import Dedupe, find_duplicates
-from tradewind.trading.labels import Label, LabelThresholds, label_outcome
+from tradewind.trading.labels import Label, label_outcome
 from tradewind.trading.prompt import hold, render_completion, render_prompt
-
-DEFAULT_WEIGHTS: Final[Mapping[Label, float]] = MappingProxyType(
-    {Label.EXCELLENT: 1.5, Label.GOOD: 1.0, Label.ACCEPTABLE_LOSS: 0.3, Label.NEUTRAL: 0.0, Label.BAD: 0.0}
-)
+from tradewind.trading.settings.dataset import DatasetSplit
+from tradewind.trading.settings.labels import DatasetLabels
 
 
 class Teaching(StrEnum):
@@ -93,35 +91,32 @@ class Imitation:
     """What is imitated and how strongly.
 
     Attributes:
-        weights: sample weight of each label; `bad_decision` is never imitated, whatever it says.
-        hold_weight: of holds that were logged: nobody knows what trading would have earned.
-        counterfactual_holds: a losing trade enters also as "hold" on the same input: holding earned 0, which is more.
-        counterfactual_weight: of such a hold.
         max_samples: the newest decisions that are kept; None for all.
     """
 
-    thresholds: LabelThresholds = field(default_factory=LabelThresholds)
-    weights: Mapping[Label, float] = field(default_factory=lambda: DEFAULT_WEIGHTS)
-    hold_weight: float = 0.5
-    counterfactual_holds: bool = False
-    counterfactual_weight: float = 0.5
+    labels: DatasetLabels = field(default_factory=DatasetLabels)
     include_replay: bool = False
     include_fallback: bool = False
     dedupe: Dedupe = Dedupe.NEAR
     max_samples: int | None = None
-    reasoning: bool = False
 
     def weight(self, label: Label) -> float:
-        """Sample weight of a label; 0 is not imitated."""
-        return 0.0 if label is Label.BAD else self.weights.get(label, 0.0)
+        """Sample weight of a label; 0 is not imitated, as bad and neutral decisions never are."""
+        weights = self.labels.weights
+        match label:
+            case Label.EXCELLENT:
+                return float(weights.excellent)
+            case Label.GOOD:
+                return float(weights.good)
+            case Label.ACCEPTABLE_LOSS:
+                return float(weights.acceptable_loss)
+            case Label.BAD | Label.NEUTRAL:
+                return 0.0
 
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """How the evaluation set is cut off: the last share of the decisions, and how far away training must stay."""
-
-    eval_fraction: float = 0.1
-    embargo: timedelta = timedelta(hours=24)
+    @property
+    def hold_weight(self) -> float:
+        """Weight of holds that were logged, of which nobody knows what trading would have earned, and of counterfactual ones."""
+        return float(self.labels.hold_weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +197,7 @@ class Dataset:
         return len({sample.decision_id for sample in self.samples})
 
 
-def build_dataset(rows: Iterable[LoggedDecision], imitation: Imitation, split: Split) -> Dataset:
+def build_dataset(rows: Iterable[LoggedDecision], imitation: Imitation, split: DatasetSplit) -> Dataset:
     """The dataset of a log. The same rows in any order give the same dataset.
 
     Args:
@@ -288,7 +283,7 @@ def _closed_trade(row: LoggedDecision, imitation: Imitation) -> ClosedTrade:
 def _label(row: LoggedDecision, imitation: Imitation) -> Label:
     assert row.pnl_usd is not None
     assert row.trade_size_usd is not None
-    return label_outcome(row.pnl_usd, row.trade_size_usd, imitation.thresholds)
+    return label_outcome(row.pnl_usd, row.trade_size_usd, imitation.labels.thresholds)
 
 
 def _without_duplicates(
@@ -311,7 +306,7 @@ def _samples_of(row: LoggedDecision, imitation: Imitation) -> tuple[Sample, ...]
     regime = row.shown.market_data.get("market_regime")
     taught = Sample(
         prompt=render_prompt(row.shown, row.symbol),
-        completion=render_completion(row.answer, reasoning=imitation.reasoning),
+        completion=render_completion(row.answer),
         weight=imitation.hold_weight,
         label=Teaching.LOGGED_HOLD,
         action=row.answer.action,
@@ -334,12 +329,12 @@ def _samples_of(row: LoggedDecision, imitation: Imitation) -> tuple[Sample, ...]
     own = replace(taught, weight=weight, label=str(label), ends_at=row.closed_at)
     samples = [own] if weight > 0 else []
     holding_was_better = row.parent_id is None and row.pnl_usd < 0
-    if holding_was_better and imitation.counterfactual_holds and imitation.counterfactual_weight > 0:
+    if holding_was_better and imitation.labels.counterfactual_holds and imitation.hold_weight > 0:
         samples.append(
             replace(
                 own,
-                completion=render_completion(hold(row.symbol), reasoning=imitation.reasoning),
-                weight=imitation.counterfactual_weight,
+                completion=render_completion(hold(row.symbol)),
+                weight=imitation.hold_weight,
                 label=Teaching.COUNTERFACTUAL_HOLD,
                 action=Action.HOLD,
             )
@@ -372,13 +367,13 @@ def _without_hold_surplus(
 
 
 def _split(
-    taught: Sequence[_Taught], split: Split, dropped: Counter[Dropped]
+    taught: Sequence[_Taught], split: DatasetSplit, dropped: Counter[Dropped]
 ) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
     """Split by time of decision; training loses what was still open at the boundary or closed within the embargo."""
-    count = min(math.ceil(len(taught) * split.eval_fraction), len(taught))
+    count = min(math.ceil(len(taught) * float(split.eval_fraction)), len(taught))
     if not count:
         return tuple(sample for _, samples in taught for sample in samples), ()
-    boundary = taught[-count][0].decided_at
+    boundary, embargo = taught[-count][0].decided_at, as_timedelta(split.embargo)
     train: list[Sample] = []
     evaluation: list[Sample] = []
     for row, samples in taught:
@@ -387,7 +382,7 @@ def _split(
             evaluation.extend(samples)
         elif ends_at >= boundary:
             dropped[Dropped.PURGED] += 1
-        elif ends_at > boundary - split.embargo:
+        elif boundary - ends_at < embargo:
             dropped[Dropped.EMBARGOED] += 1
         else:
             train.extend(samples)

@@ -12,8 +12,10 @@ from enum import StrEnum
 from statistics import median
 from typing import Any, Final
 
+from tradewind.schema.scalars import as_timedelta
 from tradewind.trading.dataset import ClosedTrade, Dataset
 from tradewind.trading.labels import Label
+from tradewind.trading.settings.dataset import DatasetGates
 
 MAD_TO_SIGMA: Final = 1.4826  # of a normal distribution: sigma = 1.4826 x median absolute deviation
 
@@ -34,36 +36,6 @@ class GateName(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class GateThresholds:
-    """What is asked of a dataset; None measures without judging.
-
-    Attributes:
-        min_samples: decisions that teach something, both sides of the split.
-        min_per_class: trades of the rarest label among those that are imitated.
-        max_class_share: share of the most frequent label among the closed trades, bad ones included, 0..1.
-        max_action_share, max_symbol_share: largest share of one action or symbol among the samples, 0..1.
-        max_direction_share: share of the more frequent of long and short among opening samples, 0.5..1.
-        min_label_consistency: share of trades that a second rule labels alike, 0..1.
-        min_reviewed_accuracy: mean agreement of the people who reviewed labels, 0..1.
-        require_review: without a review the accuracy is failed instead of unknown.
-        min_json_validity: share of the answers that were valid decisions, 0..1.
-        max_age: largest age of the newest decision.
-    """
-
-    min_samples: int | None = 500
-    min_per_class: int | None = None
-    max_class_share: float | None = None
-    max_action_share: float | None = None
-    max_symbol_share: float | None = None
-    max_direction_share: float | None = None
-    min_label_consistency: float | None = None
-    min_reviewed_accuracy: float | None = 0.9
-    require_review: bool = False
-    min_json_validity: float | None = None
-    max_age: timedelta | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Gate:
     """One gate's finding. Ages are in days, everything else a count or a share."""
 
@@ -73,7 +45,7 @@ class Gate:
     passed: bool | None
 
 
-def evaluate_gates(dataset: Dataset, thresholds: GateThresholds, now: datetime) -> tuple[Gate, ...]:
+def evaluate_gates(dataset: Dataset, thresholds: DatasetGates, now: datetime) -> tuple[Gate, ...]:
     """All gates of a dataset, in the order of `GateName`.
 
     Args:
@@ -113,7 +85,7 @@ def evaluate_gates(dataset: Dataset, thresholds: GateThresholds, now: datetime) 
         _at_most(
             GateName.MAX_AGE,
             None if dataset.newest is None else _days(now - dataset.newest),
-            None if thresholds.max_age is None else _days(thresholds.max_age),
+            None if thresholds.max_age is None else _days(as_timedelta(thresholds.max_age)),
         ),
     ]
     if thresholds.require_review and not reviews:
@@ -154,11 +126,13 @@ def _in_sigmas(trade: ClosedTrade, sigma: float) -> float:
     return abs(_moved(trade)) / sigma if sigma else 0.0
 
 
-def _at_least(name: GateName, value: float | None, threshold: float | None) -> Gate:
-    return Gate(name, _shown(value), threshold, None if value is None or threshold is None else value >= threshold)
+def _at_least(name: GateName, value: float | None, asked: float | str) -> Gate:
+    threshold = float(asked)
+    return Gate(name, _shown(value), threshold, None if value is None else value >= threshold)
 
 
-def _at_most(name: GateName, value: float | None, threshold: float | None) -> Gate:
+def _at_most(name: GateName, value: float | None, asked: float | str | None) -> Gate:
+    threshold = None if asked is None else float(asked)
     return Gate(name, _shown(value), threshold, None if value is None or threshold is None else value <= threshold)
 
 

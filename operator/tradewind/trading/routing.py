@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 from pydantic.alias_generators import to_camel
 
 from tradewind.trading.decision import Limits
+from tradewind.trading.settings.labels import LabelThresholds
 
 ROUTING_KEY = "routing.json"
 
@@ -57,13 +58,6 @@ class ExperimentRoute(_Model):
     blocks: tuple[BlockWeight, ...] = ()
 
 
-class LabelRule(_Model):
-    """Thresholds of the labels, fractions of `size_usd`."""
-
-    excellent: Decimal = Decimal("0.05")
-    bad: Decimal = Decimal("0.03")
-
-
 class LevelLimits(_Model):
     """Limits of one permission level."""
 
@@ -97,7 +91,7 @@ class Routing(_Model):
     experiment: ExperimentRoute | None = None
     limits: RoutingLimits = RoutingLimits()
     external_fields: tuple[str, ...] | None = None
-    labels: LabelRule = LabelRule()
+    labels: LabelThresholds = LabelThresholds()
     max_hold_seconds: Annotated[int, Field(gt=0)] = 86_400
     on_database_outage: Literal["champion", "refuse"] = "champion"
 

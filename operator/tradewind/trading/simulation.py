@@ -15,11 +15,12 @@ from datetime import timedelta
 
 import numpy as np
 
-from tradewind.trading.evidence.blocks import Bools, sharpe_scores, win_scores
+from tradewind.trading.evidence.blocks import Bools
 from tradewind.trading.evidence.confidence import Floats
 from tradewind.trading.evidence.evaluate import MetricSums, look_back
-from tradewind.trading.evidence.policy import PolicyFacts, next_weight
-from tradewind.trading.evidence.spec import EvidenceSpec, Metric, PolicyKind
+from tradewind.trading.evidence.metrics import METRICS, ScoredRows
+from tradewind.trading.evidence.policies import PolicyFacts
+from tradewind.trading.evidence.spec import EvidenceSpec
 
 _DEGREES = 4
 _DAY = timedelta(days=1)
@@ -103,8 +104,9 @@ def operating_characteristics(
     if runs < 1:
         raise ValueError(f"runs: {runs}; give a whole number from 1 up")
     market = market or Market()
-    if market.hold > spec.max_hold:
-        raise ValueError(f"hold: {market.hold} is longer than maxHold {spec.max_hold}; every row would be forced")
+    if market.hold > spec.settlement.max_hold:
+        max_hold = spec.settlement.max_hold
+        raise ValueError(f"hold: {market.hold} is longer than maxHold {max_hold}; every row would be forced")
     return tuple(_simulate(spec, effect, runs, rng, market) for effect in effects)
 
 
@@ -138,7 +140,6 @@ def _draw(spec: EvidenceSpec, effect: float, noise: Floats, uniform: Floats, mar
     runs, rows = noise.shape
     per_block = market.decisions_per_day * spec.block_length.days
     candidate, weight = np.zeros((runs, rows), dtype=np.bool_), np.empty((runs, rows))
-    adaptive = spec.traffic.kind in {PolicyKind.GATED, PolicyKind.THOMPSON_CAPPED}
     # The last decisions of a block are still open when the next one starts: then the watermark lags by one block.
     spacing = _DAY / market.decisions_per_day
     lag = 1 if market.hold > spacing else 0
@@ -149,7 +150,7 @@ def _draw(spec: EvidenceSpec, effect: float, noise: Floats, uniform: Floats, mar
         start, complete = block * per_block, max(block - lag, 0) * per_block
         part = slice(start, start + per_block)
         elapsed = block * spec.block_length
-        if adaptive and block:
+        if spec.policy.adaptive and block:
             score, variance = _progress(
                 spec, candidate, weight, noise, effect=effect, complete=complete, per_block=per_block
             )
@@ -166,9 +167,9 @@ def _draw(spec: EvidenceSpec, effect: float, noise: Floats, uniform: Floats, mar
                     variance=float(variance[run]),
                     watermark_grew=complete > 0,
                 )
-                chosen[run] = next_weight(spec.traffic, facts).weight
+                chosen[run] = spec.policy.next_weight(spec.ladder, facts).weight
         else:
-            chosen = np.full(runs, next_weight(spec.traffic, replace(facts, elapsed=elapsed)).weight)
+            chosen = np.full(runs, spec.policy.next_weight(spec.ladder, replace(facts, elapsed=elapsed)).weight)
         since[chosen != level] = block
         level = chosen
         weight[:, part] = chosen[:, None]
@@ -191,10 +192,7 @@ def _progress(
         return np.zeros(len(noise)), np.zeros(len(noise))
     part = (slice(None), slice(0, complete))
     returns = noise[part] + effect * candidate[part]
-    if spec.primary is Metric.SHARPE:
-        rows, _ = sharpe_scores(candidate[part], weight[part], returns, np.arange(complete) < per_block)
-    else:
-        rows, _ = win_scores(candidate[part], weight[part], (returns > 0.0).astype(np.float64))
+    rows, _ = spec.primary.scores(_scored(candidate[part], weight[part], returns, per_block))
     scores = rows.reshape(len(rows), -1, per_block).sum(axis=-1)
     return scores.sum(axis=-1), (scores**2).sum(axis=-1)
 
@@ -202,9 +200,8 @@ def _progress(
 def _sums(candidate: Bools, weight: Floats, returns: Floats, blocks: int) -> MetricSums:
     """Block sums of rows of equal blocks, shapes (runs, blocks)."""
     per_block = returns.shape[-1] // blocks
-    calibration = np.arange(returns.shape[-1]) < per_block
-    sharpe, sharpe_info = sharpe_scores(candidate, weight, returns, calibration)
-    win, win_info = win_scores(candidate, weight, (returns > 0.0).astype(np.float64))
+    rows = _scored(candidate, weight, returns, per_block)
+    scored = {metric.name: metric.scores(rows) for metric in METRICS}
 
     def by_block(values: Floats | Bools) -> Floats:
         result: Floats = values.reshape(*values.shape[:-1], blocks, per_block).sum(axis=-1, dtype=np.float64)
@@ -212,13 +209,17 @@ def _sums(candidate: Bools, weight: Floats, returns: Floats, blocks: int) -> Met
 
     none = np.zeros((*returns.shape[:-1], blocks))
     return MetricSums(
-        sharpe=by_block(sharpe),
-        sharpe_info=by_block(sharpe_info),
-        win=by_block(win),
-        win_info=by_block(win_info),
+        scores={name: by_block(score) for name, (score, _) in scored.items()},
+        infos={name: by_block(info) for name, (_, info) in scored.items()},
         rows=(by_block(~candidate), by_block(candidate)),
         forced=(none, none),
     )
+
+
+def _scored(candidate: Bools, weight: Floats, returns: Floats, per_block: int) -> ScoredRows:
+    """Filled trades as the metrics read them."""
+    calibration = np.arange(returns.shape[-1]) < per_block
+    return ScoredRows(candidate, weight, returns, (returns > 0.0).astype(np.float64), calibration)
 
 
 def _median_error(ordered: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> float | None:

@@ -16,10 +16,12 @@ from peft import LoraConfig, PeftModel, TaskType, get_peft_model, prepare_model_
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from tradewind.trading.decision import DecisionInput
+from tradewind.trading.exits import ExitCode
 from tradewind.trading.prompt import hold, render_completion, render_prompt
-from tradewind.training.config import ExtraConfig, TrainConfig
-from tradewind.training.config import LoraConfig as LoraSettings
-from tradewind.training.outcome import ExitCode, JobError, bad_config
+from tradewind.trading.settings.adapter import ALL_LINEAR, Lora
+from tradewind.trading.settings.hyperparameters import ExtraHyperparameters
+from tradewind.training.config import TrainConfig
+from tradewind.training.outcome import JobError, bad_config
 
 _logger = logging.getLogger(__name__)
 
@@ -156,8 +158,8 @@ def with_adapter(model: Any, config: TrainConfig, method: Method) -> Any:
                 task_type=TaskType.CAUSAL_LM,
                 r=config.lora.rank,
                 lora_alpha=config.lora.alpha,
-                lora_dropout=config.lora.dropout,
-                target_modules="all-linear" if modules == ("all-linear",) else list(modules),
+                lora_dropout=float(config.lora.dropout),
+                target_modules=ALL_LINEAR if modules == (ALL_LINEAR,) else list(modules),
                 use_dora=config.lora.dora,
                 use_rslora=config.lora.rslora,
                 bias="none",
@@ -169,11 +171,11 @@ def with_adapter(model: Any, config: TrainConfig, method: Method) -> Any:
         ) from error
 
 
-def _warm_start(model: Any, folder: Path, asked: LoraSettings) -> Any:
+def _warm_start(model: Any, folder: Path, asked: Lora) -> Any:
     if not (folder / "adapter_model.safetensors").is_file():
         raise bad_config("warmStart", f"{folder} holds no adapter_model.safetensors")
     found = LoraConfig.from_pretrained(str(folder))
-    modules = "all-linear" if asked.target_modules == ("all-linear",) else set(asked.target_modules)
+    modules = ALL_LINEAR if asked.target_modules == (ALL_LINEAR,) else set(asked.target_modules)
     differing = [
         name
         for name, theirs, ours in (
@@ -183,7 +185,7 @@ def _warm_start(model: Any, folder: Path, asked: LoraSettings) -> Any:
             ("rslora", found.use_rslora, asked.rslora),
             ("targetModules", found.target_modules, modules),
         )
-        if theirs != ours and not (name == "targetModules" and modules == "all-linear")
+        if theirs != ours and not (name == "targetModules" and modules == ALL_LINEAR)
     ]
     if differing:
         fields = ", ".join(f"lora.{name}" for name in differing)
@@ -193,7 +195,7 @@ def _warm_start(model: Any, folder: Path, asked: LoraSettings) -> Any:
     return PeftModel.from_pretrained(model, str(folder), is_trainable=True)
 
 
-def _wants_gradient_checkpointing(extra: ExtraConfig) -> bool:
+def _wants_gradient_checkpointing(extra: ExtraHyperparameters) -> bool:
     if extra.gradient_checkpointing == "auto":
         return torch.cuda.is_available()
     return extra.gradient_checkpointing == "true"

@@ -1,26 +1,40 @@
 """Checkpoints that can be trusted: complete or not there, and of this very run.
 
 Belongs here: the folder layout, its manifest, which checkpoint a run resumes from, which ones are dropped. Does not belong
-here: what the trainer puts into one. A checkpoint is `step-<n>/` with a manifest of sizes and hashes; what has no manifest that
+here: what the trainer puts into one, and what counts as the same run (request.py). A checkpoint is `step-<n>/` with a manifest of sizes and hashes; what has no manifest that
 verifies does not exist, whatever its name says.
 """
 
 import json
-import logging
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from tradewind.training.files import file_sha256, published_folder, write_atomic
+from tradewind.training.request import Request, differences
 
 MANIFEST: Final = "checkpoint.json"
+MAX_MESSAGE: Final = 600  # characters; it has to fit into a status and a termination message beside others
 _STEP = re.compile(r"step-(\d{1,12})")
 
-_logger = logging.getLogger(__name__)
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """Where a run goes on.
+
+    Attributes:
+        step: of the checkpoint that it resumes from; None: from the start.
+        folder: of that checkpoint.
+        message: which newer checkpoints are not used, and why; empty where there is none.
+    """
+
+    step: int | None = None
+    folder: Path | None = None
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +43,14 @@ class Checkpoints:
 
     Attributes:
         folder: where they lie.
-        fingerprint: hash of everything that decides the weights; a checkpoint with another one is of another run.
+        request: everything that decides the weights; a checkpoint that was asked for otherwise is of another run.
+        fingerprint: what checkpoints carry that were written before they carried the request.
         keep: how many are kept.
     """
 
     folder: Path
-    fingerprint: str
+    request: Request
+    fingerprint: str = ""
     keep: int = 2
 
     @contextmanager
@@ -47,19 +63,22 @@ class Checkpoints:
                 for path in sorted(draft.rglob("*"))
                 if path.is_file()
             }
-            manifest = {"step": step, "fingerprint": self.fingerprint, "files": files}
+            manifest = {"step": step, "request": dict(self.request), "files": files}
             write_atomic(draft / MANIFEST, json.dumps(manifest, indent=1))
-        for _, old in self._by_step()[self.keep :]:
+        written = self._by_step()
+        ahead = [path for number, path in written if number > step]  # this run never came so far: they are not its own
+        for old in ahead + [path for number, path in written if number <= step][self.keep :]:
             shutil.rmtree(old, ignore_errors=True)
 
-    def newest(self) -> tuple[int, Path] | None:
-        """Step and folder of the newest checkpoint that verifies, or None."""
+    def newest(self) -> Resumption:
+        """The newest checkpoint that verifies and is of this run."""
+        refused: dict[str, list[str]] = {}
         for step, folder in self._by_step():
             problem = self._problem(step, folder)
             if problem is None:
-                return step, folder
-            _logger.warning("checkpoint %s is not used: %s", folder.name, problem)
-        return None
+                return Resumption(step, folder, _message(refused))
+            refused.setdefault(problem, []).append(folder.name)
+        return Resumption(message=_message(refused))
 
     def _by_step(self) -> list[tuple[int, Path]]:
         """Candidates, newest first."""
@@ -77,8 +96,11 @@ class Checkpoints:
             manifest: Any = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
             if manifest["step"] != step:
                 return f"its manifest is of step {manifest['step']}"
-            if manifest["fingerprint"] != self.fingerprint:
-                return "it belongs to another base, dataset or configuration"
+            if "request" in manifest:
+                if changed := differences(manifest["request"], self.request):
+                    return changed
+            elif manifest["fingerprint"] != self.fingerprint:
+                return "another base, dataset or configuration; an earlier release wrote it and did not record which"
             for name, stated in manifest["files"].items():
                 path = folder / name
                 if path.stat().st_size != stated["bytes"]:
@@ -88,3 +110,7 @@ class Checkpoints:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             return f"no readable manifest or file: {error!r}"
         return None
+
+
+def _message(refused: Mapping[str, list[str]]) -> str:
+    return ". ".join(f"Not used: {', '.join(names)}: {problem}" for problem, names in refused.items())[:MAX_MESSAGE]

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from tradewind.trading.artifact import SUMS_FILE, artifact_sha256, sums_text
-from tradewind.training.outcome import ExitCode, JobError
+from tradewind.trading.exits import ExitCode
+from tradewind.training.outcome import JobError
 
 TRAIN_FILE: Final = "train.jsonl"
 EVAL_FILE: Final = "eval.jsonl"

@@ -14,8 +14,9 @@ from pydantic import ValidationError
 
 from tradewind.trading.dataset import LoggedDecision
 from tradewind.trading.decision import Decision, DecisionInput
+from tradewind.trading.exits import ExitCode
 from tradewind.training.config import EndpointKey
-from tradewind.training.outcome import ExitCode, JobError
+from tradewind.training.outcome import JobError
 
 _FETCH_ROWS: Final = 1000
 
@@ -70,7 +71,7 @@ class DecisionLog:
         except psycopg.ProgrammingError:
             raise JobError(
                 ExitCode.BAD_CONFIG,
-                "InvalidConfig",
+                ExitCode.BAD_CONFIG.reason,
                 "TRADEWIND_DSN: is no libpq connection string; see the Secret it is from",
             ) from None
         self._connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ

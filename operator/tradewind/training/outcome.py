@@ -1,33 +1,23 @@
 """How a Job ends: an exit code that the operator understands and a result of at most 4 KiB in the termination message.
 
-Belongs here: the codes, the failure that carries one, writing the result. Does not belong here: what leads to them.
+Belongs here: the failure that carries a code, writing the result. Does not belong here: the codes
+(trading/exits.py) and what leads to them.
 """
 
 import json
 import logging
 import sys
 from collections.abc import Mapping
-from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final
+
+from tradewind.trading.exits import ExitCode
 
 TERMINATION_LOG: Final = Path("/dev/termination-log")
 MAX_RESULT_BYTES: Final = 4096  # Kubernetes cuts a termination message there
 _MAX_MESSAGE_CHARACTERS: Final = 900
 
 _logger = logging.getLogger(__name__)
-
-
-class ExitCode(IntEnum):
-    """What the operator does next hangs on it."""
-
-    DONE = 0
-    BAD_CONFIG = 64
-    BAD_DATA = 65
-    PREFLIGHT = 66
-    DIVERGED = 67
-    OUT_OF_MEMORY = 68
-    INTERRUPTED = 75
 
 
 class JobError(Exception):
@@ -48,7 +38,7 @@ class JobError(Exception):
 
 def bad_config(field: str, message: str) -> JobError:
     """Exit 64 for a field of the configuration."""
-    return JobError(ExitCode.BAD_CONFIG, "InvalidConfig", f"{field}: {message}")
+    return JobError(ExitCode.BAD_CONFIG, ExitCode.BAD_CONFIG.reason, f"{field}: {message}")
 
 
 def write_result(result: Mapping[str, Any], path: Path | None) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tradewind.trading.exits import ExitCode
 from tradewind.training.files import Example
-from tradewind.training.outcome import ExitCode, JobError
+from tradewind.training.outcome import JobError
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from tradewind.trading.evidence import EvidenceSpec, Metric, Status, Verdict, evaluate, judge
+from specs import spec
+from tradewind.trading.evidence import EvidenceSpec, Status, Verdict, evaluate, judge
 
 SPEC = EvidenceSpec()
 
@@ -15,8 +16,8 @@ def test_no_rows(make, t0) -> None:
     for days in (0, 1, 30):
         evidence = evaluate(make.table([]), t0, t0 + timedelta(days=days), SPEC)
         assert (evidence.decision, evidence.blocks) == (Verdict.CONTINUE, days)
-        assert math.isnan(evidence.sharpe.estimate)
-        assert evidence.sharpe.log_e_better == pytest.approx(0.0)
+        assert math.isnan(evidence.metrics["sharpe"].estimate)
+        assert evidence.metrics["sharpe"].log_e_better == pytest.approx(0.0)
 
 
 @pytest.mark.parametrize("arm", ["baseline", "candidate"])
@@ -35,7 +36,7 @@ def test_zero_variance_never_promotes(changes, make, t0) -> None:
     rows = [make.row(i, i, ["candidate", "baseline"][i * i % 7 % 2], **changes) for i in range(24 * 90)]
     evidence = evaluate(make.table(rows), t0, t0 + timedelta(days=90), SPEC)
     assert evidence.decision is Verdict.INCONCLUSIVE
-    assert evidence.sharpe.log_e_better == pytest.approx(0.0)
+    assert evidence.metrics["sharpe"].log_e_better == pytest.approx(0.0)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -47,14 +48,13 @@ def test_one_outlier_of_50_sigma_is_clipped(sign, make, t0) -> None:
     rows[at] = replace(rows[at], pnl_usd=sign * 500.0)
     spiked = evaluate(make.table(rows), t0, t0 + timedelta(days=90), SPEC)
     assert plain.decision is spiked.decision is Verdict.INCONCLUSIVE
-    assert abs(spiked.sharpe.score - plain.sharpe.score) < 10
+    assert abs(spiked.metrics["sharpe"].score - plain.metrics["sharpe"].score) < 10
 
 
-def test_a_retest_and_several_candidates_need_more_evidence(published, t0) -> None:
-    assert EvidenceSpec(retest=0).effective_alpha() == 0.05
-    assert EvidenceSpec(retest=1).effective_alpha() == 0.025
-    assert EvidenceSpec().effective_alpha(3) == 0.05 / 8
-    assert EvidenceSpec(candidates=4).effective_alpha(1) == 0.05 / 8
+def test_a_retest_needs_more_evidence(published, t0) -> None:
+    assert [EvidenceSpec(retest=k).alpha for k in (0, 1, 3)] == [0.05, 0.025, 0.05 / 8]
+    with pytest.raises(ValueError, match="retest: -1; give a whole number from 0 up"):
+        EvidenceSpec(retest=-1)
     table, now, _ = published("better")
     blocks = [evaluate(table, t0, now, EvidenceSpec(retest=k)).block for k in (0, 2, 4)]
     assert blocks[0] == 25
@@ -65,11 +65,11 @@ def test_a_retest_and_several_candidates_need_more_evidence(published, t0) -> No
 
 def test_win_rate_as_primary_metric(published, t0) -> None:
     table, now, _ = published("better")
-    evidence = evaluate(table, t0, now, EvidenceSpec(primary=Metric.WIN_RATE))
+    evidence = evaluate(table, t0, now, spec(evidence={"primary": "winRate"}))
     assert evidence.decision is Verdict.PROMOTE
     assert evidence.looks.better[-1] != evaluate(table, t0, now, SPEC).looks.better[-1]
     table, now, _ = published("catastrophe")
-    assert evaluate(table, t0, now, EvidenceSpec(primary=Metric.WIN_RATE)).decision is Verdict.ROLLBACK
+    assert evaluate(table, t0, now, spec(evidence={"primary": "winRate"})).decision is Verdict.ROLLBACK
 
 
 def test_the_other_metric_must_not_be_worse(make, t0) -> None:
@@ -81,7 +81,7 @@ def test_the_other_metric_must_not_be_worse(make, t0) -> None:
     ]
     evidence = evaluate(make.table(rows), t0, t0 + timedelta(days=90), SPEC)
     assert (evidence.superior, evidence.not_inferior) == (True, False)
-    assert evidence.log_e_not_inferior < 0
+    assert evidence.log_e_not_inferior("winRate") < 0
     assert evidence.decision is Verdict.INCONCLUSIVE
 
 
@@ -95,7 +95,7 @@ def test_no_look_after_max_duration(make, t0) -> None:
         )
         for i, row in enumerate(make.rows(60, 3, effect=0.8))
     ]
-    short = EvidenceSpec(max_duration=timedelta(days=40))
+    short = spec(evidence={"maxDuration": "40d"})
     table = make.table(rows)
     assert evaluate(table, t0, t0 + timedelta(days=101), SPEC).decision is Verdict.PROMOTE
     evidence = evaluate(table, t0, t0 + timedelta(days=101), short)

@@ -7,26 +7,28 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from tradewind.trading.evidence import (
-    EvidenceSpec,
-    Guardrail,
-    Guardrails,
-    RequestLog,
-    Status,
-    default_risk_budget,
-    evaluate,
-    judge,
-    log_e_rate,
-    rate_guardrail,
-)
-from tradewind.trading.evidence.guardrails import frozen_risk_budget
-from tradewind.trading.evidence.table import to_us
+from specs import spec
+from tradewind.trading.evidence import EvidenceSpec, Guardrail, GuardrailResult, RequestLog, Status, judge
+from tradewind.trading.evidence.guardrails.bets import LOG_THRESHOLD, log_e_rate
+from tradewind.trading.evidence.guardrails.error_rate import ERROR_RATE
+from tradewind.trading.evidence.guardrails.fast_harm import FAST_HARM
+from tradewind.trading.evidence.guardrails.latency import LATENCY
+from tradewind.trading.evidence.guardrails.risk_budget import RISK_BUDGET, default_risk_budget
 
 SPEC = EvidenceSpec()
 
 
 def tripped(judgement) -> list[Guardrail]:
-    return [result.guardrail for result in judgement.guardrails if result.tripped]
+    """What takes the candidate out."""
+    return [result.guardrail for result in judgement.guardrails if result.tripped and not result.guardrail.holds]
+
+
+def watched(judgement, guardrail: Guardrail) -> GuardrailResult:
+    return next(result for result in judgement.guardrails if result.guardrail is guardrail)
+
+
+def rate(guardrail: Guardrail, bad, accepted: float) -> GuardrailResult:
+    return guardrail.result(log_e_rate(bad, accepted), LOG_THRESHOLD)
 
 
 def test_published_rate_evidence() -> None:
@@ -45,13 +47,13 @@ def test_bets_that_could_go_bankrupt_are_left_out() -> None:
 def test_median_requests_to_a_trip() -> None:
     """63 requests at an error rate of 10 % against 2 % (published); the tolerance is two standard errors."""
     rng = np.random.default_rng(1)
-    first = [rate_guardrail(Guardrail.ERROR_RATE, rng.random(600) < 0.10, 0.02).first_row or 600 for _ in range(2000)]
+    first = [rate(ERROR_RATE, rng.random(600) < 0.10, 0.02).first_row or 600 for _ in range(2000)]
     assert np.median(first) == pytest.approx(63, abs=3)
 
 
 def test_an_accepted_rate_seldom_trips() -> None:
     rng = np.random.default_rng(2)
-    trips = [rate_guardrail(Guardrail.LATENCY, rng.random(2000) < 0.05, 0.05).tripped for _ in range(400)]
+    trips = [rate(LATENCY, rng.random(2000) < 0.05, 0.05).tripped for _ in range(400)]
     assert np.mean(trips) <= 0.01 + 2 * math.sqrt(0.01 * 0.99 / 400)
 
 
@@ -59,46 +61,49 @@ def test_rates_are_watched_where_requests_are_given(make, t0) -> None:
     table, now = make.table(make.rows(10, 1)), t0 + timedelta(days=10)
     requests = RequestLog(failed=np.arange(300) % 5 == 4, slow=np.zeros(300, dtype=bool))
     judgement = judge(table, t0, now, SPEC, requests)
-    assert tripped(judgement) == [Guardrail.ERROR_RATE]
-    assert judgement.verdict.reason.value == "ErrorRate"
-    assert {result.guardrail for result in judgement.guardrails} == {*Guardrail} - {Guardrail.RISK_BUDGET}
-    unwatched = replace(SPEC, guardrails=Guardrails(error_rate=None))
-    assert tripped(judge(table, t0, now, unwatched, requests)) == []
+    assert tripped(judgement) == [ERROR_RATE]
+    assert judgement.verdict.reason == "ErrorRate"
+    assert {FAST_HARM, ERROR_RATE, LATENCY} <= {result.guardrail for result in judgement.guardrails}
+    assert tripped(judge(table, t0, now, SPEC)) == []
+    slow = RequestLog(failed=requests.slow, slow=requests.failed)
+    assert tripped(judge(table, t0, now, SPEC, slow)) == [LATENCY]
+    assert tripped(judge(table, t0, now, spec(replay=True), slow)) == []
 
 
 def test_fast_harm_is_published_at_row_117_and_needs_no_complete_block(published, t0) -> None:
     table, _, _ = published("catastrophe")
     early = t0 + timedelta(hours=121)
     judgement = judge(table, t0, early, SPEC)
-    assert tripped(judgement) == [Guardrail.FAST_HARM]
-    assert judgement.evidence.fast_harm.first_row == 117
-    assert not judge(table, t0, t0 + timedelta(hours=119), SPEC).evidence.fast_harm.tripped
-    off = replace(SPEC, guardrails=Guardrails(fast_harm=False))
+    assert tripped(judgement) == [FAST_HARM]
+    assert watched(judgement, FAST_HARM).first_row == 117
+    assert not watched(judge(table, t0, t0 + timedelta(hours=119), SPEC), FAST_HARM).tripped
+    off = spec(guardrails={"fastHarm": {"enabled": False}})
     assert tripped(judge(table, t0, early, off)) == []
 
 
 def test_fast_harm_reads_the_settled_prefix_and_resumes_after_a_forced_row(make, t0) -> None:
     rows = [make.row(i, i, ["candidate", "baseline"][i % 2], pnl_usd=[-9.0, 9.0][i % 2]) for i in range(200)]
-    plain = evaluate(make.table(rows), t0, t0 + timedelta(days=8), SPEC).fast_harm
+    plain = watched(judge(make.table(rows), t0, t0 + timedelta(days=8), SPEC), FAST_HARM)
     assert plain.tripped
     rows[4] = make.row(4, 4, status=Status.OPEN)
-    held = evaluate(make.table(rows), t0, t0 + timedelta(hours=27), SPEC).fast_harm
+    held = watched(judge(make.table(rows), t0, t0 + timedelta(hours=27), SPEC), FAST_HARM)
     assert (held.rows, held.tripped) == (4, False)
-    resumed = evaluate(make.table(rows), t0, t0 + timedelta(days=8), SPEC).fast_harm
+    resumed = watched(judge(make.table(rows), t0, t0 + timedelta(days=8), SPEC), FAST_HARM)
     assert resumed.tripped
     assert resumed.first_row >= plain.first_row
 
 
 def test_positions_that_outlive_max_hold_are_no_harm(make, t0) -> None:
     rows = [make.row(i, i, ["candidate", "baseline"][i % 2], status=Status.OPEN) for i in range(400)]
-    assert not evaluate(make.table(rows), t0, t0 + timedelta(days=20), SPEC).fast_harm.tripped
+    assert not watched(judge(make.table(rows), t0, t0 + timedelta(days=20), SPEC), FAST_HARM).tripped
 
 
 def test_fast_harm_seldom_trips_on_equal_arms(make, t0) -> None:
     trips = sum(
-        evaluate(
-            make.table(make.rows(30, seed, weights=(0.1, 0.1, 0.5))), t0, t0 + timedelta(days=31), SPEC
-        ).fast_harm.tripped
+        watched(
+            judge(make.table(make.rows(30, seed, weights=(0.1, 0.1, 0.5))), t0, t0 + timedelta(days=31), SPEC),
+            FAST_HARM,
+        ).tripped
         for seed in range(40)
     )
     assert trips <= 1
@@ -115,18 +120,19 @@ def test_fast_harm_seldom_trips_on_equal_arms(make, t0) -> None:
 def test_risk_budget_is_a_drawdown_from_zero_or_from_the_top(profits, first, evidence, make, t0) -> None:
     rows = [make.row(i, 5 * i, pnl_usd=profit) for i, profit in enumerate(profits)]
     rows.append(make.row(99, 0, "baseline", pnl_usd=-1e6))
-    spec = replace(SPEC, guardrails=Guardrails(risk_budget_usd=100.0))
-    result = judge(make.table(rows), t0, t0 + timedelta(days=1), spec).guardrails[-1]
-    assert (result.guardrail, result.first_row, result.tripped) == (Guardrail.RISK_BUDGET, first, first is not None)
+    budget = spec(guardrails={"riskBudgetUSD": "100"})
+    result = judge(make.table(rows), t0, t0 + timedelta(days=1), budget)
+    result = watched(result, RISK_BUDGET)
+    assert (result.first_row, result.tripped) == (first, first is not None)
     assert result.evidence == pytest.approx(evidence)
     assert result.threshold == 100.0
 
 
 def test_risk_budget_sees_losses_that_come_too_late_for_the_evidence(make, t0) -> None:
     rows = [make.row(0, 0, pnl_usd=-500.0, received_at=t0 + timedelta(days=5))]
-    spec = replace(SPEC, guardrails=Guardrails(risk_budget_usd=100.0))
-    assert tripped(judge(make.table(rows), t0, t0 + timedelta(days=4), spec)) == []
-    assert tripped(judge(make.table(rows), t0, t0 + timedelta(days=5), spec)) == [Guardrail.RISK_BUDGET]
+    budget = spec(guardrails={"riskBudgetUSD": "100"})
+    assert tripped(judge(make.table(rows), t0, t0 + timedelta(days=4), budget)) == []
+    assert tripped(judge(make.table(rows), t0, t0 + timedelta(days=5), budget)) == [RISK_BUDGET]
 
 
 def test_the_default_budget_is_frozen_at_t0(make, t0) -> None:
@@ -142,10 +148,16 @@ def test_the_default_budget_is_frozen_at_t0(make, t0) -> None:
         for row in make.rows(20, 4)
     ]
     during = [replace(row, decision_id=f"x{i}", pnl_usd=9 * row.pnl_usd) for i, row in enumerate(make.rows(20, 5))]
-    budget = frozen_risk_budget(make.table(before), to_us(t0, ""), SPEC)
+
+    def budget_of(rows, asked: EvidenceSpec = SPEC) -> float | None:
+        found = judge(make.table(rows), t0, t0 + timedelta(days=1), asked).guardrails
+        return next((result.threshold for result in found if result.guardrail is RISK_BUDGET), None)
+
+    budget = budget_of(before)
     # About 3 * 1 % * sqrt(24 a day * 84 days * the largest weight 0.5) * 1,000 USD.
     assert budget == pytest.approx(30 * math.sqrt(24 * 84 * 0.5), rel=0.15)
-    assert frozen_risk_budget(make.table(before + during), to_us(t0, ""), SPEC) == budget
-    assert frozen_risk_budget(make.table(before[:29]), to_us(t0, ""), SPEC) is None
-    judgement = judge(make.table(before + during), t0, t0 + timedelta(days=1), SPEC)
-    assert judgement.guardrails[-1].threshold == budget
+    assert budget_of(before + during) == budget
+    assert budget_of(before[:29]) is None
+    # A policy that never gives more than a tenth has a tenth of the decisions, not half of them.
+    tenth = budget_of(before, spec(traffic={"policy": "fixed", "weight": "0.1"}))
+    assert tenth == pytest.approx(budget * math.sqrt(0.1 / 0.5))

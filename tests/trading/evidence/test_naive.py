@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from tradewind.trading.evidence import EvidenceSpec, evaluate
+from tradewind.trading.evidence import EvidenceSpec, Settlement, evaluate
 from tradewind.trading.evidence.blocks import settle
 from tradewind.trading.evidence.evaluate import MetricSums
 from tradewind.trading.evidence.table import to_us
@@ -27,11 +27,14 @@ def naive() -> ModuleType:
 @pytest.mark.parametrize("hold", [timedelta(hours=6), timedelta(hours=24), timedelta(hours=30)])
 def test_block_sums_of_messy_tables(seed, hold, make, naive, t0) -> None:
     rows = make.rows(20, seed, effect=0.3, weights=(0.05, 0.1, 0.25, 0.5), messy=True)
-    spec = EvidenceSpec(max_hold=hold)
+    spec = EvidenceSpec(settlement=Settlement(hold))
     for now in (t0, t0 + timedelta(days=3, hours=5), t0 + timedelta(days=19), t0 + timedelta(days=60)):
         expected = np.array(naive.naive_block_sums(rows, t0, now, spec)).reshape(-1, 6)
-        sums = MetricSums.of(settle(make.table(rows), to_us(t0, ""), to_us(now, ""), spec))
-        got = np.stack([sums.sharpe, sums.sharpe_info, sums.win, sums.win_info, *sums.rows], axis=-1)
+        sums = MetricSums.of(settle(make.table(rows), to_us(t0, ""), to_us(now, ""), spec.settlement))
+        got = np.stack(
+            [*(sums_of[name] for name in ("sharpe", "winRate") for sums_of in (sums.scores, sums.infos)), *sums.rows],
+            axis=-1,
+        )
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-9)
 
 
@@ -43,5 +46,5 @@ def test_decisions_and_intervals(seed, effect, make, naive, t0) -> None:
     evidence = evaluate(make.table(rows), t0, now, spec)
     assert (evidence.decision.value, evidence.block) == (decision, block)
     for name, expected in metrics.items():
-        metric = getattr(evidence, name)
+        metric = evidence.metrics[name]
         assert (metric.estimate, metric.lower, metric.upper) == pytest.approx(expected, abs=1e-6)

@@ -6,21 +6,15 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from specs import spec as spec_of
 from tradewind.trading.assignment import Arm, draw_arm
-from tradewind.trading.evidence import (
-    EvidenceSpec,
-    PolicyFacts,
-    PolicyKind,
-    ScheduleStep,
-    Status,
-    TrafficPolicy,
-    WeightReason,
-    candidate_weight_for_block,
-    next_weight,
-)
+from tradewind.trading.evidence import POLICIES, EvidenceSpec, PolicyFacts, Status, candidate_weight_for_block
+from tradewind.trading.evidence.policies import Ladder
+from tradewind.trading.evidence.policies.gated import Reason as WeightReason
+from tradewind.trading.evidence.policies.thompson import Reason as ThompsonReason
 
 DAY = timedelta(days=1)
-GATED = TrafficPolicy()
+GATED, THOMPSON = (next(p for p in POLICIES if p.name == name) for name in ("gated", "thompsonCapped"))
 SETTLED = PolicyFacts(
     elapsed=9 * DAY,
     level=0.10,
@@ -56,34 +50,34 @@ SETTLED = PolicyFacts(
     ],
 )
 def test_gated_transitions(changes, weight, reason) -> None:
-    decision = next_weight(GATED, replace(SETTLED, **changes))
+    decision = GATED.next_weight(Ladder(), replace(SETTLED, **changes))
     assert (decision.weight, decision.reason) == (weight, reason)
 
 
 @pytest.mark.parametrize(
     ("changes", "weight", "reason"),
     [
-        ({"elapsed": DAY}, 0.25, WeightReason.START),
-        ({"variance": 0.0}, 0.25, WeightReason.START),
-        ({}, 0.50, WeightReason.THOMPSON),
-        ({"score": 50.0}, 0.50, WeightReason.THOMPSON),
-        ({"score": -50.0}, 0.10, WeightReason.THOMPSON),
+        ({"elapsed": DAY}, 0.25, ThompsonReason.START),
+        ({"variance": 0.0}, 0.25, ThompsonReason.START),
+        ({}, 0.50, ThompsonReason.THOMPSON),
+        ({"score": 50.0}, 0.50, ThompsonReason.THOMPSON),
+        ({"score": -50.0}, 0.10, ThompsonReason.THOMPSON),
         # Phi(-8 / sqrt(144.4)) = Phi(-0.6657)
-        ({"score": -8.0}, 0.2528, WeightReason.THOMPSON),
+        ({"score": -8.0}, 0.2528, ThompsonReason.THOMPSON),
     ],
 )
 def test_thompson_capped(changes, weight, reason) -> None:
-    decision = next_weight(TrafficPolicy(kind=PolicyKind.THOMPSON_CAPPED), replace(SETTLED, **changes))
+    decision = THOMPSON.next_weight(Ladder(), replace(SETTLED, **changes))
     assert decision.reason is reason
     assert decision.weight == pytest.approx(weight, abs=1e-4)
 
 
 def test_fixed_and_schedule_go_by_themselves(make, t0) -> None:
     empty = make.table([])
-    fixed = EvidenceSpec(traffic=TrafficPolicy(kind=PolicyKind.FIXED, weight=0.3))
+    fixed = spec_of(traffic={"policy": "fixed", "weight": "0.3"})
     assert [candidate_weight_for_block(empty, t0, block, fixed).weight for block in (0, 50)] == [0.3, 0.3]
-    steps = (ScheduleStep(7 * DAY, 0.05), ScheduleStep(7 * DAY, 0.10), ScheduleStep(14 * DAY, 0.25))
-    schedule = EvidenceSpec(traffic=TrafficPolicy(kind=PolicyKind.SCHEDULE, steps=steps))
+    steps = [{"duration": f"{days}d", "weight": weight} for days, weight in ((7, "0.05"), (7, "0.10"), (14, "0.25"))]
+    schedule = spec_of(traffic={"policy": "schedule", "steps": steps})
     weights = [candidate_weight_for_block(empty, t0, block, schedule).weight for block in (0, 6, 7, 13, 14, 27, 28, 99)]
     assert weights == [0.05, 0.05, 0.10, 0.10, 0.25, 0.25, 0.25, 0.25]
     with pytest.raises(ValueError, match="blocks count from 0"):
@@ -111,10 +105,10 @@ def play(make, t0, spec, seed, *, effect=0.0, days=40, messy=False):
     return rows, path
 
 
-@pytest.mark.parametrize("kind", [PolicyKind.GATED, PolicyKind.THOMPSON_CAPPED])
+@pytest.mark.parametrize("kind", ["gated", "thompsonCapped"])
 @pytest.mark.parametrize(("seed", "effect", "hold"), [(1, 0.0, 24), (2, -0.2, 24), (3, 0.5, 40)])
 def test_the_whole_path_is_replayed_from_the_final_table(kind, seed, effect, hold, make, t0) -> None:
-    spec = EvidenceSpec(traffic=TrafficPolicy(kind=kind), max_hold=timedelta(hours=hold))
+    spec = spec_of(traffic={"policy": kind}, max_hold=timedelta(hours=hold))
     rows, path = play(make, t0, spec, seed, effect=effect, messy=True)
     order = np.random.default_rng(9).permutation(len(rows))
     table = make.table([rows[i] for i in order])
@@ -149,7 +143,7 @@ def test_only_what_was_known_at_the_start_of_the_block_counts(make, t0) -> None:
 
 def test_a_stuck_watermark_holds_the_weight(make, t0) -> None:
     """Open positions all over block 0 with a long max_hold: nothing is complete, nothing moves."""
-    spec = EvidenceSpec(max_hold=timedelta(days=9))
+    spec = spec_of(max_hold=timedelta(days=9))
     rows = [make.row(i, i, candidate_weight=0.1, status=Status.OPEN) for i in range(24 * 9)]
     decision = candidate_weight_for_block(make.table(rows), t0, 1, spec)
     assert (decision.weight, decision.reason) == (0.10, WeightReason.NO_NEW_BLOCK)

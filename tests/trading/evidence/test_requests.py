@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tradewind.trading.assignment import Arm
-from tradewind.trading.evidence import RequestRow, Requests, log_e_rate
+from tradewind.trading.evidence import RequestRow, Requests
+from tradewind.trading.evidence.guardrails.bets import log_e_rate
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -6,7 +6,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from tradewind.trading.evidence import EvidenceSpec, Status, Verdict, evaluate
+from tradewind.trading.evidence import EvidenceSpec, Settlement, Status, Verdict, evaluate
 from tradewind.trading.evidence.blocks import settle
 from tradewind.trading.evidence.table import to_us
 
@@ -14,7 +14,7 @@ SPEC = EvidenceSpec()
 
 
 def rows_at(table, t0, **elapsed):
-    return settle(table, to_us(t0, ""), to_us(t0 + timedelta(**elapsed), ""), SPEC)
+    return settle(table, to_us(t0, ""), to_us(t0 + timedelta(**elapsed), ""), SPEC.settlement)
 
 
 def test_an_open_trade_holds_the_watermark_until_max_hold(make, t0) -> None:
@@ -44,7 +44,7 @@ def test_a_report_after_max_hold_changes_no_evidence(make, t0) -> None:
     for days in (3, 9, 20):
         now = t0 + timedelta(days=days)
         first, second = (evaluate(make.table(rows), t0, now, SPEC) for rows in (late, never))
-        assert (first.sharpe, first.win_rate) == (second.sharpe, second.win_rate)
+        assert first.metrics == second.metrics
         assert first.candidate.forced == 1
 
 
@@ -95,7 +95,7 @@ def test_rows_that_were_not_randomised_or_not_of_this_experiment_are_no_rows(mak
 
 @pytest.mark.parametrize(("hold", "days"), [("1", 1), ("24", 1), ("24.5", 2), ("72", 3), ("73", 4)])
 def test_a_block_is_at_least_as_long_as_a_position(hold, days) -> None:
-    assert EvidenceSpec(max_hold=timedelta(hours=float(hold))).block_length == timedelta(days=days)
+    assert Settlement(timedelta(hours=float(hold))).block_length == timedelta(days=days)
 
 
 def test_a_win_is_above_zero_and_the_first_block_calibrates_the_scale(make, t0) -> None:
@@ -104,8 +104,8 @@ def test_a_win_is_above_zero_and_the_first_block_calibrates_the_scale(make, t0) 
     assert settled.win[:2].tolist() == [0.0, 1.0]
     evidence = evaluate(make.table(rows), t0, t0 + timedelta(days=1, hours=4), SPEC)
     assert evidence.blocks == 1
-    assert math.isnan(evidence.sharpe.estimate)
-    assert evidence.win_rate.estimate < -0.5
+    assert math.isnan(evidence.metrics["sharpe"].estimate)
+    assert evidence.metrics["winRate"].estimate < -0.5
 
 
 def test_more_than_one_percent_forced_blocks_both_decisions_until_diluted(make, t0) -> None:

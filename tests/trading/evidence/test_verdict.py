@@ -6,16 +6,19 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from specs import spec
 from tradewind.trading.assignment import Arm
-from tradewind.trading.evidence import EvidenceSpec, Guardrails, Verdict, VerdictReason, judge
-from tradewind.trading.evidence.checks import check_exposure, check_sample_ratio
+from tradewind.trading.evidence import EvidenceSpec, Verdict, VerdictReason, judge
+from tradewind.trading.evidence.checks import arm_exposures, check_sample_ratio
+from tradewind.trading.evidence.guardrails.exposure import EXPOSURE
+from tradewind.trading.evidence.guardrails.fast_harm import FAST_HARM
 from tradewind.trading.evidence.table import to_us
 
 SPEC = EvidenceSpec()
 DAY = timedelta(days=1)
 
 
-def outcome(judgement) -> tuple[Verdict, VerdictReason]:
+def outcome(judgement) -> tuple[Verdict, str]:
     return judgement.verdict.verdict, judgement.verdict.reason
 
 
@@ -25,7 +28,7 @@ def outcome(judgement) -> tuple[Verdict, VerdictReason]:
         ("null", Verdict.INCONCLUSIVE, VerdictReason.MAX_DURATION),
         ("better", Verdict.PROMOTE, VerdictReason.BETTER),
         ("worse", Verdict.ROLLBACK, VerdictReason.WORSE),
-        ("catastrophe", Verdict.ROLLBACK, VerdictReason.FAST_HARM),
+        ("catastrophe", Verdict.ROLLBACK, FAST_HARM.reason),
         ("open_trade_holds_watermark", Verdict.CONTINUE, VerdictReason.UNDECIDED),
         ("never_closed_candidate", Verdict.INCONCLUSIVE, VerdictReason.MAX_HOLD_TOO_SHORT),
     ],
@@ -36,7 +39,7 @@ def test_published_tables(name, verdict, reason, published, t0) -> None:
 
 
 def test_min_duration_delays_promotion_only(published, t0) -> None:
-    patient = replace(SPEC, min_duration=40 * DAY)
+    patient = spec(evidence={"minDuration": "40d"})
     table, _, _ = published("better")
     early, late = (judge(table, t0, t0 + days * DAY, patient) for days in (39, 40))
     assert outcome(early) == (Verdict.CONTINUE, VerdictReason.MIN_DURATION)
@@ -52,17 +55,17 @@ def test_exposure_holds_promotion_and_ends_inconclusive(published, t0) -> None:
     table = replace(table, notional=table.notional * doubled, pnl=table.pnl * doubled)
     judgement = judge(table, t0, t0 + 40 * DAY, SPEC)
     assert judgement.evidence.block == 25
-    assert outcome(judgement) == (Verdict.CONTINUE, VerdictReason.EXPOSURE)
+    assert outcome(judgement) == (Verdict.CONTINUE, EXPOSURE.reason)
     assert "2.10, outside 0.5 to 2" in judgement.verdict.message
-    assert outcome(judge(table, t0, now, SPEC)) == (Verdict.INCONCLUSIVE, VerdictReason.EXPOSURE)
-    wide = replace(SPEC, guardrails=Guardrails(exposure_ratio=(0.3, 3.0)))
+    assert outcome(judge(table, t0, now, SPEC)) == (Verdict.INCONCLUSIVE, EXPOSURE.reason)
+    wide = spec(guardrails={"exposureRatio": ["0.3", "3"]})
     assert outcome(judge(table, t0, now, wide)) == (Verdict.PROMOTE, VerdictReason.BETTER)
 
 
 def test_a_candidate_that_never_trades_is_not_promoted(make, t0) -> None:
     table = make.table([make.row(0, 0, "baseline")])
-    check = check_exposure(table, to_us(t0, ""), to_us(t0 + DAY, ""), SPEC)
-    assert not check.comparable
+    check = arm_exposures(table, to_us(t0, ""), to_us(t0 + DAY, ""))
+    assert judge(table, t0, t0 + DAY, SPEC).guardrails[-1].tripped
     assert (check.baseline.mean_notional_usd, check.baseline.notional_hours) == (1000.0, 4000.0)
     assert check.candidate.mean_notional_usd == 0.0
 
@@ -100,11 +103,11 @@ def test_too_little_data_is_said_with_numbers(make, t0) -> None:
 
 
 def test_open_trades_at_the_end_are_waited_for(make, t0) -> None:
-    spec = replace(SPEC, max_duration=14 * DAY)
+    short = spec(evidence={"maxDuration": "14d"})
     table = make.table(make.rows(20, 1))
-    judgement = judge(table, t0, t0 + 14 * DAY + timedelta(hours=2), spec)
+    judgement = judge(table, t0, t0 + 14 * DAY + timedelta(hours=2), short)
     assert outcome(judgement) == (Verdict.CONTINUE, VerdictReason.AWAITING_SETTLEMENT)
-    later = judge(table, t0, t0 + 15 * DAY, spec)
+    later = judge(table, t0, t0 + 15 * DAY, short)
     assert outcome(later) == (Verdict.INCONCLUSIVE, VerdictReason.MAX_DURATION)
 
 

@@ -13,90 +13,100 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
-from tradewind.api.ab_experiment import ABExperiment, Mode
+from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.ab_experiment_status import ABExperimentPhase, ABExperimentStatus, RampStatus
-from tradewind.api.common import WeightStatus
 from tradewind.core.ab_experiment.looks import between_blocks, live, replay, replay_has_news
+from tradewind.core.ab_experiment.seen import Reason, Seen
 from tradewind.core.ab_experiment.start import pending
-from tradewind.core.ab_experiment.status import (
-    LIVE_LOOK,
-    Reason,
-    Seen,
-    baseline_name,
-    handled,
-    weighted,
-    with_conditions,
-)
-from tradewind.core.ab_experiment.verdict import end, ramp
+from tradewind.core.ab_experiment.turn import LIVE_LOOK, Turn, baseline_name, handled, weighted
+from tradewind.core.ab_experiment.verdict import End, end, ramp
 from tradewind.core.conditions import Fact
 from tradewind.core.decision import Decision
 from tradewind.core.endpoint import TERMINAL
-from tradewind.core.verbs import pending_verb
+from tradewind.core.verbs import Verb, pending_verb
 
-__all__ = ["Reason", "Seen", "baseline_name", "decide", "replay_has_news"]
+__all__ = ["Reason", "Seen", "Turn", "baseline_name", "decide", "replay_has_news"]
 
 
 def decide(experiment: ABExperiment, seen: Seen, now: datetime) -> Decision:
     """What to do about an experiment now."""
-    decision = _decide(experiment, seen, now)
+    if experiment.status.phase in TERMINAL or experiment.metadata.deletion_timestamp is not None:
+        return Decision(experiment.status)
+    turn = Turn(experiment, seen, now)
+    decision = _decide(turn)
     status = decision.status
     assert isinstance(status, ABExperimentStatus)
-    if status.weight is None or status.phase in TERMINAL or experiment.metadata.deletion_timestamp is not None:
+    if status.weight is None or status.phase in TERMINAL:
         return decision
-    return replace(decision, status=status.model_copy(update={"weight": _applied(experiment, status.weight, seen)}))
+    return replace(decision, status=_routed(turn, status))
 
 
-def _decide(experiment: ABExperiment, seen: Seen, now: datetime) -> Decision:
-    status = experiment.status
-    if status.phase in TERMINAL or experiment.metadata.deletion_timestamp is not None:
-        return Decision(status)
-    verb = pending_verb(experiment, ("abort", "pause", "resume", "approve"))
+def _decide(turn: Turn) -> Decision:
+    status = turn.experiment.status
+    verb = pending_verb(turn.experiment, ("abort", "pause", "resume", "approve"))
     if verb is not None and verb.name == "abort":
-        by = (verb.by or "annotation")[:128]
-        if seen.database_error is not None and status.t0 is not None:
-            message = f"aborted by {by}: the weight is 0 at once; the verdict waits for the database"
-            facts = [Fact("Running", False, Reason.ABORTING, message)]
-            return Decision(
-                with_conditions(experiment, weighted(status, Decimal(0)), facts, now), requeue_after=LIVE_LOOK
-            )
-        status = handled(status, verb.name, verb.request)
-        return end(experiment, status, now, "abort", Reason.ABORTED, f"aborted by {by}", now, None)
+        return _aborted(turn, verb)
     if status.t0 is None:
-        return pending(experiment, seen, now)
+        return pending(turn)
     if verb is not None:
-        status = handled(status, verb.name, verb.request)
-        if verb.name == "approve" and status.phase is ABExperimentPhase.DECIDED:  # not before there is what to approve
-            status = status.model_copy(update={"approved_by": (verb.by or "annotation")[:128]})
-        elif verb.name == "pause":
-            status = status.model_copy(update={"phase": ABExperimentPhase.PAUSED})
-        elif verb.name == "resume" and status.phase is ABExperimentPhase.PAUSED:
-            status = _resumed(status, now)
+        status = _obeyed(turn, handled(status, verb.name, verb.request), verb)
     if status.phase is ABExperimentPhase.PAUSED:
-        facts = [Fact("Running", False, Reason.PAUSED, "the candidate's weight is 0 until resume")]
-        return Decision(with_conditions(experiment, weighted(status, Decimal(0)), facts, now))
-    if seen.table is None and seen.database_error is None and seen.endpoint is not None:
-        return Decision(between_blocks(experiment, status, seen, now))  # a replay between two blocks
-    if seen.database_error is not None or seen.table is None or seen.requests is None or seen.endpoint is None:
+        message = "the candidate's weight is 0 until resume"
+        paused = weighted(status, Decimal(0), Reason.PAUSED, message, turn.now)
+        return turn.decision(paused, Fact("Running", False, Reason.PAUSED, message))
+    seen = turn.seen
+    if seen.database_error is not None or seen.endpoint is None:
         missing = seen.database_error or "the Endpoint does not exist"
         reason = Reason.DATABASE_UNREACHABLE if seen.database_error else Reason.ENDPOINT_MISSING
-        facts = [Fact("EvidenceKnown", None, reason, f"{missing}; weights stay as they are and expire")]
-        return Decision(with_conditions(experiment, status, facts, now), requeue_after=LIVE_LOOK)
-    match status.phase:
-        case ABExperimentPhase.DECIDED | ABExperimentPhase.RAMPING:
-            return ramp(experiment, status, seen, now)
+        unknown = Fact("EvidenceKnown", None, reason, f"{missing}; weights stay as they are and expire")
+        return turn.decision(status, unknown, again=LIVE_LOOK)
+    if seen.table is None or seen.requests is None:
+        return between_blocks(turn, status)  # a replay between two blocks
+    if status.phase in (ABExperimentPhase.DECIDED, ABExperimentPhase.RAMPING):
+        return ramp(turn, status)
+    return replay(turn, status) if turn.replays else live(turn, status)
+
+
+def _aborted(turn: Turn, verb: Verb) -> Decision:
+    """Over at once; a verdict that cannot be stored waits, but not the weight."""
+    status, by = turn.experiment.status, (verb.by or "annotation")[:128]
+    if turn.seen.database_error is not None and status.t0 is not None:
+        message = f"aborted by {by}: the weight is 0 at once; the verdict waits for the database"
+        stopped = weighted(status, Decimal(0), Reason.ABORTING, message, turn.now)
+        return turn.decision(stopped, Fact("Running", False, Reason.ABORTING, message), again=LIVE_LOOK)
+    status = handled(status, verb.name, verb.request)
+    return end(turn, status, End("abort", Reason.ABORTED, f"aborted by {by}", turn.now))
+
+
+def _obeyed(turn: Turn, status: ABExperimentStatus, verb: Verb) -> ABExperimentStatus:
+    match verb.name:
+        case "approve" if status.phase is ABExperimentPhase.DECIDED:  # not before there is what to approve
+            return status.model_copy(update={"approved_by": (verb.by or "annotation")[:128]})
+        case "pause":
+            return status.model_copy(update={"phase": ABExperimentPhase.PAUSED})
+        case "resume" if status.phase is ABExperimentPhase.PAUSED:
+            return _resumed(status, turn.now)
         case _:
-            if experiment.spec.mode is Mode.REPLAY:
-                return replay(experiment, status, seen, now)
-            return live(experiment, status, seen, now)
+            return status
 
 
-def _applied(experiment: ABExperiment, weight: WeightStatus, seen: Seen) -> WeightStatus:
-    """The weight, and whether every gateway obeys it."""
-    point = seen.endpoint.status if seen.endpoint is not None else None
-    if point is None or point.weights is None or point.active_experiment is None:
-        return weight
-    mine = point.active_experiment.uid == experiment.metadata.uid and point.weights.desired == weight.desired
-    return weight.model_copy(update={"applied": point.weights.applied if mine else None})
+def _routed(turn: Turn, status: ABExperimentStatus) -> ABExperimentStatus:
+    """The status with what became of its weight: whether every gateway obeys it, as the Endpoint says."""
+    weight, point = status.weight, turn.seen.endpoint.status if turn.seen.endpoint is not None else None
+    if weight is None or point is None or point.weights is None or point.active_experiment is None:
+        return status
+    if point.active_experiment.uid != turn.experiment.metadata.uid:
+        message = f"the Endpoint runs ABExperiment {point.active_experiment.name}"
+        status = status.model_copy(update={"weight": weight.model_copy(update={"applied": None})})
+        return turn.says(status, [Fact("WeightsApplied", False, Reason.NOT_ROUTED, message)])
+    same = point.weights.desired == weight.desired
+    applied = weight.model_copy(update={"applied": point.weights.applied if same else None})
+    status = status.model_copy(update={"weight": applied})
+    theirs = point.condition("WeightsApplied")
+    if theirs is None:
+        return status
+    holds = {"True": True, "False": False}.get(theirs.status.value)
+    return turn.says(status, [Fact("WeightsApplied", holds, theirs.reason, theirs.message)])
 
 
 def _resumed(status: ABExperimentStatus, now: datetime) -> ABExperimentStatus:

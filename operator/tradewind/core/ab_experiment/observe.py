@@ -12,7 +12,7 @@ from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
 from tradewind.core.ab_experiment import Seen, baseline_name, replay_has_news
 from tradewind.core.endpoint import TERMINAL
-from tradewind.core.evidence import block_length, max_hold
+from tradewind.core.evidence import settlement_of
 from tradewind.core.world import Database, DatabaseUnavailableError, World
 
 
@@ -45,7 +45,7 @@ async def _recorded(experiment: ABExperiment, endpoint: Endpoint, seen: Seen, da
     seen = replace(seen, epochs=await database.epochs(*place, uid))
     if experiment.spec.mode is Mode.REPLAY:
         seen = replace(seen, clock=await database.replay_clock(*place))
-        block = block_length(max_hold(experiment, endpoint))
+        block = settlement_of(experiment, endpoint).block_length
         if not replay_has_news(experiment, seen.epochs, seen.clock, block):
             return seen
     table, requests = await database.evidence(*place, uid)

@@ -1,62 +1,52 @@
 """Before the start: may this experiment run, is the Endpoint free, and what is fixed when it begins."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
+from decimal import Decimal
 
-from tradewind.api.ab_experiment import ABExperiment, Mode
 from tradewind.api.ab_experiment_status import ABExperimentPhase, ABExperimentStatus, HistoryEntry
-from tradewind.api.common import VersionStatusRef, WeightStatus
+from tradewind.api.common import VersionStatusRef
 from tradewind.api.endpoint import Clock
-from tradewind.core.ab_experiment.status import (
-    Reason,
-    Seen,
-    baseline_name,
-    history,
-    latency_objective,
-    spec_of,
-    with_conditions,
-)
+from tradewind.core.ab_experiment.seen import Reason
+from tradewind.core.ab_experiment.turn import Turn, noted, weighted
 from tradewind.core.conditions import Fact, is_true
 from tradewind.core.decision import Decision, RecordExperiment
 from tradewind.core.endpoint import version_sha256
 
 
-def pending(experiment: ABExperiment, seen: Seen, now: datetime) -> Decision:
+def pending(turn: Turn) -> Decision:
     """Not started: what is missing, who holds the Endpoint, or the start itself."""
-    blocked = _inadmissible(experiment, seen)
-    pending = experiment.status.model_copy(update={"phase": ABExperimentPhase.PENDING})
+    blocked = _inadmissible(turn)
+    waiting = turn.experiment.status.model_copy(update={"phase": ABExperimentPhase.PENDING})
     if blocked is not None:
-        facts = [Fact("Admissible", False, blocked[0], blocked[1]), Fact("Succeeded", None, blocked[0], blocked[1])]
-        return Decision(with_conditions(experiment, pending, facts, now), requeue_after=timedelta(seconds=10))
-    assert seen.endpoint is not None
+        facts = (Fact("Admissible", False, *blocked), Fact("Succeeded", None, *blocked))
+        return turn.decision(waiting, *facts, again=timedelta(seconds=10))
     admissible = Fact("Admissible", True, Reason.ADMISSIBLE, "can start as soon as the Endpoint is free")
-    active = seen.endpoint.status.active_experiment
-    if active is None or active.uid != experiment.metadata.uid:
-        holder = (
-            f"Endpoint {seen.endpoint.name} runs ABExperiment {active.name}" if active else "waiting for the Endpoint"
-        )
-        message = f"{holder}: one experiment runs at a time; this one starts when it ends"
-        facts = [admissible, Fact("Succeeded", None, Reason.ENDPOINT_BUSY, message)]
-        return Decision(with_conditions(experiment, pending, facts, now))
-    return _start(experiment, pending, seen, now, admissible)
+    active = turn.endpoint.status.active_experiment
+    if active is not None and active.uid == turn.experiment.metadata.uid:
+        return _start(turn, waiting, admissible)
+    holder = f"Endpoint {turn.endpoint.name} runs ABExperiment {active.name}" if active else "waiting for the Endpoint"
+    message = f"{holder}: one experiment runs at a time; this one starts when it ends"
+    return turn.decision(waiting, admissible, Fact("Succeeded", None, Reason.ENDPOINT_BUSY, message))
 
 
-def _inadmissible(experiment: ABExperiment, seen: Seen) -> tuple[Reason, str] | None:
-    spec, endpoint = experiment.spec, seen.endpoint
+def _inadmissible(turn: Turn) -> tuple[Reason, str] | None:
+    spec, seen = turn.experiment.spec, turn.seen
+    endpoint = seen.endpoint
     if endpoint is None:
         name = spec.endpoint_ref.name
         return (
             Reason.ENDPOINT_MISSING,
             f"spec.endpointRef.name: Endpoint {name!r} does not exist: create it or correct it",
         )
-    wanted = Clock.REPLAY if spec.mode is Mode.REPLAY else Clock.LIVE
+    wanted = Clock.REPLAY if turn.replays else Clock.LIVE
     if endpoint.spec.clock is not wanted:
         message = (
             f"spec.mode {spec.mode} needs an Endpoint with clock {wanted}; {endpoint.name} has {endpoint.spec.clock}"
         )
         return Reason.CLOCK_MISMATCH, message
-    if spec.traffic.mirror:
-        return Reason.UNSUPPORTED, "spec.traffic.mirror is not supported yet: leave it out"
-    baseline = baseline_name(experiment, endpoint)
+    if turn.spec.too_short is not None:
+        return Reason.TOO_SHORT, f"spec.{turn.spec.too_short}"
+    baseline = turn.baseline_name
     if baseline is None:
         return Reason.VERSION_NOT_READY, f"Endpoint {endpoint.name} has no champion yet to compare with"
     if baseline == spec.candidate:
@@ -79,18 +69,14 @@ def _inadmissible(experiment: ABExperiment, seen: Seen) -> tuple[Reason, str] | 
     return None
 
 
-def _start(
-    experiment: ABExperiment, status: ABExperimentStatus, seen: Seen, now: datetime, admissible: Fact
-) -> Decision:
-    assert seen.endpoint is not None
-    name = baseline_name(experiment, seen.endpoint)
+def _start(turn: Turn, status: ABExperimentStatus, admissible: Fact) -> Decision:
+    experiment, name = turn.experiment, turn.baseline_name
     assert name is not None
-    baseline, candidate = seen.versions[name], seen.versions[experiment.spec.candidate]
-    replay = experiment.spec.replay
-    t0 = replay.start_time if replay is not None else now.replace(microsecond=0)
-    spec = spec_of(experiment, seen)
+    baseline, candidate = turn.seen.versions[name], turn.seen.versions[experiment.spec.candidate]
+    replay, now = experiment.spec.replay, turn.now.replace(microsecond=0)
+    t0 = replay.start_time if replay is not None else now
     record = RecordExperiment(
-        endpoint=seen.endpoint.name,
+        endpoint=turn.endpoint.name,
         experiment_uid=experiment.metadata.uid,
         name=experiment.name,
         mode=experiment.spec.mode.value,
@@ -99,30 +85,32 @@ def _start(
         candidate=candidate.name,
         candidate_sha256=version_sha256(candidate),
         t0=t0,
-        alpha=spec.effective_alpha(),
+        alpha=turn.spec.alpha,
         spec=experiment.spec.to_manifest(),
     )
-    entry = HistoryEntry(time=t0, reason=Reason.STARTED, message=f"{candidate.name} against {baseline.name}")
     started = status.model_copy(
         update={
             "phase": ABExperimentPhase.RUNNING,
             "t0": t0,
-            "max_hold": seen.endpoint.spec.max_hold,
-            "latency_objective": latency_objective(experiment, seen),
-            "start_time": now.replace(microsecond=0),
+            "max_hold": turn.endpoint.spec.max_hold,
+            "latency_objective": turn.latency_objective,
+            "start_time": now,
             "baseline_ref": VersionStatusRef(
                 name=baseline.name, uid=baseline.metadata.uid, sha256=record.baseline_sha256
             ),
             "candidate_ref": VersionStatusRef(
                 name=candidate.name, uid=candidate.metadata.uid, sha256=record.candidate_sha256
             ),
-            "weight": WeightStatus(desired="0"),
-            "history": history(status, entry),
         }
     )
-    facts = [
+    message = f"{candidate.name} against {baseline.name}"
+    started = noted(started, HistoryEntry(time=t0, reason=Reason.STARTED, message=message))
+    started = weighted(started, Decimal(0), Reason.STARTED, "the first weight follows with its epoch", t0)
+    return turn.decision(
+        started,
         admissible,
         Fact("Running", True, Reason.RUNNING, "collecting evidence"),
         Fact("Succeeded", None, Reason.RUNNING, "no verdict yet"),
-    ]
-    return Decision(with_conditions(experiment, started, facts, now), (record,), timedelta(0))
+        effects=(record,),
+        again=timedelta(0),
+    )

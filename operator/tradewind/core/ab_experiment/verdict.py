@@ -1,13 +1,11 @@
 """The verdict and what follows: terminal at once, or approval, ramp and a time without a fault."""
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 import numpy as np
 
-from tradewind.api.ab_experiment import ABExperiment, Mode
 from tradewind.api.ab_experiment_status import (
     ABExperimentPhase,
     ABExperimentStatus,
@@ -15,145 +13,136 @@ from tradewind.api.ab_experiment_status import (
     RampStatus,
     VerdictStatus,
 )
-from tradewind.core.ab_experiment.status import (
-    LIVE_LOOK,
-    Reason,
-    Seen,
-    history,
-    judge_at,
-    shown,
-    spec_of,
-    to_be_shown,
-    weighted,
-    with_conditions,
-)
+from tradewind.core.ab_experiment.seen import Reason
+from tradewind.core.ab_experiment.turn import LIVE_LOOK, Turn, noted, weighted
 from tradewind.core.conditions import Fact
 from tradewind.core.decision import Decision, Effect, RecordVerdict
 from tradewind.schema.scalars import as_timedelta
 from tradewind.trading.evidence import Judgement, Requests, from_us, judgement_json, to_us
 
 _FAULT_SHARE = 0.01
+_PHASES = {
+    "promote": ABExperimentPhase.SUCCEEDED,
+    "rollback": ABExperimentPhase.ROLLED_BACK,
+    "inconclusive": ABExperimentPhase.INCONCLUSIVE,
+    "abort": ABExperimentPhase.ABORTED,
+}
 
 
-def concluded(
-    experiment: ABExperiment,
-    status: ABExperimentStatus,
-    now: datetime,
-    judgement: Judgement,
-    look: datetime,
-    effects: tuple[Effect, ...] = (),
-) -> Decision:
-    """The end that the statistic's judgement asks for."""
+@dataclass(frozen=True)
+class End:
+    """How an experiment ends.
+
+    Attributes:
+        decision: promote, rollback, inconclusive or abort.
+        reason: why, as a fixed word.
+        message: why, in words.
+        look: when, on the experiment's clock.
+        judgement: what it rests on; None: on a wish.
+    """
+
+    decision: str
+    reason: str
+    message: str
+    look: datetime
+    judgement: Judgement | None = None
+
+
+def concluded(turn: Turn, status: ABExperimentStatus, look: datetime, effects: tuple[Effect, ...] = ()) -> Decision:
+    """The end that the statistic's judgement at that look asks for."""
+    judgement = turn.judge(look)
     verdict = judgement.verdict
-    reason = verdict.reason.value
-    return end(experiment, status, now, verdict.verdict.value, reason, verdict.message, look, judgement, effects)
+    return end(turn, status, End(verdict.verdict.value, verdict.reason, verdict.message, look, judgement), effects)
 
 
-def end(
-    experiment: ABExperiment,
-    status: ABExperimentStatus,
-    now: datetime,
-    decision: str,
-    reason: str,
-    message: str,
-    look: datetime,
-    judgement: Judgement | None,
-    effects: tuple[Effect, ...] = (),
-) -> Decision:
+def end(turn: Turn, status: ABExperimentStatus, how: End, effects: tuple[Effect, ...] = ()) -> Decision:
     """The verdict, stored; a live promotion goes on to approval and ramp, all else is terminal."""
-    block = judgement.evidence.block if judgement is not None else None
+    reason, message = str(how.reason), how.message[:1024]
+    block = how.judgement.evidence.block if how.judgement is not None else None
     verdict = VerdictStatus.model_validate(
-        {"decision": decision, "reason": str(reason), "message": message[:1024], "time": look, "block": block}
+        {"decision": how.decision, "reason": reason, "message": message, "time": how.look, "block": block}
     )
-    entry = HistoryEntry(time=look, block=block, reason=str(reason), message=message[:1024])
-    status = status.model_copy(update={"verdict": verdict, "history": history(status, entry)})
+    status = noted(status, HistoryEntry(time=how.look, block=block, reason=reason, message=message))
+    status = status.model_copy(update={"verdict": verdict})
     if status.t0 is not None and status.baseline_ref is not None:
-        evidence: Mapping[str, Any] = judgement_json(judgement) if judgement is not None else {}
         effects += (
             RecordVerdict(
-                endpoint=experiment.spec.endpoint_ref.name,
-                experiment_uid=experiment.metadata.uid,
-                decision=decision,
-                reason=str(reason),
-                message=message[:1024],
-                decided_at=look,
-                evidence=evidence,
+                endpoint=turn.experiment.spec.endpoint_ref.name,
+                experiment_uid=turn.experiment.metadata.uid,
+                decision=how.decision,
+                reason=reason,
+                message=message,
+                decided_at=how.look,
+                evidence=judgement_json(how.judgement) if how.judgement is not None else {},
             ),
         )
-    live = experiment.spec.mode is Mode.LIVE
-    if decision == "promote" and live:
-        status = status.model_copy(update={"phase": ABExperimentPhase.DECIDED})
-        facts = [Fact("EvidenceKnown", True, reason, message), Fact("Succeeded", None, reason, message)]
-        return Decision(with_conditions(experiment, status, facts, now), effects, timedelta(0))
-    return terminal(experiment, status, now, decision, reason, message, effects)
+    if how.decision != "promote" or turn.replays:
+        return _terminal(turn, status, how, effects)
+    status = status.model_copy(update={"phase": ABExperimentPhase.DECIDED})
+    facts = Fact("EvidenceKnown", True, reason, how.message), Fact("Succeeded", None, reason, how.message)
+    return turn.decision(status, *facts, effects=effects, again=timedelta(0))
 
 
-def terminal(
-    experiment: ABExperiment,
-    status: ABExperimentStatus,
-    now: datetime,
-    decision: str,
-    reason: str,
-    message: str,
-    effects: tuple[Effect, ...] = (),
-) -> Decision:
+def _terminal(turn: Turn, status: ABExperimentStatus, how: End, effects: tuple[Effect, ...] = ()) -> Decision:
     """The last status: a terminal state never acts again."""
-    phase = {
-        "promote": ABExperimentPhase.SUCCEEDED,
-        "rollback": ABExperimentPhase.ROLLED_BACK,
-        "inconclusive": ABExperimentPhase.INCONCLUSIVE,
-        "abort": ABExperimentPhase.ABORTED,
-    }[decision]
-    facts = [
-        Fact("Running", False, reason, message),
-        Fact("EvidenceKnown", True, reason, message),
-        Fact("Succeeded", decision == "promote", reason, message),
-    ]
-    weight = Decimal(1) if decision == "promote" else Decimal(0)
-    done = weighted(status, weight).model_copy(update={"phase": phase, "completion_time": now.replace(microsecond=0)})
-    return Decision(with_conditions(experiment, done, facts, now), effects)
+    promoted = how.decision == "promote"
+    done = weighted(status, Decimal(1 if promoted else 0), how.reason, how.message, how.look)
+    return turn.decision(
+        done.model_copy(update={"phase": _PHASES[how.decision], "completion_time": turn.now.replace(microsecond=0)}),
+        Fact("Running", False, how.reason, how.message),
+        Fact("EvidenceKnown", True, how.reason, how.message),
+        Fact("Succeeded", promoted, how.reason, how.message),
+        effects=effects,
+    )
 
 
-def ramp(experiment: ABExperiment, status: ABExperimentStatus, seen: Seen, now: datetime) -> Decision:
+def ramp(turn: Turn, status: ABExperimentStatus) -> Decision:
     """From the verdict to all decisions: steps, then a time without a fault. A guardrail still ends it at once."""
-    assert status.t0 is not None
-    spec = spec_of(experiment, seen)
-    now = max(now, status.t0)
-    judgement = judge_at(experiment, seen, spec, status.t0, now)
-    tripped = next((g for g in judgement.guardrails if g.tripped), None)
-    if tripped is not None or to_be_shown(status, now):
-        status = shown(experiment, status, seen, judgement, now, now)
-    if tripped is not None:
-        message = f"guardrail {tripped.guardrail.value} tripped during the ramp, at row {tripped.first_row}"
-        return end(experiment, status, now, "rollback", tripped.guardrail.value, message, now, judgement)
-    promote = experiment.spec.on_promote
-    if promote.approval == "manual" and status.approved_by is None:
+    turn = turn.not_before_start()
+    judgement = turn.judge(turn.now)
+    if judgement.tripped is not None or turn.to_be_shown(status):
+        status = turn.shown(status, turn.now)
+    if judgement.tripped is not None:
+        reason, row = judgement.tripped.reason, judgement.tripped.first_row
+        message = f"guardrail {reason} tripped during the ramp, at row {row}"
+        return end(turn, status, End("rollback", reason, message, turn.now, judgement))
+    if turn.experiment.spec.on_promote.approval == "manual" and status.approved_by is None:
         message = "promotion waits for approval: annotate with tradewind.dev/approve=<request-id>"
-        facts = [Fact("Succeeded", None, Reason.APPROVAL_NEEDED, message)]
-        if seen.epochs:  # a pause or a failed decision took it back
-            status = weighted(status, max(seen.epochs, key=lambda row: row.block).candidate_weight)
-        return Decision(with_conditions(experiment, status, facts, now), requeue_after=LIVE_LOOK)
+        if turn.seen.epochs:  # a pause or a failed decision may have taken the weight back
+            newest = max(turn.seen.epochs, key=lambda row: row.block)
+            status = weighted(status, newest.candidate_weight, Reason.APPROVAL_NEEDED, message, turn.now)
+        return turn.decision(status, Fact("Succeeded", None, Reason.APPROVAL_NEEDED, message), again=LIVE_LOOK)
+    return _climbed(turn, status.model_copy(update={"phase": ABExperimentPhase.RAMPING}))
+
+
+def _climbed(turn: Turn, status: ABExperimentStatus) -> Decision:
+    """The step of the ramp that has come, or the time without a fault after the last one."""
+    steps, now = turn.experiment.spec.on_promote.ramp, turn.now
     ramp = status.ramp or RampStatus(step=0, since=now.replace(microsecond=0))
     step, since = ramp.step or 0, ramp.since or now
-    while step < len(promote.ramp) and now - since >= as_timedelta(promote.ramp[step].duration or "0s"):
-        since += as_timedelta(promote.ramp[step].duration or "0s")
+    while step < len(steps) and now - since >= as_timedelta(steps[step].duration or "0s"):
+        since += as_timedelta(steps[step].duration or "0s")
         step += 1
-    status = status.model_copy(update={"phase": ABExperimentPhase.RAMPING})
-    if step < len(promote.ramp):
-        weight = Decimal(promote.ramp[step].weight)
-        status = weighted(status, weight).model_copy(update={"ramp": RampStatus(step=step, since=since)})
-        facts = [Fact("Succeeded", None, Reason.RAMPING, f"step {step + 1} of {len(promote.ramp)} at weight {weight}")]
-        return Decision(with_conditions(experiment, status, facts, now), requeue_after=LIVE_LOOK)
-    stability, stable_since = as_timedelta(promote.stability), ramp.stable_since or since
-    assert seen.requests is not None
-    stable_since = _newest_fault(seen.requests, stable_since) or stable_since
-    if now - stable_since < stability:
-        status = weighted(status, Decimal(1) - Decimal(promote.holdback)).model_copy(
-            update={"ramp": RampStatus(step=step, since=since, stable_since=stable_since)}
-        )
-        facts = [Fact("Succeeded", None, Reason.STABILISING, f"without a fault since {stable_since.isoformat()}")]
-        return Decision(with_conditions(experiment, status, facts, now), requeue_after=LIVE_LOOK)
-    return terminal(experiment, status, now, "promote", Reason.PROMOTED, "promoted: ramped and stable")
+    if step == len(steps):
+        return _stable(turn, status, RampStatus(step=step, since=since, stable_since=ramp.stable_since or since))
+    weight = Decimal(steps[step].weight)
+    message = f"step {step + 1} of {len(steps)} at weight {weight}"
+    status = weighted(status, weight, Reason.RAMP_STEP, message, since)
+    status = status.model_copy(update={"ramp": RampStatus(step=step, since=since)})
+    return turn.decision(status, Fact("Succeeded", None, Reason.RAMPING, message), again=LIVE_LOOK)
+
+
+def _stable(turn: Turn, status: ABExperimentStatus, ramp: RampStatus) -> Decision:
+    """At the end of the ramp: done once there was no fault for long enough."""
+    promote, since = turn.experiment.spec.on_promote, ramp.stable_since
+    assert since is not None
+    since = _newest_fault(turn.requests, since) or since
+    if turn.now - since >= as_timedelta(promote.stability):
+        return _terminal(turn, status, End("promote", Reason.PROMOTED, "promoted: ramped and stable", turn.now))
+    message = f"without a fault since {since.isoformat()}"
+    status = weighted(status, Decimal(1) - Decimal(promote.holdback), Reason.STABILISING, message, ramp.since or since)
+    status = status.model_copy(update={"ramp": ramp.model_copy(update={"stable_since": since})})
+    return turn.decision(status, Fact("Succeeded", None, Reason.STABILISING, message), again=LIVE_LOOK)
 
 
 def _newest_fault(requests: Requests, since: datetime) -> datetime | None:

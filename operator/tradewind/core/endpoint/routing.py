@@ -10,14 +10,13 @@ from tradewind.api.model_version import ModelVersion
 from tradewind.core.endpoint.holders import is_as_seen
 from tradewind.core.endpoint.manifests import credential_path
 from tradewind.core.endpoint.seen import TERMINAL, Seen, version_sha256
-from tradewind.core.evidence import block_length, max_hold
+from tradewind.core.evidence import settlement_of
 from tradewind.core.model_version.manifests import predictor_url
 from tradewind.schema.scalars import as_milliseconds, as_timedelta
 from tradewind.trading.routing import (
     ArmTarget,
     BlockWeight,
     ExperimentRoute,
-    LabelRule,
     LevelLimits,
     Routing,
     RoutingLimits,
@@ -68,7 +67,7 @@ def routing_of(
             symbols=endpoint.spec.limits.symbols,
         ),
         external_fields=endpoint.spec.external_fields,
-        labels=LabelRule(excellent=Decimal(endpoint.spec.labels.excellent), bad=Decimal(endpoint.spec.labels.bad)),
+        labels=endpoint.spec.labels,
         max_hold_seconds=int(as_timedelta(endpoint.spec.max_hold).total_seconds()),
         on_database_outage=endpoint.spec.on_database_outage,
     )
@@ -111,7 +110,7 @@ def _experiment_route(endpoint: Endpoint, active: ABExperiment | None, seen: See
         name=active.name,
         mode=active.spec.mode.value,
         t0=active.status.t0,
-        block_seconds=int(block_length(max_hold(active, endpoint)).total_seconds()),
+        block_seconds=int(settlement_of(active, endpoint).block_length.total_seconds()),
         baseline=active.status.baseline_ref.name,
         candidate=active.spec.candidate,
         candidate_weight=Decimal(weight.desired) if weight and weight.desired else Decimal(0),

@@ -60,11 +60,13 @@ class ReplicaReport:
 
 @dataclass(frozen=True, slots=True)
 class EpochRow:
-    """A stored weight of one block."""
+    """A stored weight of one block, and why it is what it is."""
 
     block: int
     epoch: int
     candidate_weight: Decimal
+    reason: str = ""
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)

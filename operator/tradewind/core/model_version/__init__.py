@@ -33,6 +33,7 @@ from tradewind.core.manifests.job import JobPod, job
 from tradewind.core.model_version.manifests import inference_service, predictor_url
 from tradewind.core.platform import Platform
 from tradewind.schema.scalars import as_milliseconds
+from tradewind.trading.exits import ExitCode, exit_code
 
 BENCHMARK_ATTEMPTS = 3
 _SOON = timedelta(seconds=5)
@@ -54,7 +55,6 @@ class Reason(StrEnum):
     BENCHMARK_FAILED = "BenchmarkFailed"
     MEASURED = "Measured"
     GATE_FAILED = "GateFailed"
-    UNSUPPORTED = "Unsupported"
     READY = "Ready"
 
 
@@ -114,28 +114,9 @@ def decide(version: ModelVersion, seen: Seen, now: datetime, *, platform: Platfo
     return _own(version, seen, now, platform, owner, effects)
 
 
-def _unsupported(version: ModelVersion) -> str | None:
-    """A wish that this release cannot fulfil: said, never ignored."""
-    serving, evaluation = version.spec.serving, version.spec.evaluation
-    if serving.runtime != "tradewind":
-        return f"spec.serving.runtime: {serving.runtime} is not supported yet; use tradewind"
-    if serving.quantization != "none":
-        return f"spec.serving.quantization: {serving.quantization} is not supported yet; use none"
-    if evaluation.dataset or evaluation.bars or evaluation.gates.min_agreement or evaluation.gates.max_hold_share:
-        return (
-            "spec.evaluation: dataset, bars, gates.minAgreement and gates.maxHoldShare are not supported yet; "
-            "leave them out, the benchmark's gates apply"
-        )
-    return None
-
-
 def _own(
     version: ModelVersion, seen: Seen, now: datetime, platform: Platform, owner: Owner, effects: list[Effect]
 ) -> Decision:
-    unsupported = _unsupported(version)
-    if unsupported is not None:
-        facts = [Fact("Ready", False, Reason.UNSUPPORTED, unsupported)]
-        return Decision(_status(version, seen, facts, now, {"phase": ModelVersionPhase.FAILED}), tuple(effects))
     template = inference_service(version, owner, platform)
     assert template is not None
     digest = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:16]
@@ -310,12 +291,14 @@ def _broken_pod(seen: Seen) -> tuple[Reason, str] | None:
     """A predictor that ended with a verdict of its own: no restart will change it."""
     if any(pod.ready for pod in seen.pods):
         return None
-    known = {64: Reason.INVALID_CONFIGURATION, 65: Reason.ARTIFACT_MISMATCH, 66: Reason.TOKENIZER_ROUND_TRIP}
+    known = {
+        ExitCode.BAD_CONFIG: Reason.INVALID_CONFIGURATION,
+        ExitCode.BAD_DATA: Reason.ARTIFACT_MISMATCH,
+        ExitCode.PREFLIGHT: Reason.TOKENIZER_ROUND_TRIP,
+    }
     for pod in seen.pods:
-        if pod.exit_code in known:
-            return known[pod.exit_code], str(
-                pod.result.get("message", "")
-            ) or f"the predictor ended with {pod.exit_code}"
+        if reason := known.get(exit_code(pod.exit_code)):
+            return reason, str(pod.result.get("message", "")) or f"the predictor ended with {pod.exit_code}"
     crashed = next((pod for pod in seen.pods if pod.exit_code not in (None, 0) and pod.restarts >= 3), None)
     if crashed:
         detail = crashed.result.get("message") or crashed.waiting

@@ -9,7 +9,7 @@ Registering: ModelVersion created, owned by nobody -> Succeeded          (termin
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -28,12 +28,13 @@ from tradewind.api.training_run_status import (
     TrainingRunStatus,
 )
 from tradewind.core.conditions import Fact, is_true, with_facts
-from tradewind.core.decision import Create, Decision, Delete, JobFacts, Owner
+from tradewind.core.decision import Create, Decision, Delete, Effect, JobFacts, Owner
 from tradewind.core.platform import Platform
 from tradewind.core.training_run.manifests import (
     adapter_uri,
     checkpoint_uri,
     dataset_uri,
+    empty_window,
     model_version,
     model_version_name,
     snapshot_job,
@@ -42,18 +43,11 @@ from tradewind.core.training_run.manifests import (
     train_name,
 )
 from tradewind.schema.scalars import as_timedelta
+from tradewind.trading.exits import End, exit_code
 
 TERMINAL = frozenset(
     {TrainingRunPhase.SUCCEEDED, TrainingRunPhase.SKIPPED, TrainingRunPhase.FAILED, TrainingRunPhase.INVALID}
 )
-INTERRUPTED = 75
-FINAL_EXITS: Mapping[int, str] = {
-    64: "InvalidConfiguration",
-    65: "DatasetRefused",
-    66: "PreflightFailed",
-    67: "Diverged",
-    68: "OutOfMemory",
-}
 _RETRY = timedelta(seconds=30)
 
 
@@ -61,7 +55,6 @@ class Reason(StrEnum):
     """Why a condition says what it says."""
 
     ENDPOINT_MISSING = "EndpointMissing"
-    UNSUPPORTED = "Unsupported"
     WARM_START_MISSING = "WarmStartMissing"
     SNAPSHOT_RUNNING = "SnapshotRunning"
     SNAPSHOT_FAILED = "SnapshotFailed"
@@ -97,6 +90,44 @@ class Seen:
     progress: ProgressStatus | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """One look at a run: its status as it will be, what is seen, and for whom children are made."""
+
+    run: TrainingRun
+    status: TrainingRunStatus
+    seen: Seen
+    now: datetime
+    platform: Platform
+    owner: Owner
+
+    def having(self, **changes: Any) -> "_Turn":
+        """The same turn with other fields in its status."""
+        return replace(self, status=self.status.model_copy(update=changes))
+
+    def decision(
+        self, facts: list[Fact], effects: tuple[Effect, ...] = (), requeue_after: timedelta | None = None
+    ) -> Decision:
+        """The turn's end."""
+        return Decision(_with(self.run, self.status, facts, self.now), effects, requeue_after)
+
+    def waiting(self, kind: str, reason: Reason, message: str, *effects: Effect, again: bool = True) -> Decision:
+        """The turn's end where something is not there yet; `again`: look after a while, though nothing happens."""
+        facts = [Fact(kind, False, reason, message), _open(reason, message)]
+        return self.decision(facts, effects, _RETRY if again else None)
+
+    def failed(self, reason: str, message: str) -> Decision:
+        """The run's end, for a reason."""
+        facts = [Fact("Succeeded", False, reason, message)]
+        if is_true(self.status.conditions, "Training"):
+            facts.append(Fact("Training", False, reason, message))
+        return self.completed(TrainingRunPhase.FAILED, facts, last_exit=message[:1024])
+
+    def completed(self, phase: TrainingRunPhase, facts: list[Fact], **changes: Any) -> Decision:
+        """The run's end."""
+        return self.having(phase=phase, completion_time=self.now.replace(microsecond=0), **changes).decision(facts)
+
+
 def decide(run: TrainingRun, seen: Seen, now: datetime, *, platform: Platform, owner: Owner) -> Decision:
     """What to do about a run now."""
     status = run.status
@@ -104,78 +135,58 @@ def decide(run: TrainingRun, seen: Seen, now: datetime, *, platform: Platform, o
         return _expire(run, now)
     if run.metadata.deletion_timestamp is not None:
         return Decision(status)
-    status = status.model_copy(update={"start_time": status.start_time or now.replace(microsecond=0)})
-    unsupported = _unsupported(run)
-    if unsupported is not None:
-        return _fail(run, status, now, Reason.UNSUPPORTED, unsupported)
+    turn = _Turn(run, status, seen, now, platform, owner)
+    turn = turn.having(start_time=status.start_time or now.replace(microsecond=0))
     if status.dataset is None:
-        return _snapshot(run, status, seen, now, platform, owner)
-    return _train(run, status, seen, now, platform, owner)
+        return _snapshot(turn)
+    if status.result is not None:
+        return _register(turn, status.result)
+    return _train(turn)
 
 
-def _unsupported(run: TrainingRun) -> str | None:
-    """A wish that this release cannot fulfil: said before anything is started."""
-    spec = run.spec
-    if spec.objective != "sft":
-        return f"spec.objective: {spec.objective} is not supported yet; use sft"
-    if spec.num_nodes != 1:
-        return f"spec.numNodes: training on {spec.num_nodes} nodes is not supported yet; use 1"
-    if "all-linear" in spec.lora.target_modules and len(spec.lora.target_modules) > 1:
-        return "spec.lora.targetModules: all-linear stands alone; leave the other names out"
-    return None
-
-
-def _snapshot(
-    run: TrainingRun, status: TrainingRunStatus, seen: Seen, now: datetime, platform: Platform, owner: Owner
-) -> Decision:
+def _snapshot(turn: _Turn) -> Decision:
+    run, endpoint, snapshot, started = turn.run, turn.seen.endpoint, turn.seen.snapshot, turn.status.start_time
     if run.spec.dataset.uri is not None:
-        given = DatasetStatus(uri=run.spec.dataset.uri, sha256=run.spec.dataset.sha256)
         facts = [
             Fact("DataReady", True, Reason.GIVEN, "files that are there already"),
             Fact("GatesPassed", None, Reason.GIVEN, "gates are checked when a snapshot is taken"),
         ]
-        return Decision(
-            _with(run, status.model_copy(update={"dataset": given}), facts, now), requeue_after=timedelta(0)
-        )
-    if seen.endpoint is None:
+        given = DatasetStatus(uri=run.spec.dataset.uri, sha256=run.spec.dataset.sha256)
+        return turn.having(dataset=given).decision(facts, requeue_after=timedelta(0))
+    if endpoint is None:
         message = f"spec.dataset.endpoint: Endpoint {run.spec.dataset.endpoint!r} does not exist in {run.namespace}: create it"
-        facts = [Fact("DataReady", False, Reason.ENDPOINT_MISSING, message), _open(Reason.ENDPOINT_MISSING, message)]
-        pending = status.model_copy(update={"phase": TrainingRunPhase.PENDING})
-        return Decision(_with(run, pending, facts, now), requeue_after=_RETRY)
-    taking = status.model_copy(update={"phase": TrainingRunPhase.SNAPSHOT})
-    snapshot = seen.snapshot
+        return turn.having(phase=TrainingRunPhase.PENDING).waiting("DataReady", Reason.ENDPOINT_MISSING, message)
+    turn = turn.having(phase=TrainingRunPhase.SNAPSHOT)
+    assert started is not None
+    if (empty := empty_window(run, started)) is not None:
+        return turn.failed(Reason.SNAPSHOT_FAILED, empty)
     if snapshot is None or not (snapshot.succeeded or snapshot.failed):
-        assert status.start_time is not None
-        create = Create(snapshot_job(run, seen.endpoint, owner, platform, status.start_time))
-        message = "taking the snapshot"
-        facts = [Fact("DataReady", False, Reason.SNAPSHOT_RUNNING, message), _open(Reason.SNAPSHOT_RUNNING, message)]
-        return Decision(_with(run, taking, facts, now), (create,) if snapshot is None else ())
+        effects = () if snapshot else (Create(snapshot_job(run, endpoint, turn.owner, turn.platform, started)),)
+        return turn.waiting("DataReady", Reason.SNAPSHOT_RUNNING, "taking the snapshot", *effects, again=False)
     if snapshot.failed:
         message = str(snapshot.result.get("message") or snapshot.message or f"exit code {snapshot.exit_code}")
-        failures = (status.failures or 0) + 1
-        if snapshot.exit_code in FINAL_EXITS or failures > run.spec.retry.max_failures:
-            return _fail(run, status, now, Reason.SNAPSHOT_FAILED, f"the snapshot failed: {message}")
-        facts = [Fact("DataReady", False, Reason.RETRYING, message), _open(Reason.RETRYING, message)]
-        again = taking.model_copy(update={"failures": failures, "last_exit": message[:1024]})
+        failures = (turn.status.failures or 0) + 1
+        if exit_code(snapshot.exit_code).end is End.FINAL or failures > run.spec.retry.max_failures:
+            return turn.failed(Reason.SNAPSHOT_FAILED, f"the snapshot failed: {message}")
         gone = Delete("batch/v1", "Job", snapshot_name(run.name))
-        return Decision(_with(run, again, facts, now), (gone,), _RETRY)
-    return _gated(run, taking, snapshot, now)
+        turn = turn.having(failures=failures, last_exit=message[:1024])
+        return turn.waiting("DataReady", Reason.RETRYING, message, gone)
+    return _gated(turn, snapshot.result)
 
 
-def _gated(run: TrainingRun, status: TrainingRunStatus, snapshot: JobFacts, now: datetime) -> Decision:
+def _gated(turn: _Turn, result: Mapping[str, Any]) -> Decision:
     """The gates' verdict, from the numbers that the snapshot brought."""
-    result = snapshot.result
     try:
         gates = tuple(GateResult.model_validate(gate) for gate in result["gates"])
         dataset = DatasetStatus.model_validate(
             {name: result.get(name) or {} for name in ("perLabel", "perAction")}
             | {name: result[name] for name in ("sha256", "rows", "watermark")}
-            | {"uri": dataset_uri(run)}
+            | {"uri": dataset_uri(turn.run)}
         )
     except (KeyError, TypeError, ValueError) as error:
         message = f"the snapshot ended well, but its termination message cannot be read: {error!s}"
-        return _fail(run, status, now, Reason.SNAPSHOT_FAILED, message[:1024])
-    status = status.model_copy(update={"dataset": dataset, "gates": gates})
+        return turn.failed(Reason.SNAPSHOT_FAILED, message[:1024])
+    turn = turn.having(dataset=dataset, gates=gates)
     data = Fact("DataReady", True, Reason.SNAPSHOT_TAKEN, f"{dataset.rows} rows")
     failed = [gate for gate in gates if gate.passed is False]
     if not failed:
@@ -183,7 +194,7 @@ def _gated(run: TrainingRun, status: TrainingRunStatus, snapshot: JobFacts, now:
         passed = Fact(
             "GatesPassed", True, Reason.GATES_PASSED, f"unknown: {unknown}" if unknown else "all gates passed"
         )
-        return Decision(_with(run, status, [data, passed], now), requeue_after=timedelta(0))
+        return turn.decision([data, passed], requeue_after=timedelta(0))
     message = "; ".join(
         f"{gate.name} {'unknown' if gate.value is None else format(gate.value, 'g')} against "
         f"{'-' if gate.threshold is None else format(gate.threshold, 'g')}"
@@ -191,112 +202,92 @@ def _gated(run: TrainingRun, status: TrainingRunStatus, snapshot: JobFacts, now:
     )
     few = any(gate.name == "minSamples" for gate in failed)
     reason = Reason.SKIPPED if few else Reason.GATES_FAILED
-    status = status.model_copy(
-        update={
-            "phase": TrainingRunPhase.SKIPPED if few else TrainingRunPhase.FAILED,
-            "completion_time": now.replace(microsecond=0),
-        }
-    )
     facts = [data, Fact("GatesPassed", False, reason, message), Fact("Succeeded", False, reason, message)]
-    return Decision(_with(run, status, facts, now))
+    return turn.completed(TrainingRunPhase.SKIPPED if few else TrainingRunPhase.FAILED, facts)
 
 
-def _train(
-    run: TrainingRun, status: TrainingRunStatus, seen: Seen, now: datetime, platform: Platform, owner: Owner
-) -> Decision:
-    if status.result is not None:
-        return _register(run, status, seen, now)
-    attempt = status.attempts or 0
-    training = seen.training
+def _train(turn: _Turn) -> Decision:
+    run, seen, training = turn.run, turn.seen, turn.seen.training
+    attempt = turn.status.attempts or 0
     if run.spec.suspend:
         gone = (Delete("batch/v1", "Job", train_name(run.name, attempt)),) if training and training.active else ()
         facts = [
             Fact("Training", False, Reason.SUSPENDED, "spec.suspend is true; it resumes from the newest checkpoint"),
             _open(Reason.SUSPENDED, "suspended"),
         ]
-        suspended = status.model_copy(update={"phase": TrainingRunPhase.SUSPENDED})
-        return Decision(_with(run, suspended, facts, now), gone)
-    if run.spec.warm_start_from is not None and seen.warm_start is None:
-        message = (
-            f"spec.warmStartFrom: ModelVersion {run.spec.warm_start_from!r} does not exist: create it or leave it out"
-        )
-        facts = [Fact("Training", False, Reason.WARM_START_MISSING, message), _open(Reason.WARM_START_MISSING, message)]
-        return Decision(_with(run, status, facts, now), requeue_after=_RETRY)
-    was_suspended = status.phase is TrainingRunPhase.SUSPENDED
+        return turn.having(phase=TrainingRunPhase.SUSPENDED).decision(facts, gone)
+    if run.spec.warm_start_from is not None:
+        asked = f"spec.warmStartFrom: ModelVersion {run.spec.warm_start_from!r}"
+        if seen.warm_start is None:
+            message = f"{asked} does not exist: create it or leave it out"
+            return turn.waiting("Training", Reason.WARM_START_MISSING, message)
+        if seen.warm_start.spec.adapter is None:
+            return turn.failed(Reason.WARM_START_MISSING, f"{asked} is no adapter: choose one that is, or leave it out")
+    was_suspended = turn.status.phase is TrainingRunPhase.SUSPENDED
     if attempt == 0 or (training is None and was_suspended):
-        return _attempt(run, status, seen, now, platform, owner, Reason.TRAINING, "started")
+        return _attempt(turn, Reason.TRAINING, "started")
     if training is None:
-        return _interrupted(run, status, seen, now, platform, owner, "its Job is gone")
-    if training.succeeded or training.failed:
-        status = _billed(run, status, training)
+        return _interrupted(turn, "its Job is gone")
     if training.succeeded:
-        return _trained(run, status, training, now)
+        return _trained(_billed(turn, training), training.result)
     if training.failed:
-        message = str(training.result.get("message") or training.message or f"exit code {training.exit_code}")
-        reason = FINAL_EXITS.get(training.exit_code or 0)
-        if reason is not None:
-            return _fail(run, status, now, reason, f"attempt {attempt} ended with {training.exit_code}: {message}")
-        overdue = training.reason == "DeadlineExceeded"
-        if training.out_of_memory:
-            message = "killed for memory: raise spec.resources.limits.memory, or halve hyperparameters.batchSize"
-        elif training.exit_code in (None, INTERRUPTED, 137, 143) and not overdue:
-            return _interrupted(run, status, seen, now, platform, owner, message)
-        failures = (status.failures or 0) + 1
-        status = status.model_copy(update={"failures": failures, "last_exit": message[:1024]})
-        if failures > run.spec.retry.max_failures:
-            return _fail(
-                run, status, now, Reason.TRAINING_FAILED, f"{failures} attempts failed, the last with: {message}"
-            )
-        return _attempt(run, status, seen, now, platform, owner, Reason.RETRYING, message)
-    return _progress(run, status, seen, training, now)
+        return _ended(_billed(turn, training), training)
+    return _progress(turn, training)
 
 
-def _attempt(
-    run: TrainingRun,
-    status: TrainingRunStatus,
-    seen: Seen,
-    now: datetime,
-    platform: Platform,
-    owner: Owner,
-    reason: Reason,
-    message: str,
-) -> Decision:
-    attempt = (status.attempts or 0) + 1
-    create = Create(train_job(run.model_copy(update={"status": status}), owner, platform, attempt, seen.warm_start))
-    status = status.model_copy(update={"attempts": attempt, "phase": TrainingRunPhase.TRAINING})
+def _ended(turn: _Turn, training: JobFacts) -> Decision:
+    """An attempt that did not end well: final, an interruption, or a failure that is tried again."""
+    retry, attempt, ended = turn.run.spec.retry, turn.status.attempts, exit_code(training.exit_code)
+    message = str(training.result.get("message") or training.message or f"exit code {training.exit_code}")
+    if ended.end is End.FINAL:
+        return turn.failed(ended.reason, f"attempt {attempt} ended with {training.exit_code}: {message}")
+    if training.out_of_memory:
+        message = "killed for memory: raise spec.resources.limits.memory, or halve hyperparameters.batchSize"
+    elif ended.end is End.INTERRUPTED and training.reason != "DeadlineExceeded":
+        return _interrupted(turn, message)
+    failures = (turn.status.failures or 0) + 1
+    turn = turn.having(failures=failures, last_exit=message[:1024])
+    if failures > retry.max_failures:
+        return turn.failed(Reason.TRAINING_FAILED, f"{failures} attempts failed, the last with: {message}")
+    return _attempt(turn, Reason.RETRYING, message)
+
+
+def _attempt(turn: _Turn, reason: Reason, message: str) -> Decision:
+    attempt = (turn.status.attempts or 0) + 1
+    run = turn.run.model_copy(update={"status": turn.status})
+    create = Create(train_job(run, turn.owner, turn.platform, attempt, turn.seen.warm_start))
     text = f"attempt {attempt}: {message}"
-    return Decision(_with(run, status, [Fact("Training", True, reason, text), _open(reason, text)], now), (create,))
+    turn = turn.having(attempts=attempt, phase=TrainingRunPhase.TRAINING)
+    return turn.decision([Fact("Training", True, reason, text), _open(reason, text)], (create,))
 
 
-def _interrupted(
-    run: TrainingRun,
-    status: TrainingRunStatus,
-    seen: Seen,
-    now: datetime,
-    platform: Platform,
-    owner: Owner,
-    message: str,
-) -> Decision:
-    count = (status.interruptions or 0) + 1
-    result = seen.training.result if seen.training is not None else {}
-    saved = status.last_checkpoint
+def _interrupted(turn: _Turn, message: str) -> Decision:
+    count = (turn.status.interruptions or 0) + 1
+    result = turn.seen.training.result if turn.seen.training is not None else {}
+    saved = turn.status.last_checkpoint
     if isinstance(step := result.get("step"), int):  # it stopped in order; a pod that was killed says nothing
-        saved = CheckpointStatus(step=step, uri=checkpoint_uri(run, step))
-    status = status.model_copy(update={"interruptions": count, "last_exit": message[:1024], "last_checkpoint": saved})
-    if count > run.spec.retry.max_interruptions:
-        return _fail(run, status, now, Reason.INTERRUPTED, f"interrupted {count} times, the last with: {message}")
-    return _attempt(run, status, seen, now, platform, owner, Reason.INTERRUPTED, message)
+        saved = CheckpointStatus(step=step, uri=checkpoint_uri(turn.run, step))
+    turn = turn.having(interruptions=count, last_exit=message[:1024], last_checkpoint=saved)
+    if count > turn.run.spec.retry.max_interruptions:
+        return turn.failed(Reason.INTERRUPTED, f"interrupted {count} times, the last with: {message}")
+    return _attempt(turn, Reason.INTERRUPTED, message)
 
 
-def _progress(run: TrainingRun, status: TrainingRunStatus, seen: Seen, training: JobFacts, now: datetime) -> Decision:
+def _progress(turn: _Turn, training: JobFacts) -> Decision:
     admitted = not training.suspended
-    progress = seen.progress or status.progress
-    last = max(filter(None, (progress.last_updated_time if progress else None, training.started_at)), default=now)
-    limit = as_timedelta(run.spec.stall_timeout)
-    stalled = admitted and now - last > limit
+    progress = turn.seen.progress or turn.status.progress
+    last = max(filter(None, (progress.last_updated_time if progress else None, training.started_at)), default=turn.now)
+    limit = as_timedelta(turn.run.spec.stall_timeout)
+    stalled = admitted and turn.now - last > limit
+    queue = turn.run.spec.queue_name or "no queue"
     facts = [
-        Fact("Admitted", admitted, Reason.ADMITTED if admitted else Reason.QUEUED, run.spec.queue_name or "no queue"),
-        Fact("Training", admitted, Reason.TRAINING if admitted else Reason.QUEUED, f"attempt {status.attempts}"),
+        Fact("Admitted", admitted, Reason.ADMITTED if admitted else Reason.QUEUED, queue),
+        Fact(
+            "Training",
+            admitted,
+            Reason.TRAINING if admitted else Reason.QUEUED,
+            _noted(f"attempt {turn.status.attempts}", progress.message if progress else None),
+        ),
         Fact(
             "Stalled",
             stalled,
@@ -306,62 +297,51 @@ def _progress(run: TrainingRun, status: TrainingRunStatus, seen: Seen, training:
         _open(Reason.TRAINING, "training"),
     ]
     phase = TrainingRunPhase.TRAINING if admitted else TrainingRunPhase.ADMISSION
-    status = status.model_copy(update={"progress": progress, "phase": phase})
-    return Decision(_with(run, status, facts, now), requeue_after=limit)
+    return turn.having(progress=progress, phase=phase).decision(facts, requeue_after=limit)
 
 
-def _trained(run: TrainingRun, status: TrainingRunStatus, training: JobFacts, now: datetime) -> Decision:
-    result = training.result
+def _trained(turn: _Turn, result: Mapping[str, Any]) -> Decision:
     if not result.get("sha256"):
         message = "the trainer ended well without saying what it made: its termination message has no sha256"
-        return _fail(run, status, now, Reason.TRAINING_FAILED, message)
+        return turn.failed(Reason.TRAINING_FAILED, message)
     known = ("sha256", "steps", "samples", "seconds", "loss", "evalLoss", "tokensPerSecond", "torch")
     try:
-        made = ResultStatus.model_validate({name: result.get(name) for name in known} | {"uri": adapter_uri(run)})
+        made = ResultStatus.model_validate({name: result.get(name) for name in known} | {"uri": adapter_uri(turn.run)})
     except ValueError as error:
         message = f"the trainer ended well, but its termination message cannot be read: {error!s}"
-        return _fail(run, status, now, Reason.TRAINING_FAILED, message[:1024])
-    done = {"percent": 100.0, "step": made.steps, "eta_seconds": 0, "loss": made.loss}
-    status = status.model_copy(
-        update={
-            "phase": TrainingRunPhase.REGISTERING,
-            "result": made,
-            "plan": _plan(result),
-            "progress": (status.progress or ProgressStatus()).model_copy(update=done),
-        }
+        return turn.failed(Reason.TRAINING_FAILED, message[:1024])
+    note = str(result.get("message") or "")[:1024] or None
+    done = {"percent": 100.0, "step": made.steps, "eta_seconds": 0, "loss": made.loss, "message": note}
+    turn = turn.having(
+        phase=TrainingRunPhase.REGISTERING,
+        result=made,
+        plan=_plan(result),
+        progress=(turn.status.progress or ProgressStatus()).model_copy(update=done),
     )
     facts = [
-        Fact("Training", False, Reason.TRAINED, f"{result.get('steps')} steps"),
+        Fact("Training", False, Reason.TRAINED, _noted(f"{result.get('steps')} steps", note)),
         Fact("Stalled", False, Reason.TRAINED),
         _open(Reason.TRAINED, "registering"),
     ]
-    return Decision(_with(run, status, facts, now), requeue_after=timedelta(0))
+    return turn.decision(facts, requeue_after=timedelta(0))
 
 
-def _register(run: TrainingRun, status: TrainingRunStatus, seen: Seen, now: datetime) -> Decision:
-    assert status.result is not None
-    assert status.result.sha256 is not None
-    name, version = model_version_name(run), seen.version
+def _register(turn: _Turn, result: ResultStatus) -> Decision:
+    assert result.sha256 is not None
+    name, version = model_version_name(turn.run), turn.seen.version
     if version is None:
-        registering = _with(run, status, [_open(Reason.TRAINED, f"registering ModelVersion {name}")], now)
-        return Decision(registering, (Create(model_version(run, status.result.sha256)),), timedelta(seconds=1))
-    if version.spec.adapter is None or version.spec.adapter.sha256 != status.result.sha256:
+        create = Create(model_version(turn.run, result.sha256))
+        return turn.decision(
+            [_open(Reason.TRAINED, f"registering ModelVersion {name}")], (create,), timedelta(seconds=1)
+        )
+    if version.spec.adapter is None or version.spec.adapter.sha256 != result.sha256:
         message = (
             f"spec.modelVersion.name: ModelVersion {name} exists already and is another artifact: choose another name"
         )
-        return _fail(run, status, now, Reason.NAME_TAKEN, message)
-    done = status.model_copy(
-        update={
-            "phase": TrainingRunPhase.SUCCEEDED,
-            "model_version_ref": ObjectStatusRef(name=name, uid=version.metadata.uid),
-            "completion_time": now.replace(microsecond=0),
-        }
-    )
-    facts = [
-        Fact("Registered", True, Reason.REGISTERED, f"ModelVersion {name}"),
-        Fact("Succeeded", True, Reason.REGISTERED, f"ModelVersion {name}"),
-    ]
-    return Decision(_with(run, done, facts, now))
+        return turn.failed(Reason.NAME_TAKEN, message)
+    facts = [Fact(kind, True, Reason.REGISTERED, f"ModelVersion {name}") for kind in ("Registered", "Succeeded")]
+    registered = ObjectStatusRef(name=name, uid=version.metadata.uid)
+    return turn.completed(TrainingRunPhase.SUCCEEDED, facts, model_version_ref=registered)
 
 
 def _expire(run: TrainingRun, now: datetime) -> Decision:
@@ -379,42 +359,30 @@ def _expire(run: TrainingRun, now: datetime) -> Decision:
     return Decision(_with(run, run.status, [gone], now), tuple(Delete("batch/v1", "Job", name) for name in jobs))
 
 
-def _fail(run: TrainingRun, status: TrainingRunStatus, now: datetime, reason: str, message: str) -> Decision:
-    failed = status.model_copy(
-        update={
-            "phase": TrainingRunPhase.FAILED,
-            "completion_time": now.replace(microsecond=0),
-            "last_exit": message[:1024],
-        }
-    )
-    facts = [Fact("Succeeded", False, reason, message)]
-    if is_true(status.conditions, "Training"):
-        facts.append(Fact("Training", False, reason, message))
-    return Decision(_with(run, failed, facts, now))
-
-
 def _plan(result: Mapping[str, Any]) -> PlanStatus:
-    plan = result.get("plan") if isinstance(result.get("plan"), Mapping) else result
     try:
-        return PlanStatus.model_validate({k: plan[k] for k in ("method", "reason") if plan and plan.get(k) is not None})
+        return PlanStatus.model_validate(result.get("plan") or {})
     except ValueError:
         return PlanStatus()  # shown only; the adapter is what counts
 
 
-def _billed(run: TrainingRun, status: TrainingRunStatus, training: JobFacts) -> TrainingRunStatus:
-    """The status with the GPU seconds of an attempt that has ended; each attempt ends once."""
-    gpus = run.spec.resources.limits.get("nvidia.com/gpu", "0")
-    count = int(gpus) * run.spec.num_nodes if gpus.isdigit() else 0
-    seconds = (status.gpu_seconds or 0.0) + _seconds(training) * count
-    price = run.spec.costs.gpu_hour_cny
-    cost = seconds / 3600 * float(price) if price else None
-    return status.model_copy(update={"gpu_seconds": seconds, "cost_cny": cost})
+def _billed(turn: _Turn, training: JobFacts) -> _Turn:
+    """The turn with the GPU seconds of an attempt that has ended; each attempt ends once."""
+    spec = turn.run.spec
+    gpus = spec.resources.limits.get("nvidia.com/gpu", "0")
+    seconds = (turn.status.gpu_seconds or 0.0) + _seconds(training) * (int(gpus) if gpus.isdigit() else 0)
+    price = spec.costs.gpu_hour_cny
+    return turn.having(gpu_seconds=seconds, cost_cny=seconds / 3600 * float(price) if price else None)
 
 
 def _seconds(training: JobFacts) -> float:
     if training.started_at is None or training.finished_at is None:
         return 0.0
     return (training.finished_at - training.started_at).total_seconds()
+
+
+def _noted(message: str, note: str | None) -> str:
+    return f"{message}. {note}" if note else message
 
 
 def _open(reason: str, message: str) -> Fact:

@@ -12,7 +12,10 @@ from tradewind.core.decision import Manifest, Owner
 from tradewind.core.manifests.common import MANAGED_BY, Mounts, resources, scheduling, secret_env
 from tradewind.core.manifests.job import PROGRESS_TOKEN, JobPod, job
 from tradewind.core.platform import Platform
+from tradewind.schema.rules import StrictModel
 from tradewind.schema.scalars import as_timedelta
+from tradewind.trading.settings.dataset import Selection
+from tradewind.trading.settings.recipe import Recipe
 
 OUTPUT_PATH = "/mnt/output"
 BASE_PATH = "/mnt/base"
@@ -63,15 +66,11 @@ def snapshot_job(run: TrainingRun, endpoint: Endpoint, owner: Owner, platform: P
     mounts.add(run.spec.base_model.uri, BASE_PATH)
     config = {
         "endpoint": {"installation": platform.installation, "namespace": run.namespace, "name": endpoint.name},
+        **_settings(dataset, Selection),
         "since": _bound(dataset.since, started),
         "until": _bound(dataset.until, started),
-        "maxSamples": dataset.max_samples,
-        "includeReplay": dataset.include_replay,
-        "symbols": list(dataset.symbols) if dataset.symbols else None,
-        "labels": dataset.labels.to_manifest(),
-        "split": dataset.split.to_manifest(),
-        "gates": dataset.gates.to_manifest(),
         "baseTokenizer": BASE_PATH,
+        "maxLength": run.spec.hyperparameters.max_length,
         "output": f"{output}/{run.name}/dataset",
     }
     pod = JobPod(
@@ -83,6 +82,14 @@ def snapshot_job(run: TrainingRun, endpoint: Endpoint, owner: Owner, platform: P
         grace_seconds=10,
     )
     return job(owner, snapshot_name(run.name), "snapshot", pod, mounts, activeDeadlineSeconds=3600)
+
+
+def empty_window(run: TrainingRun, started: datetime) -> str | None:
+    """Why no decision can lie in the window; a time and a length of time compare only once the run has started."""
+    since, until = (_bound(text, started) for text in (run.spec.dataset.since, run.spec.dataset.until))
+    if since is None or until is None or datetime.fromisoformat(since) < datetime.fromisoformat(until):
+        return None
+    return f"spec.dataset.since: {since} does not lie before until, {until}: choose another window"
 
 
 def train_job(
@@ -97,8 +104,9 @@ def train_job(
     if spec.dataset.uri:
         mounts.add(spec.dataset.uri, DATASET_PATH)
         dataset = DATASET_PATH
-    if warm_start is not None and warm_start.spec.adapter is not None:
-        mounts.add(warm_start.spec.adapter.uri, WARM_PATH)
+    warm = warm_start.spec.adapter if warm_start is not None else None
+    if warm is not None:
+        mounts.add(warm.uri, WARM_PATH)
     known = run.status.dataset
     config: dict[str, Any] = {
         "run": run.name,
@@ -106,16 +114,12 @@ def train_job(
         "base": BASE_PATH,
         "baseUri": spec.base_model.uri,
         "baseRevision": spec.base_model.revision,
-        "warmStart": WARM_PATH if warm_start is not None else None,
+        "warmStart": WARM_PATH if warm is not None else None,
         "dataset": dataset,
         "datasetSha256": known.sha256 if known else spec.dataset.sha256,
         "output": f"{output}/{run.name}",
-        "method": spec.method,
-        "objective": spec.objective,
-        "lora": spec.lora.to_manifest(),
-        "hyperparameters": spec.hyperparameters.to_manifest(),
-        "checkpoint": spec.checkpoint.to_manifest(),
-        "progressUrl": (
+        **_settings(spec, Recipe),
+        "progressURL": (
             f"http://{platform.progress_service}.{platform.operator_namespace}.svc:{platform.progress_port}"
             f"/v1/trainingruns/{run.namespace}/{run.name}/progress"
         ),
@@ -168,6 +172,11 @@ def model_version(run: TrainingRun, sha256: str) -> Manifest:
         },
         "spec": spec,
     }
+
+
+def _settings(spec: StrictModel, shared: type[StrictModel]) -> dict[str, Any]:
+    """The part of a spec that its Job is told as it stands."""
+    return spec.model_dump(mode="json", by_alias=True, exclude_none=True, include=set(shared.model_fields))
 
 
 def _bound(text: str | None, started: datetime) -> str | None:

@@ -4,36 +4,25 @@ The public surface of the package; its modules are private to it. Everything is 
 and the spec: nothing is remembered, so that anyone can recompute a verdict from the table.
 """
 
-from tradewind.trading.evidence.checks import ExposureCheck, SampleRatio
+from tradewind.trading.evidence.blocks import Settlement
+from tradewind.trading.evidence.checks import ArmExposures, SampleRatio
 from tradewind.trading.evidence.confidence import log_e
 from tradewind.trading.evidence.evaluate import ArmCounts, Evidence, Looks, MetricEvidence, Verdict, evaluate
-from tradewind.trading.evidence.guardrails import (
+from tradewind.trading.evidence.guardrails import GUARDRAILS, Guardrail, GuardrailResult
+from tradewind.trading.evidence.guardrails.latency import LatencyObjective
+from tradewind.trading.evidence.metrics import METRICS, Metric
+from tradewind.trading.evidence.policies import POLICIES, PolicyFacts, WeightDecision, WeightPolicy
+from tradewind.trading.evidence.report import judgement_json
+from tradewind.trading.evidence.requests import (
+    JUDGED_COLUMNS,
     ArmChange,
-    Guardrail,
-    GuardrailResult,
     RequestLog,
-    default_risk_budget,
-    log_e_rate,
-    rate_guardrail,
+    RequestRow,
+    Requests,
+    request_row,
 )
-from tradewind.trading.evidence.policy import (
-    PolicyFacts,
-    WeightDecision,
-    WeightReason,
-    candidate_weight_for_block,
-    next_weight,
-)
-from tradewind.trading.evidence.report import evidence_json, judgement_json
-from tradewind.trading.evidence.requests import JUDGED_COLUMNS, RequestRow, Requests, request_row
-from tradewind.trading.evidence.spec import (
-    EvidenceSpec,
-    Guardrails,
-    Metric,
-    PolicyKind,
-    ScheduleStep,
-    TrafficPolicy,
-    evidence_spec_from_mapping,
-)
+from tradewind.trading.evidence.settings import ExperimentRules, MetricName, WeightStep
+from tradewind.trading.evidence.spec import EvidenceSpec
 from tradewind.trading.evidence.table import (
     NEVER,
     STATUSES,
@@ -53,58 +42,55 @@ from tradewind.trading.evidence.verdict import (
     change_message,
     change_reason,
     judge,
-    operator_verdict,
 )
+from tradewind.trading.evidence.weights import candidate_weight_for_block
 
 __all__ = [
+    "GUARDRAILS",
     "JUDGED_COLUMNS",
+    "METRICS",
     "NEVER",
+    "POLICIES",
     "STATUSES",
     "ArmChange",
     "ArmCounts",
+    "ArmExposures",
     "Cells",
     "Evidence",
     "EvidenceSpec",
-    "ExposureCheck",
+    "ExperimentRules",
     "Guardrail",
     "GuardrailResult",
-    "Guardrails",
     "Judgement",
+    "LatencyObjective",
     "Looks",
     "Metric",
     "MetricEvidence",
+    "MetricName",
     "OperatorVerdict",
     "PolicyFacts",
-    "PolicyKind",
     "RequestLog",
     "RequestRow",
     "Requests",
     "SampleRatio",
-    "ScheduleStep",
+    "Settlement",
     "Status",
     "TradeRow",
     "TradeTable",
-    "TrafficPolicy",
     "Verdict",
     "VerdictReason",
     "WeightDecision",
-    "WeightReason",
+    "WeightPolicy",
+    "WeightStep",
     "candidate_weight_for_block",
     "change_message",
     "change_reason",
-    "default_risk_budget",
     "evaluate",
-    "evidence_json",
-    "evidence_spec_from_mapping",
     "from_us",
     "judge",
     "judgement_json",
     "known_from",
     "log_e",
-    "log_e_rate",
-    "next_weight",
-    "operator_verdict",
-    "rate_guardrail",
     "request_row",
     "to_us",
     "trade_row",

@@ -1,25 +1,56 @@
-"""From rows to block sums: settlement, watermark, predictable centring and scaling.
+"""From rows to blocks: settlement and watermark.
 
-Belongs here: which rows count at an instant and what each contributes. Does not belong here: reading rows (table.py)
-and what the block sums lead to (evaluate.py). The score functions take any leading shape and work along the last
-axis, so that a simulation scores all its runs at once.
+Belongs here: which rows count at an instant and in which block. Does not belong here: reading rows (table.py), what each
+contributes to a metric (metrics/) and what the block sums lead to (evaluate.py).
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tradewind.trading.evidence.confidence import Floats
-from tradewind.trading.evidence.spec import EvidenceSpec
 from tradewind.trading.evidence.table import CLOSED, TradeTable
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
-_FORCED_Z = -3.0
-_Z_LOW, _Z_HIGH = -8.0, 4.0
-_SIGMA_FLOOR = 1e-6
+_DAY = timedelta(days=1)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """How long a position may stay open, and the length of a block that follows from it.
+
+    Attributes:
+        max_hold: open rows older than that are settled by force.
+
+    Raises:
+        ValueError: max_hold is not above 0.
+    """
+
+    max_hold: timedelta = _DAY
+
+    def __post_init__(self) -> None:
+        if self.max_hold <= timedelta(0):
+            raise ValueError("maxHold: 0; give the longest time that a position may stay open, such as 24h")
+
+    @property
+    def block_length(self) -> timedelta:
+        """L: whole days, at least one and at least max_hold."""
+        return max(1, -(-self.max_hold // _DAY)) * _DAY
+
+    @property
+    def block_us(self) -> int:
+        """L in microseconds."""
+        return self.block_length // _MICROSECOND
+
+    @property
+    def max_hold_us(self) -> int:
+        """max_hold in microseconds."""
+        return self.max_hold // _MICROSECOND
 
 
 @dataclass(frozen=True)
@@ -59,7 +90,7 @@ class SettledRows:
     before_start: int
 
 
-def settle(table: TradeTable, t0_us: int, now_us: int, spec: EvidenceSpec) -> SettledRows:
+def settle(table: TradeTable, t0_us: int, now_us: int, rule: Settlement) -> SettledRows:
     """Rows that count at `now`, as they were known at `now`.
 
     A report received later than `now` is not known yet; one received later than decided_at + max_hold comes too late
@@ -69,9 +100,9 @@ def settle(table: TradeTable, t0_us: int, now_us: int, spec: EvidenceSpec) -> Se
         table: the trade table, rows in any order.
         t0_us: start of the experiment, microseconds since the epoch.
         now_us: instant of the evaluation, microseconds since the epoch.
-        spec: gives max_hold and the length of a block.
+        rule: max_hold and the length of a block.
     """
-    length, hold = spec.block_us, spec.max_hold_us
+    length, hold = rule.block_us, rule.max_hold_us
     decided = table.decided_us
     seen = decided <= now_us
     started = decided >= t0_us
@@ -117,53 +148,7 @@ def settle(table: TradeTable, t0_us: int, now_us: int, spec: EvidenceSpec) -> Se
     )
 
 
-def win_scores(candidate: Bools, weight: Floats, win: Floats) -> tuple[Floats, Floats]:
-    """Scores and infos of the win rate, shapes as given; the unit is twice a difference of probabilities."""
-    before = np.arange(win.shape[-1])
-    centre = (_sum_before(win) + 10.0) / (before + 20.0)
-    return 2.0 * (candidate - weight) * (win - centre), weight * (1.0 - weight)
-
-
-def sharpe_scores(candidate: Bools, weight: Floats, ret: Floats, calibration: Bools) -> tuple[Floats, Floats]:
-    """Scores and infos of the per-decision Sharpe, shapes as given; the unit is that Sharpe.
-
-    Each return is divided by a scale that only rows before it gave, shrunk to both arms' pooled scale, and clipped.
-
-    Args:
-        candidate: drawn arm, rows along the last axis, in time order.
-        weight: probability of the candidate at this draw.
-        ret: pnl / notional; nan where the row was settled by force.
-        calibration: True on the rows of the first block that has rows. They give the first scale and carry no
-            evidence of their own.
-    """
-    known = np.isfinite(ret)
-    square = np.where(known, ret, 0.0) ** 2
-    calibrating = known & calibration
-    first = np.sum(square * calibrating, axis=-1, keepdims=True) / np.maximum(
-        np.sum(calibrating, axis=-1, keepdims=True), 1
-    )
-    pooled = (_sum_before(square) + 10.0 * first) / (_sum_before(known) + 10.0)
-    variance = np.empty_like(square)
-    for arm in (candidate, ~candidate):
-        own = arm & known
-        scale = (_sum_before(square * own) + 50.0 * pooled) / (_sum_before(own) + 50.0)
-        np.copyto(variance, scale, where=arm)
-    sigma = np.maximum(np.sqrt(variance), _SIGMA_FLOOR)
-    z = np.clip(np.where(known, ret, 0.0) / sigma, _Z_LOW, _Z_HIGH)
-    z = np.where(known, z, np.where(candidate, _FORCED_Z, 0.0))
-    centre = _sum_before(z) / (np.arange(z.shape[-1]) + 20.0)
-    score = np.where(calibration, 0.0, (candidate - weight) * (z - centre))
-    return score, np.where(calibration, 0.0, weight * (1.0 - weight))
-
-
 def block_sums(block: Ints, values: Floats, blocks: int) -> Floats:
     """Sum of the values of each block, shape (blocks,); a block without rows has 0."""
     sums: Floats = np.bincount(block, weights=values, minlength=blocks).astype(np.float64, copy=False)
     return sums
-
-
-def _sum_before(values: NDArray[np.float64] | Bools) -> Floats:
-    """Sum over the rows strictly before each row, along the last axis."""
-    result: Floats = np.cumsum(values, axis=-1, dtype=np.float64)
-    result -= values
-    return result

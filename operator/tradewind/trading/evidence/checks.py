@@ -1,6 +1,7 @@
-"""Checks that hold promotion: were the arms drawn as logged, and did they carry comparable exposure.
+"""Are the arms comparable: were they drawn as logged, and what exposure did they carry.
 
-Belongs here: the sample-ratio check and the exposure ratio. Does not belong here: anything that rolls back.
+Belongs here: the sample-ratio check and the measured exposures. Does not belong here: what is made of them (verdict.py,
+guardrails/exposure.py).
 """
 
 import math
@@ -8,9 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tradewind.trading.evidence.spec import EvidenceSpec
 from tradewind.trading.evidence.table import CLOSED, TradeTable
-from tradewind.trading.metrics import Exposure, exposure
+from tradewind.trading.performance import Exposure, exposure
 
 SAMPLE_RATIO_LEVEL = 0.001
 
@@ -37,20 +37,24 @@ class SampleRatio:
 
 
 @dataclass(frozen=True)
-class ExposureCheck:
+class ArmExposures:
     """Exposure of both arms.
 
     Attributes:
         baseline: exposure of the baseline's trades known at now.
         candidate: the same of the candidate.
-        ratio: mean notional, candidate over baseline; nan where an arm has not traded.
-        comparable: the ratio lies in the accepted range.
+        trades: number of trades of both.
     """
 
     baseline: Exposure
     candidate: Exposure
-    ratio: float
-    comparable: bool
+    trades: int
+
+    @property
+    def ratio(self) -> float:
+        """Mean notional, candidate over baseline; nan where an arm has not traded."""
+        means = self.baseline.mean_notional_usd, self.candidate.mean_notional_usd
+        return means[1] / means[0] if min(means) > 0.0 else math.nan
 
 
 def check_sample_ratio(table: TradeTable, t0_us: int, now_us: int) -> SampleRatio:
@@ -66,19 +70,15 @@ def check_sample_ratio(table: TradeTable, t0_us: int, now_us: int) -> SampleRati
     return SampleRatio(count, drawn / count, expected / count, p_value, alarm=p_value < SAMPLE_RATIO_LEVEL)
 
 
-def check_exposure(table: TradeTable, t0_us: int, now_us: int, spec: EvidenceSpec) -> ExposureCheck:
-    """Ratio of the arms' mean filled notional, over closed trades of the experiment known at now."""
+def arm_exposures(table: TradeTable, t0_us: int, now_us: int) -> ArmExposures:
+    """Exposure of both arms, over closed trades of the experiment known at now."""
     known = _randomised(table, t0_us, now_us) & (table.status == CLOSED)
     known &= (table.received_us <= now_us) & (table.notional > 0.0)
     arms = []
     for arm in (known & ~table.candidate, known & table.candidate):
         hours = (table.closed_us[arm] - table.decided_us[arm]) / _HOUR_US
         arms.append(exposure(table.notional[arm], hours))
-    baseline, candidate = arms
-    traded = baseline.mean_notional_usd > 0.0 and candidate.mean_notional_usd > 0.0
-    ratio = candidate.mean_notional_usd / baseline.mean_notional_usd if traded else math.nan
-    low, high = spec.guardrails.exposure_ratio
-    return ExposureCheck(baseline, candidate, ratio, comparable=low <= ratio <= high)
+    return ArmExposures(arms[0], arms[1], int(np.count_nonzero(known)))
 
 
 def _randomised(table: TradeTable, t0_us: int, now_us: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:

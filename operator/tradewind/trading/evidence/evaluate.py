@@ -5,24 +5,18 @@ guardrails, minimum duration and exposure, which the operator adds (verdict.py).
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 import numpy as np
 
-from tradewind.trading.evidence.blocks import (
-    Bools,
-    Ints,
-    SettledRows,
-    block_sums,
-    settle,
-    sharpe_scores,
-    win_scores,
-)
+from tradewind.trading.evidence.blocks import Bools, Ints, SettledRows, block_sums, settle
 from tradewind.trading.evidence.confidence import RHO_ROLLBACK, Floats, interval, log_e, log_e_path
-from tradewind.trading.evidence.guardrails import GuardrailResult, fast_harm
-from tradewind.trading.evidence.spec import EvidenceSpec, Metric
+from tradewind.trading.evidence.metrics import METRICS, Metric, ScoredRows
+from tradewind.trading.evidence.settings import MIN_BLOCKS
+from tradewind.trading.evidence.spec import EvidenceSpec
 from tradewind.trading.evidence.table import TradeTable, from_us, to_us
 
 FORCED_SHARE_LIMIT = 0.01
@@ -89,18 +83,18 @@ class Looks:
 
     Attributes:
         better: logarithm of the evidence that the primary metric is better.
-        not_worse: the same that the other metric is not worse by the margin.
+        not_worse: the same, for each other metric by its name, that it is not worse by its margin.
         worse: the same that the primary metric is worse.
         ready: enough blocks and rows for a decision.
         held: too many rows were settled by force for a decision.
         superior: "better" has been shown at this look or before.
-        not_inferior: "not worse" has been shown at this look or before.
+        not_inferior: "not worse" has been shown of every other metric, each at this look or before.
         promote: promotion is called at this look (and, unless held, at every later one).
         rollback: statistical rollback is called at this look.
     """
 
     better: Floats
-    not_worse: Floats
+    not_worse: Mapping[str, Floats]
     worse: Floats
     ready: Bools
     held: Bools
@@ -121,13 +115,11 @@ class Evidence:
         watermark: end of the last complete block; rows decided later are no evidence yet.
         baseline: rows of the baseline.
         candidate: rows of the candidate.
-        sharpe: evidence on the per-decision Sharpe.
-        win_rate: evidence on the win rate.
+        metrics: evidence on each metric, by its name.
         primary: the metric that decides.
         threshold_promote: ln(1/alpha) of this test.
         threshold_rollback: ln(1/alpha_rollback).
         max_hold_too_short: more than 1 % of an arm's rows were settled by force.
-        fast_harm: the fast-harm watch over the settled prefix.
         looks: every look up to max_duration.
         refused: closed rows left out because their notional is not positive.
         unrandomised: rows left out because their weight was 0 or 1.
@@ -140,22 +132,20 @@ class Evidence:
     watermark: datetime
     baseline: ArmCounts
     candidate: ArmCounts
-    sharpe: MetricEvidence
-    win_rate: MetricEvidence
+    metrics: Mapping[str, MetricEvidence]
     primary: Metric
     threshold_promote: float
     threshold_rollback: float
     max_hold_too_short: bool
-    fast_harm: GuardrailResult
     looks: Looks
     refused: int
     unrandomised: int
     before_start: int
 
-    @property
-    def log_e_not_inferior(self) -> float:
-        """Logarithm of the evidence, at the last look, that the other metric is not worse by the margin."""
-        return float(self.looks.not_worse[-1]) if len(self.looks.not_worse) else 0.0
+    def log_e_not_inferior(self, metric: str) -> float | None:
+        """Logarithm of the evidence, at the last look, that another metric is not worse; None before any, and of the primary."""
+        path = self.looks.not_worse.get(metric)
+        return float(path[-1]) if path is not None and len(path) else None
 
     @property
     def superior(self) -> bool:
@@ -187,29 +177,39 @@ def evaluate(table: TradeTable, t0: datetime, now: datetime, spec: EvidenceSpec)
     Raises:
         ValueError: t0 or now has no time zone, or now is before t0.
     """
+    return evaluate_rows(settled_at(table, t0, now, spec), t0, spec)
+
+
+def settled_at(table: TradeTable, t0: datetime, now: datetime, spec: EvidenceSpec) -> SettledRows:
+    """The rows that count at `now`.
+
+    Raises:
+        ValueError: t0 or now has no time zone, or now is before t0.
+    """
     t0_us, now_us = to_us(t0, "t0"), to_us(now, "now")
     if now_us < t0_us:
         raise ValueError(f"now: {now.isoformat()} is before t0 {t0.isoformat()}; give a time after the start")
-    rows = settle(table, t0_us, now_us, spec)
+    return settle(table, t0_us, now_us, spec.settlement)
+
+
+def evaluate_rows(rows: SettledRows, t0: datetime, spec: EvidenceSpec) -> Evidence:
+    """Statistical decision from settled rows."""
     sums = MetricSums.of(rows)
     looks = look_back(sums, spec)
     decision, block = _first_decision(looks, rows.blocks, spec)
     baseline, candidate = _count(rows, ~rows.candidate), _count(rows, rows.candidate)
-    alpha = spec.effective_alpha()
     return Evidence(
         decision=decision,
         block=block,
         blocks=rows.blocks,
-        watermark=from_us(t0_us + rows.blocks * spec.block_us),
+        watermark=from_us(to_us(t0, "t0") + rows.blocks * spec.block_us),
         baseline=baseline,
         candidate=candidate,
-        sharpe=_metric(sums.sharpe, sums.sharpe_info, alpha, 1.0),
-        win_rate=_metric(sums.win, sums.win_info, alpha, 0.5),
+        metrics={m.name: _metric(m, sums, spec.alpha) for m in METRICS},
         primary=spec.primary,
-        threshold_promote=math.log(1.0 / alpha),
+        threshold_promote=math.log(1.0 / spec.alpha),
         threshold_rollback=math.log(1.0 / spec.alpha_rollback),
         max_hold_too_short=max(baseline.forced_share, candidate.forced_share) > FORCED_SHARE_LIMIT,
-        fast_harm=fast_harm(rows, spec.guardrails.fast_harm_margin),
         looks=looks,
         refused=rows.refused,
         unrandomised=rows.unrandomised,
@@ -222,18 +222,14 @@ class MetricSums:
     """Sums of each block, all of shape (..., blocks).
 
     Attributes:
-        sharpe: U of the per-decision Sharpe.
-        sharpe_info: its I.
-        win: U of the win rate, in units of twice a probability.
-        win_info: its I.
+        scores: U of each metric, by its name.
+        infos: its I.
         rows: decisions of baseline and candidate.
         forced: of these, settled by force.
     """
 
-    sharpe: Floats
-    sharpe_info: Floats
-    win: Floats
-    win_info: Floats
+    scores: Mapping[str, Floats]
+    infos: Mapping[str, Floats]
     rows: tuple[Floats, Floats]
     forced: tuple[Floats, Floats]
 
@@ -241,20 +237,15 @@ class MetricSums:
     def of(cls, rows: SettledRows) -> "MetricSums":
         """Block sums of settled rows; only complete blocks enter."""
         part = slice(0, rows.complete)
-        candidate, weight, block = rows.candidate[part], rows.weight[part], rows.block[part]
-        calibration = block == block[0] if len(block) else np.zeros(0, dtype=np.bool_)
-        sharpe, sharpe_info = sharpe_scores(candidate, weight, rows.ret[part], calibration)
-        win, win_info = win_scores(candidate, weight, rows.win[part])
+        candidate, block, forced = rows.candidate[part], rows.block[part], rows.forced[part]
+        scored = {metric.name: metric.scores(ScoredRows.complete(rows)) for metric in METRICS}
 
         def by_block(values: Floats | Bools) -> Floats:
             return block_sums(block, values.astype(np.float64, copy=False), rows.blocks)
 
-        forced = rows.forced[part]
         return cls(
-            sharpe=by_block(sharpe),
-            sharpe_info=by_block(sharpe_info),
-            win=by_block(win),
-            win_info=by_block(win_info),
+            scores={name: by_block(score) for name, (score, _) in scored.items()},
+            infos={name: by_block(info) for name, (_, info) in scored.items()},
             rows=(by_block(~candidate), by_block(candidate)),
             forced=(by_block(forced & ~candidate), by_block(forced & candidate)),
         )
@@ -263,30 +254,35 @@ class MetricSums:
 def look_back(sums: MetricSums, spec: EvidenceSpec) -> Looks:
     """All looks within max_duration.
 
-    Superiority and "not worse" latch, each at the look where its evidence suffices, but only at looks that may decide:
+    Superiority and each "not worse" latch at the look where their evidence suffices, but only at looks that may decide:
     ready, and not held because max_hold is too short.
     """
-    count = min(sums.sharpe.shape[-1], spec.max_blocks)
+    primary = sums.scores[spec.primary.name]
+    count = min(primary.shape[-1], spec.max_blocks)
     part = (..., slice(0, count))
-    if spec.primary is Metric.SHARPE:
-        primary, other, other_info, null = sums.sharpe, sums.win, sums.win_info, -2.0 * spec.margin_win_rate
-    else:
-        primary, other, other_info, null = sums.win, sums.sharpe, sums.sharpe_info, -spec.margin_sharpe
-    shifted = other[part] - null * other_info[part]
     score, variance = np.cumsum(primary[part], axis=-1), np.cumsum(primary[part] ** 2, axis=-1)
-    better = log_e_path(score, variance)
-    not_worse = log_e_path(np.cumsum(shifted, axis=-1), np.cumsum(shifted**2, axis=-1))
-    worse = log_e_path(-score, variance, RHO_ROLLBACK)
+
+    def path_not_worse(metric: Metric) -> Floats:
+        shifted = sums.scores[metric.name][part] + spec.margin(metric) * sums.infos[metric.name][part]
+        return log_e_path(np.cumsum(shifted, axis=-1), np.cumsum(shifted**2, axis=-1))
+
+    better, worse = log_e_path(score, variance), log_e_path(-score, variance, RHO_ROLLBACK)
+    not_worse = {metric.name: path_not_worse(metric) for metric in spec.others}
 
     rows = [np.cumsum(arm[part], axis=-1) for arm in sums.rows]
     forced = [np.cumsum(arm[part], axis=-1) for arm in sums.forced]
     enough = np.minimum(rows[0], rows[1]) >= spec.min_trades_per_arm
-    ready = enough & (np.arange(1, count + 1) >= spec.min_blocks)
+    ready = enough & (np.arange(1, count + 1) >= MIN_BLOCKS)
     held = (forced[0] > FORCED_SHARE_LIMIT * rows[0]) | (forced[1] > FORCED_SHARE_LIMIT * rows[1])
     may = ready & ~held
-    threshold = math.log(1.0 / spec.effective_alpha())
-    superior = np.logical_or.accumulate(may & (better >= threshold), axis=-1)
-    not_inferior = np.logical_or.accumulate(may & (not_worse >= threshold), axis=-1)
+    threshold = math.log(1.0 / spec.alpha)
+
+    def latched(path: Floats) -> Bools:
+        shown: Bools = np.logical_or.accumulate(may & (path >= threshold), axis=-1)
+        return shown
+
+    superior = latched(better)
+    not_inferior = np.logical_and.reduce([latched(path) for path in not_worse.values()])
     return Looks(
         better=better,
         not_worse=not_worse,
@@ -322,13 +318,14 @@ def _count(rows: SettledRows, arm: Bools) -> ArmCounts:
     )
 
 
-def _metric(scores: Floats, infos: Floats, alpha: float, unit: float) -> MetricEvidence:
-    bounds = interval(scores, infos, alpha)
+def _metric(metric: Metric, sums: MetricSums, alpha: float) -> MetricEvidence:
+    scores = sums.scores[metric.name]
+    bounds = interval(scores, sums.infos[metric.name], alpha)
     score, variance = float(scores.sum()), float(scores @ scores)
     return MetricEvidence(
-        estimate=bounds.estimate * unit,
-        lower=bounds.lower * unit,
-        upper=bounds.upper * unit,
+        estimate=bounds.estimate * metric.unit,
+        lower=bounds.lower * metric.unit,
+        upper=bounds.upper * metric.unit,
         log_e_better=log_e(score, variance),
         log_e_worse=log_e(-score, variance, RHO_ROLLBACK),
         score=score,

@@ -6,32 +6,32 @@ become null, as JSON has none.
 
 import math
 
-from tradewind.trading.evidence.evaluate import Evidence, MetricEvidence
-from tradewind.trading.evidence.guardrails import ArmChange, GuardrailResult
+from tradewind.trading.evidence.evaluate import MetricEvidence
+from tradewind.trading.evidence.guardrails import GuardrailResult
+from tradewind.trading.evidence.guardrails.exposure import EXPOSURE
+from tradewind.trading.evidence.guardrails.fast_harm import FAST_HARM
+from tradewind.trading.evidence.metrics import METRICS
+from tradewind.trading.evidence.requests import ArmChange
 from tradewind.trading.evidence.verdict import Judgement
 
 JSON = dict[str, "str | int | float | bool | JSON | list[JSON] | list[str] | None"]
 
 
-def evidence_json(evidence: Evidence) -> JSON:
-    """The statistical part: decision, block, blocks, decisions, fast_harm_at_decision, metrics."""
+def judgement_json(judgement: Judgement) -> JSON:
+    """decision, block, blocks, decisions, fast_harm_at_decision, metrics; `operator_verdict` with guardrails and checks."""
+    evidence, verdict = judgement.evidence, judgement.verdict
+    rolls_back = [result for result in judgement.guardrails if not result.guardrail.holds]
+    exposures = judgement.exposures
     return {
         "decision": evidence.decision.value,
         "block": evidence.block,
         "blocks": evidence.blocks,
         "decisions": {"baseline": evidence.baseline.decisions, "candidate": evidence.candidate.decisions},
-        "fast_harm_at_decision": evidence.fast_harm.first_row,
-        "metrics": {"win_rate": _metric(evidence.win_rate), "sharpe": _metric(evidence.sharpe)},
-    }
-
-
-def judgement_json(judgement: Judgement) -> JSON:
-    """The statistical part plus `operator_verdict` with its reason, message, guardrails and checks."""
-    evidence, verdict = judgement.evidence, judgement.verdict
-    return evidence_json(evidence) | {
+        "fast_harm_at_decision": next((r.first_row for r in rolls_back if r.guardrail is FAST_HARM), None),
+        "metrics": {metric.key: _metric(evidence.metrics[metric.name]) for metric in METRICS},
         "operator_verdict": {
             "verdict": verdict.verdict.value,
-            "reason": verdict.reason.value,
+            "reason": str(verdict.reason),
             "message": verdict.message,
             "watermark": evidence.watermark.isoformat(),
             "pending": evidence.pending,
@@ -49,13 +49,13 @@ def judgement_json(judgement: Judgement) -> JSON:
                 "log_e_better": evidence.threshold_promote,
                 "log_e_worse": evidence.threshold_rollback,
             },
-            "variance": {"win_rate": evidence.win_rate.variance, "sharpe": evidence.sharpe.variance},
-            "guardrails": [_guardrail(result) for result in judgement.guardrails],
+            "variance": {metric.key: evidence.metrics[metric.name].variance for metric in METRICS},
+            "guardrails": [_guardrail(result) for result in rolls_back],
             "exposure": {
-                "ratio": _finite(judgement.exposure.ratio),
-                "comparable": judgement.exposure.comparable,
-                "baseline_notional_hours": judgement.exposure.baseline.notional_hours,
-                "candidate_notional_hours": judgement.exposure.candidate.notional_hours,
+                "ratio": _finite(exposures.ratio),
+                "comparable": not any(r.tripped and r.guardrail is EXPOSURE for r in judgement.guardrails),
+                "baseline_notional_hours": exposures.baseline.notional_hours,
+                "candidate_notional_hours": exposures.candidate.notional_hours,
             },
             "changes": [_change(change) for change in judgement.changes],
             "sample_ratio": {
@@ -64,7 +64,7 @@ def judgement_json(judgement: Judgement) -> JSON:
                 "p_value": judgement.sample_ratio.p_value,
                 "alarm": judgement.sample_ratio.alarm,
             },
-        }
+        },
     }
 
 
@@ -80,7 +80,7 @@ def _metric(metric: MetricEvidence) -> JSON:
 
 def _guardrail(result: GuardrailResult) -> JSON:
     return {
-        "name": result.guardrail.value,
+        "name": result.reason,
         "tripped": result.tripped,
         "evidence": _finite(result.evidence),
         "threshold": _finite(result.threshold),

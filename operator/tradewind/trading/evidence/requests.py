@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tradewind.trading.assignment import Arm
-from tradewind.trading.evidence.guardrails import ArmChange, RequestLog
 from tradewind.trading.evidence.table import COLUMNS, Cells, Columns, floats, from_us, to_us
 
 REQUEST_COLUMN = "error_kind"
@@ -23,6 +22,38 @@ JUDGED_COLUMNS = (
     *COLUMNS, "received_at", "answered_at", "latency_ms", REQUEST_COLUMN, "fallback", "reported_model",
 )  # fmt: skip
 """Columns of the view judged_rows that a judgement rests on: what the operator reads and an export has."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArmChange:
+    """An arm began to call itself something that it had not called itself in the first block.
+
+    Attributes:
+        arm: which.
+        known: what it called itself until then, model and fingerprint.
+        now: the new name.
+        since: time of the first decision under it.
+    """
+
+    arm: Arm
+    known: tuple[str, ...]
+    now: str
+    since: datetime
+
+
+@dataclass(frozen=True)
+class RequestLog:
+    """The candidate's requests in the order of their answers, shapes (requests,), and what both arms called themselves.
+
+    Attributes:
+        failed: the arm erred, timed out or answered with invalid or over-limit JSON.
+        slow: it took longer than the latency objective.
+        changes: the first change of each arm, baseline first.
+    """
+
+    failed: NDArray[np.bool_]
+    slow: NDArray[np.bool_]
+    changes: tuple[ArmChange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

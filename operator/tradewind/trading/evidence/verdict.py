@@ -4,7 +4,6 @@ Belongs here: the order of the reasons and the sentence that a person reads. Doe
 a verdict (core), and any number that is not already computed.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -12,26 +11,29 @@ from math import exp, isfinite
 
 from tradewind.schema.durations import format_duration
 from tradewind.trading.assignment import Arm
-from tradewind.trading.evidence.blocks import settle
-from tradewind.trading.evidence.checks import ExposureCheck, SampleRatio, check_exposure, check_sample_ratio
-from tradewind.trading.evidence.evaluate import FORCED_SHARE_LIMIT, Evidence, MetricEvidence, Verdict, evaluate
-from tradewind.trading.evidence.guardrails import ArmChange, Guardrail, GuardrailResult, RequestLog, check_guardrails
-from tradewind.trading.evidence.spec import EvidenceSpec, Metric
+from tradewind.trading.evidence.checks import ArmExposures, SampleRatio, arm_exposures, check_sample_ratio
+from tradewind.trading.evidence.evaluate import (
+    FORCED_SHARE_LIMIT,
+    Evidence,
+    MetricEvidence,
+    Verdict,
+    evaluate_rows,
+    settled_at,
+)
+from tradewind.trading.evidence.guardrails import GUARDRAILS, GuardrailResult, Watched
+from tradewind.trading.evidence.requests import ArmChange, RequestLog
+from tradewind.trading.evidence.settings import MIN_BLOCKS
+from tradewind.trading.evidence.spec import EvidenceSpec
 from tradewind.trading.evidence.table import TradeTable, to_us
 
 
 class VerdictReason(StrEnum):
-    """Why; goes unchanged into conditions, Events, logs and metrics."""
+    """Why; goes unchanged into conditions, Events, logs and metrics. Guardrails bring their own."""
 
-    FAST_HARM = Guardrail.FAST_HARM.value
-    ERROR_RATE = Guardrail.ERROR_RATE.value
-    LATENCY = Guardrail.LATENCY.value
-    RISK_BUDGET = Guardrail.RISK_BUDGET.value
     WORSE = "Worse"
     BETTER = "Better"
     MIN_DURATION = "MinDurationNotReached"
     MAX_HOLD_TOO_SHORT = "MaxHoldTooShort"
-    EXPOSURE = "ExposureNotComparable"
     SAMPLE_RATIO = "SampleRatioMismatch"
     BASELINE_CHANGED = "BaselineChanged"
     CANDIDATE_CHANGED = "CandidateChanged"
@@ -43,23 +45,37 @@ class VerdictReason(StrEnum):
 
 @dataclass(frozen=True)
 class OperatorVerdict:
-    """What the operator acts on."""
+    """What the operator acts on; `reason` is a VerdictReason or a guardrail's fixed word."""
 
     verdict: Verdict
-    reason: VerdictReason
+    reason: str
     message: str
 
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """Everything known about an experiment at an instant."""
+    """Everything known about an experiment at an instant.
+
+    Attributes:
+        evidence: the statistical state.
+        guardrails: every watch that has something to look at; those that only hold promotion come last.
+        exposures: what both arms carried.
+        sample_ratio: the draws against the logged weights.
+        changes: the first change of each arm, baseline first.
+        verdict: what follows.
+    """
 
     evidence: Evidence
     guardrails: tuple[GuardrailResult, ...]
-    exposure: ExposureCheck
+    exposures: ArmExposures
     sample_ratio: SampleRatio
     changes: tuple[ArmChange, ...]
     verdict: OperatorVerdict
+
+    @property
+    def tripped(self) -> GuardrailResult | None:
+        """The first guardrail that takes the candidate out."""
+        return next((result for result in self.guardrails if result.tripped and not result.guardrail.holds), None)
 
 
 def judge(
@@ -77,53 +93,69 @@ def judge(
     Raises:
         ValueError: t0 or now has no time zone, or now is before t0.
     """
-    evidence = evaluate(table, t0, now, spec)
+    rows = settled_at(table, t0, now, spec)
     t0_us, now_us = to_us(t0, "t0"), to_us(now, "now")
-    rows = settle(table, t0_us, now_us, spec)
-    guardrails = check_guardrails(table, rows, t0_us, now_us, spec=spec, requests=requests)
-    exposure = check_exposure(table, t0_us, now_us, spec)
-    sample_ratio = check_sample_ratio(table, t0_us, now_us)
-    changes = () if requests is None else requests.changes
-    verdict = operator_verdict(
-        evidence,
-        spec,
-        t0=t0,
-        now=now,
-        guardrails=guardrails,
-        exposure=exposure,
-        sample_ratio=sample_ratio,
-        changes=changes,
+    exposures = arm_exposures(table, t0_us, now_us)
+    facts = Watched(
+        table=table,
+        rows=rows,
+        t0_us=t0_us,
+        now_us=now_us,
+        requests=requests,
+        exposures=exposures,
+        duration=spec.max_blocks * spec.block_length,
+        largest_weight=spec.policy.largest(spec.ladder),
     )
-    return Judgement(evidence, guardrails, exposure, sample_ratio, changes, verdict)
+    state = _State(
+        evidence=evaluate_rows(rows, t0, spec),
+        spec=spec,
+        elapsed=now - t0,
+        guardrails=check_guardrails(facts, spec),
+        sample_ratio=check_sample_ratio(table, t0_us, now_us),
+        changes=() if requests is None else requests.changes,
+    )
+    return Judgement(
+        state.evidence, state.guardrails, exposures, state.sample_ratio, state.changes, _operator_verdict(state)
+    )
 
 
-def operator_verdict(
-    evidence: Evidence,
-    spec: EvidenceSpec,
-    *,
-    t0: datetime,
-    now: datetime,
-    guardrails: Sequence[GuardrailResult],
-    exposure: ExposureCheck,
-    sample_ratio: SampleRatio,
-    changes: Sequence[ArmChange] = (),
-) -> OperatorVerdict:
+def check_guardrails(facts: Watched, spec: EvidenceSpec) -> tuple[GuardrailResult, ...]:
+    """All watches that the spec asks for and the facts allow, in the order of `GUARDRAILS`."""
+    watched = (g for g in GUARDRAILS if not (g.live_only and spec.replay))
+    results = (guardrail.watch(spec.rules.guardrails, facts) for guardrail in watched)
+    return tuple(result for result in results if result is not None)
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    """What the order of the rules looks at."""
+
+    evidence: Evidence
+    spec: EvidenceSpec
+    elapsed: timedelta
+    guardrails: tuple[GuardrailResult, ...]
+    sample_ratio: SampleRatio
+    changes: tuple[ArmChange, ...]
+
+
+def _operator_verdict(state: _State) -> OperatorVerdict:
     """Verdict of the operator; the first rule that holds decides.
 
     1. A tripped guardrail rolls back at once. 2. So does the statistical rollback. 3. A statistical promotion waits
-    for arms that are what was measured, a max_hold that is long enough, draws that match their weights, comparable
-    exposure and min_duration; if it still waits after max_duration, the experiment is inconclusive. 4. No decision by
-    max_duration is inconclusive. 5. Everything else goes on.
+    for arms that are what was measured, a max_hold that is long enough, draws that match their weights, guardrails that
+    hold it (comparable exposure) and min_duration; if it still waits after max_duration, the experiment is inconclusive.
+    4. No decision by max_duration is inconclusive. 5. Everything else goes on.
     """
-    for result in guardrails:
-        if result.tripped:
-            return OperatorVerdict(Verdict.ROLLBACK, VerdictReason(result.guardrail.value), _tripped(result))
-    over = now - t0 >= spec.max_duration
+    for result in state.guardrails:
+        if result.tripped and not result.guardrail.holds:
+            return OperatorVerdict(Verdict.ROLLBACK, result.reason, result.sentence)
+    evidence, spec = state.evidence, state.spec
+    over = state.elapsed >= spec.max_duration
     match evidence.decision:
         case Verdict.ROLLBACK:
             return OperatorVerdict(Verdict.ROLLBACK, VerdictReason.WORSE, _decided(evidence, "worse"))
         case Verdict.PROMOTE:
-            held = _promotion_held(evidence, spec, now - t0, exposure, sample_ratio, changes)
+            held = _promotion_held(state)
             if held is None:
                 return OperatorVerdict(Verdict.PROMOTE, VerdictReason.BETTER, _decided(evidence, "better"))
             reason, why = held
@@ -131,23 +163,17 @@ def operator_verdict(
             return OperatorVerdict(Verdict.INCONCLUSIVE if over else Verdict.CONTINUE, reason, message)
         case Verdict.INCONCLUSIVE:
             reason = VerdictReason.MAX_HOLD_TOO_SHORT if evidence.max_hold_too_short else VerdictReason.MAX_DURATION
-            message = f"no decision in {format_duration(spec.max_duration)}; the baseline stays: {_state(evidence)}"
+            message = f"no decision in {format_duration(spec.max_duration)}; the baseline stays: {_so_far(evidence)}"
             return OperatorVerdict(Verdict.INCONCLUSIVE, reason, message)
         case Verdict.CONTINUE:
             return _going_on(evidence, spec, over=over)
 
 
-def _promotion_held(
-    evidence: Evidence,
-    spec: EvidenceSpec,
-    elapsed: timedelta,
-    exposure: ExposureCheck,
-    sample_ratio: SampleRatio,
-    changes: Sequence[ArmChange],
-) -> tuple[VerdictReason, str] | None:
+def _promotion_held(state: _State) -> tuple[str, str] | None:
     """Why promotion waits; None if it does not."""
-    if changes:
-        return change_reason(changes[0]), change_message(changes[0])
+    evidence, sample_ratio = state.evidence, state.sample_ratio
+    if state.changes:
+        return change_reason(state.changes[0]), change_message(state.changes[0])
     if evidence.max_hold_too_short:
         return VerdictReason.MAX_HOLD_TOO_SHORT, _forced(evidence)
     if sample_ratio.alarm:
@@ -156,16 +182,15 @@ def _promotion_held(
             f"weights say {sample_ratio.expected:.1%} (p = {sample_ratio.p_value:.1e})"
         )
         return VerdictReason.SAMPLE_RATIO, why
-    if not exposure.comparable:
-        low, high = spec.guardrails.exposure_ratio
-        told = f"{exposure.ratio:.2f}" if isfinite(exposure.ratio) else "unknown (an arm has not traded)"
+    for result in state.guardrails:
+        if result.tripped and result.guardrail.holds:
+            return result.reason, result.sentence
+    if state.elapsed < state.spec.min_duration:
+        left = format_duration(state.spec.min_duration)
         return (
-            VerdictReason.EXPOSURE,
-            f"the ratio of mean exposure, candidate over baseline, is {told}, outside {low:g} to {high:g}",
+            VerdictReason.MIN_DURATION,
+            f"{state.elapsed / timedelta(days=1):.1f} days of at least {left} have passed",
         )
-    if elapsed < spec.min_duration:
-        left = format_duration(spec.min_duration)
-        return VerdictReason.MIN_DURATION, f"{elapsed / timedelta(days=1):.1f} days of at least {left} have passed"
     return None
 
 
@@ -183,36 +208,35 @@ def change_message(change: ArmChange) -> str:
 
 
 def _going_on(evidence: Evidence, spec: EvidenceSpec, *, over: bool) -> OperatorVerdict:
-    def goes_on(reason: VerdictReason, message: str) -> OperatorVerdict:
+    def goes_on(reason: str, message: str) -> OperatorVerdict:
         return OperatorVerdict(Verdict.CONTINUE, reason, message)
 
     if over:
         until = evidence.watermark.isoformat()
         return goes_on(
             VerdictReason.AWAITING_SETTLEMENT,
-            f"{evidence.pending} open trades are younger than maxHold; complete until {until}: {_state(evidence)}",
+            f"{evidence.pending} open trades are younger than maxHold; complete until {until}: {_so_far(evidence)}",
         )
     if evidence.max_hold_too_short:
         return goes_on(VerdictReason.MAX_HOLD_TOO_SHORT, f"no decision is taken: {_forced(evidence)}")
     rows = min(evidence.baseline.decisions, evidence.candidate.decisions)
-    if evidence.blocks < spec.min_blocks or rows < spec.min_trades_per_arm:
+    if evidence.blocks < MIN_BLOCKS or rows < spec.min_trades_per_arm:
         return goes_on(
             VerdictReason.NOT_ENOUGH_DATA,
-            f"{evidence.blocks} of at least {spec.min_blocks} blocks, and {evidence.baseline.decisions} baseline and "
+            f"{evidence.blocks} of at least {MIN_BLOCKS} blocks, and {evidence.baseline.decisions} baseline and "
             f"{evidence.candidate.decisions} candidate decisions of at least {spec.min_trades_per_arm} each",
         )
-    return goes_on(VerdictReason.UNDECIDED, _state(evidence))
+    return goes_on(VerdictReason.UNDECIDED, _so_far(evidence))
 
 
 def _decided(evidence: Evidence, how: str) -> str:
-    return f"the candidate is {how}, decided at block {evidence.block}; now {_state(evidence)}"
+    return f"the candidate is {how}, decided at block {evidence.block}; now {_so_far(evidence)}"
 
 
-def _state(evidence: Evidence) -> str:
+def _so_far(evidence: Evidence) -> str:
     metric = primary_evidence(evidence)
-    name = "per-decision Sharpe" if evidence.primary is Metric.SHARPE else "win rate"
     return (
-        f"{name} difference {_signed(metric.estimate)} (at least {_signed(metric.lower)}, at most "
+        f"{evidence.primary.title} difference {_signed(metric.estimate)} (at least {_signed(metric.lower)}, at most "
         f"{_signed(metric.upper)}), evidence for better "
         f"{_ratio(metric.log_e_better)} of {_ratio(evidence.threshold_promote)}, for worse "
         f"{_ratio(metric.log_e_worse)} of {_ratio(evidence.threshold_rollback)}, after {evidence.blocks} blocks with "
@@ -222,7 +246,7 @@ def _state(evidence: Evidence) -> str:
 
 def primary_evidence(evidence: Evidence) -> MetricEvidence:
     """Evidence on the metric that decides."""
-    return evidence.sharpe if evidence.primary is Metric.SHARPE else evidence.win_rate
+    return evidence.metrics[evidence.primary.name]
 
 
 def _forced(evidence: Evidence) -> str:
@@ -231,22 +255,6 @@ def _forced(evidence: Evidence) -> str:
         f"{evidence.candidate.forced_share:.1%} of the candidate's decisions by force, more than "
         f"{FORCED_SHARE_LIMIT:.0%}; a new experiment needs a longer maxHold"
     )
-
-
-def _tripped(result: GuardrailResult) -> str:
-    match result.guardrail:
-        case Guardrail.FAST_HARM:
-            what = "the candidate's win rate is lower by more than the margin"
-        case Guardrail.ERROR_RATE:
-            what = "the candidate's error rate is above the accepted one"
-        case Guardrail.LATENCY:
-            what = "the candidate's share of requests over the latency objective is above the accepted one"
-        case Guardrail.RISK_BUDGET:
-            return (
-                f"the candidate's drawdown of {result.evidence:.2f} USD reached the risk budget of "
-                f"{result.threshold:.2f} USD at its closed trade {result.first_row}"
-            )
-    return f"{what}: evidence {_ratio(result.evidence)} of {_ratio(result.threshold)} at row {result.first_row}"
 
 
 def _signed(number: float) -> str:

@@ -1,0 +1,65 @@
+"""How Jobs and servers end: one table of exit codes for whoever ends with one and for the operator that reads it.
+
+Belongs here: the codes and what the operator does next. Does not belong here: what leads to them, and the messages, which each
+program leaves in its termination log.
+"""
+
+from enum import Enum, IntEnum, auto
+from typing import Final, Self
+
+
+class End(Enum):
+    """What an exit code means for the next attempt."""
+
+    DONE = auto()
+    FINAL = auto()
+    """No attempt will end differently until somebody changes something."""
+    INTERRUPTED = auto()
+    """Stopped from outside: the next attempt goes on from there, and it counts as no failure."""
+    FAILED = auto()
+    """Counts as a failure; another attempt may succeed."""
+
+
+class ExitCode(IntEnum):
+    """Exit codes with the reason that a condition shows and what they mean in words."""
+
+    reason: str
+    end: End
+    meaning: str
+
+    def __new__(cls, code: int, reason: str, end: End, meaning: str) -> Self:
+        """A code that carries its line of the table."""
+        made = int.__new__(cls, code)
+        made._value_ = code
+        made.reason, made.end, made.meaning = reason, end, meaning
+        return made
+
+    DONE = 0, "Done", End.DONE, "done; a server was told to stop"
+    ERROR = 1, "Error", End.FAILED, "an error that is none of the others, or an endpoint that did not answer"
+    BAD_CONFIG = 64, "InvalidConfiguration", End.FINAL, "bad configuration; the message names the field and the remedy"
+    BAD_DATA = (
+        65,
+        "DatasetRefused",
+        End.FINAL,
+        "the data or the artifact is missing, broken or another one than was pinned; the database is not readable",
+    )
+    PREFLIGHT = 66, "PreflightFailed", End.FINAL, "preflight: tokenizer, stop token, length"
+    DIVERGED = (
+        67,
+        "Diverged",
+        End.FINAL,
+        "diverged (loss not finite), started over at half the learning rate, diverged again",
+    )
+    OUT_OF_MEMORY = 68, "OutOfMemory", End.FINAL, "out of memory on the GPU or in torch"
+    LOAD_FAILED = 70, "LoadFailed", End.FAILED, "a server's weights do not load, or the server failed"
+    INTERRUPTED = 75, "Interrupted", End.INTERRUPTED, "interrupted, checkpoint saved"
+    KILLED = 137, "Killed", End.INTERRUPTED, "killed: the node was lost, or the grace period was over"
+    TERMINATED = 143, "Terminated", End.INTERRUPTED, "terminated before it could save"
+
+
+_CODES: Final = {int(code): code for code in ExitCode}
+
+
+def exit_code(code: int | None) -> ExitCode:
+    """The line of the table for a pod's exit code. A pod that is gone (None) was killed; an unknown code is an error."""
+    return ExitCode.KILLED if code is None else _CODES.get(code, ExitCode.ERROR)

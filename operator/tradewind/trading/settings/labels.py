@@ -1,0 +1,47 @@
+"""How closed trades are labelled, and how much each label counts in training."""
+
+from typing import Annotated
+
+from tradewind.schema.rules import StrictModel
+from tradewind.schema.scalars import Checked, Fraction
+
+SampleWeight = Annotated[
+    str,
+    Checked(
+        "0*(100([.]0{1,9})?|[0-9]{1,2}([.][0-9]{1,9})?)", "must be a weight from 0 to 100 in quotes, such as '1.5'", 24
+    ),
+]
+"""How much a sample counts in the loss beside others; 0: not at all."""
+
+
+class LabelThresholds(StrictModel):
+    """Bounds of the labels, as fractions of `size_usd`."""
+
+    excellent: Fraction = "0.05"
+    """Above this gain a decision is excellent."""
+    bad: Fraction = "0.03"
+    """Beyond this loss a decision is bad; a smaller loss is acceptable."""
+
+
+class LabelWeights(StrictModel):
+    """How much a decision of each label counts in training. Bad decisions are never imitated."""
+
+    excellent: SampleWeight = "1.5"
+    """Gains above labels.thresholds.excellent."""
+    good: SampleWeight = "1.0"
+    """Smaller gains."""
+    acceptable_loss: SampleWeight = "0.3"
+    """Losses within labels.thresholds.bad: a sound decision, unlucky."""
+
+
+class DatasetLabels(StrictModel):
+    """How closed trades become training samples."""
+
+    thresholds: LabelThresholds = LabelThresholds()
+    """Bounds of the labels, as fractions of `size_usd`."""
+    weights: LabelWeights = LabelWeights()
+    """How much a decision of each label counts."""
+    counterfactual_holds: bool = False
+    """Whether a losing trade enters also as `hold` on the same input: holding earned 0, which was better."""
+    hold_weight: SampleWeight = "0.5"
+    """Weight of holds, logged or counterfactual."""

@@ -1,0 +1,18 @@
+"""Specs of experiments for tests, as users write them."""
+
+from datetime import timedelta
+from typing import Any
+
+from tradewind.trading.evidence import EvidenceSpec, ExperimentRules, Settlement
+
+
+def spec(
+    *, max_hold: timedelta | None = None, retest: int = 0, replay: bool = False, **rules: dict[str, Any]
+) -> EvidenceSpec:
+    """The spec with these fields of `evidence`, `traffic` and `guardrails`, in the manifest's spelling."""
+    return EvidenceSpec(
+        rules=ExperimentRules.model_validate(rules),
+        settlement=Settlement() if max_hold is None else Settlement(max_hold),
+        retest=retest,
+        replay=replay,
+    )
