@@ -51,6 +51,7 @@ class Cache:
 
     def __init__(self) -> None:
         self._entries: dict[tuple[str, str], dict[str, _Entry]] = {}
+        self._listed: dict[tuple[str, str], tuple[Resource, ...]] = {}  # each list is made once a change
         self._deleted: dict[Key, int] = {}
 
     def get(self, kind: type[R], namespace: str, name: str) -> R | None:
@@ -60,8 +61,11 @@ class Cache:
 
     def all(self, kind: type[R], namespace: str) -> tuple[R, ...]:
         """Every valid object of a kind in a namespace, by name."""
-        entries = self._entries.get((kind.__name__, namespace), {})
-        return tuple(e.parsed for _, e in sorted(entries.items()) if isinstance(e.parsed, kind))
+        place = kind.__name__, namespace
+        if place not in self._listed:
+            entries = sorted(self._entries.get(place, {}).items())
+            self._listed[place] = tuple(e.parsed for _, e in entries if isinstance(e.parsed, Resource))
+        return self._listed[place]  # type: ignore[return-value]
 
     def everything(self) -> Iterator[tuple[Key, Resource | InvalidSpec]]:
         """Every object, also what cannot be read."""
@@ -78,6 +82,7 @@ class Cache:
         parsed = _parsed(key, raw)
         if self._is_news(key, version):
             self._entries.setdefault((key.kind, key.namespace), {})[key.name] = _Entry(version, parsed)
+            self._listed.pop((key.kind, key.namespace), None)
         return parsed
 
     def drop(self, raw: Json) -> Resource | InvalidSpec:
@@ -86,6 +91,7 @@ class Cache:
         known = self._known(key)
         if known is not None and known.version <= version:
             self._entries[key.kind, key.namespace].pop(key.name)
+            self._listed.pop((key.kind, key.namespace), None)
         if known is None or known.version <= version:
             self._deleted[key] = version
         return known.parsed if known is not None else _parsed(key, raw)
@@ -107,6 +113,7 @@ class Cache:
             for name, entry in list(entries.items()):
                 if Key(kind, place, name) not in listed and entry.version <= as_of:
                     changed.append((Key(kind, place, name), entries.pop(name).parsed))
+                    self._listed.pop((of, place), None)
         for key, gone in list(self._deleted.items()):
             if key.kind == kind and namespace in (None, key.namespace) and gone <= as_of:
                 del self._deleted[key]  # no list can bring it back any more
@@ -116,6 +123,7 @@ class Cache:
         """Forget a namespace that does not exist."""
         for place in [place for place in self._entries if place[1] == namespace]:
             del self._entries[place]
+            self._listed.pop(place, None)
 
     def _known(self, key: Key) -> _Entry | None:
         return self._entries.get((key.kind, key.namespace), {}).get(key.name)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, assert_never
 
 import structlog
+from prometheus_client import Counter, Gauge
 from pydantic import BaseModel
 
 from tradewind.api.common import (
@@ -47,6 +48,9 @@ log = structlog.get_logger()
 RECONCILING = "Reconciling"
 """False while nothing could be decided, or what was decided could not be carried out; absent otherwise."""
 DECISION_FAILED = "DecisionFailed"
+
+WEIGHT = Gauge("tradewind_candidate_weight", "The candidate's share in the newest epoch.", ["namespace", "experiment"])
+EPOCHS = Counter("tradewind_epochs", "Weights that were stored, by why.", ["reason"])
 _LONGEST = 500
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+(?=@)|(?<=password=)\S+")
 
@@ -71,6 +75,7 @@ class Reconciler:
         """One turn of a resource; returns seconds until it wants another one."""
         raw = await self.world.cluster.get(API_VERSION, key.kind, key.namespace, key.name)
         if raw is None:
+            _forget_weight(key)
             return None
         resource = self.world.cache.take(raw)
         if isinstance(resource, InvalidSpec):
@@ -85,6 +90,8 @@ class Reconciler:
             for effect in decision.effects:
                 raw = await self._carry_out(effect, key, raw)
             await self._write_status(raw, key, old, _recovered(decision.status))
+            if getattr(decision.status, "completion_time", None) is not None:
+                _forget_weight(key)
         except Exception as error:
             await self._fail(error, resource, key, raw, old)
             raise
@@ -138,6 +145,7 @@ class Reconciler:
         match effect:
             case PublishEpoch():
                 await database.publish_epoch(namespace, effect)
+                self._told(namespace, effect)
             case RecordPromotion():
                 await database.record_promotion(namespace, effect)
             case RecordExperiment():
@@ -146,6 +154,21 @@ class Reconciler:
                 await database.record_verdict(namespace, effect)
             case _:
                 assert_never(effect)
+
+    def _told(self, namespace: str, epoch: PublishEpoch) -> None:
+        """One line and one number an epoch: which weight, and why."""
+        weight = f"{epoch.candidate_weight:f}"
+        log.info(
+            "weight",
+            namespace=namespace,
+            experiment=epoch.experiment,
+            block=epoch.block,
+            weight=weight,
+            reason=epoch.reason,
+            message=epoch.message,
+        )
+        WEIGHT.labels(namespace, epoch.experiment).set(float(weight))
+        EPOCHS.labels(epoch.reason).inc()
 
     async def _hold(self, holders: tuple[str, ...], key: Key, raw: Json) -> Json:
         """Keep or let go of the finalizer and the label that the admission policy reads."""
@@ -213,6 +236,13 @@ class Reconciler:
         conditions = with_facts(old.conditions, [fact], generation=generation, now=self.clock())
         phase = kind.phases("Invalid")
         await self._write_status(raw, key, old, old.model_copy(update={"conditions": conditions, "phase": phase}))
+
+
+def _forget_weight(key: Key) -> None:
+    """The number of an experiment that is over or gone says nothing any more."""
+    if key.kind == "ABExperiment":
+        with suppress(KeyError):
+            WEIGHT.remove(key.namespace, key.name)
 
 
 def _failure_fact(error: Exception, old: CommonStatus) -> Fact:
