@@ -10,9 +10,9 @@ from golden_worlds import ADAPTER, KIND_CASES, PLATFORM, build, load, resource_o
 
 from tradewind.api.common import API_VERSION, SecretKeyRef
 from tradewind.core.decision import Apply, Create, Owner
-from tradewind.core.manifests.gateway import gateway_manifests
-from tradewind.core.manifests.inference_service import inference_service
-from tradewind.core.manifests.training import snapshot_job, train_job
+from tradewind.core.endpoint.manifests import gateway_manifests
+from tradewind.core.model_version.manifests import inference_service
+from tradewind.core.training_run.manifests import snapshot_job, train_job
 
 DISPOSABLE = {"Job", "Service", "ConfigMap", "Deployment", "ServiceAccount", "Role", "RoleBinding", "InferenceService"}
 LASTING = {"ModelVersion", "ABExperiment", "TrainingRun"}

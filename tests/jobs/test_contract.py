@@ -16,8 +16,8 @@ from tradewind.api.parse import parse, parse_manifest
 from tradewind.api.registry import BY_KIND
 from tradewind.api.training_run import TrainingRun
 from tradewind.core.decision import Owner
-from tradewind.core.manifests.training import empty_window, snapshot_job, train_job
 from tradewind.core.platform import Platform
+from tradewind.core.training_run.manifests import empty_window, snapshot_job, train_job
 from tradewind.trading.dataset import LoggedDecision, build_dataset
 from tradewind.trading.decision import DecisionInput
 from tradewind.trading.gates import evaluate_gates

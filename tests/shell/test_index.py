@@ -2,22 +2,15 @@
 
 from typing import Any
 
-from tradewind.shell.index import Index, owner_of
-from tradewind.shell.reconcile import Key
+from server_double import Server, key, thing
 
+from tradewind.shell.cache import Cache
+from tradewind.shell.index import changed, notified, open_keys, owner_of
 
-def body(
-    kind: str, name: str, spec: dict[str, Any] | None = None, status: dict[str, Any] | None = None, **labels: str
-) -> dict[str, Any]:
-    metadata = {"name": name, "namespace": "trading", "labels": labels}
-    return {"kind": kind, "metadata": metadata, "spec": spec or {}, "status": status or {}}
-
-
-def key(kind: str, name: str) -> Key:
-    return Key(kind, "trading", name)
-
-
-ENDPOINT = body(
+SPEC = {"endpointRef": {"name": "trader"}, "candidate": "v1"}
+API = {"external": {"baseURL": "http://api.test/v1", "model": "m"}}
+ADAPTER = {"uri": "pvc://m/x", "sha256": "a" * 64, "baseModel": {"uri": "pvc://m/base"}, "trainingRun": "r"}
+ENDPOINT = thing(
     "Endpoint",
     "trader",
     {"fallback": "api"},
@@ -29,21 +22,26 @@ ENDPOINT = body(
 )
 
 
+class Watched:
+    """A cache fed by events, each a newer version."""
+
+    def __init__(self) -> None:
+        self.cache, self.server = Cache(), Server()
+
+    def sees(self, body: dict[str, Any], *, deleted: bool = False) -> list[Any]:
+        return list(changed(self.cache, self.server.put(body), deleted=deleted))
+
+
 def test_endpoint_concerns_its_experiment_and_its_versions() -> None:
-    found = list(Index().seen(ENDPOINT, deleted=False))
+    found = Watched().sees(ENDPOINT)
     assert found[0] == key("Endpoint", "trader")
     assert set(found[1:]) == {key("ABExperiment", "ab"), key("ModelVersion", "v1"), key("ModelVersion", "api")}
 
 
 def test_experiment_concerns_its_endpoint_versions_and_schedule() -> None:
-    experiment = body(
-        "ABExperiment",
-        "ab",
-        {"endpointRef": {"name": "trader"}, "candidate": "v1"},
-        {"baselineRef": {"name": "api"}},
-        **{"tradewind.dev/training-schedule": "weekly"},
-    )
-    assert set(Index().seen(experiment, deleted=False)) == {
+    labels = {"tradewind.dev/training-schedule": "weekly"}
+    experiment = thing("ABExperiment", "ab", SPEC, {"baselineRef": {"name": "api"}}, labels=labels)
+    assert set(Watched().sees(experiment)) == {
         key("ABExperiment", "ab"),
         key("Endpoint", "trader"),
         key("ModelVersion", "v1"),
@@ -53,15 +51,12 @@ def test_experiment_concerns_its_endpoint_versions_and_schedule() -> None:
 
 
 def test_version_concerns_whoever_may_wait_for_it_in_its_namespace() -> None:
-    index = Index()
-    list(index.seen(ENDPOINT, deleted=False))
-    list(index.seen(body("ABExperiment", "waiting", {"endpointRef": {"name": "trader"}}), deleted=False))
-    list(index.seen(body("ABExperiment", "over", {}, {"completionTime": "2026-01-01T00:00:00Z"}), deleted=False))
-    elsewhere = body("Endpoint", "other")
-    elsewhere["metadata"]["namespace"] = "elsewhere"
-    list(index.seen(elsewhere, deleted=False))
-    version = body("ModelVersion", "v1", {"adapter": {"trainingRun": "r"}})
-    assert set(index.seen(version, deleted=False)) == {
+    watched = Watched()
+    watched.sees(ENDPOINT)
+    watched.sees(thing("ABExperiment", "waiting", SPEC))
+    watched.sees(thing("ABExperiment", "over", SPEC, {"phase": "Inconclusive"}))
+    watched.sees(thing("Endpoint", "other", {"fallback": "api"}, namespace="elsewhere"))
+    assert set(watched.sees(thing("ModelVersion", "v1", {"adapter": ADAPTER}))) == {
         key("ModelVersion", "v1"),
         key("Endpoint", "trader"),
         key("ABExperiment", "waiting"),
@@ -70,25 +65,41 @@ def test_version_concerns_whoever_may_wait_for_it_in_its_namespace() -> None:
 
 
 def test_what_was_deleted_is_forgotten_but_its_neighbours_are_told() -> None:
-    index = Index()
-    list(index.seen(ENDPOINT, deleted=False))
-    assert key("ABExperiment", "ab") in list(index.seen(ENDPOINT, deleted=True))
-    assert list(index.everything()) == []
-    assert list(index.notified("trading/trader")) == []
+    watched = Watched()
+    watched.sees(ENDPOINT)
+    assert key("ABExperiment", "ab") in watched.sees(ENDPOINT, deleted=True)
+    assert list(open_keys(watched.cache)) == []
+    assert list(notified(watched.cache, "trading/trader")) == []
 
 
 def test_notification_concerns_the_active_experiment() -> None:
-    index = Index()
-    list(index.seen(ENDPOINT, deleted=False))
-    assert list(index.notified("trading/trader")) == [(key("ABExperiment", "ab"), False)]
-    replay = ENDPOINT | {"spec": {"fallback": "api", "clock": "replay"}}
-    list(index.seen(replay, deleted=False))
-    assert list(index.notified("trading/trader")) == [(key("ABExperiment", "ab"), True)]
+    watched = Watched()
+    watched.sees(ENDPOINT)
+    assert list(notified(watched.cache, "trading/trader")) == [(key("ABExperiment", "ab"), False)]
+    watched.sees(ENDPOINT | {"spec": {"fallback": "api", "clock": "replay"}})
+    assert list(notified(watched.cache, "trading/trader")) == [(key("ABExperiment", "ab"), True)]
     for payload in ("trading/unknown", "nonsense", ""):
-        assert list(index.notified(payload)) == []
+        assert list(notified(watched.cache, payload)) == []
+
+
+def test_what_is_finished_gets_no_turns_and_what_cannot_be_read_does() -> None:
+    watched = Watched()
+    run = {"baseModel": {"uri": "pvc://m/base"}, "dataset": {"endpoint": "trader"}, "output": {"uri": "pvc://m/out"}}
+    over = {"phase": "Succeeded", "completionTime": "2026-01-01T00:00:00Z"}
+    watched.sees(thing("ABExperiment", "over", SPEC, {"phase": "RolledBack"}))
+    watched.sees(thing("TrainingRun", "kept", run, over))
+    watched.sees(thing("TrainingRun", "going", run | {"ttlSecondsAfterFinished": 60}, over))
+    gone = over | {"conditions": [_condition("JobsDeleted")]}
+    watched.sees(thing("TrainingRun", "gone", run | {"ttlSecondsAfterFinished": 60}, gone))
+    watched.sees(thing("ModelVersion", "broken", {"external": {}}))
+    assert set(open_keys(watched.cache)) == {key("TrainingRun", "going"), key("ModelVersion", "broken")}
+
+
+def _condition(kind: str) -> dict[str, Any]:
+    return {"type": kind, "status": "True", "reason": "Given", "lastTransitionTime": "2026-01-01T00:00:00Z"}
 
 
 def test_child_names_its_owner() -> None:
     labels = {"tradewind.dev/owner-kind": "Endpoint", "tradewind.dev/owner-name": "trader"}
-    assert owner_of(body("Deployment", "trader-gateway", **labels)) == key("Endpoint", "trader")
-    assert owner_of(body("Deployment", "strange")) is None
+    assert owner_of(thing("Deployment", "trader-gateway", {}, labels=labels)) == key("Endpoint", "trader")
+    assert owner_of(thing("Deployment", "strange", {})) is None

@@ -1,91 +1,21 @@
-"""The reconcile shape: effects in order, status last and only if changed, failures said and taken back.
+"""The reconcile shape: effects in order, status last and only if changed, failures said and taken back."""
 
-The double below keeps objects and calls; what a real API server makes of them is tried in tests/e2e.
-"""
-
-from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
+from server_double import NOW, Server, key, reconciler, thing
 
-from tradewind.api.common import API_VERSION, IN_USE_BY_LABEL, IN_USE_FINALIZER
-from tradewind.core.platform import Platform
+from tradewind.api.common import IN_USE_BY_LABEL, IN_USE_FINALIZER
+from tradewind.core.decision import Decision, PublishEpoch
+from tradewind.core.registry import BY_KIND
+from tradewind.shell.cache import Cache
 from tradewind.shell.cluster import ClusterError
-from tradewind.shell.observe import Observer
-from tradewind.shell.reconcile import Key, Reconciler
-
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-class Server:
-    """Objects by kind and name, and what was called."""
-
-    def __init__(self, *objects: dict[str, Any]) -> None:
-        self.objects = {(o["kind"], o["metadata"]["name"]): o for o in objects}
-        self.calls: list[str] = []
-        self.refuse: str | None = None
-
-    def _call(self, text: str) -> None:
-        self.calls.append(text)
-        if self.refuse is not None and text.startswith(self.refuse):
-            raise ClusterError(f"{text}: refused", 403)
-
-    async def get(self, _: str, kind: str, __: str | None, name: str) -> dict[str, Any] | None:
-        return self.objects.get((kind, name))
-
-    async def select(
-        self, _: str, kind: str, __: str | None = None, *, label_selector: str = ""
-    ) -> list[dict[str, Any]]:
-        return [o for (k, _), o in self.objects.items() if k == kind]
-
-    async def apply(self, manifest: Mapping[str, Any]) -> None:
-        self._call(f"apply {manifest['kind']}")
-
-    async def create(self, manifest: Mapping[str, Any]) -> None:
-        self._call(f"create {manifest['kind']}")
-
-    async def merge(self, _: str, kind: str, __: str, name: str, patch: Mapping[str, Any]) -> dict[str, Any]:
-        self._call(f"merge {kind}")
-        found = self.objects[kind, name]
-        found["metadata"] |= {k: v for k, v in patch["metadata"].items() if k != "labels"}
-        found["metadata"]["labels"] = {k: v for k, v in patch["metadata"]["labels"].items() if v is not None}
-        return found
-
-    async def write_status(self, raw: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:
-        self._call("status")
-        found = self.objects[raw["kind"], raw["metadata"]["name"]]
-        found["status"] = dict(status)
-        return found
-
-    async def event(self, _: Mapping[str, Any], *, reason: str, warning: bool, **__: Any) -> None:
-        self.calls.append(f"event {reason}{' warning' if warning else ''}")
-
-    def status(self, kind: str, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.objects[kind, name]["status"]
-        return found
-
-    def condition(self, kind: str, name: str, of: str) -> dict[str, Any] | None:
-        return next((c for c in self.status(kind, name).get("conditions", []) if c["type"] == of), None)
-
-
-def thing(kind: str, name: str, spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:
-    base = {"name": name, "namespace": "trading", "uid": f"uid-{name}", "resourceVersion": "1", "generation": 1}
-    return {"apiVersion": API_VERSION, "kind": kind, "metadata": base | metadata, "spec": spec}
-
+from tradewind.shell.watch import refresh
 
 API = {"external": {"baseURL": "http://api.test/v1", "model": "m"}}
-
-
-def reconciler(server: Server) -> Reconciler:
-    platform = Platform("tradewind", "system", "g:1", "p:1", "t:1")
-    observer = Observer(cluster=server, database=None)  # type: ignore[arg-type]
-    return Reconciler(server, None, observer, platform, enqueue=lambda _: None, clock=lambda: NOW)  # type: ignore[arg-type]
-
-
-def key(kind: str, name: str) -> Key:
-    return Key(kind, "trading", name)
 
 
 async def test_what_is_gone_is_forgotten() -> None:
@@ -140,18 +70,20 @@ async def test_a_spec_that_cannot_be_read_is_said_once_and_left_alone() -> None:
 
 async def test_a_version_in_use_gets_the_finalizer_and_loses_it() -> None:
     endpoint = thing("Endpoint", "trader", {"fallback": "api"})
-    server = Server(thing("ModelVersion", "api", API, labels={"team": "fx"}), endpoint)
-    reconcile = reconciler(server)
+    server, cache = Server(thing("ModelVersion", "api", API, labels={"team": "fx"}), endpoint), Cache()
+    await refresh(cache, server, ())  # type: ignore[arg-type]
+    reconcile = reconciler(server, cache)
     await reconcile(key("ModelVersion", "api"))
-    metadata = server.objects["ModelVersion", "api"]["metadata"]
-    assert metadata["finalizers"] == [IN_USE_FINALIZER]
-    assert metadata["labels"][IN_USE_BY_LABEL] == "trader"
+    assert server.metadata("ModelVersion", "api")["finalizers"] == [IN_USE_FINALIZER]
+    assert server.metadata("ModelVersion", "api")["labels"][IN_USE_BY_LABEL] == "trader"
     server.calls.clear()
     await reconcile(key("ModelVersion", "api"))
     assert server.calls == []
     del server.objects["Endpoint", "trader"]
+    server.version += 1
+    await refresh(cache, server, ())  # type: ignore[arg-type]
     await reconcile(key("ModelVersion", "api"))
-    assert metadata["finalizers"] == []
+    assert server.metadata("ModelVersion", "api")["finalizers"] == []
 
 
 async def test_without_a_database_the_endpoint_holds_and_says_why() -> None:
@@ -171,3 +103,43 @@ async def test_a_status_of_an_object_that_was_just_deleted_is_dropped() -> None:
 
     server.write_status = gone  # type: ignore[method-assign]
     assert await replace(reconciler(server))(key("ModelVersion", "api")) is None
+
+
+async def test_each_epoch_is_one_line_and_one_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A weight that did not move has its reason where people look: in the log and in the metrics."""
+    stored: list[PublishEpoch] = []
+    lines: list[dict[str, Any]] = []
+    epoch = PublishEpoch("trader", "ab", "u", 3, Decimal("0.25"), "TooFewTradesAtLevel", "7 of 10", {})
+
+    class Stored:
+        async def publish_epoch(self, _: str, made: PublishEpoch) -> None:
+            stored.append(made)
+
+    def decide(experiment: Any, *_: Any, **__: Any) -> Decision:
+        over = experiment.metadata.annotations.get("over")
+        status = experiment.status.model_copy(update={"completion_time": NOW} if over else {})
+        return Decision(status, () if over else (epoch,))
+
+    async def observe(*_: Any) -> None:
+        return None
+
+    monkeypatch.setattr(
+        "tradewind.shell.reconcile.log.info", lambda event, **told: lines.append({"event": event} | told)
+    )
+    kinds = {**BY_KIND, "ABExperiment": replace(BY_KIND["ABExperiment"], observe=observe, decide=decide)}
+    server = Server(thing("ABExperiment", "ab", {"endpointRef": {"name": "trader"}, "candidate": "v1"}))
+    reconcile = reconciler(server, kinds=kinds)
+    reconcile = replace(reconcile, world=replace(reconcile.world, sql=Stored()))  # type: ignore[arg-type]
+    await reconcile(key("ABExperiment", "ab"))
+    assert stored == [epoch]
+    told = next(line for line in lines if line["event"] == "weight")
+    assert (told["weight"], told["reason"], told["message"], told["block"]) == ("0.25", epoch.reason, "7 of 10", 3)
+    labels = {"namespace": "trading", "experiment": "ab"}
+    assert REGISTRY.get_sample_value("tradewind_candidate_weight", labels) == 0.25
+    assert (REGISTRY.get_sample_value("tradewind_epochs_total", {"reason": epoch.reason}) or 0) >= 1
+    server.put(
+        server.objects["ABExperiment", "ab"]
+        | {"metadata": server.metadata("ABExperiment", "ab") | {"annotations": {"over": "1"}}}
+    )
+    await reconcile(key("ABExperiment", "ab"))
+    assert REGISTRY.get_sample_value("tradewind_candidate_weight", labels) is None

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal as Number
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from pydantic import BaseModel
+
+from tradewind.api.common import Resource
 
 Manifest: TypeAlias = Mapping[str, Any]
 
@@ -156,3 +158,9 @@ class Owner:
     name: str
     namespace: str
     uid: str
+
+    @classmethod
+    def of(cls, resource: Resource) -> Self:
+        """A resource as the owner of its children."""
+        meta = resource.metadata
+        return cls(resource.api_version, type(resource).__name__, meta.name, meta.namespace, meta.uid)

@@ -12,9 +12,9 @@ from typing import Any
 
 from tradewind.api.common import API_VERSION
 from tradewind.api.registry import BY_KIND
+from tradewind.core.endpoint.manifests import gateway_name, routing_name
 from tradewind.core.manifests.common import COMPONENT, OWNER_NAME
-from tradewind.core.manifests.gateway import gateway_name, routing_name
-from tradewind.core.manifests.training import snapshot_name, train_name
+from tradewind.core.training_run.manifests import snapshot_name, train_name
 from tradewind.schema.scalars import parse_storage_uri
 from tradewind.trading.routing import ROUTING_KEY
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tradewind.api.common import API_VERSION
+from tradewind.core.world import DatabaseUnavailableError
 from tradewind.shell.cluster import Cluster
-from tradewind.shell.database import Database, DatabaseUnavailableError
+from tradewind.shell.database import Database
 
 
 def fetch_bundle(namespace: str, name: str) -> Mapping[str, Any]:

@@ -66,13 +66,19 @@ class Cluster:
         self, api_version: str, kind: str, namespace: str | None = None, *, label_selector: str = ""
     ) -> Sequence[Json]:
         """All objects of a kind (namespace None: of the cluster) that the selector matches."""
+        return (await self.listing(api_version, kind, namespace, label_selector=label_selector))[0]
+
+    async def listing(
+        self, api_version: str, kind: str, namespace: str | None = None, *, label_selector: str = ""
+    ) -> tuple[Sequence[Json], str]:
+        """The same, with the resourceVersion that the list is of."""
         query = [("labelSelector", label_selector)] if label_selector else []
         answer = await self._call("GET", await self._path(api_version, kind, namespace, None), query=query)
         items: list[Json] = answer.get("items", [])
         for item in items:
             item.setdefault("apiVersion", api_version)
             item.setdefault("kind", kind)
-        return items
+        return items, answer["metadata"]["resourceVersion"]
 
     async def apply(self, manifest: Mapping[str, Any]) -> Json:
         """Server-side apply, forced, as the operator's field manager."""
@@ -80,15 +86,16 @@ class Cluster:
         query = [("fieldManager", FIELD_MANAGER), ("force", "true")]
         return await self._call("PATCH", path, body=dict(manifest), query=query, content="application/apply-patch+yaml")
 
-    async def create(self, manifest: Mapping[str, Any]) -> None:
-        """Create; that it exists already is fine."""
+    async def create(self, manifest: Mapping[str, Any]) -> Json | None:
+        """Create, and give what was made; None: it exists already, which is fine."""
         metadata = manifest["metadata"]
         path = await self._path(manifest["apiVersion"], manifest["kind"], metadata.get("namespace"), None)
         try:
-            await self._call("POST", path, body=dict(manifest), query=[("fieldManager", FIELD_MANAGER)])
+            return await self._call("POST", path, body=dict(manifest), query=[("fieldManager", FIELD_MANAGER)])
         except ClusterError as error:
             if error.status != 409:
                 raise
+            return None
 
     async def delete(self, api_version: str, kind: str, namespace: str, name: str) -> None:
         """Delete with its dependents in the background; that it is absent is fine."""

@@ -21,17 +21,10 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from tradewind.core.decision import PublishEpoch, RecordExperiment, RecordPromotion, RecordVerdict
 from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport
+from tradewind.core.world import DatabaseUnavailableError
 from tradewind.trading.evidence import JUDGED_COLUMNS, NEVER, STATUSES, Requests, TradeTable, known_from
 
 CHANNEL = "tradewind"
-
-
-class DatabaseUnavailableError(Exception):
-    """The database did not answer, or has no schema. The message names host and remedy, never the password."""
-
-    def __init__(self, message: str, *, schema_missing: bool = False) -> None:
-        super().__init__(message)
-        self.schema_missing = schema_missing
 
 
 class Database:

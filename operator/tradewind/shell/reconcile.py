@@ -1,14 +1,16 @@
 """The one reconcile shape: get, parse, observe, decide, carry out, write the status last, tell of what flipped."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, assert_never
+from typing import Any, assert_never
 
 import structlog
+from prometheus_client import Counter, Gauge
 from pydantic import BaseModel
 
-from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.common import (
     API_VERSION,
     IN_USE_BY_LABEL,
@@ -18,18 +20,12 @@ from tradewind.api.common import (
     ConditionStatus,
     Resource,
 )
-from tradewind.api.endpoint import Endpoint
-from tradewind.api.model_version import ModelVersion
-from tradewind.api.parse import InvalidSpec, parse
-from tradewind.api.registry import BY_KIND
-from tradewind.api.training_run import TrainingRun
-from tradewind.api.training_schedule import TrainingSchedule
-from tradewind.core import ab_experiment, endpoint, model_version, training_run, training_schedule
+from tradewind.api.parse import InvalidSpec
+from tradewind.api.registry import BY_KIND as API_KINDS
 from tradewind.core.conditions import Fact, flips, with_facts
 from tradewind.core.decision import (
     Apply,
     Create,
-    Decision,
     Delete,
     Effect,
     Hold,
@@ -39,23 +35,24 @@ from tradewind.core.decision import (
     RecordPromotion,
     RecordVerdict,
 )
+from tradewind.core.kind import Kind
 from tradewind.core.platform import Platform
-from tradewind.shell.cluster import Cluster, ClusterError, Json
-from tradewind.shell.database import Database, DatabaseUnavailableError
-from tradewind.shell.observe import Observer
+from tradewind.core.registry import BY_KIND
+from tradewind.core.world import DatabaseUnavailableError
+from tradewind.shell.cache import Key
+from tradewind.shell.cluster import ClusterError, Json
+from tradewind.shell.world import ClusterWorld
 
 log = structlog.get_logger()
 
 RECONCILING = "Reconciling"
-"""False while what was decided could not be carried out; absent otherwise."""
+"""False while nothing could be decided, or what was decided could not be carried out; absent otherwise."""
+DECISION_FAILED = "DecisionFailed"
 
-
-class Key(NamedTuple):
-    """One resource of ours."""
-
-    kind: str
-    namespace: str
-    name: str
+WEIGHT = Gauge("tradewind_candidate_weight", "The candidate's share in the newest epoch.", ["namespace", "experiment"])
+EPOCHS = Counter("tradewind_epochs", "Weights that were stored, by why.", ["reason"])
+_LONGEST = 500
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+(?=@)|(?<=password=)\S+")
 
 
 @dataclass(frozen=True)
@@ -65,67 +62,73 @@ class Reconciler:
     Attributes:
         enqueue: asks for a turn of another resource, after an effect that concerns it.
         clock: the time; an argument of every decision.
+        kinds: how each kind is reconciled.
     """
 
-    cluster: Cluster
-    database: Database | None
-    observer: Observer
+    world: ClusterWorld
     platform: Platform
     enqueue: Callable[[Key], None]
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    kinds: Mapping[str, Kind[Any, Any]] = field(default_factory=lambda: BY_KIND)
 
     async def __call__(self, key: Key) -> float | None:
         """One turn of a resource; returns seconds until it wants another one."""
-        raw = await self.cluster.get(API_VERSION, key.kind, key.namespace, key.name)
+        raw = await self.world.cluster.get(API_VERSION, key.kind, key.namespace, key.name)
         if raw is None:
+            _forget_weight(key)
             return None
-        resource = parse(BY_KIND[key.kind].resource, raw)
+        resource = self.world.cache.take(raw)
         if isinstance(resource, InvalidSpec):
             await self._report_invalid(raw, key, resource)
             return None
-        decision = await self._decide(resource)
-        failure: Exception | None = None
+        kind = self.kinds[key.kind]
+        old: CommonStatus = resource.status  # type: ignore[attr-defined]
         try:
+            seen = await kind.observe(resource, self.world)
+            owner = Owner.of(resource)
+            decision = kind.decide(resource, seen, self.clock(), platform=self.platform, owner=owner)
             for effect in decision.effects:
                 raw = await self._carry_out(effect, key, raw)
-        except (ClusterError, DatabaseUnavailableError) as error:
-            failure = error
-        old: CommonStatus = resource.status  # type: ignore[attr-defined]
-        new = _recovered(decision.status) if failure is None else self._failed(resource, old, failure)
-        await self._write_status(raw, key, old, new)
-        if failure is not None:
-            raise failure
+            await self._write_status(raw, key, old, _recovered(decision.status))
+            if getattr(decision.status, "completion_time", None) is not None:
+                _forget_weight(key)
+        except Exception as error:
+            await self._fail(error, resource, key, raw, old)
+            raise
         return decision.requeue_after.total_seconds() if decision.requeue_after is not None else None
 
-    async def _decide(self, resource: Resource) -> Decision:
-        observer, now = self.observer, self.clock
-        meta = resource.metadata
-        owner = Owner(API_VERSION, type(resource).__name__, meta.name, meta.namespace, meta.uid)
-        match resource:
-            case Endpoint():
-                seen = await observer.endpoint(resource)
-                return endpoint.decide(resource, seen, now(), platform=self.platform, owner=owner)
-            case ModelVersion():
-                facts = await observer.model_version(resource)
-                return model_version.decide(resource, facts, now(), platform=self.platform, owner=owner)
-            case TrainingRun():
-                run_facts = await observer.training_run(resource)
-                return training_run.decide(resource, run_facts, now(), platform=self.platform, owner=owner)
-            case TrainingSchedule():
-                return training_schedule.decide(resource, await observer.training_schedule(resource), now())
-            case ABExperiment():
-                return ab_experiment.decide(resource, await observer.ab_experiment(resource), now())
-        raise TypeError(type(resource))
+    async def _fail(self, error: Exception, resource: Resource, key: Key, raw: Json, old: CommonStatus) -> None:
+        """Say what failed beside the old status; where the decision itself failed, take the candidate's weight back.
+
+        A conflict is no failure: somebody else wrote, and the next turn reads it.
+        """
+        if isinstance(error, ClusterError) and error.status == 409:
+            return
+        status = old
+        if not isinstance(error, ClusterError | DatabaseUnavailableError):
+            try:
+                safe = await self.kinds[key.kind].fail_safe(resource, self.world, self.clock())
+                for effect in safe.effects:
+                    raw = await self._carry_out(effect, key, raw)
+                status = _common(safe.status)
+            except Exception:
+                log.exception("fail-safe failed", kind=key.kind, namespace=key.namespace, name=key.name)
+        fact = _failure_fact(error, old)
+        conditions = with_facts(old.conditions, [fact], generation=resource.metadata.generation, now=self.clock())
+        with suppress(ClusterError):  # the error that the turn ends with is the first one
+            await self._write_status(raw, key, old, status.model_copy(update={"conditions": conditions}))
 
     async def _carry_out(self, effect: Effect, key: Key, raw: Json) -> Json:
         """Do one thing; returns the resource as it is afterwards."""
         match effect:
             case Apply(manifest):
-                await self.cluster.apply(manifest)
+                await self.world.cluster.apply(manifest)
             case Create(manifest):
-                await self.cluster.create(manifest)
+                created = await self.world.cluster.create(manifest)
+                if created is not None and manifest["kind"] in self.kinds:
+                    self.world.cache.take(created)
             case Delete(api_version, kind, name):
-                await self.cluster.delete(api_version, kind, key.namespace, name)
+                await self.world.cluster.delete(api_version, kind, key.namespace, name)
             case Hold(holders):
                 return await self._hold(holders, key, raw)
             case PublishEpoch() | RecordPromotion() | RecordExperiment() | RecordVerdict():
@@ -138,19 +141,34 @@ class Reconciler:
     async def _record(
         self, effect: PublishEpoch | RecordPromotion | RecordExperiment | RecordVerdict, namespace: str
     ) -> None:
-        if self.database is None:
-            raise DatabaseUnavailableError("no database is configured: set TRADEWIND_DSN")
+        database = self.world.database
         match effect:
             case PublishEpoch():
-                await self.database.publish_epoch(namespace, effect)
+                await database.publish_epoch(namespace, effect)
+                self._told(namespace, effect)
             case RecordPromotion():
-                await self.database.record_promotion(namespace, effect)
+                await database.record_promotion(namespace, effect)
             case RecordExperiment():
-                await self.database.record_experiment(namespace, effect)
+                await database.record_experiment(namespace, effect)
             case RecordVerdict():
-                await self.database.record_verdict(namespace, effect)
+                await database.record_verdict(namespace, effect)
             case _:
                 assert_never(effect)
+
+    def _told(self, namespace: str, epoch: PublishEpoch) -> None:
+        """One line and one number an epoch: which weight, and why."""
+        weight = f"{epoch.candidate_weight:f}"
+        log.info(
+            "weight",
+            namespace=namespace,
+            experiment=epoch.experiment,
+            block=epoch.block,
+            weight=weight,
+            reason=epoch.reason,
+            message=epoch.message,
+        )
+        WEIGHT.labels(namespace, epoch.experiment).set(float(weight))
+        EPOCHS.labels(epoch.reason).inc()
 
     async def _hold(self, holders: tuple[str, ...], key: Key, raw: Json) -> Json:
         """Keep or let go of the finalizer and the label that the admission policy reads."""
@@ -169,17 +187,20 @@ class Reconciler:
             "labels": {IN_USE_BY_LABEL: label},
             "resourceVersion": metadata["resourceVersion"],
         }
-        return await self.cluster.merge(API_VERSION, key.kind, key.namespace, key.name, {"metadata": wanted})
+        merged = await self.world.cluster.merge(API_VERSION, key.kind, key.namespace, key.name, {"metadata": wanted})
+        self.world.cache.take(merged)
+        return merged
 
     async def _write_status(self, raw: Json, key: Key, old: CommonStatus, new: CommonStatus) -> None:
         if new == old:
             return
         try:
-            written = await self.cluster.write_status(raw, new.to_manifest())
+            written = await self.world.cluster.write_status(raw, new.to_manifest())
         except ClusterError as error:
             if error.status == 404:
                 return  # deleted meanwhile
             raise
+        self.world.cache.take(written)
         for condition in flips(old.conditions, new.conditions):
             await self._tell(written, key, condition)
 
@@ -198,22 +219,17 @@ class Reconciler:
             "Ready",
             "Succeeded",
             "ChampionAvailable",
+            RECONCILING,
         )
         message = f"{condition.type}={condition.status.value}: {condition.message}"
         now = self.clock()
-        await self.cluster.event(
+        await self.world.cluster.event(
             raw, reason=condition.reason, message=message, warning=bad, action=condition.type, now=now
         )
 
-    def _failed(self, resource: Resource, old: CommonStatus, failure: Exception) -> CommonStatus:
-        """The old status with the failure beside it: what was decided did not happen."""
-        fact = Fact(RECONCILING, False, type(failure).__name__.removesuffix("Error"), str(failure))
-        conditions = with_facts(old.conditions, [fact], generation=resource.metadata.generation, now=self.clock())
-        return old.model_copy(update={"conditions": conditions})
-
     async def _report_invalid(self, raw: Json, key: Key, invalid: InvalidSpec) -> None:
         """A spec that the API server let pass and we cannot read: said in the happy condition, and left alone."""
-        kind = BY_KIND[key.kind]
+        kind = API_KINDS[key.kind]
         old = kind.status.model_validate(raw.get("status") or {})
         fact = Fact(kind.happy, False, "InvalidSpec", invalid.message)
         generation = raw["metadata"].get("generation", 1)
@@ -222,9 +238,32 @@ class Reconciler:
         await self._write_status(raw, key, old, old.model_copy(update={"conditions": conditions, "phase": phase}))
 
 
+def _forget_weight(key: Key) -> None:
+    """The number of an experiment that is over or gone says nothing any more."""
+    if key.kind == "ABExperiment":
+        with suppress(KeyError):
+            WEIGHT.remove(key.namespace, key.name)
+
+
+def _failure_fact(error: Exception, old: CommonStatus) -> Fact:
+    """What failed. A decision that fails again keeps its first message: one that moves would be an event each turn."""
+    if isinstance(error, ClusterError | DatabaseUnavailableError):
+        return Fact(RECONCILING, False, type(error).__name__.removesuffix("Error"), str(error))
+    known = old.condition(RECONCILING)
+    if known is not None and known.reason == DECISION_FAILED:
+        return Fact(RECONCILING, False, DECISION_FAILED, known.message)
+    text = _CREDENTIALS.sub("***", f"{type(error).__name__}: {error}")
+    return Fact(RECONCILING, False, DECISION_FAILED, text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
+
+
 def _recovered(status: BaseModel) -> CommonStatus:
     """The status without the failure of an earlier turn."""
+    new = _common(status)
+    if new.condition(RECONCILING) is None:
+        return new
+    return new.model_copy(update={"conditions": tuple(c for c in new.conditions if c.type != RECONCILING)})
+
+
+def _common(status: BaseModel) -> CommonStatus:
     assert isinstance(status, CommonStatus)
-    if status.condition(RECONCILING) is None:
-        return status
-    return status.model_copy(update={"conditions": tuple(c for c in status.conditions if c.type != RECONCILING)})
+    return status

@@ -35,6 +35,7 @@ class Reason(StrEnum):
     PROMOTED = "Promoted"
     ABORTED = "Aborted"
     ABORTING = "Aborting"
+    DECISION_FAILED = "DecisionFailed"
     REPLAY_ENDED = "ReplayEnded"
 
 

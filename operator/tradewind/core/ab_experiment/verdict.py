@@ -108,8 +108,9 @@ def ramp(turn: Turn, status: ABExperimentStatus) -> Decision:
         return end(turn, status, End("rollback", reason, message, turn.now, judgement))
     if turn.experiment.spec.on_promote.approval == "manual" and status.approved_by is None:
         message = "promotion waits for approval: annotate with tradewind.dev/approve=<request-id>"
-        if status.weight is not None and status.weight.desired is not None:
-            status = weighted(status, Decimal(status.weight.desired), Reason.APPROVAL_NEEDED, message, turn.now)
+        if turn.seen.epochs:  # a pause or a failed decision may have taken the weight back
+            newest = max(turn.seen.epochs, key=lambda row: row.block)
+            status = weighted(status, newest.candidate_weight, Reason.APPROVAL_NEEDED, message, turn.now)
         return turn.decision(status, Fact("Succeeded", None, Reason.APPROVAL_NEEDED, message), again=LIVE_LOOK)
     return _climbed(turn, status.model_copy(update={"phase": ABExperimentPhase.RAMPING}))
 

@@ -17,9 +17,9 @@ from tradewind.api.endpoint import ActiveExperiment, Endpoint, EndpointPhase, En
 from tradewind.core.conditions import Fact, with_facts
 from tradewind.core.decision import Apply, Decision, Effect, Owner, RecordPromotion
 from tradewind.core.endpoint.holders import champion_of, held_experiment, is_as_seen, next_experiment, was_promoted
+from tradewind.core.endpoint.manifests import gateway_manifests, gateway_name, routing_config_map
 from tradewind.core.endpoint.routing import ROUTING_RENEWAL, arm_target, credentials_of, routing_of
 from tradewind.core.endpoint.seen import TERMINAL, EpochRow, Promotion, Reason, ReplicaReport, Seen, version_sha256
-from tradewind.core.manifests.gateway import gateway_manifests, gateway_name, routing_config_map
 from tradewind.core.platform import Platform
 from tradewind.trading.routing import Routing
 

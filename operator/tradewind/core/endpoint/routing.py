@@ -8,10 +8,10 @@ from tradewind.api.common import SecretKeyRef, VersionStatusRef
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
 from tradewind.core.endpoint.holders import is_as_seen
+from tradewind.core.endpoint.manifests import credential_path
 from tradewind.core.endpoint.seen import TERMINAL, Seen, version_sha256
 from tradewind.core.evidence import settlement_of
-from tradewind.core.manifests.gateway import credential_path
-from tradewind.core.manifests.inference_service import predictor_url
+from tradewind.core.model_version.manifests import predictor_url
 from tradewind.schema.scalars import as_milliseconds, as_timedelta
 from tradewind.trading.routing import (
     ArmTarget,

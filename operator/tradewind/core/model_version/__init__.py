@@ -29,8 +29,8 @@ from tradewind.api.model_version import (
 from tradewind.core.conditions import Fact, is_true, with_facts
 from tradewind.core.decision import Apply, Create, Decision, Effect, Hold, JobFacts, Owner
 from tradewind.core.manifests.common import Mounts
-from tradewind.core.manifests.inference_service import inference_service, predictor_url
 from tradewind.core.manifests.job import JobPod, job
+from tradewind.core.model_version.manifests import inference_service, predictor_url
 from tradewind.core.platform import Platform
 from tradewind.schema.scalars import as_milliseconds
 from tradewind.trading.exits import ExitCode, exit_code

@@ -7,7 +7,7 @@ Names come from the time that was due, so that a restarted operator makes nothin
 it: deleting a schedule leaves every run, version and experiment where it is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -32,8 +32,9 @@ from tradewind.api.training_schedule import (
 from tradewind.core.conditions import Fact, is_true, with_facts
 from tradewind.core.decision import Create, Decision, Delete, Effect
 from tradewind.core.endpoint import TERMINAL as EXPERIMENT_TERMINAL
-from tradewind.core.manifests.training import model_version_name
 from tradewind.core.training_run import TERMINAL as RUN_TERMINAL
+from tradewind.core.training_run.manifests import model_version_name
+from tradewind.core.world import Neighbour
 from tradewind.schema.scalars import as_timedelta
 
 SCHEDULE_LABEL = "tradewind.dev/training-schedule"
@@ -106,6 +107,13 @@ def decide(schedule: TrainingSchedule, seen: Seen, now: datetime) -> Decision:
         status = status.model_copy(update={"last_schedule_time": due})
     status = status.model_copy(update={"phase": TrainingSchedulePhase.ACTIVE})
     return Decision(_with(schedule, status, [fact], now), tuple(effects), min(_FAR, max(upcoming - now, timedelta(0))))
+
+
+def scheduled_by(made: TrainingRun | ABExperiment) -> Iterator[Neighbour]:
+    """The schedule that made a run or an experiment, if one did."""
+    schedule = made.metadata.labels.get(SCHEDULE_LABEL)
+    if schedule:
+        yield Neighbour(TrainingSchedule, schedule)
 
 
 def run_name(schedule: str, due: datetime) -> str:

@@ -29,7 +29,8 @@ from tradewind.api.training_run_status import (
 )
 from tradewind.core.conditions import Fact, is_true, with_facts
 from tradewind.core.decision import Create, Decision, Delete, Effect, JobFacts, Owner
-from tradewind.core.manifests.training import (
+from tradewind.core.platform import Platform
+from tradewind.core.training_run.manifests import (
     adapter_uri,
     checkpoint_uri,
     dataset_uri,
@@ -41,7 +42,6 @@ from tradewind.core.manifests.training import (
     train_job,
     train_name,
 )
-from tradewind.core.platform import Platform
 from tradewind.schema.scalars import as_timedelta
 from tradewind.trading.exits import End, exit_code
 

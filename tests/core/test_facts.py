@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tradewind.shell.facts import is_ready, job_facts, predictor_pod, service_facts
+from tradewind.core.model_version.observe import predictor_pod, service_facts
+from tradewind.core.pods import is_ready, job_facts
 
 JOB: dict[str, Any] = {
     "apiVersion": "batch/v1",

@@ -1,0 +1,98 @@
+"""What a round of reconciles costs in parsing: the namespace listed and parsed at every turn, against the typed cache.
+
+    python benchmarks/cache.py
+
+100 versions and 100 experiments (TRADEWIND_BENCH_OBJECTS), all but one of them finished. A round is one turn of each object that is not finished, as
+after a resync. Both ways run in this process, one after the other, several times; the last line is JSON.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+
+from tradewind.api.ab_experiment import ABExperiment
+from tradewind.api.common import Resource
+from tradewind.api.endpoint import Endpoint
+from tradewind.api.model_version import ModelVersion
+from tradewind.api.parse import parse
+from tradewind.shell.cache import Cache
+from tradewind.shell.index import open_keys
+
+OBJECTS = int(os.environ.get("TRADEWIND_BENCH_OBJECTS", "100"))
+ROUNDS = 3
+GOAL = 100.0
+API = {"external": {"baseURL": "http://api.test/v1", "model": "m"}}
+SPEC = {"endpointRef": {"name": "trader"}, "candidate": "v1"}
+OVER = {"phase": "Inconclusive", "completionTime": "2026-01-01T00:00:00Z"}
+
+
+def objects() -> list[dict[str, object]]:
+    """Manifests as the API server gives them."""
+    made = [("Endpoint", "trader", {"fallback": "v0"}, {})]
+    made += [("ModelVersion", f"v{n}", API, {}) for n in range(OBJECTS)]
+    made += [("ABExperiment", f"ab{n}", SPEC, OVER if n else {}) for n in range(OBJECTS)]
+    return [
+        {
+            "apiVersion": "tradewind.dev/v1alpha1",
+            "kind": kind,
+            "metadata": {"name": name, "namespace": "trading", "uid": name, "resourceVersion": str(number)},
+            "spec": spec,
+            "status": status,
+        }
+        for number, (kind, name, spec, status) in enumerate(made, 1)
+    ]
+
+
+def parse_all(raw: list[dict[str, object]]) -> None:
+    """A round as it was: every object gets a turn and is parsed, and so are all the neighbours that its turn lists.
+
+    A version lists Endpoints and experiments, an Endpoint versions and experiments, an unfinished experiment versions; a
+    finished one listed nothing.
+    """
+    of = {kind: [o for o in raw if o["kind"] == kind.__name__] for kind in (Endpoint, ModelVersion, ABExperiment)}
+    reads: dict[type[Resource], tuple[type[Resource], ...]] = {
+        Endpoint: (ModelVersion, ABExperiment),
+        ModelVersion: (Endpoint, ABExperiment),
+        ABExperiment: (Endpoint, ModelVersion),
+    }
+    for kind, bodies in of.items():
+        for body in bodies:
+            parse(kind, body)
+            for neighbour in reads[kind] if body["status"] != OVER else ():
+                for other in of[neighbour]:
+                    parse(neighbour, other)
+
+
+def parse_news(cache: Cache, raw: list[dict[str, object]]) -> None:
+    """A round now: a list that is compared by version, and typed neighbours for each turn."""
+    for kind in ("Endpoint", "ModelVersion", "ABExperiment"):
+        cache.relist(kind, None, [o for o in raw if o["kind"] == kind], str(len(raw)))
+    for _ in open_keys(cache):
+        cache.all(ModelVersion, "trading")
+        cache.all(ABExperiment, "trading")
+
+
+def seconds(round_: Callable[[], None], rounds: int = 1) -> float:
+    """Best of some rounds."""
+    best = float("inf")
+    for _ in range(rounds):
+        started = time.perf_counter()
+        round_()
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def main() -> None:
+    """Both ways, and their ratio."""
+    raw, cache = objects(), Cache()
+    for body in raw:
+        cache.take(body)
+    before, after = seconds(lambda: parse_all(raw)), seconds(lambda: parse_news(cache, raw), ROUNDS)
+    print(f"a round: {before:.3f} s of parsing before, {after:.4f} s now", file=sys.stderr)
+    print(json.dumps({"ratios": {"parsing_per_round": {"value": round(before / after, 1), "goal": GOAL}}}))
+
+
+if __name__ == "__main__":
+    main()

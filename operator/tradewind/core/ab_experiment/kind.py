@@ -1,0 +1,31 @@
+"""ABExperiment among the kinds."""
+
+from collections.abc import Iterator
+
+from tradewind.api.ab_experiment import ABExperiment
+from tradewind.api.endpoint import Endpoint
+from tradewind.api.model_version import ModelVersion
+from tradewind.core.ab_experiment import decide
+from tradewind.core.ab_experiment.fail_safe import fail_safe
+from tradewind.core.ab_experiment.observe import observe
+from tradewind.core.endpoint import TERMINAL
+from tradewind.core.kind import Kind, childless
+from tradewind.core.training_schedule import scheduled_by
+from tradewind.core.world import Neighbour
+
+
+def neighbours(experiment: ABExperiment) -> Iterator[Neighbour]:
+    """Its Endpoint, both versions, and the schedule that made it."""
+    yield Neighbour(Endpoint, experiment.spec.endpoint_ref.name)
+    baseline = experiment.status.baseline_ref
+    for name in {experiment.spec.candidate} | ({baseline.name} if baseline is not None else set()):
+        yield Neighbour(ModelVersion, name)
+    yield from scheduled_by(experiment)
+
+
+def finished(experiment: ABExperiment) -> bool:
+    """Terminal states never act."""
+    return experiment.status.phase in TERMINAL
+
+
+AB_EXPERIMENT = Kind(ABExperiment, observe, childless(decide), neighbours, finished, fail_safe)

@@ -1,0 +1,52 @@
+"""What an experiment's decision needs to know.
+
+The Endpoint and the versions may be those of a moment ago. That the Endpoint gave its place is in its status, which this
+operator alone writes and keeps as it writes it; an artifact that was replaced meanwhile is not what `candidateRef` names,
+and the Endpoint routes to nothing else.
+"""
+
+from dataclasses import replace
+
+from tradewind.api.ab_experiment import ABExperiment, Mode
+from tradewind.api.endpoint import Endpoint
+from tradewind.api.model_version import ModelVersion
+from tradewind.core.ab_experiment import Seen, baseline_name, replay_has_news
+from tradewind.core.endpoint import TERMINAL
+from tradewind.core.evidence import settlement_of
+from tradewind.core.world import Database, DatabaseUnavailableError, World
+
+
+async def observe(experiment: ABExperiment, world: World) -> Seen:
+    """Facts about an experiment."""
+    if experiment.status.phase in TERMINAL:
+        return Seen()
+    namespace = experiment.namespace
+    seen = Seen(
+        endpoint=world.get(Endpoint, namespace, experiment.spec.endpoint_ref.name),
+        versions={version.name: version for version in world.all(ModelVersion, namespace)},
+    )
+    if seen.endpoint is None:
+        return seen
+    try:
+        return await _recorded(experiment, seen.endpoint, seen, world.database)
+    except DatabaseUnavailableError as error:
+        return replace(seen, database_error=str(error))
+
+
+async def _recorded(experiment: ABExperiment, endpoint: Endpoint, seen: Seen, database: Database) -> Seen:
+    """The facts with what was stored; a replay without news reads no rows."""
+    baseline = baseline_name(experiment, endpoint)
+    if baseline is None:
+        return seen
+    uid, place = experiment.metadata.uid, (experiment.namespace, endpoint.name)
+    seen = replace(seen, tested_before=await database.tested_before(*place, baseline, experiment.spec.candidate, uid))
+    if experiment.status.t0 is None:
+        return seen
+    seen = replace(seen, epochs=await database.epochs(*place, uid))
+    if experiment.spec.mode is Mode.REPLAY:
+        seen = replace(seen, clock=await database.replay_clock(*place))
+        block = settlement_of(experiment, endpoint).block_length
+        if not replay_has_news(experiment, seen.epochs, seen.clock, block):
+            return seen
+    table, requests = await database.evidence(*place, uid)
+    return replace(seen, table=table, requests=requests)

@@ -1,0 +1,28 @@
+"""What an Endpoint does while its decision fails: it takes the candidate's weight back and touches nothing else."""
+
+from datetime import datetime
+from decimal import Decimal
+
+from tradewind.api.common import WeightStatus
+from tradewind.api.endpoint import Endpoint
+from tradewind.core.decision import Apply, Decision, Owner
+from tradewind.core.endpoint.manifests import routing_config_map
+from tradewind.core.endpoint.observe import published
+from tradewind.core.world import World
+
+
+async def fail_safe(endpoint: Endpoint, world: World, now: datetime) -> Decision:
+    """The published document with weight 0 for a live candidate; champion, arms and limits stay as they are."""
+    routing = await published(endpoint, world)
+    route = routing.experiment if routing is not None else None
+    if routing is None or route is None or route.mode != "Live" or route.candidate_weight == 0:
+        return Decision(endpoint.status)
+    safe = routing.model_copy(
+        update={
+            "generation": max(routing.generation + 1, int(now.timestamp())),
+            "published_at": now.replace(microsecond=0),
+            "experiment": route.model_copy(update={"candidate_weight": Decimal(0)}),
+        }
+    )
+    status = endpoint.status.model_copy(update={"weights": WeightStatus(desired="0")})
+    return Decision(status, (Apply(routing_config_map(Owner.of(endpoint), safe)),))

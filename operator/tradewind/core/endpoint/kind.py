@@ -1,0 +1,25 @@
+"""Endpoint among the kinds."""
+
+from collections.abc import Iterator
+
+from tradewind.api.ab_experiment import ABExperiment
+from tradewind.api.endpoint import Endpoint
+from tradewind.api.model_version import ModelVersion
+from tradewind.core.endpoint import decide
+from tradewind.core.endpoint.fail_safe import fail_safe
+from tradewind.core.endpoint.observe import observe
+from tradewind.core.kind import Kind
+from tradewind.core.world import Neighbour
+
+
+def neighbours(endpoint: Endpoint) -> Iterator[Neighbour]:
+    """The experiment that has its place, and the versions that it holds or held."""
+    status = endpoint.status
+    if status.active_experiment is not None:
+        yield Neighbour(ABExperiment, status.active_experiment.name)
+    champions = (ref.name for ref in (status.champion_ref, status.previous_champion_ref) if ref is not None)
+    for name in {endpoint.spec.fallback, *champions}:
+        yield Neighbour(ModelVersion, name)
+
+
+ENDPOINT = Kind(Endpoint, observe, decide, neighbours, fail_safe=fail_safe)

@@ -1,0 +1,67 @@
+"""What an Endpoint's decision needs to know.
+
+Versions and experiments may be those of a moment ago: whom they name next is told to everybody before it counts. Two are
+read fresh, for what they lead to is not taken back: the experiment that holds the Endpoint (its weight is published) and
+the version that it promoted (its hash is stored for good).
+"""
+
+from dataclasses import replace
+
+from tradewind.api.ab_experiment import ABExperiment
+from tradewind.api.endpoint import Endpoint
+from tradewind.api.model_version import ModelVersion
+from tradewind.core.endpoint.holders import was_promoted
+from tradewind.core.endpoint.manifests import mounted_versions, routing_name
+from tradewind.core.endpoint.seen import Seen
+from tradewind.core.manifests.common import COMPONENT, OWNER_NAME
+from tradewind.core.pods import has_ended, is_ready
+from tradewind.core.world import DatabaseUnavailableError, World
+from tradewind.trading.routing import ROUTING_KEY, Routing
+
+
+async def observe(endpoint: Endpoint, world: World) -> Seen:
+    """Facts about an Endpoint."""
+    namespace = endpoint.namespace
+    versions = {version.name: version for version in world.all(ModelVersion, namespace)}
+    experiments = {e.name: e for e in world.all(ABExperiment, namespace)}
+    active = endpoint.status.active_experiment
+    if active is not None:
+        experiments.pop(active.name, None)
+        held = await world.fresh(ABExperiment, namespace, active.name)
+        if held is not None:
+            experiments[held.name] = held
+        if held is not None and was_promoted(held):
+            versions.pop(held.spec.candidate, None)
+            candidate = await world.fresh(ModelVersion, namespace, held.spec.candidate)
+            versions |= {candidate.name: candidate} if candidate is not None else {}
+    pods = await world.pods(namespace, f"{COMPONENT}=gateway,{OWNER_NAME}={endpoint.name}")
+    # A pod that is being deleted still answers on the connections that it has.
+    mounted = [mounted_versions(pod) for pod in pods if not has_ended(pod)]
+    seen = Seen(
+        versions=versions,
+        experiments=tuple(e for e in experiments.values() if e.spec.endpoint_ref.name == endpoint.name),
+        ready_pods=frozenset(pod["metadata"]["name"] for pod in pods if is_ready(pod)),
+        mounted=frozenset.intersection(*mounted) if mounted else None,
+        routing=await published(endpoint, world),
+    )
+    try:
+        database, place = world.database, (namespace, endpoint.name)
+        return replace(
+            seen,
+            epochs=await database.epochs(*place, active.uid) if active is not None else (),
+            in_position=await database.in_position(*place),
+            promotion=await database.promotion(*place),
+            replicas=await database.replicas(*place),
+        )
+    except DatabaseUnavailableError as error:
+        return replace(seen, database_error=str(error), schema_missing=error.schema_missing)
+
+
+async def published(endpoint: Endpoint, world: World) -> Routing | None:
+    """The document that the gateways obey; one that cannot be read is as good as none and is published anew."""
+    config_map = await world.read("v1", "ConfigMap", endpoint.namespace, routing_name(endpoint.name))
+    text = (config_map or {}).get("data", {}).get(ROUTING_KEY)
+    try:
+        return Routing.model_validate_json(text) if text else None
+    except ValueError:
+        return None

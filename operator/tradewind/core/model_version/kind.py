@@ -1,0 +1,25 @@
+"""ModelVersion among the kinds."""
+
+from collections.abc import Iterator
+
+from tradewind.api.ab_experiment import ABExperiment
+from tradewind.api.endpoint import Endpoint
+from tradewind.api.model_version import ModelVersion
+from tradewind.api.training_run import TrainingRun
+from tradewind.api.training_schedule import TrainingSchedule
+from tradewind.core.kind import Kind
+from tradewind.core.model_version import decide
+from tradewind.core.model_version.observe import observe
+from tradewind.core.world import Neighbour
+
+
+def neighbours(version: ModelVersion) -> Iterator[Neighbour]:
+    """Whoever may wait for it, and the run that made it."""
+    yield Neighbour(Endpoint)
+    yield Neighbour(ABExperiment)
+    yield Neighbour(TrainingSchedule)
+    if version.spec.adapter is not None and version.spec.adapter.training_run:
+        yield Neighbour(TrainingRun, version.spec.adapter.training_run)
+
+
+MODEL_VERSION = Kind(ModelVersion, observe, decide, neighbours)

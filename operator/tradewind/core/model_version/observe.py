@@ -1,0 +1,80 @@
+"""What a version's decision needs to know.
+
+Endpoints and experiments may be those of a moment ago: who takes a version into use is in a status, which this operator
+alone writes and keeps as it writes it.
+"""
+
+from tradewind.api.ab_experiment import ABExperiment
+from tradewind.api.endpoint import Endpoint
+from tradewind.api.model_version import ModelVersion, Stage
+from tradewind.core.endpoint import TERMINAL
+from tradewind.core.model_version import TEMPLATE_HASH, PredictorPod, Seen, Service
+from tradewind.core.pods import container_status, read_job, result_of, terminated, waiting
+from tradewind.core.world import Json, World
+
+
+async def observe(version: ModelVersion, world: World) -> Seen:
+    """Facts about a version."""
+    holders, stage = _holders(version, world)
+    if version.spec.external is not None:
+        return Seen(holders=holders, stage=stage)
+    namespace, name, status = version.namespace, version.name, version.status
+    service = await world.read("serving.kserve.io/v1beta1", "InferenceService", namespace, name)
+    deployment = await world.read("apps/v1", "Deployment", namespace, f"{name}-predictor")
+    pods = await world.pods(namespace, f"serving.kserve.io/inferenceservice={name}")
+    measuring = bool(status.attempts) and status.benchmark is None
+    return Seen(
+        service=service_facts(service, deployment) if service else None,
+        pods=tuple(predictor_pod(pod) for pod in pods),
+        benchmark=await read_job(world, namespace, f"{name}-benchmark-{status.attempts}") if measuring else None,
+        holders=holders,
+        stage=stage,
+    )
+
+
+def _holders(version: ModelVersion, world: World) -> tuple[tuple[str, ...], Stage]:
+    """Who needs this version, and its stage."""
+    holders: list[str] = []
+    stage = Stage.CANDIDATE
+    for point in world.all(Endpoint, version.namespace):
+        champion = point.status.champion_ref
+        if champion is not None and champion.name == version.name:
+            stage = Stage.CHAMPION
+        elif stage is not Stage.CHAMPION and point.status.previous_champion_ref is not None:
+            stage = Stage.RETIRED if point.status.previous_champion_ref.name == version.name else stage
+        if point.spec.fallback == version.name or (champion is not None and champion.name == version.name):
+            holders.append(f"Endpoint/{point.name}")
+    for experiment in world.all(ABExperiment, version.namespace):
+        running = experiment.status.t0 is not None and experiment.status.phase not in TERMINAL
+        arms = {experiment.spec.candidate, getattr(experiment.status.baseline_ref, "name", None)}
+        if running and version.name in arms:
+            holders.append(f"ABExperiment/{experiment.name}")
+    return tuple(holders), stage
+
+
+def service_facts(inference_service: Json, deployment: Json | None) -> Service:
+    """An InferenceService; Ready says only that a condition exists, so the Deployment's pods are counted too."""
+    conditions = {c["type"]: c for c in inference_service.get("status", {}).get("conditions", [])}
+    ready = conditions.get("Ready", {})
+    predictor = conditions.get("PredictorReady", {})
+    replicas = (deployment or {}).get("status", {})
+    return Service(
+        ready=ready.get("status") == "True" or predictor.get("status") == "True",
+        ready_replicas=replicas.get("readyReplicas", 0) or 0,
+        message=str(ready.get("message") or predictor.get("message") or ""),
+        template_hash=inference_service["metadata"].get("annotations", {}).get(TEMPLATE_HASH, ""),
+    )
+
+
+def predictor_pod(pod: Json) -> PredictorPod:
+    """A predictor's pod."""
+    status, ended = container_status(pod), terminated(pod)
+    return PredictorPod(
+        name=pod["metadata"]["name"],
+        ready=bool(status.get("ready")),
+        restarts=status.get("restartCount", 0),
+        exit_code=ended.get("exitCode") if ended else None,
+        result=result_of(ended) or ({"message": ended.get("message", "")[-500:]} if ended else {}),
+        waiting=waiting(pod),
+        image_id=str(status.get("imageID") or status.get("image") or ""),
+    )

@@ -1,0 +1,88 @@
+"""What `observe` may ask of the world. Protocols alone: the shell implements them, a test may too.
+
+Belongs here: how facts are asked for. Does not belong here: which facts a kind needs (`core/<kind>/observe.py`).
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from tradewind.api.common import Resource
+from tradewind.api.training_run import TrainingRun
+from tradewind.api.training_run_status import ProgressStatus
+from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport
+from tradewind.trading.evidence import Requests, TradeTable
+
+R = TypeVar("R", bound=Resource)
+Json = Mapping[str, Any]
+
+
+class DatabaseUnavailableError(Exception):
+    """The database did not answer, or has no schema. The message names host and remedy, never the password."""
+
+    def __init__(self, message: str, *, schema_missing: bool = False) -> None:
+        super().__init__(message)
+        self.schema_missing = schema_missing
+
+
+class Neighbour(NamedTuple):
+    """Who must be looked at when a resource changes: one of its namespace by name, or (None) all that are not finished."""
+
+    kind: type[Resource]
+    name: str | None = None
+
+
+class Database(Protocol):
+    """Facts from SQL, by namespace and Endpoint. Every method raises DatabaseUnavailableError."""
+
+    async def promotion(self, namespace: str, endpoint: str) -> Promotion | None:
+        """The newest promotion."""
+
+    async def replicas(self, namespace: str, endpoint: str) -> tuple[ReplicaReport, ...]:
+        """What the gateway pods of the last minute obey."""
+
+    async def epochs(self, namespace: str, endpoint: str, experiment_uid: str) -> tuple[EpochRow, ...]:
+        """Every stored weight of an experiment, by block."""
+
+    async def in_position(self, namespace: str, endpoint: str) -> frozenset[str]:
+        """Versions whose decisions have open positions."""
+
+    async def replay_clock(self, namespace: str, endpoint: str) -> datetime | None:
+        """The newest `as_of` that was asked for."""
+
+    async def tested_before(
+        self, namespace: str, endpoint: str, baseline: str, candidate: str, experiment_uid: str
+    ) -> int:
+        """How many other experiments compared this pair before this one started."""
+
+    async def new_samples(self, namespace: str, endpoint: str, since: datetime | None) -> int:
+        """Closed trades decided after `since`."""
+
+    async def evidence(self, namespace: str, endpoint: str, experiment_uid: str) -> tuple[TradeTable, Requests]:
+        """All that a look at an experiment reads, as of one moment."""
+
+
+class World(Protocol):
+    """The cluster, the database and the trainers' reports, read only."""
+
+    @property
+    def database(self) -> Database:
+        """The database; raises DatabaseUnavailableError where none is configured."""
+
+    def get(self, kind: type[R], namespace: str, name: str) -> R | None:
+        """One of our objects as last seen; None: not there, or not valid. It may be older than the API server's."""
+
+    def all(self, kind: type[R], namespace: str) -> tuple[R, ...]:
+        """Every valid object of one of our kinds in a namespace, by name, as last seen."""
+
+    async def fresh(self, kind: type[R], namespace: str, name: str) -> R | None:
+        """One of our objects as the API server has it now: for what would be wrong on an older view."""
+
+    async def read(self, api_version: str, kind: str, namespace: str, name: str) -> Json | None:
+        """Any other object as the API server has it now."""
+
+    async def pods(self, namespace: str, selector: str) -> Sequence[Json]:
+        """Pods that match labels."""
+
+    def progress(self, run: TrainingRun) -> ProgressStatus | None:
+        """The newest report of a run's trainer to this process."""

@@ -1,0 +1,143 @@
+"""Objects of our kinds as last seen, parsed once a version.
+
+Four sources feed it: watch events, the object that a turn has just read, what the operator has just written, and a list of
+each kind now and then. They come in any order, so that the newer version stays: within a kind resourceVersions grow, and
+one that was deleted comes back only as a newer one. A list that is older than what is known changes nothing.
+
+How old may a view be? All statuses are written by this process and are kept as they are written, so that what decisions
+tell each other (who holds an Endpoint, which weight is wanted, who is champion) is never behind. What people and other
+programs do (new objects, edits, deletions) is behind by the delay of the watch, milliseconds, or by a resync where the watch
+has missed it. Each `observe` says why its decision is right on such a view, or reads fresh what it must not be wrong
+about; the object that is reconciled is always read fresh.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+from prometheus_client import Counter
+
+from tradewind.api.common import Resource
+from tradewind.api.parse import InvalidSpec, parse
+from tradewind.core.registry import BY_KIND
+
+Json = Mapping[str, Any]
+R = TypeVar("R", bound=Resource)
+
+PARSES = Counter("tradewind_parses", "Objects that were parsed: each version of one once.", ["kind"])
+
+
+class Key(NamedTuple):
+    """One resource of ours."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+def key_of(raw: Json) -> Key:
+    """The key of one of our objects."""
+    return Key(raw["kind"], raw["metadata"]["namespace"], raw["metadata"]["name"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    version: int
+    parsed: Resource | InvalidSpec
+
+
+class Cache:
+    """Typed objects by kind, namespace and name."""
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[str, str], dict[str, _Entry]] = {}
+        self._listed: dict[tuple[str, str], tuple[Resource, ...]] = {}  # each list is made once a change
+        self._deleted: dict[Key, int] = {}
+
+    def get(self, kind: type[R], namespace: str, name: str) -> R | None:
+        """One object; None: not there, or not valid."""
+        entry = self._entries.get((kind.__name__, namespace), {}).get(name)
+        return entry.parsed if entry is not None and isinstance(entry.parsed, kind) else None
+
+    def all(self, kind: type[R], namespace: str) -> tuple[R, ...]:
+        """Every valid object of a kind in a namespace, by name."""
+        place = kind.__name__, namespace
+        if place not in self._listed:
+            entries = sorted(self._entries.get(place, {}).items())
+            self._listed[place] = tuple(e.parsed for _, e in entries if isinstance(e.parsed, Resource))
+        return self._listed[place]  # type: ignore[return-value]
+
+    def everything(self) -> Iterator[tuple[Key, Resource | InvalidSpec]]:
+        """Every object, also what cannot be read."""
+        for (kind, namespace), entries in list(self._entries.items()):
+            for name, entry in list(entries.items()):
+                yield Key(kind, namespace, name), entry.parsed
+
+    def take(self, raw: Json) -> Resource | InvalidSpec:
+        """The typed object of a manifest, parsed unless this very version is known; kept unless a newer one is."""
+        key, version = key_of(raw), _version(raw["metadata"])
+        known = self._known(key)
+        if known is not None and known.version == version:
+            return known.parsed
+        parsed = _parsed(key, raw)
+        if self._is_news(key, version):
+            self._entries.setdefault((key.kind, key.namespace), {})[key.name] = _Entry(version, parsed)
+            self._listed.pop((key.kind, key.namespace), None)
+        return parsed
+
+    def drop(self, raw: Json) -> Resource | InvalidSpec:
+        """Forget a deleted object, and give what it was; one of its name that was made since stays."""
+        key, version = key_of(raw), _version(raw["metadata"])
+        known = self._known(key)
+        if known is not None and known.version <= version:
+            self._entries[key.kind, key.namespace].pop(key.name)
+            self._listed.pop((key.kind, key.namespace), None)
+        if known is None or known.version <= version:
+            self._deleted[key] = version
+        return known.parsed if known is not None else _parsed(key, raw)
+
+    def relist(
+        self, kind: str, namespace: str | None, items: Sequence[Json], version: str
+    ) -> list[tuple[Key, Resource | InvalidSpec]]:
+        """Take a list of a kind (namespace None: of the cluster) as of `version`; what it changed."""
+        as_of = int(version)
+        changed: list[tuple[Key, Resource | InvalidSpec]] = []
+        for raw in items:
+            key = key_of(raw)
+            if self._is_news(key, _version(raw["metadata"])):
+                changed.append((key, self.take(raw)))
+        listed = {key_of(raw) for raw in items}
+        for (of, place), entries in self._entries.items():
+            if of != kind or namespace not in (None, place):
+                continue
+            for name, entry in list(entries.items()):
+                if Key(kind, place, name) not in listed and entry.version <= as_of:
+                    changed.append((Key(kind, place, name), entries.pop(name).parsed))
+                    self._listed.pop((of, place), None)
+        for key, gone in list(self._deleted.items()):
+            if key.kind == kind and namespace in (None, key.namespace) and gone <= as_of:
+                del self._deleted[key]  # no list can bring it back any more
+        return changed
+
+    def forget(self, namespace: str) -> None:
+        """Forget a namespace that does not exist."""
+        for place in [place for place in self._entries if place[1] == namespace]:
+            del self._entries[place]
+            self._listed.pop(place, None)
+
+    def _known(self, key: Key) -> _Entry | None:
+        return self._entries.get((key.kind, key.namespace), {}).get(key.name)
+
+    def _is_news(self, key: Key, version: int) -> bool:
+        """Whether a version is newer than what is known of an object, its deletion included."""
+        known = self._known(key)
+        return version > max(known.version if known is not None else -1, self._deleted.get(key, -1))
+
+
+def _parsed(key: Key, raw: Json) -> Resource | InvalidSpec:
+    PARSES.labels(key.kind).inc()
+    return parse(BY_KIND[key.kind].resource, raw)
+
+
+def _version(metadata: Json) -> int:
+    return int(metadata["resourceVersion"])

@@ -1,0 +1,66 @@
+"""The world that `observe` reads: our kinds from the cache, everything else from the API server, and SQL."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from tradewind.api.common import API_VERSION, Resource
+from tradewind.api.training_run import TrainingRun
+from tradewind.api.training_run_status import ProgressStatus
+from tradewind.core.world import DatabaseUnavailableError, Json
+from tradewind.shell.cache import Cache
+from tradewind.shell.cluster import Cluster
+from tradewind.shell.database import Database
+
+R = TypeVar("R", bound=Resource)
+
+
+@dataclass(frozen=True)
+class ClusterWorld:
+    """Implements `tradewind.core.world.World`.
+
+    Attributes:
+        sql: None: no database is configured.
+        reports: newest report of each run's trainer, by (namespace, name).
+    """
+
+    cluster: Cluster
+    sql: Database | None
+    cache: Cache
+    reports: Mapping[tuple[str, str], ProgressStatus] = field(default_factory=dict)
+
+    @property
+    def database(self) -> Database:
+        """The database, for facts and for records."""
+        if self.sql is None:
+            message = (
+                "no database is configured: set TRADEWIND_DSN (chart: database.existingSecret or database.embedded)"
+            )
+            raise DatabaseUnavailableError(message)
+        return self.sql
+
+    def get(self, kind: type[R], namespace: str, name: str) -> R | None:
+        """One of our objects as last seen."""
+        return self.cache.get(kind, namespace, name)
+
+    def all(self, kind: type[R], namespace: str) -> tuple[R, ...]:
+        """Every valid object of one of our kinds in a namespace, as last seen."""
+        return self.cache.all(kind, namespace)
+
+    async def fresh(self, kind: type[R], namespace: str, name: str) -> R | None:
+        """One of our objects as the API server has it now."""
+        raw = await self.cluster.get(API_VERSION, kind.__name__, namespace, name)
+        parsed = self.cache.take(raw) if raw is not None else None
+        return parsed if isinstance(parsed, kind) else None
+
+    async def read(self, api_version: str, kind: str, namespace: str, name: str) -> Json | None:
+        """Any other object."""
+        return await self.cluster.get(api_version, kind, namespace, name)
+
+    async def pods(self, namespace: str, selector: str) -> Sequence[Json]:
+        """Pods that match labels."""
+        return await self.cluster.select("v1", "Pod", namespace, label_selector=selector)
+
+    def progress(self, run: TrainingRun) -> ProgressStatus | None:
+        """The newest report of a run's trainer."""
+        return self.reports.get(run.key)

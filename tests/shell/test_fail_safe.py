@@ -1,0 +1,189 @@
+"""A decision that raises: said in a condition and an Event, nothing hot, and no weight for a candidate that nobody judges."""
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from golden_worlds import build
+from server_double import NOW, Server, key, reconciler, thing
+
+from tradewind.core.endpoint import EpochRow
+from tradewind.core.registry import BY_KIND
+from tradewind.shell.cache import Cache
+from tradewind.trading.evidence import guardrails
+from tradewind.trading.routing import ROUTING_KEY, Routing
+
+API = {"external": {"baseURL": "http://api.test/v1", "model": "m"}}
+RUN = {"baseModel": {"uri": "pvc://m/base"}, "dataset": {"endpoint": "trader"}, "output": {"uri": "pvc://m/out"}}
+RUNNING = {
+    "phase": "Running",
+    "t0": "2026-02-27T00:00:00Z",
+    "baselineRef": {"name": "api"},
+    "weight": {"desired": "0.25", "reason": "LevelUp", "since": "2026-02-28T00:00:00Z"},
+}
+EXPERIMENT = {"endpointRef": {"name": "trader"}, "candidate": "v1"}
+KINDS = {
+    "Endpoint": {"fallback": "api"},
+    "ModelVersion": API,
+    "TrainingRun": RUN,
+    "TrainingSchedule": {"template": {"spec": RUN}},
+    "ABExperiment": EXPERIMENT,
+}
+
+
+def broken(kind: str, text: str = "'Toy' is not a valid VerdictReason") -> dict[str, Any]:
+    """The kinds, one of which raises when it decides."""
+
+    def raises(*_: Any, **__: Any) -> Any:
+        raise ValueError(text)
+
+    return {**BY_KIND, kind: replace(BY_KIND[kind], decide=raises)}
+
+
+@pytest.mark.parametrize(("kind", "spec"), KINDS.items())
+async def test_every_kind_says_what_failed_and_goes_on_by_itself(kind: str, spec: dict[str, Any]) -> None:
+    server = Server(thing(kind, "x", spec))
+    reconcile = reconciler(server, kinds=broken(kind))
+    for _ in range(3):
+        with pytest.raises(ValueError, match="Toy"):
+            await reconcile(key(kind, "x"))
+    said = server.condition(kind, "x", "Reconciling")
+    assert said is not None
+    assert (said["status"], said["reason"]) == ("False", "DecisionFailed")
+    assert said["message"] == "ValueError: 'Toy' is not a valid VerdictReason"
+    assert server.calls.count("event DecisionFailed warning") == 1
+    assert server.calls.count("status") == 1, "a failure that lasts is no event at each turn"
+    await reconciler(server)(key(kind, "x"))
+    assert server.condition(kind, "x", "Reconciling") is None
+
+
+async def test_observing_may_fail_too_and_no_password_is_told() -> None:
+    async def raises(*_: Any) -> Any:
+        raise RuntimeError(f"postgresql://user:s3cret@db/x password=s3cret {'x' * 900}")
+
+    kinds = {**BY_KIND, "ModelVersion": replace(BY_KIND["ModelVersion"], observe=raises)}
+    server = Server(thing("ModelVersion", "v1", API))
+    with pytest.raises(RuntimeError):
+        await reconciler(server, kinds=kinds)(key("ModelVersion", "v1"))
+    said = server.condition("ModelVersion", "v1", "Reconciling")
+    assert said is not None
+    assert "s3cret" not in said["message"]
+    assert len(said["message"]) < 600
+
+
+@pytest.mark.parametrize("phase", ["Running", "Decided", "Ramping"])
+async def test_a_candidate_that_nobody_judges_gets_nothing(phase: str) -> None:
+    server = Server(thing("ABExperiment", "ab", EXPERIMENT, RUNNING | {"phase": phase}))
+    reconcile = reconciler(server, kinds=broken("ABExperiment"))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="Toy"):
+            await reconcile(key("ABExperiment", "ab"))
+    weight = server.status("ABExperiment", "ab")["weight"]
+    assert (weight["desired"], weight["reason"]) == ("0", "DecisionFailed")
+    assert server.status("ABExperiment", "ab")["phase"] == phase
+    assert server.calls.count("status") == 1
+
+
+async def test_a_replay_keeps_its_weights_and_what_is_over_stays() -> None:
+    replay = EXPERIMENT | {"mode": "Replay", "replay": {"startTime": "2026-01-01T00:00:00Z"}}
+    for spec, status in ((replay, RUNNING), (EXPERIMENT, RUNNING | {"phase": "Succeeded"})):
+        server = Server(thing("ABExperiment", "ab", spec, status))
+        with pytest.raises(ValueError, match="Toy"):
+            await reconciler(server, kinds=broken("ABExperiment"))(key("ABExperiment", "ab"))
+        assert server.status("ABExperiment", "ab")["weight"]["desired"] == "0.25"
+
+
+async def test_a_guardrail_that_raises_is_such_a_decision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the statistic itself: the documented recipe may go wrong in its watch."""
+    case = build("ab_experiment", {"about": "", "facts": {}})
+
+    class Toy(type(guardrails.GUARDRAILS[0])):  # type: ignore[misc]
+        def watch(self, settings: Any, facts: Any) -> Any:
+            raise KeyError("row")
+
+    async def observe(*_: Any) -> Any:
+        return case.seen
+
+    monkeypatch.setattr("tradewind.trading.evidence.verdict.GUARDRAILS", (Toy(), *guardrails.GUARDRAILS))
+    kinds = {**BY_KIND, "ABExperiment": replace(BY_KIND["ABExperiment"], observe=observe)}
+    manifest = case.resource.model_dump(mode="json", by_alias=True, exclude_none=True)
+    server = Server(manifest | {"kind": "ABExperiment"})
+    where = key("ABExperiment", "ab")._replace(namespace=case.resource.namespace)
+    reconcile = replace(reconciler(server, kinds=kinds), clock=lambda: case.now)
+    with pytest.raises(KeyError):
+        await reconcile(where)
+    assert server.status("ABExperiment", "ab")["weight"]["desired"] == "0"
+    monkeypatch.undo()
+    await reconcile(where)
+    assert server.status("ABExperiment", "ab")["weight"]["desired"] == "0.5"
+    assert server.condition("ABExperiment", "ab", "Reconciling") is None
+
+
+async def test_an_endpoint_that_cannot_decide_takes_the_live_weight_back() -> None:
+    case = build("endpoint", {"about": ""})
+    routing = case.seen.routing or _routing()
+    server = Server(thing("Endpoint", "trader", {"fallback": "api"}))
+    server.put(
+        {
+            "kind": "ConfigMap",
+            "metadata": {"name": "trader-routing", "namespace": "trading"},
+            "data": {ROUTING_KEY: _live(routing).to_json()},
+        }
+    )
+    reconcile = reconciler(server, Cache(), kinds=broken("Endpoint"))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="Toy"):
+            await reconcile(key("Endpoint", "trader"))
+    published = Routing.model_validate_json(server.objects["ConfigMap", "trader-routing"]["data"][ROUTING_KEY])
+    assert published.experiment is not None
+    assert published.experiment.candidate_weight == 0
+    assert published.generation > _live(routing).generation
+    assert published.champion == routing.champion
+    assert server.calls.count("apply ConfigMap") == 1, "once published it stays"
+
+
+def _routing() -> Routing:
+    arm = {"protocol": "openai", "baseURL": "http://api.test/v1", "model": "m"}
+    return Routing.model_validate(
+        {
+            "endpoint": "trader",
+            "generation": 7,
+            "publishedAt": NOW,
+            "expiresAt": NOW + timedelta(seconds=30),
+            "clock": "live",
+            "champion": "api",
+            "fallback": "api",
+            "arms": {"api": arm, "v1": arm},
+        }
+    )
+
+
+def _live(routing: Routing) -> Routing:
+    route = {
+        "uid": "u",
+        "name": "ab",
+        "mode": "Live",
+        "t0": NOW,
+        "blockSeconds": 86_400,
+        "baseline": routing.champion,
+        "candidate": max(routing.arms),
+        "candidateWeight": "0.25",
+        "epoch": 1,
+    }
+    return Routing.model_validate(routing.model_dump(by_alias=True) | {"experiment": route})
+
+
+def test_epochs_bring_the_policys_weight_back() -> None:
+    """What a failed decision took is asked for again from the newest epoch, also while an approval is waited for."""
+    base = {
+        "resource": {
+            "spec": {"onPromote": {"approval": "manual"}},
+            "status": {"phase": "Decided", "weight": {"desired": "0"}},
+        }
+    }
+    case = build("ab_experiment", {"about": "", **base})
+    seen = replace(case.seen, epochs=(EpochRow(0, 1, Decimal("0.25")),))
+    decision = replace(case, seen=seen).decide()
+    assert (decision.status.weight.desired, decision.status.weight.reason) == ("0.25", "ApprovalNeeded")  # type: ignore[attr-defined]
