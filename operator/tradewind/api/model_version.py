@@ -26,6 +26,7 @@ from tradewind.schema.scalars import (
     HttpURL,
     Latency,
     Name,
+    OneOf,
     Sha256,
     StorageURI,
     Text64,
@@ -35,6 +36,7 @@ from tradewind.schema.scalars import (
     Timestamp,
 )
 from tradewind.trading.evidence import LatencyObjective
+from tradewind.trading.routing import EXTERNAL_PROTOCOLS
 
 
 class ModelVersionPhase(StrEnum):
@@ -81,7 +83,7 @@ class WholeModel(StrictModel):
 class ExternalModel(StrictModel):
     """A model behind somebody else's API, such as DeepSeek's."""
 
-    protocol: Literal["openai"] = "openai"
+    protocol: Annotated[str, OneOf(EXTERNAL_PROTOCOLS)] = EXTERNAL_PROTOCOLS[0]
     """What the API speaks: OpenAI's chat completions."""
     base_url: HttpURL
     """URL before `/chat/completions`, such as https://api.deepseek.com/v1."""

@@ -1,7 +1,8 @@
 """Asking an arm over HTTP: one pooled client, one deadline, one breaker each.
 
-Belongs here: the two protocols (OpenAI chat completions, the predictor's), credentials, retries, the breaker's bookkeeping.
-Does not belong here: who is drawn and who stands in (decide.py), and what a valid answer is (answers.py).
+Belongs here: connections, credentials, deadlines, retries, the breaker's bookkeeping: what is the same for every protocol.
+Does not belong here: how a question is written and an answer is read (protocols/), who is drawn and who stands in
+(decide.py), and what a valid answer is (answers.py).
 """
 
 import asyncio
@@ -15,25 +16,15 @@ from pathlib import Path
 import httpx
 from pydantic import JsonValue
 
-from tradewind.gateway.answers import UNREACHED, ArmError, ErrorKind, parse_decision, parse_object, parse_probabilities
+from tradewind.gateway.answers import UNREACHED, ArmError, ErrorKind
 from tradewind.gateway.breaker import Breaker
 from tradewind.gateway.metrics import Metrics
-from tradewind.trading.decision import Decision, DecisionInput, Limits
-from tradewind.trading.prompt import INSTRUCTION, render_prompt
+from tradewind.gateway.protocols import PROTOCOLS, ArmAnswer, ArmQuestion
 from tradewind.trading.routing import ArmTarget
 
 MAX_ANSWER_BYTES = 1024 * 1024
 _POOL = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=30)
 _CONNECT_PAUSE_SECONDS = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class ArmAnswer:
-    """A valid answer and what the arm said about itself."""
-
-    decision: Decision
-    probabilities: dict[str, float] | None
-    reported_model: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,24 +88,12 @@ class Arms:
         for connection in self._connections.values():
             await connection.client.aclose()
 
-    async def ask(
-        self,
-        version: str,
-        target: ArmTarget | None,
-        shown: DecisionInput,
-        *,
-        symbol: str,
-        limits: Limits | None,
-        at_most: float,
-    ) -> Asked:
+    async def ask(self, version: str, question: ArmQuestion | None, at_most: float) -> Asked:
         """Asks one arm. Never raises for what the arm does: the error is part of the result.
 
         Args:
             version: name of the ModelVersion.
-            target: where it is; None if the routing no longer has it.
-            shown: what it may see.
-            symbol: what is asked about.
-            limits: what its answer must keep.
+            question: what it is asked; None if the routing no longer has the arm.
             at_most: seconds that are left for it; its own timeout holds where that is shorter.
         """
         started = time.perf_counter()
@@ -123,13 +102,13 @@ class Arms:
         answer: ArmAnswer | None = None
         breaker = self._breakers.setdefault(version, Breaker(self._breaker_failures, self._breaker_open_seconds))
         try:
-            if target is None:
+            if question is None:
                 raise ArmError(ErrorKind.UNAVAILABLE, "the arm is not among the arms of the routing")
             if not breaker.allow(time.monotonic()):
                 raise ArmError(ErrorKind.BREAKER_OPEN, "the arm failed too often in a row; not asked")
-            body = await self._fetch(version, target, _question(target, shown, symbol, limits), at_most)
+            body = await self._fetch(version, question, at_most)
             reached = True
-            answer = _read(target, body, symbol, limits)
+            answer = PROTOCOLS[question.target.protocol].read(body, question)
         except ArmError as caught:
             error = caught
         if reached:
@@ -138,13 +117,12 @@ class Arms:
             breaker.failed(time.monotonic())
         seconds = time.perf_counter() - started
         self._observe(version, error, seconds, is_open=breaker.is_open)
-        cost = target.price_per_call_cny if reached and target is not None else None
+        cost = PROTOCOLS[question.target.protocol].price(question.target) if reached and question is not None else None
         return Asked(version, answer, error, seconds * 1000, cost)
 
-    async def _fetch(
-        self, version: str, target: ArmTarget, question: tuple[str, dict[str, JsonValue]], at_most: float
-    ) -> bytes:
-        url, payload = question
+    async def _fetch(self, version: str, question: ArmQuestion, at_most: float) -> bytes:
+        target = question.target
+        url, payload = PROTOCOLS[target.protocol].request(question)
         seconds = min(target.timeout_seconds, at_most)
         headers = self._headers(version, target)
         client = self._client(version, target)
@@ -163,12 +141,12 @@ class Arms:
             raise ArmError(ErrorKind.TRANSPORT, type(error).__name__) from None
         raise AssertionError("unreachable")
 
-    def _headers(self, version: str, target: ArmTarget) -> dict[str, str]:
+    def _headers(self, version: str, target: ArmTarget) -> Mapping[str, str]:
         if target.credential_file is None:
             return {}
         credential = self._credentials.setdefault(target.credential_file, Credential(Path(target.credential_file)))
         try:
-            return {"Authorization": f"Bearer {credential.read()}"}
+            return PROTOCOLS[target.protocol].authenticate(credential.read())
         except (OSError, ValueError) as error:
             detail = f"the credential of {version} cannot be read ({type(error).__name__}); check secretRef of the ModelVersion"
             raise ArmError(ErrorKind.UNAVAILABLE, detail) from None
@@ -181,8 +159,8 @@ class Arms:
             task = asyncio.create_task(_retire(known))
             self._retiring.add(task)
             task.add_done_callback(self._retiring.discard)
-        # Proxies of the environment lead out of the cluster: right for an external API, wrong for our own predictor.
-        client = httpx.AsyncClient(limits=_POOL, timeout=target.timeout_seconds, trust_env=target.protocol == "openai")
+        # Proxies of the environment lead out of the cluster: right for what lies outside, wrong for our own predictor.
+        client = httpx.AsyncClient(limits=_POOL, timeout=target.timeout_seconds, trust_env=target.outside)
         self._connections[version] = _Connection(target, client)
         return client
 
@@ -191,30 +169,6 @@ class Arms:
         self._metrics.breaker_open.labels(version).set(is_open)
         if error is not None:
             self._metrics.errors.labels(version, error.kind).inc()
-
-
-def _question(
-    target: ArmTarget, shown: DecisionInput, symbol: str, limits: Limits | None
-) -> tuple[str, dict[str, JsonValue]]:
-    base = target.base_url.rstrip("/")
-    if target.protocol == "kserve":
-        instance: dict[str, JsonValue] = {
-            **shown.model_dump(mode="json"),
-            "symbols": [symbol],
-            "limits": None if limits is None else limits.model_dump(mode="json"),
-        }
-        return f"{base}/v1/models/{target.model}:predict", {"instances": [instance]}
-    system = INSTRUCTION
-    if limits is not None:
-        system += f"Limits: leverage at most {limits.max_leverage}, size_usd at most {limits.max_size_usd:g}.\n"
-    user = render_prompt(shown, symbol).removeprefix(INSTRUCTION)
-    return f"{base}/chat/completions", {
-        "model": target.model,
-        "messages": [{"role": "system", "content": system}, {"role": "user", "content": user}],
-        "response_format": {"type": "json_object"},
-        "temperature": 0,
-        "stream": False,
-    }
 
 
 async def _post(
@@ -230,31 +184,6 @@ async def _post(
             if len(body) > MAX_ANSWER_BYTES:
                 raise ArmError(ErrorKind.INVALID_JSON, f"the answer is over {MAX_ANSWER_BYTES} bytes")
     return bytes(body)
-
-
-def _read(target: ArmTarget, body: bytes, symbol: str, limits: Limits | None) -> ArmAnswer:
-    envelope = parse_object(body)
-    if target.protocol == "kserve":
-        predictions = envelope.get("predictions")
-        if not isinstance(predictions, list) or len(predictions) != 1 or not isinstance(predictions[0], dict):
-            raise ArmError(ErrorKind.INVALID_JSON, "predictions: not a list of one object")
-        fields = {name: value for name, value in predictions[0].items() if not name.startswith("_")}
-        probabilities = parse_probabilities(predictions[0].get("_probabilities"))
-        return ArmAnswer(parse_decision(fields, symbol=symbol, limits=limits), probabilities, None)
-    decision = parse_decision(parse_object(_content(envelope)), symbol=symbol, limits=limits)
-    said = [envelope.get(name) for name in ("model", "system_fingerprint")]
-    reported = "/".join(part for part in said if isinstance(part, str)).replace("\0", "")[:200]
-    return ArmAnswer(decision, None, reported or None)
-
-
-def _content(envelope: Mapping[str, JsonValue]) -> str:
-    choices = envelope.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices else None
-    message = first.get("message") if isinstance(first, dict) else None
-    content = message.get("content") if isinstance(message, dict) else None
-    if not isinstance(content, str):
-        raise ArmError(ErrorKind.INVALID_JSON, "choices.0.message.content: not a text")
-    return content
 
 
 async def _retire(connection: _Connection) -> None:

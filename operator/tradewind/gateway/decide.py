@@ -22,6 +22,7 @@ from tradewind.gateway.assign import BlockPending, Draw, draw, limits_of, positi
 from tradewind.gateway.database import Context, Database, DatabaseDownError, Stored
 from tradewind.gateway.errors import ApiError
 from tradewind.gateway.metrics import Metrics
+from tradewind.gateway.protocols import ArmQuestion
 from tradewind.gateway.replay import BlockGate, decision_time
 from tradewind.gateway.result import (
     Body,
@@ -190,7 +191,7 @@ class Decider:
 
         def shown_to(name: str) -> DecisionInput:
             target = routing.arms.get(name)
-            external = routing.external_fields if target is not None and target.protocol == "openai" else None
+            external = routing.external_fields if target is not None and target.outside else None
             return view(
                 question.request,
                 history=() if context is None else context.history,
@@ -200,7 +201,8 @@ class Decider:
 
         async def ask(name: str, shown: DecisionInput, at_most: float) -> Asked:
             target, symbol = routing.arms.get(name), question.request.scope.symbol
-            return await self._arms.ask(name, target, shown, symbol=symbol, limits=question.limits, at_most=at_most)
+            asked = None if target is None else ArmQuestion(target, shown, symbol, question.limits)
+            return await self._arms.ask(name, asked, at_most)
 
         # The fallback's time is set aside beforehand: a slow arm must not use up the whole decision.
         reserve = 0.0 if routing.fallback == version else routing.arms[routing.fallback].timeout_seconds

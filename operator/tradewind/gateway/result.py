@@ -10,8 +10,9 @@ from decimal import Decimal
 from pydantic import JsonValue
 
 from tradewind.gateway.answers import ErrorKind
-from tradewind.gateway.arms import ArmAnswer, Asked
+from tradewind.gateway.arms import Asked
 from tradewind.gateway.database import Stored, jsonb
+from tradewind.gateway.protocols import ArmAnswer
 from tradewind.gateway.spool import Record
 from tradewind.trading.decision import Decision, DecisionInput, DecisionRequest, Limits
 from tradewind.trading.routing import Routing

@@ -3,29 +3,46 @@
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
 
+from tradewind.schema.rules import wire_name
 from tradewind.trading.decision import Limits
 from tradewind.trading.settings.labels import LabelThresholds
 
 ROUTING_KEY = "routing.json"
 
 
-def _alias(name: str) -> str:
-    return to_camel(name).replace("Url", "URL").replace("Usd", "USD").replace("Cny", "CNY")
+class Protocol(StrEnum):
+    """How an arm is asked; each is a module of its own in gateway/protocols/."""
+
+    OPENAI = "openai"
+    KSERVE = "kserve"
+
+
+OWN_PROTOCOL = Protocol.KSERVE
+"""What our own predictors speak; the others are for external APIs."""
+EXTERNAL_PROTOCOLS = tuple(protocol.value for protocol in Protocol if protocol is not OWN_PROTOCOL)
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=_alias, populate_by_name=True)
+    """Part of the document.
+
+    Fields of a newer operator are ignored: during an upgrade a gateway must go on obeying what it understands. What a gateway
+    must not obey without understanding it gets another `version`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=wire_name, populate_by_name=True)
 
 
 class ArmTarget(_Model):
     """Where an arm is asked. `credential_file` is a path inside the gateway's pod; the secret itself is never here."""
 
-    protocol: Literal["openai", "kserve"]
+    protocol: Protocol
+    outside: bool = True
+    """Whether what it is shown leaves the cluster. An operator that does not say so is taken at the stricter word."""
     base_url: str
     model: str
     credential_file: str | None = None

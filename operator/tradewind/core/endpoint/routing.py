@@ -14,10 +14,12 @@ from tradewind.core.evidence import settlement_of
 from tradewind.core.model_version.manifests import predictor_url
 from tradewind.schema.scalars import as_milliseconds, as_timedelta
 from tradewind.trading.routing import (
+    OWN_PROTOCOL,
     ArmTarget,
     BlockWeight,
     ExperimentRoute,
     LevelLimits,
+    Protocol,
     Routing,
     RoutingLimits,
 )
@@ -134,7 +136,7 @@ def arm_target(version: ModelVersion) -> ArmTarget:
     external = version.spec.external
     if external is not None:
         return ArmTarget(
-            protocol="openai",
+            protocol=Protocol(external.protocol),
             base_url=external.base_url,
             model=external.model,
             credential_file=credential_path(version.name, external.secret_ref) if external.secret_ref else None,
@@ -143,7 +145,8 @@ def arm_target(version: ModelVersion) -> ArmTarget:
             price_per_call_cny=Decimal(external.price_per_call_cny) if external.price_per_call_cny else None,
         )
     return ArmTarget(
-        protocol="kserve",
+        protocol=OWN_PROTOCOL,
+        outside=False,
         base_url=predictor_url(version.name, version.namespace),
         model=version.name,
         timeout_seconds=as_milliseconds(version.spec.serving.timeout) / 1000,
