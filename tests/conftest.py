@@ -30,6 +30,7 @@ from tradewind import migrations
 PASSWORD = "s3cret-of-the-tests"
 _TORCH_FOLDERS = ("predictor", "training")
 _TORCH_FILES = ("test_train.py", "test_base_model.py")
+_DATABASE = {"postgres_server", "stopped_postgres"}
 _SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
@@ -227,6 +228,31 @@ def stoppable_postgres(stopped_postgres: PostgresServer) -> Iterator[PostgresSer
     server.remove()
 
 
+def _needs_torch(file: Path) -> bool:
+    return file.parent.name in _TORCH_FOLDERS or file.name in _TORCH_FILES
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="only what needs no cluster, no PostgreSQL and no torch")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    return True if config.getoption("--fast") and _needs_torch(collection_path) else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--fast"):
+        return
+
+    def fast(item: pytest.Item) -> bool:
+        fixtures = getattr(item, "fixturenames", ())
+        return not (_DATABASE.intersection(fixtures) or any(item.iter_markers("e2e")) or any(item.iter_markers("slow")))
+
+    left_out = [item for item in items if not fast(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if fast(item)]
+
+
 class ByFile(LoadScopeScheduling):
     """xdist's work units: a file, whose tests share their fixtures; and all files together that need torch.
 
@@ -235,7 +261,7 @@ class ByFile(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = Path(nodeid.partition("::")[0])
-        return "torch" if file.parent.name in _TORCH_FOLDERS or file.name in _TORCH_FILES else str(file)
+        return "torch" if _needs_torch(file) else str(file)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
