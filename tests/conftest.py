@@ -30,6 +30,7 @@ from tradewind import migrations
 PASSWORD = "s3cret-of-the-tests"
 _TORCH_FOLDERS = ("predictor", "training")
 _TORCH_FILES = ("test_train.py", "test_base_model.py")
+collect_ignore = ["recipes/toys"]  # run inside the scratch copy, where their toys are part of the product
 _DATABASE = {"postgres_server", "stopped_postgres"}
 _SETTINGS = {
     "fsync": "off",
@@ -233,7 +234,7 @@ def _needs_torch(file: Path) -> bool:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fast", action="store_true", help="only what needs no cluster, no PostgreSQL and no torch")
+    parser.addoption("--fast", action="store_true", help="only what needs no cluster, PostgreSQL, Chromium or torch")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -241,16 +242,15 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--fast"):
-        return
+    if config.getoption("--fast"):
+        left_out = [item for item in items if _needs_much(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
-    def fast(item: pytest.Item) -> bool:
-        fixtures = getattr(item, "fixturenames", ())
-        return not (_DATABASE.intersection(fixtures) or any(item.iter_markers("e2e")) or any(item.iter_markers("slow")))
 
-    left_out = [item for item in items if not fast(item)]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if fast(item)]
+def _needs_much(item: pytest.Item) -> bool:
+    marks = {mark.name for mark in item.iter_markers()}
+    return bool(marks & {"e2e", "slow", "browser"} or _DATABASE.intersection(getattr(item, "fixturenames", ())))
 
 
 class ByFile(LoadScopeScheduling):
