@@ -31,7 +31,8 @@ PASSWORD = "s3cret-of-the-tests"
 _TORCH_FOLDERS = ("predictor", "training")
 _TORCH_FILES = ("test_train.py", "test_base_model.py")
 collect_ignore = ["recipes/toys"]  # run inside the scratch copy, where their toys are part of the product
-_DATABASE = {"postgres_server", "stopped_postgres"}
+_COSTLY = {"postgres_server", "stopped_postgres", "scratch"}
+"""Fixtures of a PostgreSQL, and of a whole checkout in which all checks run once more."""
 _SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
@@ -250,7 +251,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _needs_much(item: pytest.Item) -> bool:
     marks = {mark.name for mark in item.iter_markers()}
-    return bool(marks & {"e2e", "slow", "browser"} or _DATABASE.intersection(getattr(item, "fixturenames", ())))
+    return bool(marks & {"e2e", "slow", "browser"} or _COSTLY.intersection(getattr(item, "fixturenames", ())))
 
 
 class ByFile(LoadScopeScheduling):

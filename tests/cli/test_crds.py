@@ -17,10 +17,15 @@ def git(checkout: Path, *arguments: str) -> None:
     subprocess.run(["git", *who, "-C", str(checkout), *arguments], check=True, capture_output=True)
 
 
+@pytest.fixture(scope="module")
+def generated() -> dict[str, str]:
+    return crd.generated_files()
+
+
 @pytest.fixture
-def checkout(tmp_path: Path) -> Path:
+def checkout(tmp_path: Path, generated: dict[str, str]) -> Path:
     """A checkout with the kinds of this package."""
-    for name, text in crd.generated_files().items():
+    for name, text in generated.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
