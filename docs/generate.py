@@ -128,8 +128,8 @@ def metrics(found: Iterable[object]) -> Iterator[str]:
     from prometheus_client.metrics import MetricWrapperBase
 
     rows: list[tuple[str, ...]] = []
-    for metric in found:
-        if isinstance(metric, MetricWrapperBase):
+    for metric in dict.fromkeys(each for each in found if isinstance(each, MetricWrapperBase)):
+        if metric._name.startswith("tradewind_"):
             name = metric._name + ("_total" if metric._type == "counter" else "")
             labels = ", ".join(f"`{label}`" for label in metric._labelnames)
             rows.append((name, str(metric._type), labels, metric._documentation))
@@ -160,7 +160,9 @@ BLOCKS: Mapping[str, Callable[[], Lines]] = {
     "reasons": _reasons,
     "guardrails": _guardrails,
     "exit-codes": _exit_codes,
-    "operator-metrics": lambda: metrics(vars(_of("tradewind.shell.operator")).values()),
+    "operator-metrics": lambda: metrics(
+        value for module in _modules(_of("tradewind.shell")) for value in vars(module).values()
+    ),
     "operator-environment": lambda: environment(_of("tradewind.shell.settings").VARIABLES),
     "predictor-options": lambda: table(
         ("option", "default", "meaning"), _of("tradewind.predictor.settings").options_table()

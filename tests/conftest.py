@@ -30,7 +30,6 @@ from tradewind import migrations
 PASSWORD = "s3cret-of-the-tests"
 _TORCH_FOLDERS = ("predictor", "training")
 _TORCH_FILES = ("test_train.py", "test_base_model.py")
-collect_ignore = ["recipes/toys"]  # run inside the scratch copy, where their toys are part of the product
 _COSTLY = {"postgres_server", "stopped_postgres", "scratch"}
 """Fixtures of a PostgreSQL, and of a whole checkout in which all checks run once more."""
 _SETTINGS = {

@@ -32,7 +32,9 @@ VARIABLES = (
     Variable("TRADEWIND_INSTALLATION", "tradewind", "first part of every key in the database"),
     Variable("TRADEWIND_WATCH_NAMESPACES", "", "namespaces to watch, by comma or space; empty: the whole cluster"),
     Variable("TRADEWIND_WORKERS", "4", "reconciles that run at the same time"),
-    Variable("TRADEWIND_RESYNC_SECONDS", "30", "every object is looked at again after so long, whatever was missed"),
+    Variable(
+        "TRADEWIND_RESYNC_SECONDS", "30", "what is not finished is looked at again after so long, whatever was missed"
+    ),
     Variable("TRADEWIND_PROGRESS_SERVICE", "tradewind-operator", "the Service by which trainers reach the operator"),
     Variable("TRADEWIND_PROGRESS_PORT", "8090", "its port, where trainers report their progress"),
     Variable("TRADEWIND_HEALTH_PORT", "8080", "port of /healthz"),
