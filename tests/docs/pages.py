@@ -39,6 +39,11 @@ class Page:
         ]
         return fenced + [re.sub(r"^ {4}", "", m[1], flags=re.MULTILINE) for m in _INDENTED.finditer(self.text)]
 
+    def block(self, start: str) -> str:
+        """The one block for the shell that begins like this."""
+        (found,) = (block for block in self.blocks() if block.startswith(start))
+        return found
+
     def commands(self) -> Iterator[list[str]]:
         """The words of each command of the blocks; continued lines are one, comments are left out."""
         for block in self.blocks():
