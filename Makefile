@@ -14,17 +14,17 @@ BIN := .venv/bin
 SETUP_KEY := $(shell cat pyproject.toml constraints/host.txt Makefile 2>/dev/null | sha256sum | cut -c1-16)
 STAMP := .venv/.ready-$(SETUP_KEY)
 
-.PHONY: help demo test check check-charts cluster clean
+.PHONY: help demo test check check-fast check-static check-charts cluster clean packages
 
 help:  ## what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 	@echo "  options: make demo COST_BP=1.2; make test SOAK=1; CLUSTER=current IMAGE_REGISTRY=... for a cluster of your own"
 
-demo: $(STAMP) cluster  ## the whole loop on a real cluster: outcomes -> LoRA -> KServe -> A/B test -> verdict
+demo: packages $(STAMP) cluster  ## the whole loop on a real cluster: outcomes -> LoRA -> KServe -> A/B test -> verdict
 	@$(BIN)/python demo/run.py
 
 test: export OMP_NUM_THREADS := 1
-test: check  ## everything: checks, fast tests, then the real cluster (SOAK=1: also the long soaks)
+test: packages check  ## everything: checks, fast tests, then the real cluster (SOAK=1: also the long soaks)
 	@echo "== tests without a cluster"
 	$(BIN)/pytest tests -m "not e2e and not slow" -n auto
 	$(MAKE) cluster
@@ -34,15 +34,23 @@ test: check  ## everything: checks, fast tests, then the real cluster (SOAK=1: a
 	E2E_REQUIRED=1 $(BIN)/pytest tests -m "e2e and not slow"
 	if [ -n "$(SOAK)" ]; then echo "== soaks"; $(BIN)/pytest tests -m slow -rP; fi
 
-check: $(STAMP)  ## ruff, mypy, layers, generated files
+check: check-static check-charts  ## ruff, mypy, layers, generated files, kinds against the last release, charts
+
+check-fast: check-static  ## check-static, and the tests that need no root, cluster, PostgreSQL, browser or torch
+	@echo "== tests that need nothing else"
+	$(BIN)/pytest tests --fast -n auto
+
+check-static: $(STAMP)
 	@echo "== check"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/tradewind crds --check
+	$(BIN)/tradewind crds --since
+	$(BIN)/python docs/generate.py --check
+	$(BIN)/towncrier build --draft --version next >/dev/null
 	$(BIN)/tradewind lint crds/samples/*.yaml
-	$(MAKE) check-charts
 
 check-charts:
 	@helm=$$(command -v helm || ls $(CACHE)/cluster/bin/helm 2>/dev/null || true)
@@ -50,7 +58,7 @@ check-charts:
 	"$$helm" lint --strict --quiet --set database.existingSecret.name=rds charts/tradewind
 	"$$helm" lint --strict --quiet charts/tradewind-crds
 
-cluster: $(STAMP)  ## a real Kubernetes with KServe and our images, or the one that KUBECONFIG names (CLUSTER=current)
+cluster: packages $(STAMP)  ## a real Kubernetes with KServe and our images, or the one that KUBECONFIG names (CLUSTER=current)
 	@python3 cluster up
 	python3 cluster images
 
@@ -58,14 +66,16 @@ clean:  ## end exactly what was started; caches stay
 	@python3 cluster down
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-$(STAMP): pyproject.toml constraints/host.txt
-	@echo "== setup: Python environment (first time about a minute; later seconds)"
-	if ! ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || ! command -v ip >/dev/null || ! command -v chromium >/dev/null; then
+packages:
+	@if ! ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || ! command -v ip >/dev/null || ! command -v chromium >/dev/null; then
 	  echo "   apt: postgresql (the tests start a real one), iproute2, chromium (a test measures the report in it)"
 	  export DEBIAN_FRONTEND=noninteractive
 	  mkdir -p /etc/postgresql-common && echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf
 	  apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql iproute2 ca-certificates chromium fonts-dejavu-core >/dev/null
 	fi
+
+$(STAMP): pyproject.toml constraints/host.txt
+	@echo "== setup: Python environment (first time about a minute; later seconds)"
 	if [ ! -x $(UV) ]; then python3 -m venv $(CACHE)/uv-$(UV_VERSION) && $(CACHE)/uv-$(UV_VERSION)/bin/pip install -q uv==$(UV_VERSION); fi
 	[ -x $(BIN)/python ] || $(UV) venv -q --python python3 .venv
 	$(UV) pip install --python $(BIN)/python -c constraints/host.txt -e '.[operator,gateway,predictor,trainer,gpu,demo,dev]'

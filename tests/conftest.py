@@ -30,6 +30,8 @@ from tradewind import migrations
 PASSWORD = "s3cret-of-the-tests"
 _TORCH_FOLDERS = ("predictor", "training")
 _TORCH_FILES = ("test_train.py", "test_base_model.py")
+_COSTLY = {"postgres_server", "stopped_postgres", "scratch"}
+"""Fixtures of a PostgreSQL, and of a whole checkout in which all checks run once more."""
 _SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
@@ -227,6 +229,30 @@ def stoppable_postgres(stopped_postgres: PostgresServer) -> Iterator[PostgresSer
     server.remove()
 
 
+def _needs_torch(file: Path) -> bool:
+    return file.parent.name in _TORCH_FOLDERS or file.name in _TORCH_FILES
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="only what needs no cluster, PostgreSQL, Chromium or torch")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    return True if config.getoption("--fast") and _needs_torch(collection_path) else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--fast"):
+        left_out = [item for item in items if _needs_much(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _needs_much(item: pytest.Item) -> bool:
+    marks = {mark.name for mark in item.iter_markers()}
+    return bool(marks & {"e2e", "slow", "browser"} or _COSTLY.intersection(getattr(item, "fixturenames", ())))
+
+
 class ByFile(LoadScopeScheduling):
     """xdist's work units: a file, whose tests share their fixtures; and all files together that need torch.
 
@@ -235,7 +261,7 @@ class ByFile(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = Path(nodeid.partition("::")[0])
-        return "torch" if file.parent.name in _TORCH_FOLDERS or file.name in _TORCH_FILES else str(file)
+        return "torch" if _needs_torch(file) else str(file)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:

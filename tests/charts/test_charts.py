@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from typing import Any
 
 import pytest
@@ -141,7 +142,8 @@ def test_the_settings_reach_the_operator_and_are_settings_that_it_reads() -> Non
     found = environment(one(template("tradewind", *EXISTING, "--set", "installation=desk-a"), "Deployment"))
     assert found["TRADEWIND_INSTALLATION"] == "desk-a"
     assert found["TRADEWIND_DSN"] == {"secretKeyRef": {"name": "rds", "key": "dsn"}}
-    assert found["TRADEWIND_IMAGE_GATEWAY"] == "docker.io/tradewind/gateway:0.1.0"
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert found["TRADEWIND_IMAGE_GATEWAY"] == f"docker.io/tradewind/gateway:{version}"
     assert set(found) == set(re.findall(r'"(TRADEWIND_[A-Z_]+)"', source))
 
 

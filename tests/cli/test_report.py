@@ -294,6 +294,7 @@ def measure(pages: dict[str, str], widths: tuple[int, ...], folder: Path) -> lis
     return list(json.loads(unescape(answer[1])))
 
 
+@pytest.mark.browser
 def test_phones_and_desks_show_it_whole_and_legible(tmp_path: Path) -> None:
     long_name = "lora-" + "deepseek-r1-distill-qwen-" * 2 + "1234567"
     one_arm = bundle(arms=[{"name": "v1", "role": "candidate", "costCNY": 1.5}])

@@ -69,6 +69,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
             text = text.replace(old, new)
         (copy / name).write_text(text)
     run(copy, "tradewind", "crds")
+    run(copy, "python", "docs/generate.py")
     return copy
 
 
@@ -89,6 +90,7 @@ def run(copy: Path, *command: str) -> str:
         ("mypy",),
         ("lint-imports",),
         ("tradewind", "crds", "--check"),
+        ("python", "docs/generate.py", "--check"),
         ("tradewind", "lint", "crds/samples/abexperiment-toys.yaml"),
     ],
     ids=" ".join,

@@ -3,7 +3,7 @@
 import argparse
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +13,7 @@ from tradewind.predictor.failure import StartError
 from tradewind.trading.exits import ExitCode
 
 DEFAULT_TERMINATION_LOG = Path("/dev/termination-log")
+THREADS = "TRADEWIND_THREADS"
 
 
 class Decoding(StrEnum):
@@ -76,26 +77,66 @@ def parse_settings(argv: Sequence[str]) -> Settings:
     Raises:
         StartError: exit 64, naming the option and what it takes.
     """
-    parser = _Parser(prog="python -m tradewind.predictor", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--model-name", required=True, help="name on the endpoint's path")
-    parser.add_argument("--base", type=Path, required=True, help="directory of the base model")
-    parser.add_argument("--adapter", type=Path, help="directory of the LoRA adapter")
-    parser.add_argument("--sha256", required=True, help="pinned hash of the adapter, or of the base without one")
-    parser.add_argument("--merge", type=_boolean, default=True, help="fold the adapter into the weights")
-    parser.add_argument("--decoding", type=Decoding, choices=list(Decoding), default=Decoding.GREEDY)
-    parser.add_argument("--reasoning", type=Reasoning, choices=list(Reasoning), default=Reasoning.NONE)
-    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
-    parser.add_argument("--max-queue", type=_at_least(1), default=32, help="requests that may wait or run at once")
-    parser.add_argument("--speculate", type=_at_least(0), default=16, help="undecided tokens a pass may carry along")
-    parser.add_argument("--port", type=_at_least(1), default=8080)
-    parser.add_argument("--termination-log", type=Path, default=DEFAULT_TERMINATION_LOG)
-    options = parser.parse_args(list(argv))
+    options = _parser().parse_args(list(argv))
     if not re.fullmatch(r"[0-9a-f]{64}", options.sha256):
         raise _invalid(f"--sha256 takes 64 lower-case hex digits, got {options.sha256!r}")
-    threads = os.environ.get("TRADEWIND_THREADS", "0")
+    threads = os.environ.get(THREADS, "0")
     if not threads.isdecimal():
-        raise _invalid(f"TRADEWIND_THREADS takes a whole number of threads, got {threads!r}")
+        raise _invalid(f"{THREADS} takes a whole number of threads, got {threads!r}")
     return Settings(threads=int(threads), **vars(options))
+
+
+def options_table() -> Iterator[tuple[str, str, str]]:
+    """Option or variable, default and meaning, as docs/serving.md shows them."""
+    for action in _parser()._actions:
+        if action.dest != "help":
+            default = "required" if action.required else "" if action.default is None else str(action.default).lower()
+            yield action.option_strings[0], default, action.help or ""
+    yield (
+        THREADS,
+        "",
+        "(environment) threads of the tensor library, whose own choice it is otherwise; the pod's CPU limit",
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m tradewind.predictor", description=__doc__, allow_abbrev=False)
+    add = parser.add_argument
+    add("--model-name", required=True, help="name on the endpoint's path")
+    add("--base", type=Path, required=True, help="directory of the base model")
+    add("--adapter", type=Path, help="directory of the LoRA adapter")
+    add("--sha256", required=True, help="pinned hash of the adapter, or of the base without one")
+    add("--merge", type=_boolean, default=True, help="fold the adapter into the weights")
+    add(
+        "--decoding",
+        type=Decoding,
+        choices=list(Decoding),
+        default=Decoding.GREEDY,
+        help="greedy: the likeliest token at each step; scored: the likeliest whole candidate; one of them per server",
+    )
+    add(
+        "--reasoning",
+        type=Reasoning,
+        choices=list(Reasoning),
+        default=Reasoning.NONE,
+        help="prose after the decision: none, brief (closed after 60 tokens), full (after 512)",
+    )
+    add(
+        "--dtype",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        default="auto",
+        help="of the weights; auto: fp32 on a CPU, bf16 (else fp16) on a GPU",
+    )
+    add("--max-queue", type=_at_least(1), default=32, help="requests that may wait or run at once")
+    add("--speculate", type=_at_least(0), default=16, help="undecided tokens that a pass may carry along")
+    add("--port", type=_at_least(1), default=8080, help="HTTP port")
+    add(
+        "--termination-log",
+        type=Path,
+        default=DEFAULT_TERMINATION_LOG,
+        help="file for the reason of a refused start",
+    )
+    return parser
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,8 +1,12 @@
-"""Settings of the operator process, all from the environment; a missing one is named together with its remedy."""
+"""Settings of the operator process, all from the environment; a missing one is named together with its remedy.
+
+One table, VARIABLES: the process reads by it, and docs/reference.md shows it.
+"""
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tradewind.core.platform import Platform
 
@@ -11,12 +15,40 @@ class SettingsError(Exception):
     """A setting is missing or malformed. The message names the variable and what to set."""
 
 
+class Variable(NamedTuple):
+    """One environment variable; without a default it has to be set."""
+
+    name: str
+    default: str | None
+    meaning: str
+
+
+VARIABLES = (
+    Variable("TRADEWIND_NAMESPACE", None, "the namespace that the operator runs in"),
+    Variable("TRADEWIND_IMAGE_GATEWAY", None, "the gateway's image"),
+    Variable("TRADEWIND_IMAGE_PREDICTOR", None, "the predictor's image"),
+    Variable("TRADEWIND_IMAGE_TRAINER", None, "the image of the training jobs"),
+    Variable("TRADEWIND_DSN", "", "connection string of the database; without it whatever needs data waits"),
+    Variable("TRADEWIND_INSTALLATION", "tradewind", "first part of every key in the database"),
+    Variable("TRADEWIND_WATCH_NAMESPACES", "", "namespaces to watch, by comma or space; empty: the whole cluster"),
+    Variable("TRADEWIND_WORKERS", "4", "reconciles that run at the same time"),
+    Variable(
+        "TRADEWIND_RESYNC_SECONDS", "30", "what is not finished is looked at again after so long, whatever was missed"
+    ),
+    Variable("TRADEWIND_PROGRESS_SERVICE", "tradewind-operator", "the Service by which trainers reach the operator"),
+    Variable("TRADEWIND_PROGRESS_PORT", "8090", "its port, where trainers report their progress"),
+    Variable("TRADEWIND_HEALTH_PORT", "8080", "port of /healthz"),
+    Variable("TRADEWIND_METRICS_PORT", "9090", "port of /metrics"),
+    Variable("TRADEWIND_LOG_LEVEL", "info", "debug, info, warning or error"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the operator needs to run.
 
     Attributes:
-        dsn: libpq connection string of the database; None: up, but every kind that needs data holds (DatabaseMissing).
+        dsn: libpq connection string of the database; None: up, but every kind that needs data holds.
         watch_namespaces: empty: the whole cluster.
         workers: reconciles that run at the same time.
         resync_seconds: every resource is looked at again after this time, whatever was missed.
@@ -33,49 +65,48 @@ class Settings:
 
 
 def settings_from_environment(env: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings.
+    """Read the settings. An empty variable counts as one that is not set.
 
     Raises:
         SettingsError: naming the variable and the remedy.
     """
     env = os.environ if env is None else env
+    texts = {variable.name: _text(env, variable) for variable in VARIABLES}
     return Settings(
         platform=Platform(
-            installation=env.get("TRADEWIND_INSTALLATION", "tradewind"),
-            operator_namespace=_required(env, "TRADEWIND_NAMESPACE", "the namespace that the operator runs in"),
-            gateway_image=_required(env, "TRADEWIND_IMAGE_GATEWAY", "the gateway's image"),
-            predictor_image=_required(env, "TRADEWIND_IMAGE_PREDICTOR", "the predictor's image"),
-            trainer_image=_required(env, "TRADEWIND_IMAGE_TRAINER", "the image of the training jobs"),
-            progress_service=env.get("TRADEWIND_PROGRESS_SERVICE", "tradewind-operator"),
-            progress_port=_integer(env, "TRADEWIND_PROGRESS_PORT", 8090),
+            installation=texts["TRADEWIND_INSTALLATION"],
+            operator_namespace=texts["TRADEWIND_NAMESPACE"],
+            gateway_image=texts["TRADEWIND_IMAGE_GATEWAY"],
+            predictor_image=texts["TRADEWIND_IMAGE_PREDICTOR"],
+            trainer_image=texts["TRADEWIND_IMAGE_TRAINER"],
+            progress_service=texts["TRADEWIND_PROGRESS_SERVICE"],
+            progress_port=_whole_number(texts, "TRADEWIND_PROGRESS_PORT"),
         ),
-        dsn=env.get("TRADEWIND_DSN") or None,
-        watch_namespaces=tuple(n for n in env.get("TRADEWIND_WATCH_NAMESPACES", "").replace(",", " ").split() if n),
-        workers=_integer(env, "TRADEWIND_WORKERS", 4),
-        resync_seconds=float(_integer(env, "TRADEWIND_RESYNC_SECONDS", 30)),
-        health_port=_integer(env, "TRADEWIND_HEALTH_PORT", 8080),
-        metrics_port=_integer(env, "TRADEWIND_METRICS_PORT", 9090),
-        log_level=env.get("TRADEWIND_LOG_LEVEL", "info"),
+        dsn=texts["TRADEWIND_DSN"] or None,
+        watch_namespaces=tuple(texts["TRADEWIND_WATCH_NAMESPACES"].replace(",", " ").split()),
+        workers=_whole_number(texts, "TRADEWIND_WORKERS"),
+        resync_seconds=float(_whole_number(texts, "TRADEWIND_RESYNC_SECONDS")),
+        health_port=_whole_number(texts, "TRADEWIND_HEALTH_PORT"),
+        metrics_port=_whole_number(texts, "TRADEWIND_METRICS_PORT"),
+        log_level=texts["TRADEWIND_LOG_LEVEL"],
     )
 
 
-def _required(env: Mapping[str, str], name: str, what: str) -> str:
-    value = env.get(name, "")
-    if not value:
-        msg = f"{name} is not set: it names {what}; the Helm chart sets it, outside of it export it before starting"
-        raise SettingsError(msg)
-    return value
+def _text(env: Mapping[str, str], variable: Variable) -> str:
+    text = env.get(variable.name) or variable.default
+    if text is None:
+        raise SettingsError(
+            f"{variable.name} is not set: it names {variable.meaning}; the Helm chart sets it, outside of it export it "
+            "before starting"
+        )
+    return text
 
 
-def _integer(env: Mapping[str, str], name: str, default: int) -> int:
-    text = env.get(name, "")
-    if not text:
-        return default
+def _whole_number(texts: Mapping[str, str], name: str) -> int:
     try:
-        value = int(text)
+        value = int(texts[name])
     except ValueError:
         value = -1
     if value < 1:
-        msg = f"{name} must be a whole number above 0, got {text!r}"
-        raise SettingsError(msg)
+        raise SettingsError(f"{name} must be a whole number above 0, got {texts[name]!r}")
     return value

@@ -22,23 +22,38 @@ TERMINAL = frozenset(
 
 
 class Reason(StrEnum):
-    """Why a condition says what it says."""
+    """Why a condition of an Endpoint says what it says."""
 
     READY = "Ready"
+    """Someone answers, and everything that answering needs is there."""
     VERSION_MISSING = "VersionMissing"
+    """spec.fallback does not exist, or a promoted candidate no longer exists as it was tested."""
     VERSION_NOT_READY = "VersionNotReady"
+    """The champion is not Ready; the fallback answers for it."""
     CHAMPION_MISSING = "ChampionMissing"
+    """The ModelVersion that was promoted is gone, or is another artifact under its name."""
     CHAMPION_KNOWN = "ChampionKnown"
+    """The champion exists and is what was promoted."""
     DATABASE_UNREACHABLE = "DatabaseUnreachable"
+    """The database does not answer, or none is named."""
     SCHEMA_MISSING = "SchemaMissing"
+    """The database lacks the schema of this version: run the migration."""
     DATABASE_REACHABLE = "DatabaseReachable"
+    """The database answers."""
     GATEWAY_STARTING = "GatewayStarting"
+    """No pod of the gateway is ready."""
     GATEWAY_READY = "GatewayReady"
+    """At least one pod of the gateway is ready."""
     APPLIED = "Applied"
+    """Every ready gateway pod obeys the newest weights."""
     APPLYING = "Applying"
+    """Something is decided but not yet in effect: weights, or the routing to an experiment."""
     EXPIRED = "Expired"
+    """The candidate's weight was not renewed in time; the baseline answers."""
     EXPERIMENT_RUNNING = "ExperimentRunning"
+    """The experiment that holds the Endpoint is routed to."""
     NO_EXPERIMENT = "NoExperiment"
+    """No experiment holds the Endpoint."""
 
 
 @dataclass(frozen=True, slots=True)

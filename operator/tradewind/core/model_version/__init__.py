@@ -40,22 +40,36 @@ _SOON = timedelta(seconds=5)
 
 
 class Reason(StrEnum):
-    """Why a condition says what it says."""
+    """Why a condition of a ModelVersion says what it says."""
 
     EXTERNAL = "External"
+    """An external API: there is nothing to verify, to serve or to measure."""
     STARTING = "Starting"
+    """The predictor is not up yet."""
     SERVING = "Serving"
+    """The predictor answers."""
     NOT_SERVING = "NotServing"
+    """The predictor answered before, and does not now."""
     VERIFIED = "Verified"
+    """What is served has the hash that the spec pins."""
     ARTIFACT_MISMATCH = "ArtifactMismatch"
+    """What is served is another artifact than the spec pins."""
     TOKENIZER_ROUND_TRIP = "TokenizerRoundTrip"
+    """The tokenizer does not give back the text that it was given."""
     INVALID_CONFIGURATION = "InvalidConfiguration"
+    """The predictor refuses its settings or files."""
     PREDICTOR_FAILED = "PredictorFailed"
+    """The predictor ended again and again."""
     BENCHMARKING = "Benchmarking"
+    """The served model is being measured."""
     BENCHMARK_FAILED = "BenchmarkFailed"
+    """It could not be measured."""
     MEASURED = "Measured"
+    """It was measured and keeps what the spec asks for."""
     GATE_FAILED = "GateFailed"
+    """It was measured and does not keep what the spec asks for."""
     READY = "Ready"
+    """Verified, served and measured."""
 
 
 @dataclass(frozen=True, slots=True)

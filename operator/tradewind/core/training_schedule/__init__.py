@@ -42,15 +42,22 @@ _FAR = timedelta(hours=1)
 
 
 class Reason(StrEnum):
-    """Why a condition says what it says."""
+    """Why a condition of a TrainingSchedule says what it says."""
 
     SCHEDULED = "Scheduled"
+    """The next run is due at the time that the message names."""
     SUSPENDED = "Suspended"
+    """spec.suspend is true: no run is made."""
     INVALID_SCHEDULE = "InvalidSchedule"
+    """The schedule or its time zone cannot be read."""
     MISSED = "DeadlineMissed"
+    """A run was due longer ago than spec.startingDeadline."""
     FORBIDDEN = "PreviousRunActive"
+    """The run before is not finished, and the spec forbids two at once."""
     TOO_FEW_SAMPLES = "TooFewNewSamples"
+    """Fewer new samples than spec.minNewSamples: the run was left out."""
     STARTED = "RunStarted"
+    """A run was made."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,19 +28,30 @@ from tradewind.trading.evidence.table import TradeTable, to_us
 
 
 class VerdictReason(StrEnum):
-    """Why; goes unchanged into conditions, Events, logs and metrics. Guardrails bring their own."""
+    """Why a verdict is what it is; goes unchanged into conditions, Events, logs and metrics. Guardrails have their own."""
 
     WORSE = "Worse"
+    """The statistic shows that the candidate is worse. Rolled back."""
     BETTER = "Better"
+    """The statistic shows that the candidate is better on one metric and not worse on the other. Promoted."""
     MIN_DURATION = "MinDurationNotReached"
+    """Better, but minDuration is not over; promotion waits."""
     MAX_HOLD_TOO_SHORT = "MaxHoldTooShort"
+    """Too many trades were settled by force: maxHold is shorter than the trades."""
     SAMPLE_RATIO = "SampleRatioMismatch"
+    """Better, but the draws do not match the logged weights; promotion waits."""
     BASELINE_CHANGED = "BaselineChanged"
+    """The baseline's API names another model than in the first block; promotion waits."""
     CANDIDATE_CHANGED = "CandidateChanged"
+    """The candidate's API names another model than in the first block; promotion waits."""
     MAX_DURATION = "MaxDurationReached"
+    """maxDuration is over without a decision; the baseline stays."""
     NOT_ENOUGH_DATA = "NotEnoughData"
+    """Too few complete blocks, or too few decisions of an arm."""
     AWAITING_SETTLEMENT = "AwaitingSettlement"
+    """Open trades younger than maxHold hold the watermark."""
     UNDECIDED = "Undecided"
+    """There is data, and no bound is reached yet."""
 
 
 @dataclass(frozen=True)

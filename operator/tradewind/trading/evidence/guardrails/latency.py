@@ -30,7 +30,9 @@ class LatencyGuardrail(Guardrail[LatencySettings]):
     reason: ClassVar[str] = "LatencyOverObjective"
     settings: ClassVar[type[StrictModel]] = LatencySettings
     live_only: ClassVar[bool] = True
-    trips: ClassVar[str] = "the same that the share of answers over the latency objective is above `latencyShare`"
+    trips: ClassVar[str] = (
+        "evidence of 100 that the share of answers over the latency objective is above `latencyShare`"
+    )
     row: ClassVar[str] = "request of the candidate, in the order of the answers"
     says: ClassVar[str] = "the candidate's share of requests over the latency objective is above the accepted one"
 

@@ -9,9 +9,10 @@ from tradewind.trading.evidence.policies.base import Ladder, PolicyFacts, Use, W
 
 
 class Reason(StrEnum):
-    """Why a block has its weight."""
+    """Why a block of the policy fixed has its weight."""
 
     FIXED = "Fixed"
+    """The one weight, `traffic.weight`."""
 
 
 class Fixed(WeightPolicy):

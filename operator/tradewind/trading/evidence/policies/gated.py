@@ -14,17 +14,26 @@ _DOWN_BELOW = -1.645
 
 
 class Reason(StrEnum):
-    """Why a block has its weight."""
+    """Why a block of the policy gated has its weight."""
 
     START = "Start"
+    """The first level, before there is evidence."""
     NO_NEW_BLOCK = "NoNewBlock"
+    """No block was completed since the weight was last asked for."""
     TOO_SOON = "TooSoonAtLevel"
+    """The level has not lasted 3 days."""
     TOO_FEW_TRADES = "TooFewTradesAtLevel"
+    """Fewer than 10 new closed trades of the candidate at the level."""
     NOT_CONVINCING = "EvidenceTooWeak"
+    """Z is at most -1: too weak to go up."""
     UP = "LevelUp"
+    """One level up."""
     TOP = "TopLevel"
+    """The highest level."""
     DOWN = "LevelDown"
+    """Z is below -1.645: one level down."""
     BOTTOM = "BottomLevel"
+    """Z is below -1.645, at the lowest level already."""
 
 
 class Gated(WeightPolicy):

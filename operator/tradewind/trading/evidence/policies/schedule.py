@@ -8,9 +8,10 @@ from tradewind.trading.evidence.policies.base import Ladder, PolicyFacts, Use, W
 
 
 class Reason(StrEnum):
-    """Why a block has its weight."""
+    """Why a block of the policy schedule has its weight."""
 
     SCHEDULE = "Schedule"
+    """The step whose time it is."""
 
 
 class Schedule(WeightPolicy):

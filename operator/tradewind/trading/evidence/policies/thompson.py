@@ -17,10 +17,12 @@ _WAIT = timedelta(days=2)
 
 
 class Reason(StrEnum):
-    """Why a block has its weight."""
+    """Why a block of the policy thompsonCapped has its weight."""
 
     START = "Start"
+    """0.25, for the first two days and while there is no evidence."""
     THOMPSON = "ThompsonCapped"
+    """The chance that the candidate is better, within 0.10 and 0.50."""
 
 
 class ThompsonCapped(WeightPolicy):
