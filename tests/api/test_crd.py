@@ -196,6 +196,14 @@ def test_pattern_texts_have_no_quotes_that_would_end_the_cel_text() -> None:
     assert structural(Times, "status")
 
 
+def test_no_object_has_a_rule_twice() -> None:
+    """An API server keys the rules of an object by their text and refuses a definition that repeats one."""
+    for kind in KINDS:
+        for path, field in walk(schema_of(kind)):
+            rules = [rule["rule"] for rule in field.get("x-kubernetes-validations", [])]
+            assert len(rules) == len(set(rules)), path
+
+
 def test_the_committed_files_are_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--check", "--directory", str(ROOT)]) == 0, capsys.readouterr().err
 

@@ -8,7 +8,7 @@ expectations anew, for a person to read in the diff.
 import copy
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -19,19 +19,16 @@ from typing import Any
 import numpy as np
 import yaml
 
-from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.common import API_VERSION, Resource
-from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion, Stage
 from tradewind.api.parse import parse
 from tradewind.api.registry import BY_KIND
-from tradewind.api.training_run import TrainingRun
 from tradewind.api.training_run_status import ProgressStatus
-from tradewind.api.training_schedule import TrainingSchedule
 from tradewind.core import ab_experiment, endpoint, model_version, training_run, training_schedule
 from tradewind.core.decision import Apply, Create, Decision, Delete, JobFacts, Owner, PublishEpoch
 from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport
 from tradewind.core.platform import Platform
+from tradewind.core.registry import BY_KIND as KINDS
 from tradewind.trading.evidence import NEVER, Requests, TradeTable, to_us
 from tradewind.trading.routing import ROUTING_KEY, Routing
 
@@ -98,20 +95,8 @@ _JOBS = {"-snapshot": "snapshot", "-train-": "training", "-benchmark-": "benchma
 
 
 def decide(resource: Resource, seen: Any, now: datetime) -> Decision:
-    meta = resource.metadata
-    owner = Owner(API_VERSION, type(resource).__name__, meta.name, meta.namespace, meta.uid)
-    match resource:
-        case Endpoint():
-            return endpoint.decide(resource, seen, now, platform=PLATFORM, owner=owner)
-        case ModelVersion():
-            return model_version.decide(resource, seen, now, platform=PLATFORM, owner=owner)
-        case TrainingRun():
-            return training_run.decide(resource, seen, now, platform=PLATFORM, owner=owner)
-        case TrainingSchedule():
-            return training_schedule.decide(resource, seen, now)
-        case ABExperiment():
-            return ab_experiment.decide(resource, seen, now)
-    raise TypeError(type(resource))
+    kind = KINDS[type(resource).__name__]
+    return kind.decide(resource, seen, now, platform=PLATFORM, owner=Owner.of(resource))
 
 
 # --- from YAML -------------------------------------------------------------------------------------------------------
@@ -137,17 +122,7 @@ def build(kind: str, patch: Json) -> Case:
     facts = text.get("facts") or {}
     now = _time(text["now"])
     resource = resource_of(text["resource"])
-    match resource:
-        case Endpoint():
-            seen = _endpoint_facts(facts, kind, text)
-        case ModelVersion():
-            seen = _version_facts(facts)
-        case TrainingRun():
-            seen = _run_facts(facts)
-        case TrainingSchedule():
-            seen = _schedule_facts(facts)
-        case _:
-            seen = _experiment_facts(facts)
+    seen = _FACTS[type(resource).__name__](facts, text)
     return Case(kind, text.get("about", ""), now, resource, seen)
 
 
@@ -206,13 +181,13 @@ def _versions(facts: Json) -> dict[str, ModelVersion]:
     return {name: version(name, text) for name, text in (facts.get("versions") or {}).items()}
 
 
-def _endpoint_facts(facts: Json, kind: str, text: Json) -> endpoint.Seen:
+def _endpoint_facts(facts: Json, text: Json) -> endpoint.Seen:
     promotion = facts.get("promotion")
     routing: Routing | None = None
     if facts.get("routing"):  # the document that an earlier decision published
         earlier = merged(text, facts["routing"])
         earlier["facts"] = merged(earlier["facts"], {"routing": None})
-        before = _endpoint_facts(earlier["facts"], kind, earlier)
+        before = _endpoint_facts(earlier["facts"], earlier)
         routing = published(decide(resource_of(earlier["resource"]), before, _time(earlier["now"])))
         assert routing is not None
     return endpoint.Seen(
@@ -233,7 +208,7 @@ def _endpoint_facts(facts: Json, kind: str, text: Json) -> endpoint.Seen:
     )  # fmt: skip
 
 
-def _version_facts(facts: Json) -> model_version.Seen:
+def _version_facts(facts: Json, _: Json) -> model_version.Seen:
     service = facts.get("service")
     return model_version.Seen(
         service=model_version.Service(
@@ -262,7 +237,7 @@ def _version_facts(facts: Json) -> model_version.Seen:
     )
 
 
-def _run_facts(facts: Json) -> training_run.Seen:
+def _run_facts(facts: Json, _: Json) -> training_run.Seen:
     progress = facts.get("progress")
     one = facts.get("endpoint")
     return training_run.Seen(
@@ -275,7 +250,7 @@ def _run_facts(facts: Json) -> training_run.Seen:
     )
 
 
-def _schedule_facts(facts: Json) -> training_schedule.Seen:
+def _schedule_facts(facts: Json, _: Json) -> training_schedule.Seen:
     one = facts.get("endpoint")
     run = {
         "kind": "TrainingRun",
@@ -290,7 +265,7 @@ def _schedule_facts(facts: Json) -> training_schedule.Seen:
     )
 
 
-def _experiment_facts(facts: Json) -> ab_experiment.Seen:
+def _experiment_facts(facts: Json, _: Json) -> ab_experiment.Seen:
     one, table = facts.get("endpoint"), facts.get("table")
     clock = facts.get("clock")
     rows, requests = (None, None)
@@ -313,6 +288,16 @@ def _experiment_facts(facts: Json) -> ab_experiment.Seen:
         tested_before=facts.get("testedBefore", 0),
         database_error=facts.get("databaseError"),
     )
+
+
+_FACTS: Mapping[str, Callable[[Json, Json], Any]] = {
+    "Endpoint": _endpoint_facts,
+    "ModelVersion": _version_facts,
+    "TrainingRun": _run_facts,
+    "TrainingSchedule": _schedule_facts,
+    "ABExperiment": _experiment_facts,
+}
+"""How the facts of a kind are written in YAML."""
 
 
 def _newest(routing: Routing | None) -> int:
@@ -445,6 +430,6 @@ def _plain(value: Any) -> Any:
 
 KIND_CASES = [
     (kind, name)
-    for kind in ("endpoint", "model_version", "training_run", "training_schedule", "ab_experiment")
+    for kind in sorted(path.parent.name for path in GOLDEN.glob("*/base.yaml"))
     for name in case_names(kind)
 ]

@@ -18,7 +18,12 @@ from golden_worlds import KIND_CASES as CASES
 from tradewind.api.registry import BY_KIND
 from tradewind.core.decision import Apply, Decision, Hold
 from tradewind.core.endpoint import TERMINAL as EXPERIMENT_TERMINAL
+from tradewind.core.registry import BY_KIND as KINDS
 from tradewind.core.training_run import TERMINAL as RUN_TERMINAL
+
+
+def test_every_kind_of_the_api_is_decided_and_has_cases() -> None:
+    assert {type(load(*name).resource).__name__ for name in CASES} == set(KINDS) == set(BY_KIND)
 
 
 @pytest.fixture(params=CASES, ids=lambda c: f"{c[0]}/{c[1]}")

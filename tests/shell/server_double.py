@@ -37,6 +37,12 @@ class Server:
         self.objects[made["kind"], made["metadata"]["name"]] = stored
         return stored
 
+    def remove(self, kind: str, name: str) -> Json:
+        """Delete an object, and give what a watch shows of it."""
+        self.version += 1
+        gone = self.objects.pop((kind, name))
+        return {**gone, "metadata": {**gone["metadata"], "resourceVersion": str(self.version)}}
+
     def _call(self, text: str) -> None:
         self.calls.append(text)
         if self.refuse is not None and text.startswith(self.refuse):

@@ -6,10 +6,11 @@ from server_double import Server, key, reconciler, thing
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.model_version import ModelVersion
 from tradewind.api.parse import InvalidSpec
+from tradewind.core.registry import BY_KIND
 from tradewind.shell.cache import PARSES, Cache
 from tradewind.shell.cluster import ClusterError
 from tradewind.shell.index import open_keys
-from tradewind.shell.watch import refresh
+from tradewind.shell.watch import fill, refresh
 
 API = {"external": {"baseURL": "http://api.test/v1", "model": "m"}}
 SPEC = {"endpointRef": {"name": "trader"}, "candidate": "v1"}
@@ -102,6 +103,23 @@ async def test_a_namespace_that_is_gone_is_forgotten_and_a_right_that_is_missing
     del server.objects["Namespace", "trading"]
     await refreshed(cache, server, "trading")
     assert cache.all(ModelVersion, "trading") == ()
+
+
+async def test_nothing_is_whole_before_there_is_a_list_of_each_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tradewind.shell.watch._RETRY_SECONDS", 0.0)
+    asked: list[str] = []
+
+    async def listing(_: str, kind: str, __: str | None = None) -> tuple[list[object], str]:
+        asked.append(kind)
+        if kind == "ModelVersion" and asked.count(kind) < 3:
+            raise ClusterError("the cluster does not serve it: install it first", 404)
+        return [], "1"
+
+    server = Server()
+    server.listing = listing  # type: ignore[method-assign, assignment]
+    await fill(Cache(), server, ())  # type: ignore[arg-type]
+    assert set(asked) == set(BY_KIND)
+    assert asked.count("ModelVersion") == 3
 
 
 async def test_what_is_finished_costs_nothing() -> None:

@@ -9,9 +9,11 @@ import pytest
 from golden_worlds import build
 from server_double import NOW, Server, key, reconciler, thing
 
+from tradewind.core.decision import Apply, Decision
 from tradewind.core.endpoint import EpochRow
 from tradewind.core.registry import BY_KIND
 from tradewind.shell.cache import Cache
+from tradewind.shell.cluster import ClusterError
 from tradewind.trading.evidence import guardrails
 from tradewind.trading.routing import ROUTING_KEY, Routing
 
@@ -71,6 +73,71 @@ async def test_observing_may_fail_too_and_no_password_is_told() -> None:
     assert said is not None
     assert "s3cret" not in said["message"]
     assert len(said["message"]) < 600
+
+
+async def test_a_text_that_moves_is_no_event_at_each_turn() -> None:
+    numbers = iter(range(9))
+
+    def raises(*_: Any, **__: Any) -> Any:
+        raise ValueError(f"at look {next(numbers)}")
+
+    server = Server(thing("ModelVersion", "v1", API))
+    kinds = {**BY_KIND, "ModelVersion": replace(BY_KIND["ModelVersion"], decide=raises)}
+    for _ in range(3):
+        with pytest.raises(ValueError, match="at look"):
+            await reconciler(server, kinds=kinds)(key("ModelVersion", "v1"))
+    assert server.calls == ["status", "event DecisionFailed warning"]
+
+
+async def test_an_effect_that_cannot_be_carried_out_for_its_own_fault_is_such_a_failure_too() -> None:
+    server = Server(thing("ABExperiment", "ab", EXPERIMENT, RUNNING))
+
+    def decide(experiment: Any, *_: Any, **__: Any) -> Decision:
+        return Decision(experiment.status, (Apply({"no": "kind"}),))
+
+    kinds = {**BY_KIND, "ABExperiment": replace(BY_KIND["ABExperiment"], decide=decide)}
+    with pytest.raises(KeyError):
+        await reconciler(server, kinds=kinds)(key("ABExperiment", "ab"))
+    assert server.status("ABExperiment", "ab")["weight"]["desired"] == "0"
+
+
+async def test_a_cluster_that_does_not_answer_is_no_failed_decision() -> None:
+    """The weight is not renewed and expires; an answer that is late takes nothing back."""
+
+    async def away(*_: Any) -> Any:
+        raise ClusterError("GET /pods: no answer", 0)
+
+    server = Server(thing("ABExperiment", "ab", EXPERIMENT, RUNNING))
+    kinds = {**BY_KIND, "ABExperiment": replace(BY_KIND["ABExperiment"], observe=away)}
+    with pytest.raises(ClusterError):
+        await reconciler(server, kinds=kinds)(key("ABExperiment", "ab"))
+    said = server.condition("ABExperiment", "ab", "Reconciling")
+    assert said is not None
+    assert said["reason"] == "Cluster"
+    assert server.status("ABExperiment", "ab")["weight"]["desired"] == "0.25"
+
+
+async def test_a_conflict_is_no_failure() -> None:
+    async def conflict(*_: Any) -> Any:
+        raise ClusterError("PUT: conflict", 409)
+
+    server = Server(thing("ModelVersion", "v1", API))
+    server.write_status = conflict  # type: ignore[method-assign]
+    with pytest.raises(ClusterError, match="conflict"):
+        await reconciler(server)(key("ModelVersion", "v1"))
+    assert not [call for call in server.calls if call.startswith("event")]
+
+
+async def test_a_fail_safe_that_fails_leaves_the_condition() -> None:
+    async def raises(*_: Any) -> Any:
+        raise RuntimeError("the fail-safe, too")
+
+    server = Server(thing("Endpoint", "x", KINDS["Endpoint"]))
+    kinds = broken("Endpoint")
+    kinds["Endpoint"] = replace(kinds["Endpoint"], fail_safe=raises)
+    with pytest.raises(ValueError, match="Toy"):
+        await reconciler(server, kinds=kinds)(key("Endpoint", "x"))
+    assert server.condition("Endpoint", "x", "Reconciling") is not None
 
 
 @pytest.mark.parametrize("phase", ["Running", "Decided", "Ramping"])
