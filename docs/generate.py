@@ -154,6 +154,12 @@ def _exit_codes() -> Iterator[str]:
     return table(("exit", "reason", "the attempt", "meaning"), rows)
 
 
+def _gateway_errors() -> Iterator[str]:
+    codes = sorted(_of("tradewind.gateway.errors").ErrorCode, key=lambda code: code.status)
+    rows = [(code.value, str(code.status), code.when, code.what_to_do) for code in codes]
+    return table(("code", "status", "when", "what to do"), rows)
+
+
 _of = importlib.import_module
 
 BLOCKS: Mapping[str, Callable[[], Lines]] = {
@@ -164,6 +170,9 @@ BLOCKS: Mapping[str, Callable[[], Lines]] = {
         value for module in _modules(_of("tradewind.shell")) for value in vars(module).values()
     ),
     "operator-environment": lambda: environment(_of("tradewind.shell.settings").VARIABLES),
+    "gateway-errors": _gateway_errors,
+    "gateway-environment": lambda: environment(v[:3] for v in _of("tradewind.gateway.settings").VARIABLES),
+    "gateway-metrics": lambda: metrics(vars(_of("tradewind.gateway.metrics").Metrics()).values()),
     "predictor-options": lambda: table(
         ("option", "default", "meaning"), _of("tradewind.predictor.settings").options_table()
     ),

@@ -21,7 +21,7 @@ from tradewind.gateway import errors
 from tradewind.gateway.arms import Arms, Credential
 from tradewind.gateway.database import Database, DatabaseDownError, UnstorableError
 from tradewind.gateway.decide import Decider
-from tradewind.gateway.errors import ApiError
+from tradewind.gateway.errors import ApiError, ErrorCode
 from tradewind.gateway.metrics import Metrics
 from tradewind.gateway.reports import Reports
 from tradewind.gateway.routing_source import RoutingWatcher, routing_source
@@ -87,8 +87,7 @@ class Gateway:
         """
         if self.watcher.current is None:
             raise ApiError(
-                503,
-                "no_routing",
+                ErrorCode.NO_ROUTING,
                 "this replica has not seen the endpoint's routing yet",
                 "send the request again; if it lasts, look at the conditions of the Endpoint",
                 retry_after=errors.RETRY_SECONDS,
@@ -118,15 +117,13 @@ class Gateway:
         except (OSError, ValueError) as error:
             _log.error("token unreadable", error=type(error).__name__)
             raise ApiError(
-                503,
-                "token_unreadable",
+                ErrorCode.TOKEN_UNREADABLE,
                 "the gateway cannot read its token",
                 "check gateway.auth.secretRef of the Endpoint",
             ) from None
         if not hmac.compare_digest(given.encode(), expected.encode()):
             raise ApiError(
-                401,
-                "unauthorized",
+                ErrorCode.UNAUTHORIZED,
                 "the bearer token is missing or wrong",
                 "send `Authorization: Bearer <token>` with the token of the Secret that gateway.auth.secretRef names",
             )
@@ -202,19 +199,19 @@ def create_app(settings: Settings) -> FastAPI:
 
     @app.exception_handler(UnstorableError)
     async def unstorable(_: Request, error: Exception) -> Response:
-        wrong = ApiError(422, "invalid_request", f"a value cannot be stored ({error})", "leave it out or shorten it")
+        wrong = ApiError(ErrorCode.INVALID_REQUEST, f"a value cannot be stored ({error})", "leave it out or shorten it")
         return JSONResponse(wrong.body(), 422)
 
     @app.exception_handler(404)
     @app.exception_handler(405)
     async def no_route(request: Request, _: Exception) -> Response:
-        error = ApiError(404, "no_such_route", f"no {request.method} {request.url.path} here", "see docs/gateway.md")
+        error = ApiError(ErrorCode.NO_SUCH_ROUTE, f"no {request.method} {request.url.path} here", "see docs/gateway.md")
         return JSONResponse(error.body(), 404)
 
     @app.exception_handler(500)
     async def bug(_: Request, error: Exception) -> Response:
         body = ApiError(
-            500, "internal", f"internal error ({type(error).__name__})", "report it; the log has the details"
+            ErrorCode.INTERNAL, f"internal error ({type(error).__name__})", "report it; the log has the details"
         ).body()
         return JSONResponse(body, 500)
 
@@ -299,14 +296,13 @@ async def _read(request: Request, model: type[_Model]) -> _Model:
                 break
     if too_large:
         raise ApiError(
-            413,
-            "body_too_large",
+            ErrorCode.BODY_TOO_LARGE,
             f"the body is over {MAX_BODY_BYTES} bytes",
             "send fewer bars or fields of market_data",
         )
     if b"\\u0000" in body:
         raise ApiError(
-            422, "invalid_request", "the body holds a NUL character (\\u0000)", "remove it; it cannot be stored"
+            ErrorCode.INVALID_REQUEST, "the body holds a NUL character (\\u0000)", "remove it; it cannot be stored"
         )
     try:
         return model.model_validate_json(bytes(body))
@@ -318,6 +314,9 @@ def _whole(request: Request, name: str, default: int, highest: int) -> int:
     text = request.query_params.get(name, str(default))
     if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= highest and len(text) <= 9):
         raise ApiError(
-            422, "invalid_request", f"{name}: {text[:20]!r} is not a whole number", f"give 1 to {highest}", field=name
+            ErrorCode.INVALID_REQUEST,
+            f"{name}: {text[:20]!r} is not a whole number",
+            f"give 1 to {highest}",
+            field=name,
         )
     return int(text)

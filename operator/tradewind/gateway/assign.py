@@ -10,7 +10,7 @@ from datetime import datetime
 
 from pydantic import JsonValue
 
-from tradewind.gateway.errors import ApiError
+from tradewind.gateway.errors import ApiError, ErrorCode
 from tradewind.trading.assignment import Arm, draw_arm
 from tradewind.trading.decision import DecisionInput, DecisionRequest, Limits
 from tradewind.trading.routing import ExperimentRoute, Routing, live_weight, replay_block
@@ -65,8 +65,7 @@ def limits_of(routing: Routing, request: DecisionRequest) -> Limits | None:
     symbols, levels = routing.limits.symbols, routing.limits.permission_levels
     if symbols is not None and request.scope.symbol not in symbols:
         raise ApiError(
-            422,
-            "symbol_not_allowed",
+            ErrorCode.SYMBOL_NOT_ALLOWED,
             f"scope.symbol: {request.scope.symbol} is not among the endpoint's symbols",
             f"ask about one of {', '.join(symbols)}, or add it to spec.limits.symbols of the Endpoint",
             field="scope.symbol",
@@ -76,8 +75,7 @@ def limits_of(routing: Routing, request: DecisionRequest) -> Limits | None:
     level = levels.get(request.permission_level or "")
     if level is None:
         raise ApiError(
-            422,
-            "permission_level_unknown",
+            ErrorCode.PERMISSION_LEVEL_UNKNOWN,
             f"account_state.permission_level: {request.permission_level!r} has no limits at this endpoint",
             f"give one of {', '.join(sorted(levels))}, or add it to spec.limits.permissionLevels of the Endpoint",
             field="account_state.permission_level",

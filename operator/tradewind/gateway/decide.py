@@ -20,7 +20,7 @@ from tradewind.gateway import errors
 from tradewind.gateway.arms import Arms, Asked
 from tradewind.gateway.assign import BlockPending, Draw, draw, limits_of, position_ids, view
 from tradewind.gateway.database import Context, Database, DatabaseDownError, Stored
-from tradewind.gateway.errors import ApiError
+from tradewind.gateway.errors import ApiError, ErrorCode
 from tradewind.gateway.metrics import Metrics
 from tradewind.gateway.protocols import ArmQuestion
 from tradewind.gateway.replay import BlockGate, decision_time
@@ -308,8 +308,7 @@ def _hash(request: DecisionRequest) -> bytes:
         return request_hash(request)
     except ValueError:
         raise ApiError(
-            422,
-            "invalid_request",
+            ErrorCode.INVALID_REQUEST,
             "the body holds NaN, an infinite number or one of thousands of digits",
             "leave such values out, or send null",
         ) from None
@@ -318,15 +317,13 @@ def _hash(request: DecisionRequest) -> bytes:
 def _position_error(position_id: str | None, open_count: int) -> ApiError:
     if position_id is not None:
         return ApiError(
-            422,
-            "position_not_open",
+            ErrorCode.POSITION_NOT_OPEN,
             f"position_id: no position {position_id} is open in this scope",
             "report its execution first, correct scope and position_id, or leave position_id out for a new position",
             field="position_id",
         )
     return ApiError(
-        422,
-        "position_ambiguous",
+        ErrorCode.POSITION_AMBIGUOUS,
         f"{open_count} positions are open in this scope and the request names none",
         "name one by position_id, or keep positions apart by scope.book",
         field="position_id",

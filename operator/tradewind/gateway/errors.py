@@ -5,6 +5,8 @@ and answered by the fallback (arms.py).
 """
 
 from collections.abc import Sequence
+from enum import StrEnum
+from typing import Self
 
 from pydantic import ValidationError
 
@@ -12,21 +14,100 @@ RETRY_SECONDS = 1.0
 RETRY_BLOCK_SECONDS = 0.2
 
 
+class ErrorCode(StrEnum):
+    """What callers may rely on: code and status, with when it comes and what to do, as docs/gateway.md shows them."""
+
+    status: int
+    when: str
+    what_to_do: str
+
+    def __new__(cls, code: str, status: int, when: str, what_to_do: str) -> Self:
+        """A member is its code."""
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.status, member.when, member.what_to_do = status, when, what_to_do
+        return member
+
+    MALFORMED_JSON = "malformed_json", 400, "not JSON", "correct it"
+    UNAUTHORIZED = "unauthorized", 401, "token missing or wrong", "send the bearer token"
+    UNKNOWN_DECISION = (
+        "unknown_decision",
+        404,
+        "a report about an id that was never asked here",
+        "check id and endpoint; after an outage, repeat",
+    )
+    NO_SUCH_ROUTE = "no_such_route", 404, "no such method and path", "see the paths above"
+    IN_PROGRESS = "in_progress", 409, "the id is being asked", "repeat after Retry-After"
+    NOT_OPENED = (
+        "not_opened",
+        409,
+        "an outcome of a decision that opened nothing",
+        "report its execution first; outcomes belong to the opener",
+    )
+    HOLD = "hold", 409, "a report on a decision to hold", "report nothing"
+    CLOSE = (
+        "close",
+        409,
+        "an execution that does not fit a decision to close",
+        "as the remedy says; outcomes belong to the opener",
+    )
+    EXECUTION_DIFFERS = "execution_differs", 409, "a second, different execution", "the first stands"
+    OUTCOME_DIFFERS = "outcome_differs", 409, "a second, different outcome", "the first stands"
+    POSITION_TAKEN = "position_taken", 409, "the `position_id` is open elsewhere", "give each open position its own id"
+    BODY_TOO_LARGE = "body_too_large", 413, "over 256 KiB", "send less"
+    INVALID_REQUEST = "invalid_request", 422, "schema; `field` names it", "correct the field"
+    DECISION_ID_REUSED = (
+        "decision_id_reused",
+        422,
+        "the id was asked with another body",
+        "a new question needs a new id",
+    )
+    POSITION_NOT_OPEN = "position_not_open", 422, "unknown or closed position", "report the execution first"
+    POSITION_AMBIGUOUS = "position_ambiguous", 422, "several positions are open and none is named", "name one"
+    SYMBOL_NOT_ALLOWED = (
+        "symbol_not_allowed",
+        422,
+        "outside the Endpoint's symbols",
+        "correct the request, or the Endpoint",
+    )
+    PERMISSION_LEVEL_UNKNOWN = (
+        "permission_level_unknown",
+        422,
+        "a level that the Endpoint has no limits for",
+        "correct the request, or the Endpoint",
+    )
+    AS_OF_REQUIRED = "as_of_required", 422, "a replay needs `as_of`", "see Replay"
+    AS_OF_REFUSED = "as_of_refused", 422, "`as_of` on a live Endpoint", "see Replay"
+    AS_OF_IN_FUTURE = "as_of_in_future", 422, "`as_of` lies in the future", "see Replay"
+    CLOSED_BEFORE_OPENED = "closed_before_opened", 422, "the outcome lies before the execution", "correct the times"
+    BLOCK_NOT_PUBLISHED = "block_not_published", 425, "a replay waits for its weight", "repeat after 0.2 s"
+    INTERNAL = "internal", 500, "a fault in the gateway", "report it; the log has the details"
+    NO_ANSWER = (
+        "no_answer",
+        503,
+        "neither arm nor fallback answered; final for this id (409 on a report about it)",
+        "no decision; ask again with a new id",
+    )
+    DATABASE_UNAVAILABLE = "database_unavailable", 503, "the database does not answer", "repeat the same request"
+    NO_ROUTING = "no_routing", 503, "this replica has not seen the routing yet", "repeat the same request"
+    TOKEN_UNREADABLE = "token_unreadable", 503, "the gateway cannot read its token", "check gateway.auth.secretRef"
+
+
 class ApiError(Exception):
-    """Ends a request with `{"error": {code, field?, message, remedy}}`."""
+    """Ends a request with `{"error": {code, field?, message, remedy}}`; `status` is the code's unless it is given."""
 
     def __init__(
         self,
-        status: int,
-        code: str,
+        code: ErrorCode,
         message: str,
         remedy: str,
         *,
         field: str | None = None,
         retry_after: float | None = None,
+        status: int | None = None,
     ) -> None:
         super().__init__(message)
-        self.status = status
+        self.status = status or code.status
         self.code = code
         self.message = message
         self.remedy = remedy
@@ -46,8 +127,7 @@ class ApiError(Exception):
 def database_unavailable() -> ApiError:
     """The database does not answer and the call needs it."""
     return ApiError(
-        503,
-        "database_unavailable",
+        ErrorCode.DATABASE_UNAVAILABLE,
         "the decision database does not answer",
         "send the same request again; nothing of it was lost or done twice",
         retry_after=RETRY_SECONDS,
@@ -57,8 +137,7 @@ def database_unavailable() -> ApiError:
 def being_asked(decision_id: str) -> ApiError:
     """Another request with this id is being answered."""
     return ApiError(
-        409,
-        "in_progress",
+        ErrorCode.IN_PROGRESS,
         f"decision {decision_id} is being asked by another request",
         "send the same request again to get its answer",
         field="decision_id",
@@ -69,8 +148,7 @@ def being_asked(decision_id: str) -> ApiError:
 def no_arm_left(decision_id: str, detail: str) -> ApiError:
     """Neither the drawn arm nor the fallback gave a valid answer; the decision is failed for good."""
     return ApiError(
-        503,
-        "no_answer",
+        ErrorCode.NO_ANSWER,
         f"no arm gave a valid answer to decision {decision_id} ({detail})",
         "treat it as no decision; ask again with a new decision_id",
         retry_after=RETRY_SECONDS,
@@ -80,8 +158,7 @@ def no_arm_left(decision_id: str, detail: str) -> ApiError:
 def another_body(decision_id: str) -> ApiError:
     """An id was used again for another question."""
     return ApiError(
-        422,
-        "decision_id_reused",
+        ErrorCode.DECISION_ID_REUSED,
         f"decision {decision_id} was asked before with another body",
         "use a new decision_id for a new question; a repetition must have the same body",
         field="decision_id",
@@ -91,8 +168,7 @@ def another_body(decision_id: str) -> ApiError:
 def unknown_decision(decision_id: str) -> ApiError:
     """A report about a decision that this endpoint never made."""
     return ApiError(
-        404,
-        "unknown_decision",
+        ErrorCode.UNKNOWN_DECISION,
         f"this endpoint has made no decision {decision_id}",
         "check the id and the endpoint; after a database outage send the report again when the spool is written",
         field="decision_id",
@@ -103,7 +179,9 @@ def from_validation(error: ValidationError) -> ApiError:
     """400 for text that is no JSON, 422 with the first field that is wrong otherwise."""
     first = error.errors(include_url=False, include_input=False)[0]
     if first["type"] == "json_invalid":
-        return ApiError(400, "malformed_json", f"the body is not JSON: {first['msg']}", "send one JSON object, UTF-8")
+        return ApiError(
+            ErrorCode.MALFORMED_JSON, f"the body is not JSON: {first['msg']}", "send one JSON object, UTF-8"
+        )
     field = _path(first["loc"])
     remedy = {
         "missing": f"add {field}",
@@ -111,7 +189,7 @@ def from_validation(error: ValidationError) -> ApiError:
         "timezone_aware": f"give {field} with an offset, e.g. 2026-01-01T00:00:00Z",
         "string_pattern_mismatch": f"{field} may hold letters, digits and . _ : / -, and starts with a letter or digit",
     }.get(first["type"], f"correct {field or 'the body'} as in docs/gateway.md")
-    return ApiError(422, "invalid_request", f"{field or 'body'}: {first['msg']}", remedy, field=field or None)
+    return ApiError(ErrorCode.INVALID_REQUEST, f"{field or 'body'}: {first['msg']}", remedy, field=field or None)
 
 
 def _path(location: Sequence[str | int]) -> str:

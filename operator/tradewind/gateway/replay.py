@@ -7,7 +7,7 @@ import time
 from datetime import datetime, timedelta
 
 from tradewind.gateway.database import Database
-from tradewind.gateway.errors import RETRY_BLOCK_SECONDS, ApiError
+from tradewind.gateway.errors import RETRY_BLOCK_SECONDS, ApiError, ErrorCode
 from tradewind.trading.decision import DecisionRequest
 from tradewind.trading.routing import Routing, replay_block
 
@@ -23,24 +23,21 @@ def decision_time(routing: Routing, request: DecisionRequest, now: datetime) -> 
     """
     if routing.clock == "replay" and request.as_of is None:
         raise ApiError(
-            422,
-            "as_of_required",
+            ErrorCode.AS_OF_REQUIRED,
             "as_of: this endpoint runs on the data's clock (clock: replay)",
             "add as_of, the time of the market data, e.g. 2026-01-01T00:00:00Z",
             field="as_of",
         )
     if routing.clock == "live" and request.as_of is not None:
         raise ApiError(
-            422,
-            "as_of_refused",
+            ErrorCode.AS_OF_REFUSED,
             "as_of: this endpoint runs on the gateway's clock (clock: live)",
             "remove as_of, or ask an Endpoint with clock: replay",
             field="as_of",
         )
     if request.as_of is not None and request.as_of > now + _FUTURE:
         raise ApiError(
-            422,
-            "as_of_in_future",
+            ErrorCode.AS_OF_IN_FUTURE,
             f"as_of: {request.as_of.isoformat()} lies in the future",
             "give the time of the market data; the replay's clock never goes back",
             field="as_of",
@@ -67,8 +64,7 @@ class BlockGate:
             self._reminded = now
         await self._database.advance_clock(as_of, remind=remind)
         return ApiError(
-            425,
-            "block_not_published",
+            ErrorCode.BLOCK_NOT_PUBLISHED,
             f"as_of lies in block {block} of the replay, whose weight is not published yet",
             "send the same request again after Retry-After seconds",
             field="as_of",

@@ -13,7 +13,7 @@ from pydantic import BaseModel, JsonValue
 
 from tradewind.gateway import errors
 from tradewind.gateway.database import Database, PositionTakenError
-from tradewind.gateway.errors import ApiError
+from tradewind.gateway.errors import ApiError, ErrorCode
 from tradewind.trading.decision import Action, ExecutionReport, OutcomeReport, canonical_json
 from tradewind.trading.labels import Label, label_outcome
 from tradewind.trading.routing import Routing
@@ -51,10 +51,10 @@ class Reports:
         _require_answer(decision_id, row["state"])
         action = Action(row["action"])
         if action is Action.HOLD:
-            raise _conflict("hold", "the decision is to hold", "report nothing: a hold has no execution")
+            raise _conflict(ErrorCode.HOLD, "the decision is to hold", "report nothing: a hold has no execution")
         if action is Action.CLOSE and report.status == "opened":
             raise _conflict(
-                "close",
+                ErrorCode.CLOSE,
                 "the decision is to close a position, it opens none",
                 f"report the outcome of {row['parent_decision_id'] or 'the decision that opened the position'}",
             )
@@ -77,8 +77,7 @@ class Reports:
             row = await self._database.reported(decision_id)
             if row is None or row["execution_hash"] is None:
                 raise ApiError(
-                    409,
-                    "position_taken",
+                    ErrorCode.POSITION_TAKEN,
                     f"position_id: another position {report.position_id} is open at this endpoint",
                     "give every open position an id of its own, or report the outcome of the open one first",
                     field="position_id",
@@ -87,7 +86,9 @@ class Reports:
         if not written:
             row = await self._database.reported(decision_id)
             if row is None or row["execution_hash"] != fingerprint:
-                raise _conflict("execution_differs", "another execution was reported before", "the first report stands")
+                raise _conflict(
+                    ErrorCode.EXECUTION_DIFFERS, "another execution was reported before", "the first report stands"
+                )
         return {"decision_id": decision_id, "status": report.status}
 
     async def outcome(self, decision_id: str, report: OutcomeReport, routing: Routing) -> Body:
@@ -102,18 +103,17 @@ class Reports:
             raise errors.unknown_decision(decision_id)
         _require_answer(decision_id, row["state"])
         if row["action"] == Action.HOLD:
-            raise _conflict("hold", "the decision is to hold", "report nothing: a hold has no outcome")
+            raise _conflict(ErrorCode.HOLD, "the decision is to hold", "report nothing: a hold has no outcome")
         if row["execution"] != "opened":
             remedy = "report its execution with status opened first"
             if row["action"] == Action.CLOSE:
                 remedy = f"report the outcome of {row['parent_decision_id'] or 'the decision that opened the position'}"
             elif row["execution"] is not None:
                 remedy = f"its execution was reported as {row['execution']}: there is no position to close"
-            raise _conflict("not_opened", "no position was opened by this decision", remedy)
+            raise _conflict(ErrorCode.NOT_OPENED, "no position was opened by this decision", remedy)
         if report.closed_at < row["opened_at"]:
             raise ApiError(
-                422,
-                "closed_before_opened",
+                ErrorCode.CLOSED_BEFORE_OPENED,
                 f"closed_at: {report.closed_at.isoformat()} is before opened_at {row['opened_at'].isoformat()}",
                 "give the time at which the position was flat",
                 field="closed_at",
@@ -135,7 +135,9 @@ class Reports:
         if not written:
             row = await self._database.reported(decision_id)
             if row is None or row["outcome_hash"] != fingerprint:
-                raise _conflict("outcome_differs", "another outcome was reported before", "the first report stands")
+                raise _conflict(
+                    ErrorCode.OUTCOME_DIFFERS, "another outcome was reported before", "the first report stands"
+                )
             label = Label(row["label"])
         return {"decision_id": decision_id, "label": label}
 
@@ -200,12 +202,14 @@ def _require_answer(decision_id: str, state: str) -> None:
         raise errors.being_asked(decision_id)
     if state == "failed":
         raise _conflict(
-            "no_answer", "the decision failed: no arm answered it", "report nothing: there was no decision to act on"
+            ErrorCode.NO_ANSWER,
+            "the decision failed: no arm answered it",
+            "report nothing: there was no decision to act on",
         )
 
 
-def _conflict(code: str, message: str, remedy: str) -> ApiError:
-    return ApiError(409, code, message, remedy, field="decision_id")
+def _conflict(code: ErrorCode, message: str, remedy: str) -> ApiError:
+    return ApiError(code, message, remedy, field="decision_id", status=409)
 
 
 def _fingerprint(report: BaseModel) -> bytes:

@@ -1,4 +1,4 @@
-"""Settings of one gateway replica, from the environment. Documented one by one in docs/gateway.md.
+"""Settings of one gateway replica, from the environment. One table, VARIABLES: the process reads by it, and docs/gateway.md shows it.
 
 Belongs here: names, defaults, bounds and the errors for bad values. Does not belong here: what the operator publishes at
 run time (trading/routing.py).
@@ -7,13 +7,76 @@ run time (trading/routing.py).
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from psycopg import ProgrammingError, conninfo
 
 
 class SettingsError(ValueError):
     """A setting is missing or wrong. The message names the variable and the remedy, never a secret."""
+
+
+class Variable(NamedTuple):
+    """One environment variable.
+
+    Attributes:
+        default: as text; None: it has to be set; "": it is derived, or absent.
+        meaning: for docs/gateway.md.
+        low, high: bounds of a number; None: it is a text.
+        remedy: what to do where it is missing.
+    """
+
+    name: str
+    default: str | None
+    meaning: str
+    low: float | None = None
+    high: float | None = None
+    remedy: str = ""
+
+
+VARIABLES = (
+    Variable(
+        "TRADEWIND_DSN",
+        None,
+        "PostgreSQL, libpq key=value pairs or URI. The gateway needs select, insert, update and delete on schema `tradewind`",
+        remedy="take it from the Secret that spec.database names",
+    ),
+    Variable(
+        "TRADEWIND_ROUTING",
+        None,
+        "`configmap:<namespace>/<name>` (watched) or `file:<path>` (polled every 0.2 s)",
+        remedy="give configmap:<namespace>/<name> or file:<path>",
+    ),
+    Variable("TRADEWIND_NAMESPACE", None, "of the Endpoint", remedy="give the namespace of the Endpoint"),
+    Variable("TRADEWIND_ENDPOINT", None, "whose decisions these are", remedy="give the name of the Endpoint"),
+    Variable("TRADEWIND_INSTALLATION", "tradewind", "first part of every key"),
+    Variable("TRADEWIND_REPLICA", "", "pod name, for `gateway_replicas`; the host name where it is empty"),
+    Variable(
+        "TRADEWIND_AUTH_TOKEN_FILE", "", "file with the bearer token; required unless `TRADEWIND_AUTH` is disabled"
+    ),
+    Variable("TRADEWIND_AUTH", "", "`disabled` opens the gateway to everybody who reaches it"),
+    Variable("TRADEWIND_SPOOL_DIR", "/var/spool/tradewind", "decisions given while the database was down"),
+    Variable("TRADEWIND_SPOOL_MAX_BYTES", "67108864", "its bound; full: 503", 0, 2**40),
+    Variable("TRADEWIND_DECISION_TIMEOUT_SECONDS", "20", "a whole decision, with the fallback's answer", 0.1, 600),
+    Variable("TRADEWIND_DATABASE_TIMEOUT_SECONDS", "1", "one statement", 0.05, 30),
+    Variable(
+        "TRADEWIND_BREAKER_FAILURES", "5", "failures in a row that open an arm's breaker, in each replica", 1, 10_000
+    ),
+    Variable("TRADEWIND_BREAKER_OPEN_SECONDS", "10", "how long it stays open", 0.01, 3600),
+    Variable(
+        "TRADEWIND_ABANDONED_AFTER_SECONDS",
+        "600",
+        "assignments that nobody came back for are failed after their lease and this",
+        1,
+        86_400,
+    ),
+    Variable(
+        "TRADEWIND_RETENTION_SECONDS", "0", "older decisions are deleted with their reports; 0: none are", 0, 1e10
+    ),
+    Variable("TRADEWIND_POOL_SIZE", "16", "database connections", 1, 500),
+    Variable("TRADEWIND_HOST", "0.0.0.0", "address to listen on"),  # noqa: S104 - the pod's own network namespace
+    Variable("TRADEWIND_PORT", "8080", "port to listen on", 0, 65535),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,62 +104,66 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Reads every `TRADEWIND_*` variable.
+        """Reads every variable of the table; an empty one counts as one that is not set.
 
         Raises:
             SettingsError: one is missing or wrong.
         """
-
-        def required(name: str, remedy: str) -> str:
-            value = environment.get(name, "")
-            if not value:
-                raise SettingsError(f"{name} is not set; {remedy}")
-            return value
-
-        def number(name: str, default: float, low: float, high: float) -> float:
-            text = environment.get(name, "")
-            try:
-                value = float(text) if text else default
-            except ValueError:
-                value = float("nan")
-            if not low <= value <= high:
-                raise SettingsError(f"{name} is {text!r}; give a number from {low:g} to {high:g}")
-            return value
-
-        dsn = required("TRADEWIND_DSN", "take it from the Secret that spec.database names")
+        texts = {variable.name: _text(environment, variable) for variable in VARIABLES}
+        numbers = {variable.name: _number(texts, variable) for variable in VARIABLES if variable.low is not None}
         try:
-            conninfo.conninfo_to_dict(dsn)
+            conninfo.conninfo_to_dict(texts["TRADEWIND_DSN"])
         except ProgrammingError:
             raise SettingsError(
                 "TRADEWIND_DSN is neither a URI (postgresql://user:password@host:5432/database) nor libpq key=value pairs"
             ) from None
-        routing = required("TRADEWIND_ROUTING", "give configmap:<namespace>/<name> or file:<path>")
+        routing = texts["TRADEWIND_ROUTING"]
         scheme, _, place = routing.partition(":")
         if scheme not in ("configmap", "file") or not place or (scheme == "configmap" and place.count("/") != 1):
             raise SettingsError(f"TRADEWIND_ROUTING is {routing!r}; give configmap:<namespace>/<name> or file:<path>")
-        token_file = environment.get("TRADEWIND_AUTH_TOKEN_FILE", "")
-        if not token_file and environment.get("TRADEWIND_AUTH", "") != "disabled":
+        token_file = texts["TRADEWIND_AUTH_TOKEN_FILE"]
+        if not token_file and texts["TRADEWIND_AUTH"] != "disabled":
             raise SettingsError(
                 "TRADEWIND_AUTH_TOKEN_FILE is not set; mount a token (gateway.auth.secretRef), or open the gateway to "
                 "everybody who reaches it by TRADEWIND_AUTH=disabled"
             )
         return cls(
-            dsn=dsn,
+            dsn=texts["TRADEWIND_DSN"],
             routing=routing,
-            installation=environment.get("TRADEWIND_INSTALLATION", "") or "tradewind",
-            namespace=required("TRADEWIND_NAMESPACE", "give the namespace of the Endpoint"),
-            endpoint=required("TRADEWIND_ENDPOINT", "give the name of the Endpoint"),
-            replica=environment.get("TRADEWIND_REPLICA", "") or environment.get("HOSTNAME", "") or "gateway",
+            installation=texts["TRADEWIND_INSTALLATION"],
+            namespace=texts["TRADEWIND_NAMESPACE"],
+            endpoint=texts["TRADEWIND_ENDPOINT"],
+            replica=texts["TRADEWIND_REPLICA"] or environment.get("HOSTNAME", "") or "gateway",
             auth_token_file=Path(token_file) if token_file else None,
-            spool_dir=Path(environment.get("TRADEWIND_SPOOL_DIR", "") or "/var/spool/tradewind"),
-            spool_max_bytes=int(number("TRADEWIND_SPOOL_MAX_BYTES", 64 * 1024 * 1024, 0, 2**40)),
-            host=environment.get("TRADEWIND_HOST", "") or "0.0.0.0",  # noqa: S104 - see above
-            port=int(number("TRADEWIND_PORT", 8080, 0, 65535)),
-            pool_size=int(number("TRADEWIND_POOL_SIZE", 16, 1, 500)),
-            database_timeout=number("TRADEWIND_DATABASE_TIMEOUT_SECONDS", 1.0, 0.05, 30),
-            decision_timeout=number("TRADEWIND_DECISION_TIMEOUT_SECONDS", 20.0, 0.1, 600),
-            breaker_failures=int(number("TRADEWIND_BREAKER_FAILURES", 5, 1, 10_000)),
-            breaker_open_seconds=number("TRADEWIND_BREAKER_OPEN_SECONDS", 10.0, 0.01, 3600),
-            abandoned_after=number("TRADEWIND_ABANDONED_AFTER_SECONDS", 600.0, 1, 86_400),
-            retention=number("TRADEWIND_RETENTION_SECONDS", 0, 0, 1e10) or None,
+            spool_dir=Path(texts["TRADEWIND_SPOOL_DIR"]),
+            spool_max_bytes=int(numbers["TRADEWIND_SPOOL_MAX_BYTES"]),
+            host=texts["TRADEWIND_HOST"],
+            port=int(numbers["TRADEWIND_PORT"]),
+            pool_size=int(numbers["TRADEWIND_POOL_SIZE"]),
+            database_timeout=numbers["TRADEWIND_DATABASE_TIMEOUT_SECONDS"],
+            decision_timeout=numbers["TRADEWIND_DECISION_TIMEOUT_SECONDS"],
+            breaker_failures=int(numbers["TRADEWIND_BREAKER_FAILURES"]),
+            breaker_open_seconds=numbers["TRADEWIND_BREAKER_OPEN_SECONDS"],
+            abandoned_after=numbers["TRADEWIND_ABANDONED_AFTER_SECONDS"],
+            retention=numbers["TRADEWIND_RETENTION_SECONDS"] or None,
         )
+
+
+def _text(environment: Mapping[str, str], variable: Variable) -> str:
+    text = environment.get(variable.name) or variable.default
+    if text is None:
+        raise SettingsError(f"{variable.name} is not set; {variable.remedy}")
+    return text
+
+
+def _number(texts: Mapping[str, str], variable: Variable) -> float:
+    assert variable.low is not None
+    assert variable.high is not None
+    try:
+        value = float(texts[variable.name])
+    except ValueError:
+        value = float("nan")
+    if not variable.low <= value <= variable.high:
+        bounds = f"{variable.low:g} to {variable.high:g}"
+        raise SettingsError(f"{variable.name} is {texts[variable.name]!r}; give a number from {bounds}")
+    return value
