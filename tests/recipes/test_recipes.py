@@ -12,6 +12,15 @@ ROOT, TOYS = Path(__file__).parents[2], Path(__file__).parent / "toys"
 BIN = Path(sys.executable).parent
 EVIDENCE = "operator/tradewind/trading/evidence"
 
+_NOTICE = """
+    Kind(
+        "Notice", "notices", "notice", ("twnote",), Notice, NoticeSpec, NoticeStatus,
+        happy="Ready", batch=False, phases=NoticePhase,
+        columns=(Column("Ready", _condition("Ready")), _AGE),
+    ),
+)  # fmt: skip
+"""
+
 LINES = {
     f"{EVIDENCE}/guardrails/__init__.py": (
         (
@@ -35,7 +44,28 @@ LINES = {
         ("    ThompsonCapped(),\n", "    ThompsonCapped(),\n    Timid(),\n"),
     ),
 }
+LINES |= {
+    "operator/tradewind/trading/routing.py": (('    KSERVE = "kserve"\n', '    KSERVE = "kserve"\n    TOY = "toy"\n'),),
+    "operator/tradewind/core/registry.py": (
+        ("import MODEL_VERSION\n", "import MODEL_VERSION\nfrom tradewind.core.notice.kind import NOTICE\n"),
+        ("AB_EXPERIMENT)", "AB_EXPERIMENT, NOTICE)"),
+    ),
+    "operator/tradewind/api/registry.py": (
+        (
+            "from tradewind.api.training_run import",
+            "from tradewind.api.notice import Notice, NoticePhase, NoticeSpec, NoticeStatus\nfrom tradewind.api.training_run import",
+        ),
+        (
+            "\n)  # fmt: skip\n",
+            _NOTICE,
+        ),
+    ),
+}
 FILES = {
+    "toy.py": "operator/tradewind/gateway/protocols",
+    "modelversion-toy.yaml": "crds/samples",
+    "notice_api.py": "operator/tradewind/api/notice.py",
+    "notice": "operator/tradewind/core/notice",
     "losing_streak.py": f"{EVIDENCE}/guardrails",
     "mean_return.py": f"{EVIDENCE}/metrics",
     "timid.py": f"{EVIDENCE}/policies",
@@ -55,13 +85,14 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
         capture_output=True,
     )
     for name in filter(None, listed.stdout.decode().split("\0")):
-        if (ROOT / name).is_file():
+        if (ROOT / name).is_file() and not name.startswith("tests/recipes/"):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, copy / name)
     if (ROOT / ".mypy_cache").is_dir():
         shutil.copytree(ROOT / ".mypy_cache", copy / ".mypy_cache")
     for name, folder in FILES.items():
-        shutil.copy2(TOYS / name, copy / folder)
+        copied = shutil.copytree if (TOYS / name).is_dir() else shutil.copy2
+        copied(TOYS / name, copy / folder)
     for name, edits in LINES.items():
         text = (copy / name).read_text()
         for old, new in edits:
@@ -90,8 +121,8 @@ def run(copy: Path, *command: str) -> str:
         ("mypy",),
         ("lint-imports",),
         ("tradewind", "crds", "--check"),
+        ("tradewind", "lint", "crds/samples/abexperiment-toys.yaml", "crds/samples/modelversion-toy.yaml"),
         ("python", "docs/generate.py", "--check"),
-        ("tradewind", "lint", "crds/samples/abexperiment-toys.yaml"),
     ],
     ids=" ".join,
 )

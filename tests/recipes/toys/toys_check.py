@@ -6,10 +6,17 @@ from pathlib import Path
 
 import golden_worlds
 import yaml
+from server_double import Server, key, reconciler, thing
 
 from tradewind.api.ab_experiment import ABExperiment
+from tradewind.api.model_version import ModelVersion
 from tradewind.api.parse import InvalidSpec, parse_manifest
 from tradewind.core import ab_experiment
+from tradewind.core.endpoint import arm_target
+from tradewind.gateway.protocols import PROTOCOLS, ArmQuestion
+from tradewind.shell.cache import Cache
+from tradewind.shell.watch import refresh
+from tradewind.trading.decision import DecisionInput
 from tradewind.trading.evidence import EvidenceSpec, judge
 
 SAMPLE = yaml.safe_load((Path(__file__).parents[1] / "crds" / "samples" / "abexperiment-toys.yaml").read_text())
@@ -47,3 +54,28 @@ def test_the_statistic_judges_by_it() -> None:
     judgement = judge(case.seen.table, case.resource.status.t0, case.now + timedelta(days=60), spec)
     assert judgement.evidence.metrics["meanReturn"].log_e_worse > judgement.evidence.metrics["meanReturn"].log_e_better
     assert "mean return difference" in judgement.verdict.message
+
+
+def test_an_api_of_the_new_protocol_is_asked_by_it_and_lies_outside() -> None:
+    text = (Path(__file__).parents[1] / "crds" / "samples" / "modelversion-toy.yaml").read_text()
+    version = parse_manifest(next(yaml.safe_load_all(text)))
+    assert isinstance(version, ModelVersion)
+    target = arm_target(version)
+    assert (target.protocol, target.outside) == ("toy", True)
+    protocol = PROTOCOLS[target.protocol]
+    shown = DecisionInput(market_data={}, account_state={})
+    url, body = protocol.request(ArmQuestion(target, shown, "BTC", None))
+    assert (url, set(body)) == ("http://toy.example/v1/ask", {"shown"})
+    assert protocol.authenticate("k") == {"X-Key": "k"}
+
+
+async def test_the_new_kind_is_reconciled_by_the_shell_as_it_is() -> None:
+    server, cache = Server(thing("Notice", "hours", {"endpoint": "trader", "text": "closed on Sundays"})), Cache()
+    await refresh(cache, server, ())
+    await reconciler(server, cache)(key("Notice", "hours"))
+    said = server.condition("Notice", "hours", "Ready")
+    assert (said["status"], said["reason"]) == ("False", "EndpointMissing")
+    server.put(thing("Endpoint", "trader", {"fallback": "api"}))
+    await refresh(cache, server, ())
+    await reconciler(server, cache)(key("Notice", "hours"))
+    assert server.condition("Notice", "hours", "Ready")["status"] == "True"
