@@ -78,7 +78,7 @@ async def test_shares_follow_the_hash_and_rows_carry_the_weight(rig, gateway):
     assert {(r["candidate_weight"], r["epoch"], r["block"], r["experiment_uid"]) for r in rows} == {
         (0.25, 7, 0, "exp-1")
     }
-    assert len(await rig.rows("SELECT * FROM tradewind.evidence_rows")) == 200
+    assert len(await rig.rows("SELECT * FROM tradewind.judged_rows WHERE candidate_weight < 1")) == 200
     versions = {r["arm"]: (r["drawn_version"], r["drawn_sha256"]) for r in rows}
     assert versions == {"baseline": ("api", None), "candidate": ("v1", "ab" * 32)}
 
@@ -116,7 +116,10 @@ async def test_a_follow_up_inherits_across_weights_and_the_end_of_the_experiment
     rows = {r["decision_id"]: r for r in await rig.rows()}
     assert {rows[f]["parent_decision_id"] for f in ("f1", "f2", "f3")} == {opener}
     assert {rows[f]["candidate_weight"] for f in ("f1", "f2", "f3")} == {0.5}
-    evidence = [r["decision_id"] for r in await rig.rows("SELECT decision_id FROM tradewind.evidence_rows")]
+    evidence = [
+        r["decision_id"]
+        for r in await rig.rows("SELECT decision_id FROM tradewind.judged_rows WHERE candidate_weight < 1")
+    ]
     assert evidence == [opener]
     assert (await rig.close(gateway, opener)).status_code == 200
     fresh = (await gateway.post("/v1/decisions", json=ask("fresh"))).json()
@@ -207,13 +210,9 @@ async def test_the_fallback_answers_and_the_drawn_arm_is_blamed(rig, gateway, br
     row = await rig.row(decision_id)
     assert (row["drawn_version"], row["answered_by"], row["fallback"], row["error_kind"]) == ("api", "safe", True, kind)
     assert row["state"] == "answered"
-    (evidence,) = await rig.rows("SELECT * FROM tradewind.evidence_rows")
-    assert (evidence["arm"], evidence["error_kind"], evidence["status"], evidence["answered"]) == (
-        "baseline",
-        kind,
-        "hold",
-        True,
-    )
+    (evidence,) = await rig.rows("SELECT * FROM tradewind.judged_rows WHERE candidate_weight < 1")
+    assert (evidence["arm"], evidence["error_kind"], evidence["status"]) == ("baseline", kind, "hold")
+    assert evidence["answered_at"] is not None
     assert "secret" not in (row["error_detail"] or "")
 
 
@@ -262,7 +261,7 @@ async def test_past_its_expiry_the_candidate_gets_nothing(rig, gateway):
     await asyncio.sleep(1)
     assert (await gateway.post("/v1/decisions", json=ask("d2"))).json()["_arm"] == "baseline"
     assert (await rig.row("d2"))["candidate_weight"] == 0
-    assert await rig.rows("SELECT * FROM tradewind.evidence_rows") == []
+    assert await rig.rows("SELECT * FROM tradewind.judged_rows WHERE candidate_weight < 1") == []
 
 
 async def test_weights_are_effective_within_a_second_and_reported(rig, gateway):

@@ -65,7 +65,7 @@ async def test_champion_answers_unlogged_and_is_taken_in_afterwards(outage_rig, 
     barred = {i for i, r in rows.items() if r["bar_from_evidence"] == "database_outage"}
     assert barred == {"midway", "d1", *ids}
     assert rows["midway"]["arm"] == midway_answer.json()["_arm"]  # drawn and committed before: the arm stays
-    evidence = await rig.rows("SELECT decision_id FROM tradewind.evidence_rows")
+    evidence = await rig.rows("SELECT decision_id FROM tradewind.judged_rows WHERE candidate_weight < 1")
     assert [r["decision_id"] for r in evidence] == ["before"]
     assert (await gateway.post("/v1/decisions", json=ask("d1"))).content == first.content  # now from the database
     opened = {"status": "opened", "opened_at": "2027-01-01T00:00:00Z", "filled_notional_usd": 100, "position_id": "p"}
@@ -167,4 +167,4 @@ async def test_a_server_that_freezes_with_our_connections(outage_rig, stoppable_
         assert (row["state"], row["answered_by"], row["bar_from_evidence"]) == ("answered", "api", "database_outage")
         again = await gateway.post("/v1/decisions", json=ask(decision_id))
         assert again.json() | {"_arm": None, "_experiment": None, "_epoch": None} == answer.json()
-    assert len(await rig.rows("SELECT * FROM tradewind.evidence_rows")) == 1
+    assert len(await rig.rows("SELECT * FROM tradewind.judged_rows WHERE candidate_weight < 1")) == 1

@@ -124,12 +124,9 @@ def test_evidence_status_of_every_kind_of_row(postgres_dsn):
         for status in ("rejected", "not_filled", "opened"):
             insert(connection, status)
             execution(connection, status, status)
-        for name in ("closed", "forced"):
-            insert(connection, name)
-            execution(connection, name)
-        connection.execute("INSERT INTO tradewind.forced_settlements VALUES (%s, %s, %s, 'forced', 'e1')", KEY)
+        insert(connection, "closed")
+        execution(connection, "closed")
         outcome(connection, "closed")
-        outcome(connection, "forced")  # late: serves labels and accounts, not evidence
         insert(connection, "replayed", replay=True)
         execution(connection, "replayed")
         outcome(connection, "replayed")
@@ -142,8 +139,8 @@ def test_evidence_status_of_every_kind_of_row(postgres_dsn):
         }.items():
             insert(connection, name, **extra)
         rows = connection.execute(
-            "SELECT decision_id, status, notional_usd, pnl_usd, closed_at IS NOT NULL, answered, received_at = closed_at"
-            " FROM tradewind.evidence_rows WHERE experiment_uid = 'e1'"
+            "SELECT decision_id, status, notional_usd, pnl_usd, closed_at IS NOT NULL, answered_at IS NOT NULL,"
+            " received_at = closed_at FROM tradewind.judged_rows WHERE experiment_uid = 'e1' AND candidate_weight < 1"
         ).fetchall()
         assert {row[0]: row[1:6] for row in rows} == {
             "answered-only": ("open", 120.0, None, False, True),
@@ -155,12 +152,26 @@ def test_evidence_status_of_every_kind_of_row(postgres_dsn):
             "not_filled": ("not_filled", None, None, False, True),
             "opened": ("open", 118.5, None, False, True),
             "closed": ("closed", 118.5, 2.5, True, True),
-            "forced": ("open", 118.5, None, False, True),
             "replayed": ("closed", 118.5, 2.5, True, True),
         }
-        assert {row[0]: row[6] for row in rows if row[6] is not None} == {"closed": False, "replayed": True}
-        label = connection.execute("SELECT label FROM tradewind.training_data WHERE decision_id = 'forced'").fetchone()
-        assert label == ("good_decision",)
+        assert {row[0]: row[6] for row in rows if row[1] == "closed"} == {"closed": False, "replayed": True}
+
+
+def test_what_nobody_uses_goes_but_nothing_that_was_written(empty_postgres_dsn):
+    """An upgrade keeps every row; what somebody wrote by hand into what goes stops it, with a remedy."""
+    with psycopg.connect(empty_postgres_dsn, autocommit=True) as connection:
+        migrations.upgrade(empty_postgres_dsn, "0003")
+        insert(connection, "d1")
+        execution(connection, "d1")
+        outcome(connection, "d1")
+        before = connection.execute("SELECT * FROM tradewind.judged_rows ORDER BY decision_id").fetchall()
+        connection.execute("INSERT INTO tradewind.forced_settlements VALUES (%s, %s, %s, 'd1', 'e1')", KEY)
+        with pytest.raises(Exception, match="copy what you need"):
+            migrations.upgrade(empty_postgres_dsn)
+        connection.execute("DELETE FROM tradewind.forced_settlements")
+        migrations.upgrade(empty_postgres_dsn)
+        assert connection.execute("SELECT * FROM tradewind.judged_rows ORDER BY decision_id").fetchall() == before
+        assert connection.execute("SELECT pnl_usd FROM tradewind.outcomes").fetchall() == [(2.5,)]
 
 
 def test_training_data_has_the_seeds_shape(postgres_dsn):

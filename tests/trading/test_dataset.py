@@ -105,7 +105,6 @@ def test_a_losing_trade_teaches_to_hold_on_the_same_input_when_asked() -> None:
         (trade(0, 1, answer=None), Dropped.UNANSWERED),
         (trade(0, 1, execution_status="rejected", closed_at=None, pnl_usd=None), Dropped.NOT_FILLED),
         (trade(0, 1, closed_at=None, pnl_usd=None), Dropped.OPEN),
-        (trade(0, 1, forced=True), Dropped.FORCED),
     ],
 )
 def test_rows_that_teach_nothing_are_dropped_with_their_reason(row: LoggedDecision, reason: Dropped) -> None:

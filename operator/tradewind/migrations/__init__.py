@@ -96,8 +96,8 @@ def current(dsn: str) -> str | None:
     return None if row is None else str(row[0])
 
 
-def upgrade(dsn: str) -> None:
-    """Brings the schema to `head` in one transaction; does nothing when it is there. Concurrent calls wait in line.
+def upgrade(dsn: str, revision: str = "head") -> None:
+    """Brings the schema to a revision in one transaction; does nothing when it is there. Concurrent calls wait in line.
 
     Raises:
         InvalidDsnError, UnreachableDatabaseError: see `connect`.
@@ -110,7 +110,7 @@ def upgrade(dsn: str) -> None:
     connect(dsn).close()
     engine = create_engine("postgresql+psycopg://", creator=lambda: connect(dsn), poolclass=NullPool)
     with engine.begin() as connection:
-        command.upgrade(_config(connection), "head")
+        command.upgrade(_config(connection), revision)
 
 
 def _config(connection: "Connection | None" = None) -> "Config":

@@ -43,7 +43,6 @@ class Dropped(StrEnum):
     UNANSWERED = "unanswered"
     NOT_FILLED = "not_filled"
     OPEN = "open"
-    FORCED = "forced_settlement"
     NOT_IMITATED = "not_imitated"
     DUPLICATE = "duplicate"
     NEAR_DUPLICATE = "near_duplicate"
@@ -63,7 +62,6 @@ class LoggedDecision:
         parent_id: of a follow-up, the decision that opened the position; outcome and execution are then the position's.
         closed_at, pnl_usd: of the trade's outcome (net); None while it is open and for a hold.
         filled_notional_usd: exposure; None where nothing was filled.
-        forced: the outcome was settled by the gateway, not reported.
         review: share of the reviewers who agree with the label, 0..1; None where nobody reviewed it.
     """
 
@@ -81,7 +79,6 @@ class LoggedDecision:
     pnl_usd: float | None = None
     trade_size_usd: float | None = None
     filled_notional_usd: float | None = None
-    forced: bool = False
     source_model: str = ""
     review: float | None = None
 
@@ -256,8 +253,6 @@ def _exclusion(row: LoggedDecision, imitation: Imitation) -> Dropped | None:
         return Dropped.NOT_FILLED
     if row.closed_at is None or row.pnl_usd is None or not row.trade_size_usd:
         return Dropped.OPEN
-    if row.forced:
-        return Dropped.FORCED
     return None
 
 

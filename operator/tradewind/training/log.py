@@ -24,7 +24,7 @@ _FETCH_ROWS: Final = 1000
 _QUERY: Final = """
 SELECT d.decision_id, d.decided_at, d.scope_symbol, d.request, d.shown, d.answer, d.replay, d.fallback, d.error_kind,
        d.parent_decision_id, coalesce(d.answered_by, d.drawn_version) AS source_model,
-       e.status AS execution_status, e.filled_notional_usd, o.pnl_usd, o.settled = 'forced' AS forced,
+       e.status AS execution_status, e.filled_notional_usd, o.pnl_usd,
        CASE WHEN o.closed_at < coalesce(%(until)s, 'infinity'::timestamptz) THEN o.closed_at END AS closed_at,
        (p.answer ->> 'size_usd')::double precision AS trade_size_usd,
        (SELECT avg(r.agrees::int) FROM tradewind.reviews r
@@ -135,7 +135,6 @@ def logged_decision(row: Mapping[str, Any]) -> LoggedDecision:
         pnl_usd=None if row["pnl_usd"] is None else float(row["pnl_usd"]),
         trade_size_usd=row["trade_size_usd"],
         filled_notional_usd=None if row["filled_notional_usd"] is None else float(row["filled_notional_usd"]),
-        forced=bool(row["forced"]),
         source_model=row["source_model"] or "",
         review=None if row["review"] is None else float(row["review"]),
     )
