@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from cluster.images import NAMES
 from demo.bars import (
     SYMBOL,
     WARMUP,
@@ -35,12 +36,12 @@ from demo.bars import (
     market_view,
     split_index,
 )  # fmt: skip
-from demo.kubectl import render
+from demo.manifest import render
 from demo.paper_trader import settle
 from demo.plan import Plan
-from demo.run import IMAGES, ROOT
 from demo.standin import MODEL
 from demo.standin import decide as standin_decide
+from demo.verdicts import ROOT
 
 from tradewind.cli.report_data import read_bundle
 from tradewind.cli.report_page import render_page as render_report
@@ -269,7 +270,7 @@ def main() -> None:
         last = WARMUP + 2 * (split - WARMUP) // 3
         split = next(i for i in range(last, stop) if bars[i].closes_at.hour == 0)
     plan = Plan("offline", bars[: stop + 1], split, options.cost_bp)
-    values = plan.values("offline", dict.fromkeys(IMAGES, "")) | {"base_key": ""}
+    values = plan.values("offline", dict.fromkeys(NAMES, "")) | {"base_key": ""}
     values |= dict(pair.split("=", 1) for pair in options.set)
     training = yaml.safe_load(render("training.yaml", values))["spec"]
     experiment = yaml.safe_load(render("experiment.yaml", values))

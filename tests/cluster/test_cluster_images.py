@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from cluster.context import dependencies_only, read_needs, stage
-from cluster.images import IMAGES
+from cluster.images import IMAGES, NAMES, _index, _remember, built
+from cluster.layout import Layout
 from cluster.roots import ROOTS
+from workshop.progress import StepError
 
 REPO = Path(__file__).resolve().parents[2]
 CONTAINERFILES = sorted((REPO / "images").glob("*/Containerfile"))
@@ -93,3 +95,16 @@ def test_a_missing_path_is_named(checkout, tmp_path):
     containerfile.write_text("COPY gone /app/\n")
     with pytest.raises(FileNotFoundError, match="gone"):
         stage(repo, containerfile, tmp_path / "context")
+
+
+def test_pushed_images_are_known_and_are_not_the_imported_ones(tmp_path, monkeypatch):
+    layout = Layout(cache=tmp_path, repo=REPO)
+    monkeypatch.delenv("CLUSTER", raising=False)
+    _remember(_index(layout), {name: f"docker.io/tradewind/{name}:one" for name in NAMES})
+    monkeypatch.setenv("CLUSTER", "current")
+    with pytest.raises(StepError, match="images are missing: postgres, operator"):
+        built(layout)
+    _remember(_index(layout), {name: f"registry.example/{name}:two" for name in NAMES})
+    assert built(layout)["demo"] == "registry.example/demo:two"
+    monkeypatch.delenv("CLUSTER")
+    assert built(layout)["demo"] == "docker.io/tradewind/demo:one"

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import yaml
+from cluster.images import NAMES
 from demo.bars import load_bars, split_index
-from demo.kubectl import MANIFESTS, render
+from demo.manifest import MANIFESTS, render
 from demo.plan import Plan
-from demo.run import IMAGES
 
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.common import API_VERSION
@@ -28,7 +28,7 @@ def plan(count: int = 5000) -> Plan:
 
 
 def documents(count: int = 5000) -> dict[str, list[dict[str, Any]]]:
-    images = {name: f"docker.io/tradewind/{name}:abc" for name in IMAGES}
+    images = {name: f"docker.io/tradewind/{name}:abc" for name in NAMES}
     values = plan(count).values("tradewind-demo", images) | {
         "job": "a-job", "base_key": "0123456789ab", "gateway": "http://g:8080", "start": "120", "stop": "3015",
         "cost_bp": "1.2", "after_experiment": "48", "predictor_url": "http://p", "volume_path": "/volumes/models",

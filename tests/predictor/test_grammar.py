@@ -3,7 +3,8 @@
 import random
 
 import pytest
-from tiny_llama import SYMBOLS, random_decision, train_tokenizer
+from tiny_llama import train_tokenizer
+from workshop.samples import SYMBOLS, random_decision
 
 from tradewind.predictor.grammar import Grammar, GrammarError, Plan, Tokens
 from tradewind.predictor.loader import completion_tokeniser, round_trip_problem
