@@ -18,11 +18,10 @@ import pandas as pd
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # as a script it has its own folder there
 
-from workshop.benchmark import print_ratios, size
-from workshop.progress import say
-
 from tradewind.trading.assignment import Arm
 from tradewind.trading.evidence import EvidenceSpec, Status, TradeRow, TradeTable, evaluate, judge
+from workshop.benchmark import print_ratios, size
+from workshop.progress import say
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = T0 + timedelta(days=85)

@@ -33,12 +33,11 @@ from psycopg_pool import AsyncConnectionPool
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # as a script it has its own folder there
 
+from tradewind import migrations
 from workshop.benchmark import print_ratios, size
 from workshop.postgres import running
 from workshop.progress import say
 from workshop.waiting import wait_for
-
-from tradewind import migrations
 
 FLAGS = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 FLAGS.add_argument("--requests", type=int, default=size(400, 8), help="per measurement (default: %(default)s)")

@@ -40,17 +40,16 @@ from transformers import LogitsProcessor, LogitsProcessorList
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # as a script it has its own folder there
 
-from workshop.benchmark import print_ratios, size
-from workshop.progress import say
-from workshop.samples import SYMBOLS, random_decision, random_input, random_texts
-from workshop.tiny_llama import FAMILIES, Shape, make_llama, train_tokenizer
-
 from tradewind.predictor.decoder import Decoder
 from tradewind.predictor.grammar import Grammar, Plan
 from tradewind.predictor.loader import completion_tokeniser, encode_prompt, static_beginning
 from tradewind.predictor.settings import Decoding
 from tradewind.trading.decision import DecisionInput
 from tradewind.trading.prompt import render_completion, render_number, render_prompt, snap_to_grid
+from workshop.benchmark import print_ratios, size
+from workshop.progress import say
+from workshop.samples import SYMBOLS, random_decision, random_input, random_texts
+from workshop.tiny_llama import FAMILIES, Shape, make_llama, train_tokenizer
 
 FLAGS = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 FLAGS.add_argument("--hidden", type=int, default=size(512, 64))

@@ -27,13 +27,12 @@ from torch.nn import functional
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # as a script it has its own folder there
 
-from workshop.benchmark import print_ratios, size
-from workshop.progress import say
-from workshop.tiny_llama import Shape, make_llama
-
 from tradewind.training.collator import IGNORED, collate, plan_batches
 from tradewind.training.preflight import TokenizedSample
 from tradewind.training.trainer import AdapterTrainer
+from workshop.benchmark import print_ratios, size
+from workshop.progress import say
+from workshop.tiny_llama import Shape, make_llama
 
 FLAGS = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 FLAGS.add_argument("--samples", type=int, default=size(16, 4), help="samples of one measurement")

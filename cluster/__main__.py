@@ -14,11 +14,10 @@ if not __package__:
     # Run as `python3 cluster`: the folder itself is on the path, the package's parent is not.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from workshop.client import Cluster
-from workshop.progress import Progress, StepError, say
-
 from cluster import build, check, current, images, kserve, node, packages, preflight, timings
 from cluster.layout import Layout
+from workshop.client import Cluster
+from workshop.progress import Progress, StepError, say
 
 
 def main() -> int:

@@ -9,13 +9,12 @@ from contextlib import contextmanager
 from string import Template
 from urllib.parse import quote
 
+from cluster import containers
+from cluster.layout import Layout
 from workshop.client import Cluster, is_true
 from workshop.namespace import Namespace
 from workshop.progress import Progress, StepError, say
 from workshop.waiting import wait_for
-
-from cluster import containers
-from cluster.layout import Layout
 
 NAMESPACE = "cluster-check"
 UID = 65532

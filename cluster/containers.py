@@ -11,13 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 from string import Template
 
-from workshop.progress import StepError, say
-from workshop.waiting import wait_for
-
 from cluster import tarimage
 from cluster.layout import CGROUP, IMAGE_PREFIX, Layout
 from cluster.packages import CNI_FOLDERS, cni_folder
 from cluster.shell import GENERAL_REMEDY, Processes, run, succeeds
+from workshop.progress import StepError, say
+from workshop.waiting import wait_for
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 CRI_ROOT = "io.containerd.grpc.v1.cri"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 
+from cluster.layout import Layout
 from workshop.client import Cluster
 from workshop.progress import StepError, say
-
-from cluster.layout import Layout
 
 REMEDY = (
     "point KUBECONFIG at a cluster (Kubernetes 1.31 or newer, KServe 0.15 or newer in Standard mode), or unset CLUSTER"

@@ -8,12 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from workshop.progress import Progress, StepError
-
 from cluster import containers, context, current, node, roots, transfer
 from cluster.buildah import Buildah
 from cluster.layout import IMAGE_PREFIX, Layout
 from cluster.packages import missing_packages
+from workshop.progress import Progress, StepError
 
 KEPT_TAGS = 3
 TOOLS = {"buildah", "mmdebstrap", "skopeo"}

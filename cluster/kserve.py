@@ -7,14 +7,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+from cluster import build, certs, containers
+from cluster.layout import Layout
+from cluster.shell import run
 from workshop.client import Cluster
 from workshop.namespace import Namespace
 from workshop.progress import Progress, say
 from workshop.waiting import wait_for
-
-from cluster import build, certs, containers
-from cluster.layout import Layout
-from cluster.shell import run
 
 MODULE = "github.com/kserve/kserve"
 NAMESPACE = "kserve"

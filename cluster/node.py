@@ -11,11 +11,6 @@ from http import HTTPStatus
 from pathlib import Path
 from string import Template
 
-from workshop.client import Answer, Cluster, is_true, state
-from workshop.namespace import Namespace
-from workshop.progress import Progress, StepError, say
-from workshop.waiting import wait_for
-
 from cluster import certs, containers, netns
 from cluster.layout import (
     API_PORT,
@@ -29,6 +24,10 @@ from cluster.layout import (
     Layout,
 )
 from cluster.shell import GENERAL_REMEDY, Processes
+from workshop.client import Answer, Cluster, is_true, state
+from workshop.namespace import Namespace
+from workshop.progress import Progress, StepError, say
+from workshop.waiting import wait_for
 
 PROCESSES = (
     "etcd",

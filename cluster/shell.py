@@ -12,10 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster.layout import NETNS
 from workshop.progress import StepError
 from workshop.waiting import wait_for
-
-from cluster.layout import NETNS
 
 GENERAL_REMEDY = "read the message above; `python3 cluster down` and `up` again starts from a clean node"
 

@@ -24,10 +24,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from demo.bars import SYMBOL, WARMUP, Bar, market_view
-from workshop import tiny_llama
-
 from demo import bars as demo_bars
+from demo.bars import SYMBOL, WARMUP, Bar, market_view
 from tradewind.trading import prompt as trading_prompt
 from tradewind.trading.decision import Action, Decision, DecisionInput
 from tradewind.trading.prompt import (
@@ -40,6 +38,7 @@ from tradewind.trading.prompt import (
     render_completion,
     render_prompt,
 )  # fmt: skip
+from workshop import tiny_llama
 
 if TYPE_CHECKING:
     import torch

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+
 from cluster.images import NAMES
 from demo.bars import (
     SYMBOL,
@@ -42,7 +43,6 @@ from demo.plan import Plan
 from demo.standin import MODEL
 from demo.standin import decide as standin_decide
 from demo.verdicts import ROOT
-
 from tradewind.cli.report_data import read_bundle
 from tradewind.cli.report_page import render_page as render_report
 from tradewind.trading.assignment import Arm, draw_arm

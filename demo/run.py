@@ -24,6 +24,7 @@ if __name__ == "__main__":
     # Run as a script: the folder itself is on the path, the package's parent is not.
     sys.path[0] = str(ROOT)
 
+from cluster import current  # noqa: E402 - the path comes first
 from cluster.images import built  # noqa: E402 - the path comes first
 from cluster.layout import Layout  # noqa: E402 - the path comes first
 from demo.bars import WARMUP  # noqa: E402 - the path comes first
@@ -35,8 +36,6 @@ from workshop.client import Cluster, Json, is_true  # noqa: E402 - the path come
 from workshop.namespace import Namespace  # noqa: E402 - the path comes first
 from workshop.progress import Progress, StepError, say  # noqa: E402 - the path comes first
 from workshop.waiting import wait_for  # noqa: E402 - the path comes first
-
-from cluster import current  # noqa: E402 - the path comes first
 
 OUTPUT: Final = ROOT / "build" / "demo"
 BROKEN_BARS: Final = 720  # of the second experiment: 72 requests at 10 % a month, more than enough at 20 % against 2 %

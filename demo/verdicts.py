@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tradewind.trading.evidence import JUDGED_COLUMNS
 from workshop.charts import SYSTEM
 from workshop.client import Json
 from workshop.namespace import Namespace
 from workshop.progress import StepError
-
-from tradewind.trading.evidence import JUDGED_COLUMNS
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 QUERY: Final = (

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from workshop.postgres import PostgresServer, running
 from xdist.scheduler import LoadScopeScheduling
 
 from tradewind import migrations
+from workshop.postgres import PostgresServer, running
 
 _TORCH_FOLDERS = ("predictor", "training")
 _TORCH_FILES = ("test_train.py", "test_base_model.py")

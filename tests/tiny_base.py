@@ -5,10 +5,9 @@ import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from workshop.tiny_llama import Shape, make_llama, train_tokenizer, write
-
 from tradewind.trading.decision import Action, Decision, DecisionInput
 from tradewind.trading.prompt import hold, render_completion, render_prompt
+from workshop.tiny_llama import Shape, make_llama, train_tokenizer, write
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 

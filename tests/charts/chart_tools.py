@@ -9,10 +9,10 @@ from typing import Any, NoReturn
 
 import pytest
 import yaml
-from cluster.layout import Layout
-from workshop.client import Cluster
 
 from cluster import current
+from cluster.layout import Layout
+from workshop.client import Cluster
 
 ROOT = Path(__file__).parents[2]
 KUBE_VERSION = "1.34.3"

@@ -5,6 +5,7 @@ import os
 import subprocess
 
 import pytest
+
 from cluster.shell import Processes, run, start_time
 from workshop.progress import Progress, StepError
 

@@ -2,10 +2,9 @@ import json
 from pathlib import Path
 
 import pytest
+
 from demo.bars import SYMBOL, account_state, load_bars, market_view
 from demo.base_model import MANIFEST, PIECES, check_round_trip, is_complete, main, synthetic_samples
-from workshop.tiny_llama import train_tokenizer
-
 from tradewind.trading.decision import Decision, DecisionInput
 from tradewind.trading.prompt import (
     CONFIDENCE_GRID,
@@ -16,6 +15,7 @@ from tradewind.trading.prompt import (
     render_completion,
     render_prompt,
 )  # fmt: skip
+from workshop.tiny_llama import train_tokenizer
 
 BARS = load_bars()
 TINY = [

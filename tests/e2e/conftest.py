@@ -19,17 +19,17 @@ from typing import Any
 
 import pytest
 from chart_tools import missing
-from cluster.images import built
-from cluster.layout import Layout
 from installation import RELEASE, SYSTEM, Installation
 from space import Space
+
+from cluster import current
+from cluster.images import built
+from cluster.layout import Layout
+from manifests import arms_server, secrets
 from workshop import charts
 from workshop.client import Cluster, Json
 from workshop.progress import StepError
 from workshop.waiting import wait_for
-
-from cluster import current
-from manifests import arms_server, secrets
 
 NAMESPACES = {f"test_{name}": f"{SYSTEM}-{name}" for name in ("faults", "install", "live", "loop", "replay")}
 """Namespace of each module. A Role and a copy of the database's Secret are made in each at installation."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from workshop.client import Cluster
 
 from tradewind import migrations
+from workshop.client import Cluster
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import httpx
+
 from demo.paper_trader import Gateway
 from workshop.client import Json
 from workshop.waiting import wait_for

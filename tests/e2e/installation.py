@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from database import Database
+
 from workshop import charts
 from workshop.client import Cluster, Json
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from gateway_client import TOKEN
 from installation import SYSTEM
+
 from workshop.client import Json
 
 API_KEY = "api-key-of-the-e2e-tests"

@@ -4,6 +4,7 @@ import json
 from contextlib import suppress
 
 from gateway_client import GatewayClient
+
 from workshop.client import Json
 from workshop.namespace import Namespace
 from workshop.progress import StepError

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from workshop.client import Cluster
-from workshop.namespace import Namespace
 
 from tradewind.api.common import Resource
 from tradewind.api.parse import parse_manifest
+from workshop.client import Cluster
+from workshop.namespace import Namespace
 
 pytestmark = pytest.mark.e2e
 

@@ -10,10 +10,10 @@ import pytest
 from gateway_client import TOKEN, question
 from installation import RELEASE, SYSTEM, Installation
 from space import Space
-from workshop.client import OURS, Cluster, Json, condition
-from workshop.waiting import wait_for
 
 from manifests import API_KEY, arms_server, endpoint, experiment, external
+from workshop.client import OURS, Cluster, Json, condition
+from workshop.waiting import wait_for
 
 pytestmark = pytest.mark.e2e
 

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from installation import RELEASE, SYSTEM, Installation
 from space import Space
-from workshop.client import Cluster, Json, condition
-from workshop.waiting import wait_for
 
 from manifests import endpoint, experiment, external
 from tradewind import migrations
 from tradewind.api.registry import KINDS
+from workshop.client import Cluster, Json, condition
+from workshop.waiting import wait_for
 
 pytestmark = pytest.mark.e2e
 

@@ -8,10 +8,10 @@ import pytest
 from gateway_client import GatewayClient, Load, question
 from installation import Installation
 from space import Space
-from workshop.client import condition
-from workshop.waiting import wait_for
 
 from manifests import endpoint, experiment, external, resource
+from workshop.client import condition
+from workshop.waiting import wait_for
 
 pytestmark = pytest.mark.e2e
 

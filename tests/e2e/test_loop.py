@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 import yaml
-from cluster.layout import Layout
-from demo.manifest import base_model_scripts, render
 from gateway_client import GatewayClient
 from installation import Installation
 from space import Space
-from workshop.client import condition
 
+from cluster.layout import Layout
+from demo.manifest import base_model_scripts, render
 from manifests import endpoint, experiment, external, resource
+from workshop.client import condition
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 

@@ -16,8 +16,6 @@ import pytest
 from gateway_client import GatewayClient
 from installation import Installation
 from space import TERMINAL, Space
-from workshop.client import Json
-from workshop.waiting import wait_for
 
 from manifests import endpoint, experiment, external
 from tradewind.trading.assignment import hash64
@@ -29,6 +27,8 @@ from tradewind.trading.evidence import (
     candidate_weight_for_block,
     judge,
 )
+from workshop.client import Json
+from workshop.waiting import wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 

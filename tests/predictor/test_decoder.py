@@ -9,7 +9,6 @@ import torch
 from llguidance import LLMatcher
 from llguidance.hf import from_tokenizer
 from tiny_llama import tiny_llama, train_tokenizer
-from workshop.samples import SYMBOLS, random_decision, random_input
 
 from tradewind.predictor.decoder import Decoder, ModelUnsupportedError, Prose
 from tradewind.predictor.grammar import FieldPlan, Grammar, Plan
@@ -29,6 +28,7 @@ from tradewind.trading.prompt import (
 )  # fmt: skip
 from tradewind.training.files import Example
 from tradewind.training.preflight import tokenize
+from workshop.samples import SYMBOLS, random_decision, random_input
 
 LIMITS = (None, Limits(max_leverage=5, max_size_usd=500))
 

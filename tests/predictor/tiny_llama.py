@@ -11,11 +11,11 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from tradewind.trading.artifact import artifact_sha256
 from workshop.samples import random_texts
 from workshop.tiny_llama import FAMILIES, Shape, make_llama
 from workshop.tiny_llama import train_tokenizer as train
-
-from tradewind.trading.artifact import artifact_sha256
 
 
 @cache

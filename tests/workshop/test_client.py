@@ -4,6 +4,7 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from workshop.client import Cluster, condition, is_true, state
 from workshop.namespace import Namespace
 from workshop.progress import StepError
@@ -53,7 +54,10 @@ def test_a_missing_program_and_a_failed_one_are_told(tmp_path: Path) -> None:
 
 
 def test_a_refused_manifest_is_tried_again_for_as_long_as_one_may(tmp_path: Path) -> None:
-    _program(tmp_path / "kubectl", f'cat >> {tmp_path}/given; printf "%s " "$@" >> {tmp_path}/asked; test -f {tmp_path}/there')
+    _program(
+        tmp_path / "kubectl",
+        f'cat >> {tmp_path}/given; printf "%s " "$@" >> {tmp_path}/asked; test -f {tmp_path}/there',
+    )
     space = Namespace(Cluster({"PATH": f"{tmp_path}:/usr/bin:/bin"}), "desk")
     with pytest.raises(StepError, match="objects to be accepted: not within 0 s"):
         space.apply({"kind": "A"}, {"kind": "B"})

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from workshop.samples import random_texts
 from workshop.tiny_llama import FAMILIES, Shape, make_llama, train_tokenizer, write
 

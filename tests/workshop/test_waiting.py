@@ -1,6 +1,7 @@
 """A wait says what it waits for, how long, and what it saw last."""
 
 import pytest
+
 from workshop.progress import StepError
 from workshop.waiting import wait_for
 
