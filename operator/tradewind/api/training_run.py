@@ -50,7 +50,6 @@ class Dataset(Selection, DatasetSource):  # the fields of the last base are list
     """What is trained on: a snapshot of an Endpoint's decisions, or files that are there already."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        *Selection.rules,
         Rule(
             "has(self.endpoint) != has(self.uri)",
             lambda s: (s.endpoint is None) != (s.uri is None),
@@ -162,7 +161,6 @@ class TrainingRunSpec(Recipe, TrainingSource):  # the fields of the last base ar
     """Seconds after which the finished run's Jobs are deleted; absent: never. The ModelVersion stays."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        *Recipe.rules,
         Rule(
             "!has(self.numNodes) || self.numNodes == 1",
             lambda s: s.num_nodes == 1,
