@@ -47,7 +47,7 @@ FLAGS.add_argument(
 FLAGS.add_argument("--answer", type=int, default=size(59, 8), help="tokens of the completion")
 FLAGS.add_argument("--threads", type=int, default=0, help="0: the library's choice")
 
-SEED_LENGTH = 2048
+SEED_LENGTH = size(2048, 256)
 
 
 def main() -> None:

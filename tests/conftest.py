@@ -20,7 +20,7 @@ from tradewind import migrations
 from workshop.postgres import PostgresServer, running
 
 _TORCH_FOLDERS = ("predictor", "training")
-_TORCH_FILES = ("test_train.py", "test_base_model.py")
+_TORCH_FILES = ("test_train.py", "test_base_model.py", "test_tiny_llama.py")
 
 
 @pytest.fixture(scope="session")
