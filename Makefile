@@ -14,7 +14,7 @@ BIN := .venv/bin
 SETUP_KEY := $(shell cat pyproject.toml constraints/host.txt Makefile 2>/dev/null | sha256sum | cut -c1-16)
 STAMP := .venv/.ready-$(SETUP_KEY)
 
-.PHONY: help demo test check check-fast check-static check-charts cluster clean packages
+.PHONY: help demo test bench check check-fast check-static check-charts cluster clean packages
 
 help:  ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -33,6 +33,9 @@ test: packages check  ## everything: checks, fast tests, then the real cluster (
 	$(MAKE) check-charts
 	E2E_REQUIRED=1 $(BIN)/pytest tests -m "e2e and not slow"
 	if [ -n "$(SOAK)" ]; then echo "== soaks"; $(BIN)/pytest tests -m slow -rP; fi
+
+bench: $(STAMP)  ## every benchmark, one after the other: ratios against their goals, and how long each takes
+	@$(BIN)/python benchmarks
 
 check: check-static check-charts  ## ruff, mypy, layers, generated files, kinds against the last release, charts
 

@@ -1,6 +1,6 @@
 """One decision without reasoning against `transformers.generate` of the same JSON, in one process on the same weights.
 
-    OMP_NUM_THREADS=2 python benchmarks/predictor.py --hidden 512 --layers 8 --prompts 8
+    python benchmarks/predictor.py [--hidden 512 --layers 8 --prompts 8]
 
 A random Llama first learns to write completions, opening for some symbols and holding or closing for others, so that both
 kinds are measured: they differ in what is left to decode. Then, a prompt at a time, in turn so that a drifting machine
@@ -11,13 +11,11 @@ hits all alike:
   greedy       this predictor's decoder; the same tokens as `constrained` (checked)
   undrafted    the same, but it has forgotten earlier answers: the worst case, no draft to agree with
   scored       whole candidates; chooses by another rule, so its tokens may differ
-The last line is JSON: by kind of decision medians in ms, their ratios to `greedy`, forward passes; overhead outside the
-model. `cpuMs` is processor time, which a busy machine does not stretch as it does the wall clock's. No GPU is needed; with
-one, the model runs there and only the wall clock counts.
+The ratios are of `generate` to `greedy` by kind of decision, of processor time, which a busy machine does not stretch as it
+does the wall clock's. No GPU is needed; with one, the model runs there and only the wall clock counts.
 """
 
 import argparse
-import json
 import os
 import platform
 import random
@@ -32,14 +30,15 @@ from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "predictor"))
 
 import torch
 import transformers
 from llguidance import LLMatcher
 from llguidance.hf import from_tokenizer
-from tiny_llama import SYMBOLS, random_decision, random_input, train_tokenizer
-from transformers import LlamaConfig, LlamaForCausalLM, LogitsProcessor, LogitsProcessorList
+from transformers import LogitsProcessor, LogitsProcessorList
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # as a script it has its own folder there
 
 from tradewind.predictor.decoder import Decoder
 from tradewind.predictor.grammar import Grammar, Plan
@@ -47,15 +46,19 @@ from tradewind.predictor.loader import completion_tokeniser, encode_prompt, stat
 from tradewind.predictor.settings import Decoding
 from tradewind.trading.decision import DecisionInput
 from tradewind.trading.prompt import render_completion, render_number, render_prompt, snap_to_grid
+from workshop.benchmark import print_ratios, size
+from workshop.progress import say
+from workshop.samples import SYMBOLS, random_decision, random_input, random_texts
+from workshop.tiny_llama import FAMILIES, Shape, make_llama, train_tokenizer
 
 FLAGS = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-FLAGS.add_argument("--hidden", type=int, default=512)
-FLAGS.add_argument("--layers", type=int, default=8)
-FLAGS.add_argument("--vocabulary", type=int, default=2000)
+FLAGS.add_argument("--hidden", type=int, default=size(512, 64))
+FLAGS.add_argument("--layers", type=int, default=size(8, 1))
+FLAGS.add_argument("--vocabulary", type=int, default=size(2000, 700))
 FLAGS.add_argument("--tokenizer", choices=("llama3", "deepseek"), default="llama3", help="how numbers are split")
-FLAGS.add_argument("--prompts", type=int, default=8)
-FLAGS.add_argument("--bars", type=int, default=40, help="closes in a prompt: its length")
-FLAGS.add_argument("--steps", type=int, default=150, help="of learning the format")
+FLAGS.add_argument("--prompts", type=int, default=size(8, 1))
+FLAGS.add_argument("--bars", type=int, default=size(40, 4), help="closes in a prompt: its length")
+FLAGS.add_argument("--steps", type=int, default=size(150, 2), help="of learning the format")
 FLAGS.add_argument("--speculate", type=int, default=16)
 FLAGS.add_argument("--seed", type=int, default=0)
 
@@ -78,8 +81,11 @@ class GrammarMask(LogitsProcessor):  # type: ignore[misc]
 def main() -> None:
     flags = FLAGS.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    tokenizer = train_tokenizer(flags.tokenizer, flags.vocabulary)
-    model = make_model(flags, len(tokenizer))
+    texts, cuts = random_texts(150), FAMILIES[flags.tokenizer]
+    tokenizer = train_tokenizer(texts, cuts, vocabulary=flags.vocabulary, begin=True)
+    heads, inner = max(flags.hidden // 64, 1), flags.hidden * 8 // 3
+    shape = Shape(flags.hidden, flags.layers, heads, inner=inner, positions=4096, tied=False)
+    model = make_llama(tokenizer, shape, seed=flags.seed)
     learn_format(model, tokenizer, flags)
     model = model.to(device).eval()
     masks = from_tokenizer(tokenizer, n_vocab=len(tokenizer))
@@ -128,28 +134,16 @@ def main() -> None:
             same += tokens["greedy"] == [t for t in tokens["constrained"] if t != tokenizer.eos_token_id]
             overhead.append(own_overhead(greedy, tokenizer, text, plan))
             lengths.append(len(prompt))
-    report = {
-        "benchmark": "predictor",
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "device": torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()} CPU",
-        "threads": torch.get_num_threads(),
-        "shape": {
-            "hidden": flags.hidden,
-            "layers": flags.layers,
-            "vocabulary": len(tokenizer),
-            "tokenizer": flags.tokenizer,
-        },
-        "promptTokens": statistics.median(lengths),
-        "staticTokens": len(static),
-        "kinds": {name: kind.report() for name, kind in kinds.items() if kind.milliseconds},
-        "overheadMs": round(statistics.median(overhead), 2),
-        "sameTokensAsConstrained": f"{same}/{flags.prompts}",
-    }
-    for name, kind in kinds.items():
-        for way, values in kind.milliseconds.items():
-            print(f"{name:8} {way:12} {statistics.median(values):9.1f} ms   at most {max(kind.passes[way]):3} passes")
-    print(json.dumps(report))
+    where = torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()} CPU"
+    say(
+        f"torch {torch.__version__}, transformers {transformers.__version__}, {where}, {torch.get_num_threads()} threads"
+    )
+    say(f"prompts of {statistics.median(lengths):.0f} tokens, {len(static)} of them the instruction")
+    measured = {name: kind for name, kind in kinds.items() if kind.milliseconds}
+    for name, kind in measured.items():
+        kind.tell(name)
+    say(f"outside the model {statistics.median(overhead):.2f} ms; same tokens as constrained {same} of {flags.prompts}")
+    print_ratios({f"{name}_vs_generate": (kind.ratio("generate", device), 4.0) for name, kind in measured.items()})
 
 
 @dataclass
@@ -160,30 +154,19 @@ class Kind:
     cpu: dict[str, list[float]] = field(default_factory=dict)
     passes: dict[str, list[int]] = field(default_factory=dict)
 
-    def report(self) -> dict[str, Any]:
-        medians = {way: statistics.median(values) for way, values in self.milliseconds.items()}
-        cpu = {way: statistics.median(values) for way, values in self.cpu.items()}
-        return {
-            "prompts": len(self.milliseconds["greedy"]),
-            "medianMs": {way: round(value, 1) for way, value in medians.items()},
-            "cpuMs": {way: round(value, 1) for way, value in cpu.items()},
-            "cpuRatioToGreedy": {way: round(value / cpu["greedy"], 2) for way, value in cpu.items()},
-            "ratioToGreedy": {way: round(value / medians["greedy"], 2) for way, value in medians.items()},
-            "medianForwardPasses": {way: statistics.median(values) for way, values in self.passes.items()},
-            "maxForwardPasses": {way: max(values) for way, values in self.passes.items()},
-        }
+    def ratio(self, way: str, device: str) -> float:
+        """How many times as long as `greedy` a way takes: processor time on a CPU, the wall clock's beside a GPU."""
+        times = self.cpu if device == "cpu" else self.milliseconds
+        return statistics.median(times[way]) / statistics.median(times["greedy"])
 
-
-def make_model(flags: argparse.Namespace, vocabulary: int) -> Any:
-    torch.manual_seed(flags.seed)
-    heads = max(flags.hidden // 64, 1)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=vocabulary, hidden_size=flags.hidden, intermediate_size=flags.hidden * 8 // 3,
-            num_hidden_layers=flags.layers, num_attention_heads=heads, num_key_value_heads=heads,
-            max_position_embeddings=4096, bos_token_id=0, eos_token_id=1,
-        )
-    )  # fmt: skip
+    def tell(self, name: str) -> None:
+        say(f"{name}, {len(self.milliseconds['greedy'])} prompts:")
+        for way, values in self.milliseconds.items():
+            say(
+                f"  {way:12} {statistics.median(values):9.1f} ms ({self.ratio(way, 'wall'):.2f} times greedy), "
+                f"{statistics.median(self.cpu[way]):9.1f} ms of processor time ({self.ratio(way, 'cpu'):.2f} times), "
+                f"at most {max(self.passes[way])} passes"
+            )
 
 
 def learn_format(model: Any, tokenizer: Any, flags: argparse.Namespace) -> None:
@@ -209,7 +192,7 @@ def learn_format(model: Any, tokenizer: Any, flags: argparse.Namespace) -> None:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    print(f"format learned to a loss of {loss.item():.3f}")
+    say(f"format learned to a loss of {loss.item():.3f}")
 
 
 def market(draw: random.Random, bars: int) -> DecisionInput:

@@ -9,13 +9,13 @@ times padded completion-only. The loss per supervised token of all recipes that 
 """
 
 import argparse
-import json
 import os
 import random
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -23,29 +23,35 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 from peft import LoraConfig, get_peft_model
 from torch.nn import functional
-from transformers import LlamaConfig, LlamaForCausalLM
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # as a script it has its own folder there
 
 from tradewind.training.collator import IGNORED, collate, plan_batches
 from tradewind.training.preflight import TokenizedSample
 from tradewind.training.trainer import AdapterTrainer
+from workshop.benchmark import print_ratios, size
+from workshop.progress import say
+from workshop.tiny_llama import Shape, make_llama
 
 FLAGS = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-FLAGS.add_argument("--samples", type=int, default=16, help="samples of one measurement")
+FLAGS.add_argument("--samples", type=int, default=size(16, 4), help="samples of one measurement")
 FLAGS.add_argument("--batch-size", type=int, default=4)
-FLAGS.add_argument("--rounds", type=int, default=2, help="measurements of each recipe; the median counts")
-FLAGS.add_argument("--hidden", type=int, default=128)
-FLAGS.add_argument("--vocab", type=int, default=8192, help="tokens in the vocabulary")
-FLAGS.add_argument("--static", type=int, default=482, help="tokens of the instruction")
-FLAGS.add_argument("--own", type=int, default=270, help="mean tokens of the request, from half to twice as many")
-FLAGS.add_argument("--answer", type=int, default=59, help="tokens of the completion")
+FLAGS.add_argument("--rounds", type=int, default=size(2, 1), help="measurements of each recipe; the median counts")
+FLAGS.add_argument("--hidden", type=int, default=size(128, 32))
+FLAGS.add_argument("--vocab", type=int, default=size(8192, 300), help="tokens in the vocabulary")
+FLAGS.add_argument("--static", type=int, default=size(482, 40), help="tokens of the instruction")
+FLAGS.add_argument(
+    "--own", type=int, default=size(270, 30), help="mean tokens of the request, from half to twice as many"
+)
+FLAGS.add_argument("--answer", type=int, default=size(59, 8), help="tokens of the completion")
 FLAGS.add_argument("--threads", type=int, default=0, help="0: the library's choice")
-FLAGS.add_argument("--json", action="store_true", help="print JSON alone")
 
-SEED_LENGTH = 2048
+SEED_LENGTH = size(2048, 256)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    flags = FLAGS.parse_args(argv)
+def main() -> None:
+    flags = FLAGS.parse_args()
     if flags.threads:
         torch.set_num_threads(flags.threads)
     draw = random.Random(1)
@@ -57,15 +63,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return TokenizedSample(tuple(ids), flags.static + own, draw.choice((0.3, 1.0, 1.5)))
 
     samples = [sample() for _ in range(flags.samples)]
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=flags.vocab, hidden_size=flags.hidden, intermediate_size=3 * flags.hidden, num_hidden_layers=4,
-        num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=SEED_LENGTH, tie_word_embeddings=True,
-    )  # fmt: skip
+    base = make_llama(
+        flags.vocab, Shape(flags.hidden, layers=4, heads=4, inner=3 * flags.hidden, positions=SEED_LENGTH)
+    )
     lora = LoraConfig(
         r=16, lora_alpha=32, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"], task_type="CAUSAL_LM"
     )
-    model = get_peft_model(LlamaForCausalLM(config), lora)
+    model = get_peft_model(base, lora)
     model.train()
 
     # The same passes for all: ours are planned over many epochs, as length grouping needs a window to choose from.
@@ -135,28 +139,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             losses[name] = total / weight
 
     speed = {name: len(samples) / statistics.median(taken) for name, taken in seconds.items()}
-    result = {
-        "samplesPerSecond": {name: round(value, 2) for name, value in speed.items()},
-        "againstSeed": round(speed["tradewind"] / speed["seed"], 2),
-        "againstCompletionOnly": round(speed["tradewind"] / speed["completion_only"], 2),
-        "lossPerSupervisedToken": {name: round(losses[name], 6) for name in ("completion_only", "tradewind")},
-        "seedLossOnAllTokens": round(losses["seed"], 6),
-        "tokens": {"mean": statistics.mean(len(s.input_ids) for s in samples), "supervised": flags.answer},
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-    }
-    if flags.json:
-        print(json.dumps(result))
-        return 0
-    print(f"{'recipe':<18}{'samples/s':>10}{'x seed':>8}{'loss per supervised token':>28}")
+    tokens = statistics.mean(len(s.input_ids) for s in samples)
+    say(
+        f"{tokens:.0f} tokens a sample, {flags.answer} of them learned; {torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
     for name, value in speed.items():
-        loss = "(on all tokens)" if name == "seed" else f"{losses[name]:.6f}"
-        print(f"{name:<18}{value:>10.2f}{value / speed['seed']:>8.2f}{loss:>28}")
-    print(f"against the seed's recipe {result['againstSeed']} (goal 7), against completion-only {result['againstCompletionOnly']}"
-          f" (goal 1.8); {result['threads']} threads, torch {torch.__version__}")  # fmt: skip
-    equal = abs(losses["tradewind"] - losses["completion_only"]) < 1e-4
-    print("losses are equal" if equal else "LOSSES DIFFER")
-    return 0 if equal else 1
+        loss = "on all tokens" if name == "seed" else "per supervised token"
+        say(f"{name:<18}{value:>10.2f} samples/s, loss {losses[name]:.6f} {loss}")
+    if abs(losses["tradewind"] - losses["completion_only"]) >= 1e-4:
+        raise SystemExit(f"the recipes learn different things: {losses}")
+    print_ratios(
+        {
+            "training_vs_seed": (speed["tradewind"] / speed["seed"], 7.0),
+            "training_vs_completion_only": (speed["tradewind"] / speed["completion_only"], 1.8),
+        }
+    )
 
 
 def padded(rows: Sequence[Sequence[int]], width: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -169,4 +166,4 @@ def padded(rows: Sequence[Sequence[int]], width: int) -> tuple[torch.Tensor, tor
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

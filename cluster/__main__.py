@@ -14,10 +14,10 @@ if not __package__:
     # Run as `python3 cluster`: the folder itself is on the path, the package's parent is not.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from cluster import build, check, current, images, kserve, node, packages, preflight
-from cluster.kube import Kube
+from cluster import build, check, current, images, kserve, node, packages, preflight, timings
 from cluster.layout import Layout
-from cluster.progress import ClusterError, Progress, say, wait_until
+from workshop.client import Cluster
+from workshop.progress import Progress, StepError, say
 
 
 def main() -> int:
@@ -32,7 +32,7 @@ def main() -> int:
     imaging.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(images.NAMES)}; default: all")
     arguments = parser.parse_args()
     layout = Layout.default()
-    progress = Progress(command=arguments.command, timings=layout.timings)
+    progress = Progress(current=arguments.command)
     foreign = current.requested()
     try:
         match arguments.command:
@@ -49,16 +49,17 @@ def main() -> int:
             case "status":
                 return _status(layout)
             case "check":
-                check.run_all(layout, Kube(layout), progress)
-                progress.finish()
+                with Cluster(layout.environment) as kube:
+                    check.run_all(layout, kube, progress)
+                timings.remember(layout.timings, arguments.command, progress)
             case "images":
                 with _lock(layout, "images"):
                     references = images.build_all(layout, arguments.names or images.NAMES, progress)
-                progress.finish()
+                timings.remember(layout.timings, arguments.command, progress)
                 print("\n".join(f"{name} {reference}" for name, reference in references.items()))
             case "env":
                 print(current.exports() if foreign else _exports(layout))
-    except ClusterError as error:
+    except StepError as error:
         say(progress.explain(error))
         return 1
     except KeyboardInterrupt:
@@ -87,18 +88,20 @@ def _up(layout: Layout, progress: Progress) -> None:
         binaries = build.build(layout)
     with progress.step("clearing what an earlier cluster left"):
         node.stop(layout)
-    node.start(layout, binaries, progress)
-    kserve.install(layout, Kube(layout), progress)
-    total = progress.finish()
-    layout.ready_marker.write_text(json.dumps({"binaries": binaries.name, "seconds": round(total, 1)}) + "\n")
-    say(f'ready in {total:.0f} s; eval "$(python3 cluster env)" or KUBECONFIG={layout.kubeconfig}')
+    with Cluster(layout.environment) as kube:
+        node.start(layout, kube, binaries, progress)
+        kserve.install(layout, kube, progress)
+    timings.remember(layout.timings, "up", progress)
+    made = {"binaries": binaries.name, "seconds": round(progress.seconds, 1)}
+    layout.ready_marker.write_text(json.dumps(made) + "\n")
+    say(f'ready in {progress.seconds:.0f} s; eval "$(python3 cluster env)" or KUBECONFIG={layout.kubeconfig}')
 
 
 def _await_running(layout: Layout) -> None:
     """A running cluster is never replaced, however slowly it answers on a busy machine."""
     remedy = "if it does not come back: `python3 cluster down`, then `up` (its objects and volumes are lost)"
-    log = node.processes_of(layout).log("kube-apiserver")
-    wait_until(Kube(layout).healthy, "the running cluster's API server", 60, remedy, log)
+    with Cluster(layout.environment) as kube:
+        node.wait_for_api(kube, node.processes_of(layout), seconds=60, remedy=remedy)
     say(f'the cluster runs already; eval "$(python3 cluster env)" or KUBECONFIG={layout.kubeconfig}')
     if layout.bin.resolve() != build.binaries(layout):
         say("  note: cluster/go has changed since its start; `python3 cluster down` and `up` to run the new programs")
@@ -109,13 +112,14 @@ def _preflight(layout: Layout) -> None:
     if found:
         for problem in found:
             say(f"  - {problem.what}\n      remedy: {problem.remedy}")
-        raise ClusterError(f"{len(found)} requirement(s) not met, see above", "fix them and run the same command again")
+        raise StepError(f"{len(found)} requirement(s) not met, see above", "fix them and run the same command again")
 
 
 def _down(layout: Layout, progress: Progress) -> None:
     with progress.step("stopping the cluster"):
         node.stop(layout)
-    say(f"stopped in {progress.finish():.0f} s; caches and images stay in {layout.cache}")
+    timings.remember(layout.timings, "down", progress)
+    say(f"stopped in {progress.seconds:.0f} s; caches and images stay in {layout.cache}")
 
 
 def _status(layout: Layout) -> int:
@@ -127,7 +131,8 @@ def _status(layout: Layout) -> int:
     for name in node.PROCESSES:
         pid = processes.pid(name)
         print(f"{name:26}{'dead, log: ' + str(processes.log(name)) if pid is None else f'pid {pid}'}")
-    usable = not missing and layout.ready_marker.exists() and Kube(layout).healthy()
+    with Cluster(layout.environment) as kube:
+        usable = not missing and layout.ready_marker.exists() and kube.healthy()
     print(f"{'cluster':26}{'ready' if usable else 'not usable: run `python3 cluster up`'}")
     print(f"{'KUBECONFIG':26}{layout.kubeconfig}")
     return 0 if usable else 1
@@ -135,7 +140,7 @@ def _status(layout: Layout) -> int:
 
 def _exports(layout: Layout) -> str:
     if not layout.kubeconfig.exists():
-        raise ClusterError("no cluster runs", "start one with `python3 cluster up`")
+        raise StepError("no cluster runs", "start one with `python3 cluster up`")
     return f'export KUBECONFIG="{layout.kubeconfig}"\nexport PATH="{layout.bin}:$PATH"'
 
 

@@ -59,7 +59,7 @@ def is_built(layout: Layout) -> bool:
 
 
 def build(layout: Layout) -> Path:
-    """Compile every program unless that was done for this content; returns their folder. Errors: ClusterError."""
+    """Compile every program unless that was done for this content; returns their folder. Errors: StepError."""
     target = binaries(layout)
     if is_built(layout):
         return target

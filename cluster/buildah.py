@@ -35,7 +35,7 @@ class Buildah:
         return succeeds(self._command("inspect", "--type", "image", reference))
 
     def from_archive(self, archive: Path, reference: str, log: Path) -> None:
-        """An image of one layer from the tar of a root file system. Errors: ClusterError."""
+        """An image of one layer from the tar of a root file system. Errors: StepError."""
         context = self.folder / "root-context"
         context.mkdir(parents=True, exist_ok=True)
         (context / "Containerfile").write_text(f"FROM scratch\nADD {archive.name} /\n")
@@ -48,7 +48,7 @@ class Buildah:
     def build(
         self, context: Path, containerfile: Path, reference: str, arguments: Mapping[str, str], log: Path
     ) -> None:
-        """Build with layer cache. The machine's download settings go in as a secret file. Errors: ClusterError."""
+        """Build with layer cache. The machine's download settings go in as a secret file. Errors: StepError."""
         settings = self.folder / "build-env"
         settings.write_text(
             "".join(f"{k}={shlex.quote(v)}\n" for k, v in sorted(os.environ.items()) if k.startswith(BUILD_SETTINGS))
@@ -68,11 +68,11 @@ class Buildah:
         )
 
     def push(self, reference: str, target: str, log: Path) -> None:
-        """Push to a registry. Errors: ClusterError."""
+        """Push to a registry. Errors: StepError."""
         self._run("push", "--quiet", reference, f"docker://{target}", log=log)
 
     def export(self, reference: str, layout_folder: Path, name: str, log: Path) -> None:
-        """Copy into an OCI layout folder as `name`; layers that lie there are not even read. Errors: ClusterError."""
+        """Copy into an OCI layout folder as `name`; layers that lie there are not even read. Errors: StepError."""
         storage = f"[overlay@{self.folder}/storage+{self.folder}/run]"
         # skopeo, because buildah would compress every layer anew on each push to such a folder.
         copy = ["skopeo", "--insecure-policy", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers"]

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import http.client
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from string import Template
 from urllib.parse import quote
 
 from cluster import containers
-from cluster.kube import Kube
 from cluster.layout import Layout
-from cluster.progress import ClusterError, Progress, say, wait_until
+from workshop.client import Cluster, is_true
+from workshop.namespace import Namespace
+from workshop.progress import Progress, StepError, say
+from workshop.waiting import wait_for
 
 NAMESPACE = "cluster-check"
 UID = 65532
 
 
-def run_all(layout: Layout, kube: Kube, progress: Progress) -> None:
-    """Run every check. Errors: ClusterError at the first that fails."""
+def run_all(layout: Layout, kube: Cluster, progress: Progress) -> None:
+    """Run every check. Errors: StepError at the first that fails."""
     if not kube.healthy():
-        raise ClusterError("no cluster answers", "start one with `python3 cluster up`")
+        raise StepError("no cluster answers", "start one with `python3 cluster up`")
+    space = Namespace(kube, NAMESPACE, say)
     with _objects(layout, kube, progress):
         with progress.step("a pod with a volume, as uid 65532", waits_for="its Deployment"):
-            kube.wait_available(NAMESPACE, "probe", 60)
-        address = kube.kubectl("get", "service", "probe", "-n", NAMESPACE, "-o", "jsonpath={.spec.clusterIP}")
+            space.wait_available("probe", seconds=60)
+        address = space.must_get("Service", "probe")["spec"]["clusterIP"]
         with progress.step("Service from the host"):
             _expect(address, "/", "ready")
         with progress.step("cluster DNS from a pod"):
@@ -40,24 +42,20 @@ def run_all(layout: Layout, kube: Kube, progress: Progress) -> None:
             _expect(address, "/write?path=/data/written", f"uid {UID}")
             owner = (layout.volumes / "cluster-check" / "written").stat().st_uid
             if owner != UID:
-                raise ClusterError(f"the file on the volume belongs to {owner}", "see docs/cluster.md, volumes")
+                raise StepError(f"the file on the volume belongs to {owner}", "see docs/cluster.md, volumes")
         with progress.step("a token for an audience passes TokenReview"):
             _check_token(kube)
         with progress.step("InferenceService", waits_for="Ready"):
-            path = f"/apis/serving.kserve.io/v1beta1/namespaces/{NAMESPACE}/inferenceservices/probe"
-            remedy = f"kubectl -n {NAMESPACE} describe inferenceservice probe"
-            wait_until(lambda: kube.condition(path, "Ready"), "InferenceService Ready", 90, remedy)
-            predictor = kube.kubectl(
-                "get", "service", "probe-predictor", "-n", NAMESPACE, "-o", "jsonpath={.spec.clusterIP}"
-            )
+            space.wait("InferenceService", "probe", "Ready", lambda seen: is_true(seen, "Ready"), seconds=90)
+            predictor = space.must_get("Service", "probe-predictor")["spec"]["clusterIP"]
             # KServe says Ready when the condition exists; its Service follows within moments.
-            wait_until(lambda: _answer(predictor, "/")[0] == http.client.OK, "the predictor's Service", 30, remedy)
+            _expect(predictor, "/", "", seconds=30)
             _expect(predictor, "/v1/models/probe:predict", '{"predictions": [{"action": "hold"}]}', method="POST")
     say("all checks passed")
 
 
 @contextmanager
-def _objects(layout: Layout, kube: Kube, progress: Progress) -> Iterator[None]:
+def _objects(layout: Layout, kube: Cluster, progress: Progress) -> Iterator[None]:
     volume = layout.volumes / "cluster-check"
     shutil.rmtree(volume, ignore_errors=True)
     volume.mkdir(parents=True)
@@ -66,7 +64,7 @@ def _objects(layout: Layout, kube: Kube, progress: Progress) -> Iterator[None]:
     manifest = Template((layout.here / "manifests/check.yaml").read_text()).substitute(volume=volume, image=image)
     try:
         with progress.step("objects"):
-            kube.apply(manifest, attempts=5)
+            kube.apply(manifest, patience_seconds=5)
         yield
     finally:
         kube.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
@@ -74,31 +72,28 @@ def _objects(layout: Layout, kube: Kube, progress: Progress) -> Iterator[None]:
         shutil.rmtree(volume, ignore_errors=True)
 
 
-def _check_token(kube: Kube) -> None:
+def _check_token(kube: Cluster) -> None:
     token = kube.kubectl("create", "token", "default", "-n", NAMESPACE, "--audience", "cluster-check").strip()
     for audience, wanted in (("cluster-check", "true"), ("another", "")):
         review = (
             '{"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", '
             f'"spec": {{"token": "{token}", "audiences": ["{audience}"]}}}}'
         )
-        answer = kube.kubectl("create", "-f", "-", "-o", "jsonpath={.status.authenticated}", text_input=review)
+        answer = kube.kubectl("create", "-f", "-", "-o", "jsonpath={.status.authenticated}", given=review)
         if answer != wanted:
-            raise ClusterError(
-                f"TokenReview for audience {audience!r} said {answer!r}", "see the log of kube-apiserver"
-            )
+            raise StepError(f"TokenReview for audience {audience!r} said {answer!r}", "see the log of kube-apiserver")
 
 
-def _expect(address: str, path: str, wanted: str, *, method: str = "GET", code: int = 200) -> None:
-    """Ask until the answer fits, for 10 s: kube-proxy and DNS follow the API with a small delay."""
-    deadline = time.monotonic() + 10
-    while True:
-        got, body = _answer(address, path, method)
-        if got == code and wanted in body:
-            return
-        if time.monotonic() > deadline:
-            reason = f"{method} {path} answered {got} {body!r}, expected {code} {wanted!r}"
-            raise ClusterError(reason, "see docs/cluster.md, traps")
-        time.sleep(0.2)
+def _expect(address: str, path: str, wanted: str, *, method: str = "GET", code: int = 200, seconds: float = 10) -> None:
+    """Ask until the answer fits: kube-proxy and DNS follow the API with a small delay."""
+    wait_for(
+        f"{method} {path} to answer {code} with {wanted!r}",
+        lambda: _answer(address, path, method),
+        lambda told: told[0] == code and wanted in told[1],
+        seconds=seconds,
+        say=say,
+        remedy="see docs/cluster.md, traps",
+    )
 
 
 def _answer(address: str, path: str, method: str = "GET") -> tuple[int, str]:

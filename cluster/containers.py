@@ -6,16 +6,17 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from string import Template
 
 from cluster import tarimage
 from cluster.layout import CGROUP, IMAGE_PREFIX, Layout
 from cluster.packages import CNI_FOLDERS, cni_folder
-from cluster.progress import wait_until
 from cluster.shell import GENERAL_REMEDY, Processes, run, succeeds
+from workshop.progress import StepError, say
+from workshop.waiting import wait_for
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 CRI_ROOT = "io.containerd.grpc.v1.cri"
@@ -55,7 +56,7 @@ def start(layout: Layout, processes: Processes) -> None:
 
 
 def ctr(layout: Layout, *arguments: str | Path) -> str:
-    """Run ctr in the namespace that the kubelet uses. Errors: ClusterError."""
+    """Run ctr in the namespace that the kubelet uses. Errors: StepError."""
     return run(["ctr", "--address", layout.containerd_socket, "--namespace", "k8s.io", *arguments])
 
 
@@ -90,11 +91,8 @@ def delete_images(layout: Layout, references: list[str]) -> None:
 
 def end_all(layout: Layout, processes: Processes) -> None:
     """End every container, shim and finally containerd. The kubelet must be gone, or it would start them again."""
-    deadline = time.monotonic() + 15
-    while (pids := list(_cgroup_pids())) and time.monotonic() < deadline:
-        for pid in pids:
-            _kill(pid)
-        time.sleep(0.1)
+    with suppress(StepError):  # what is left is known to containerd
+        wait_for("the pods' processes to end", _kill_pods, lambda left: not left, seconds=15, every=0.1)
     if processes.pid("containerd") is not None:
         for task in ctr(layout, "tasks", "list", "-q").split():
             succeeds(["ctr", "--address", layout.containerd_socket, "-n", "k8s.io", "tasks", "delete", "-f", task])
@@ -157,7 +155,8 @@ def _launch(layout: Layout, processes: Processes) -> None:
         processes.require("containerd")
         return layout.containerd_socket.exists() and succeeds(version)
 
-    wait_until(answers, "containerd's socket", 30, GENERAL_REMEDY, processes.log("containerd"))
+    log = processes.log("containerd")
+    wait_for("containerd's socket", answers, seconds=30, remedy=GENERAL_REMEDY, log=log, say=say)
 
 
 def _hierarchies() -> list[Path]:
@@ -176,6 +175,14 @@ def _cgroup_pids() -> Iterator[int]:
             except OSError:
                 continue
     yield from seen - {os.getpid()}
+
+
+def _kill_pods() -> list[int]:
+    """Pids that were still there."""
+    pids = list(_cgroup_pids())
+    for pid in pids:
+        _kill(pid)
+    return pids
 
 
 def _kill(pid: int) -> None:

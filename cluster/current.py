@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 
-from cluster.progress import ClusterError, say
+from cluster.layout import Layout
+from workshop.client import Cluster
+from workshop.progress import StepError, say
 
 REMEDY = (
     "point KUBECONFIG at a cluster (Kubernetes 1.31 or newer, KServe 0.15 or newer in Standard mode), or unset CLUSTER"
@@ -18,29 +18,32 @@ def requested() -> bool:
 
 
 def registry() -> str:
-    """The repository prefix to push to, from IMAGE_REGISTRY. Errors: ClusterError when it is unset."""
+    """The repository prefix to push to, from IMAGE_REGISTRY. Errors: StepError when it is unset."""
     value = os.environ.get("IMAGE_REGISTRY", "").rstrip("/")
     if not value:
-        raise ClusterError(
+        raise StepError(
             "CLUSTER=current needs IMAGE_REGISTRY: images cannot be imported into a cluster that was not started here",
             "IMAGE_REGISTRY=<registry>/<path> that you can push to (`buildah login`) and the cluster can pull from",
         )
     return value
 
 
+def environment(layout: Layout) -> dict[str, str]:
+    """The environment in which kubectl and helm reach the cluster: the user's own one, or the one started here."""
+    return dict(os.environ) if requested() else layout.environment
+
+
 def check() -> None:
     """Raise unless the present KUBECONFIG's cluster answers and serves KServe's InferenceService."""
     registry()
-    if shutil.which("kubectl") is None:
-        raise ClusterError("kubectl is not on PATH", "install kubectl")
+    cluster = Cluster(os.environ)
     for resource, what in (
         ("version", "the cluster"),
         ("apis/serving.kserve.io/v1beta1", "KServe (serving.kserve.io/v1beta1)"),
     ):
-        command = ["kubectl", "get", "--raw", f"/{resource}", "--request-timeout=5s"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = cluster.attempt("kubectl", "get", "--raw", f"/{resource}", "--request-timeout=5s")
         if done.returncode != 0:
-            raise ClusterError(f"{what} does not answer: {done.stderr.strip()}", REMEDY)
+            raise StepError(f"{what} does not answer: {done.stderr.strip()}", REMEDY)
     say("CLUSTER=current: the cluster answers and has KServe")
 
 

@@ -12,7 +12,7 @@ from cluster import containers, context, current, node, roots, transfer
 from cluster.buildah import Buildah
 from cluster.layout import IMAGE_PREFIX, Layout
 from cluster.packages import missing_packages
-from cluster.progress import ClusterError, Progress
+from workshop.progress import Progress, StepError
 
 KEPT_TAGS = 3
 TOOLS = {"buildah", "mmdebstrap", "skopeo"}
@@ -42,21 +42,31 @@ NAMES = tuple(IMAGES)
 
 
 def build_all(layout: Layout, names: Iterable[str], progress: Progress) -> dict[str, str]:
-    """Build and deliver the named images. Returns name -> reference with the content's tag. Errors: ClusterError."""
+    """Build and deliver the named images. Returns name -> reference with the content's tag. Errors: StepError."""
     unknown = [name for name in names if name not in IMAGES]
     if unknown:
-        raise ClusterError(f"no image is called {', '.join(unknown)}", f"choose from {', '.join(NAMES)}")
+        raise StepError(f"no image is called {', '.join(unknown)}", f"choose from {', '.join(NAMES)}")
     if not current.requested() and node.processes_of(layout).pid("containerd") is None:
-        raise ClusterError("no cluster runs to import images into", "start one with `python3 cluster up`")
+        raise StepError("no cluster runs to import images into", "start one with `python3 cluster up`")
     absent = sorted(TOOLS & set(missing_packages()))
     if absent:
-        raise ClusterError(f"not installed: {', '.join(absent)}", f"apt-get install {' '.join(absent)} (as root)")
+        raise StepError(f"not installed: {', '.join(absent)}", f"apt-get install {' '.join(absent)} (as root)")
     buildah = Buildah(layout.cache / "buildah")
     prefix = current.registry() if current.requested() else IMAGE_PREFIX
     references = {name: _ensure(layout, buildah, IMAGES[name], prefix, progress) for name in names}
-    if not current.requested():
-        _remember(layout.images_index, references)
+    _remember(_index(layout), references)
     return references
+
+
+def built(layout: Layout) -> dict[str, str]:
+    """Name -> reference of the images that were built last, here or for a registry. Errors: StepError when one is missing."""
+    try:
+        found: dict[str, str] = json.loads(_index(layout).read_text())
+    except (OSError, ValueError):
+        found = {}
+    if missing := [name for name in NAMES if name not in found]:
+        raise StepError(f"images are missing: {', '.join(missing)}", "python3 cluster images")
+    return found
 
 
 def _ensure(layout: Layout, buildah: Buildah, image: Image, prefix: str, progress: Progress) -> str:
@@ -66,7 +76,7 @@ def _ensure(layout: Layout, buildah: Buildah, image: Image, prefix: str, progres
         content = context.stage(layout.repo, containerfile, staged)
     except FileNotFoundError as error:
         reason = f"image {image.name} copies {error.filename}, which is not in the checkout"
-        raise ClusterError(reason, f"restore it, or change {containerfile.relative_to(layout.repo)}") from error
+        raise StepError(reason, f"restore it, or change {containerfile.relative_to(layout.repo)}") from error
     base = roots.ROOTS[image.root]
     tag = hashlib.sha256(f"{content} {base.reference()} {image.arguments}".encode()).hexdigest()[:12]
     local = f"localhost/tradewind/{image.name}:{tag}"
@@ -105,8 +115,13 @@ def _forget_old(layout: Layout, buildah: Buildah, name: str, keep: str) -> None:
     transfer.prune(layout)
 
 
+def _index(layout: Layout) -> Path:
+    """What was pushed is not what was imported: each has a file of its own."""
+    return layout.cache / ("images-pushed.json" if current.requested() else "images.json")
+
+
 def _remember(index: Path, references: dict[str, str]) -> None:
-    """Keep `images.json` (name -> reference) for whoever fills in manifests."""
+    """Keep name -> reference for whoever fills in manifests."""
     try:
         known = json.loads(index.read_text())
     except (OSError, ValueError):

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from cluster import build, certs, containers
-from cluster.kube import Kube
 from cluster.layout import Layout
-from cluster.progress import Progress, wait_until
 from cluster.shell import run
+from workshop.client import Cluster
+from workshop.namespace import Namespace
+from workshop.progress import Progress, say
+from workshop.waiting import wait_for
 
 MODULE = "github.com/kserve/kserve"
 NAMESPACE = "kserve"
@@ -22,29 +24,34 @@ SERVED = (("v1beta1", "inferenceservices"), ("v1alpha1", "servingruntimes"), ("v
 Manifest = dict[str, Any]
 
 
-def install(layout: Layout, kube: Kube, progress: Progress) -> None:
-    """Apply CRDs and resources, and wait until the controller is Available. Errors: ClusterError."""
+def install(layout: Layout, kube: Cluster, progress: Progress) -> None:
+    """Apply CRDs and resources, and wait until the controller is Available. Errors: StepError."""
     charts = build.module_folder(layout, MODULE) / "charts"
     with progress.step("KServe CRDs"):
         kube.apply(_template(layout, charts / "kserve-crd"))
         # The controller ends itself when it starts before the API serves its kinds.
         remedy = f"`{layout.bin}/kubectl get crd inferenceservices.serving.kserve.io -o yaml` says what is wrong"
-        wait_until(lambda: _served(kube), "the API to serve InferenceService", 60, remedy)
+        wait_for("the API to serve InferenceService", lambda: _unserved(kube), _nothing, remedy=remedy, say=say)
     with progress.step("KServe controller", waits_for="its Deployment and webhooks"):
         kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
         kube.apply(_webhook_secret(layout.certs))
         rendered = _template(layout, charts / "kserve-resources", "kserve.controller.deploymentMode=Standard")
         wanted = "\n---\n".join(without_kinds(rendered, DROPPED_KINDS))
-        objects = parse_stream(kube.kubectl("create", "--dry-run=client", "-o", "json", "-f", "-", text_input=wanted))
+        objects = parse_stream(kube.kubectl("create", "--dry-run=client", "-o", "json", "-f", "-", given=wanted))
         image = containers.system_image(layout, "kserve-manager")
         authority = certs.encoded(layout.certs / "ca.crt")
         items = [adapt(item, image=image, authority=authority) for item in objects]
-        kube.apply({"apiVersion": "v1", "kind": "List", "items": items}, attempts=5)
-        kube.wait_available(NAMESPACE, "kserve-controller-manager", 180)
+        kube.apply(*items, patience_seconds=5)
+        Namespace(kube, NAMESPACE, say).wait_available("kserve-controller-manager", seconds=180)
 
 
-def _served(kube: Kube) -> bool:
-    return all(f'"name":"{kind}"' in kube.get("/apis/serving.kserve.io/" + version)[1] for version, kind in SERVED)
+def _unserved(kube: Cluster) -> list[str]:
+    answers = {version: kube.read(f"/apis/serving.kserve.io/{version}").body for version, _ in SERVED}
+    return [kind for version, kind in SERVED if f'"name":"{kind}"' not in answers[version]]
+
+
+def _nothing(kinds: list[str]) -> bool:
+    return not kinds
 
 
 def without_kinds(rendered: str, kinds: frozenset[str]) -> list[str]:

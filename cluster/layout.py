@@ -65,6 +65,12 @@ class Layout:
         return self.state / "kubeconfig"
 
     @property
+    def environment(self) -> dict[str, str]:
+        """This process's environment with our cluster's KUBECONFIG and programs."""
+        path = f"{self.bin}:{os.environ.get('PATH', '')}"
+        return {**os.environ, "KUBECONFIG": str(self.kubeconfig), "PATH": path}
+
+    @property
     def volumes(self) -> Path:
         """Parent of every hostPath PersistentVolume."""
         return self.state / "volumes"
@@ -94,7 +100,3 @@ class Layout:
     @property
     def timings(self) -> Path:
         return self.cache / "timings.json"
-
-    @property
-    def images_index(self) -> Path:
-        return self.cache / "images.json"

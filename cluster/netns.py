@@ -21,7 +21,7 @@ REMEDY = "`python3 cluster down` removes a half-made namespace; then try again"
 
 
 def up() -> None:
-    """Create namespace, veth pair and routes. The namespace must not exist. Errors: ClusterError."""
+    """Create namespace, veth pair and routes. The namespace must not exist. Errors: StepError."""
     _ip("netns", "add", NETNS)
     _ip("link", "add", HOST_LINK, "type", "veth", "peer", "name", "uplink", "netns", NETNS)
     _ip("addr", "add", f"{HOST_ADDRESS}/{LINK_PREFIX}", "dev", HOST_LINK)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from http import HTTPStatus
 from pathlib import Path
 from string import Template
 
 from cluster import certs, containers, netns
-from cluster.kube import Kube
 from cluster.layout import (
     API_PORT,
     CGROUP,
@@ -23,8 +23,11 @@ from cluster.layout import (
     SERVICE_CIDR,
     Layout,
 )
-from cluster.progress import ClusterError, Progress, wait_until
 from cluster.shell import GENERAL_REMEDY, Processes
+from workshop.client import Answer, Cluster, is_true, state
+from workshop.namespace import Namespace
+from workshop.progress import Progress, StepError, say
+from workshop.waiting import wait_for
 
 PROCESSES = (
     "etcd",
@@ -58,13 +61,12 @@ def refuse_foreign(layout: Layout) -> None:
             continue
         if program.endswith("/kube-apiserver") and not program.startswith(f"{layout.state}/"):
             reason = f"another cluster runs here: {program}, pid {pid}"
-            raise ClusterError(reason, "use it or stop it with the XDG_CACHE_HOME it was started with")
+            raise StepError(reason, "use it or stop it with the XDG_CACHE_HOME it was started with")
 
 
-def start(layout: Layout, binaries: Path, progress: Progress) -> None:
-    """Start a fresh node; `stop` must have run. Errors: ClusterError."""
+def start(layout: Layout, kube: Cluster, binaries: Path, progress: Progress) -> None:
+    """Start a fresh node; `stop` must have run. Errors: StepError."""
     processes = processes_of(layout)
-    kube = Kube(layout)
     layout.state.mkdir(parents=True, exist_ok=True)
     layout.volumes.mkdir(exist_ok=True)
     layout.bin.symlink_to(binaries)
@@ -76,13 +78,7 @@ def start(layout: Layout, binaries: Path, progress: Progress) -> None:
         layout.kubeconfig.chmod(0o600)
     with progress.step("etcd, kube-apiserver", waits_for="the API to be ready"):
         _start_api(layout, processes)
-        wait_until(
-            lambda: _running(processes, "etcd", "kube-apiserver") and kube.healthy(),
-            "the API server's /readyz",
-            90,
-            GENERAL_REMEDY,
-            processes.log("kube-apiserver"),
-        )
+        wait_for_api(kube, processes, seconds=90, remedy=GENERAL_REMEDY)
     with progress.step("controllers, scheduler, containerd, system images"):
         _start_controllers(layout, processes)
         containers.start(layout, processes)
@@ -91,22 +87,35 @@ def start(layout: Layout, binaries: Path, progress: Progress) -> None:
         _start_kubelet(layout, processes)
         manifest = Template((layout.here / "manifests/coredns.yaml").read_text())
         image = containers.system_image(layout, "coredns")
-        kube.apply(manifest.substitute(dns=DNS_ADDRESS, image=image), attempts=10)
+        kube.apply(manifest.substitute(dns=DNS_ADDRESS, image=image), patience_seconds=10)
         remedy = f"`{layout.bin}/kubectl describe node` and the logs in {layout.logs} say more"
-        wait_until(
-            lambda: _running(processes, *PROCESSES) and kube.condition(f"/api/v1/nodes/{NODE_NAME}", "Ready"),
+        wait_for(
             "node Ready",
-            120,
-            remedy,
-            processes.log("kubelet"),
+            lambda: kube.get("Node", NODE_NAME),
+            lambda node: _running(processes, *PROCESSES) and is_true(node, "Ready"),
+            seconds=120,
+            show=state,
+            say=say,
+            remedy=remedy,
+            log=processes.log("kubelet"),
         )
-        kube.wait_available("kube-system", "coredns", 120)
+        Namespace(kube, "kube-system", say).wait_available("coredns", seconds=120)
+
+
+def wait_for_api(kube: Cluster, processes: Processes, *, seconds: float, remedy: str) -> None:
+    """Until the API server says that it is ready. Errors: StepError, at once when it or etcd has ended."""
+
+    def ready(answer: Answer) -> bool:
+        return _running(processes, "etcd", "kube-apiserver") and answer.status == HTTPStatus.OK
+
+    log = processes.log("kube-apiserver")
+    wait_for("the API server's /readyz", kube.readiness, ready, seconds=seconds, say=say, remedy=remedy, log=log)
 
 
 def stop(layout: Layout) -> None:
     """End every process, mount, namespace and interface of the cluster, and delete its state (not its images).
 
-    Errors: ClusterError when the namespace belongs to a cluster with another cache folder; that one is left alone.
+    Errors: StepError when the namespace belongs to a cluster with another cache folder; that one is left alone.
     """
     refuse_foreign(layout)
     processes = processes_of(layout)

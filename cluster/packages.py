@@ -46,7 +46,7 @@ def missing_packages() -> list[str]:
 
 
 def install_missing(layout: Layout) -> list[str]:
-    """Install what is missing with apt-get, without recommended extras. Returns the names. Errors: ClusterError."""
+    """Install what is missing with apt-get, without recommended extras. Returns the names. Errors: StepError."""
     missing = missing_packages()
     if not missing:
         return []

@@ -40,7 +40,7 @@ ROOTS = {
 
 
 def ensure(layout: Layout, buildah: Buildah, root: Root) -> str:
-    """Build the base image unless buildah's storage has it; returns its name. Errors: ClusterError."""
+    """Build the base image unless buildah's storage has it; returns its name. Errors: StepError."""
     reference = root.reference()
     if buildah.has(reference):
         return reference

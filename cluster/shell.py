@@ -7,13 +7,14 @@ import os
 import shlex
 import signal
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.layout import NETNS
-from cluster.progress import ClusterError
+from workshop.progress import StepError
+from workshop.waiting import wait_for
 
 GENERAL_REMEDY = "read the message above; `python3 cluster down` and `up` again starts from a clean node"
 
@@ -22,15 +23,14 @@ def run(
     argv: Sequence[str | Path],
     *,
     remedy: str = GENERAL_REMEDY,
-    text_input: str | None = None,
     log: Path | None = None,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> str:
-    """Run a command and return its stdout. Errors: ClusterError with the end of stderr (or with `log`)."""
+    """Run a command and return its stdout. Errors: StepError with the end of stderr (or with `log`)."""
     command = [str(part) for part in argv]
     if log is None:
-        done = subprocess.run(command, input=text_input, capture_output=True, text=True, cwd=cwd, env=env, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env, check=False)
         output, errors = done.stdout, done.stderr
     else:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,6 @@ def run(
             sink.flush()
             done = subprocess.run(
                 command,
-                input=text_input,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -51,7 +50,7 @@ def run(
     if done.returncode != 0:
         shown = shlex.join(command[:6]) + (" ..." if len(command) > 6 else "")
         detail = "\n".join(errors.strip().splitlines()[-15:])
-        raise ClusterError(f"`{shown}` ended with {done.returncode}" + (f"\n{detail}" if detail else ""), remedy, log)
+        raise StepError(f"`{shown}` ended with {done.returncode}" + (f"\n{detail}" if detail else ""), remedy, log)
     return output
 
 
@@ -111,7 +110,7 @@ class Processes:
     def require(self, name: str) -> None:
         """Raise when the process has ended, with the end of its log."""
         if self.pid(name) is None:
-            raise ClusterError(f"{name} ended right after its start", GENERAL_REMEDY, self.log(name))
+            raise StepError(f"{name} ended right after its start", GENERAL_REMEDY, self.log(name))
 
     def stop(self, name: str, seconds: float = 10) -> None:
         """SIGTERM, then SIGKILL after `seconds`. A process that is gone already is no error."""
@@ -120,16 +119,13 @@ class Processes:
             if pid is None:
                 break
             os.kill(pid, sent)
-            deadline = time.monotonic() + patience
-            while self.pid(name) is not None and time.monotonic() < deadline:
-                _reap(pid)
-                time.sleep(0.05)
+            with suppress(StepError):  # the next signal is stronger
+                wait_for(f"{name} to end", lambda: self._gone(name), seconds=patience, every=0.05)
         (self.records / f"{name}.json").unlink(missing_ok=True)
 
-
-def _reap(pid: int) -> None:
-    """Collect a child of this very driver run; children of an earlier run belong to init."""
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return
+    def _gone(self, name: str) -> bool:
+        pid = self.pid(name)
+        if pid is not None:
+            with suppress(ChildProcessError):  # a child of an earlier run belongs to init
+                os.waitpid(pid, os.WNOHANG)
+        return self.pid(name) is None

@@ -28,7 +28,7 @@ def delivered(layout: Layout, references: list[str]) -> bool:
 
 
 def import_image(layout: Layout, buildah: Buildah, local: str, references: list[str], log: Path) -> None:
-    """Make `local` of buildah's storage known to containerd as each of `references`. Errors: ClusterError."""
+    """Make `local` of buildah's storage known to containerd as each of `references`. Errors: StepError."""
     oci = layout.cache / "oci"
     oci.mkdir(parents=True, exist_ok=True)
     buildah.export(local, oci, references[0], log)

@@ -101,14 +101,14 @@ def market_view(bars: Sequence[Bar], index: int) -> MarketView:
             "macd_signal": _side(_macd_bp(closes), 0.3, "positive", "negative", "neutral"),
             "momentum_1h": _side(price - closes[-2], 0, "up", "down", "flat"),
             "momentum_3h": _side(move_bp, 0, "up", "down", "flat"),
-            "move_3h": _grade(abs(move_bp) / max(day_bp, 0.1), 0.6, 1.6, "small", "medium", "large"),
+            "move_3h": _grade(abs(move_bp) / max(day_bp, 0.1), (0.6, 1.6), ("small", "medium", "large")),
             "price": _plain(price, 3),
             "rsi": 5 * round(_rsi(closes[-15:]) / 5),
             "session": "asia" if hour < 7 or hour >= 22 else "europe" if hour < 12 else "us",
             "trend": _side(1e4 * (price / _mean(closes[-48:]) - 1), 10, "bullish", "bearish", "neutral"),
-            "volatility": _grade(day_bp / max(norm_bp, 0.1), 0.75, 1.05, "low", "medium", "high"),
+            "volatility": _grade(day_bp / max(norm_bp, 0.1), (0.75, 1.05), ("low", "medium", "high")),
         },
-        "market_regime": _grade(day_bp, 6.5, 10.5, "quiet", "normal", "turbulent"),
+        "market_regime": _grade(day_bp, (6.5, 10.5), ("quiet", "normal", "turbulent")),
     }
 
 
@@ -154,7 +154,8 @@ def _side(value: float, band: float, above: str, below: str, between: str) -> st
     return above if value > band else below if value < -band else between
 
 
-def _grade(value: float, low: float, high: float, small: str, medium: str, large: str) -> str:
+def _grade(value: float, bounds: tuple[float, float], names: tuple[str, str, str]) -> str:
+    (low, high), (small, medium, large) = bounds, names
     return small if value < low else large if value > high else medium
 
 

@@ -24,9 +24,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from demo.bars import SYMBOL, WARMUP, Bar, market_view
-
 from demo import bars as demo_bars
+from demo.bars import SYMBOL, WARMUP, Bar, market_view
 from tradewind.trading import prompt as trading_prompt
 from tradewind.trading.decision import Action, Decision, DecisionInput
 from tradewind.trading.prompt import (
@@ -39,15 +38,13 @@ from tradewind.trading.prompt import (
     render_completion,
     render_prompt,
 )  # fmt: skip
+from workshop import tiny_llama
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast
 
 MANIFEST: Final = "base-model.json"
-END: Final = "<|end|>"
-PAD: Final = "<|pad|>"
-MAX_TOKENS: Final = 2048
 SHORT_SHARE: Final = 0.8  # of the steps are without the instruction: they cost half
 PROMPT_WEIGHT: Final = 0.1  # of a prompt's token in the loss, against 1 of an answer's
 
@@ -97,64 +94,18 @@ def synthetic_samples(seed: int, count: int, *, whim: float = 0, rule_seed: int 
             yield render_prompt(shown, SYMBOL), render_completion(_random_decision(draw, market, rule, whim))
 
 
-def train_tokenizer(texts: Sequence[str], vocab_size: int) -> "PreTrainedTokenizerFast":
-    """A byte-level BPE tokenizer: every text decodes to itself."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(PIECES), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=[PAD, END],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        eos_token=END,
-        pad_token=PAD,
-        model_max_length=MAX_TOKENS,
-        clean_up_tokenization_spaces=False,
-        padding_side="right",
-    )
-
-
 def pretrain(options: argparse.Namespace, folder: Path) -> dict[str, float]:
     """Train tokenizer and model into a folder in Hugging Face's layout; returns what is worth knowing of it."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
     torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
-    tokenizer = train_tokenizer(
-        [prompt + answer for prompt, answer in synthetic_samples(options.seed, options.tokenizer_samples)],
-        options.vocab,
-    )
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=options.hidden,
-            intermediate_size=3 * options.hidden,
-            num_hidden_layers=options.layers,
-            num_attention_heads=options.hidden // 32,
-            num_key_value_heads=options.hidden // 32,
-            max_position_embeddings=MAX_TOKENS,
-            tie_word_embeddings=True,
-            bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
+    texts = [prompt + answer for prompt, answer in synthetic_samples(options.seed, options.tokenizer_samples)]
+    tokenizer = tiny_llama.train_tokenizer(texts, [PIECES], vocabulary=options.vocab)
+    heads = options.hidden // 32
+    shape = tiny_llama.Shape(options.hidden, options.layers, heads, inner=3 * options.hidden)
+    model = tiny_llama.make_llama(tokenizer, shape, seed=options.seed)
     parameters = sum(p.numel() for p in model.parameters())
     print(f"model: {parameters / 1e6:.2f} M parameters, {len(tokenizer)} tokens in the vocabulary", flush=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, weight_decay=0.01, betas=(0.9, 0.98))
@@ -179,9 +130,7 @@ def pretrain(options: argparse.Namespace, folder: Path) -> dict[str, float]:
             speed = seen / (time.monotonic() - began)
             print(f"step {step + 1}/{options.steps}: loss {loss_value:.3f}, {speed:,.0f} tokens/s", flush=True)
     check_round_trip(tokenizer, synthetic_samples(options.seed + 2, 200))
-    model.eval()
-    model.save_pretrained(folder, safe_serialization=True)
-    tokenizer.save_pretrained(folder)
+    tiny_llama.write(folder, model.eval(), tokenizer)
     return {"parameters": parameters, "loss": round(loss_value, 4), "seconds": round(time.monotonic() - began, 1)}
 
 
@@ -200,7 +149,7 @@ def check_round_trip(tokenizer: "PreTrainedTokenizerFast", samples: Iterator[tup
 def content_key(options: argparse.Namespace) -> str:
     """Hash of all that the model is made from: this script, the features, the prompt, the flags."""
     digest = hashlib.sha256()
-    for module in (__file__, demo_bars.__file__, trading_prompt.__file__):
+    for module in (__file__, demo_bars.__file__, tiny_llama.__file__, trading_prompt.__file__):
         digest.update(Path(module).read_bytes())
     made_of = {k: v for k, v in sorted(vars(options).items()) if k not in ("output", "result")}
     digest.update(json.dumps(made_of).encode())

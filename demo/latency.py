@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+
 from demo.bars import SYMBOL, WARMUP, account_state, load_bars, market_view
 from demo.standin import MODEL
-
 from tradewind.trading.decision import DecisionInput
 from tradewind.trading.prompt import render_prompt
 

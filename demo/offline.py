@@ -18,13 +18,15 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
+
+from cluster.images import NAMES
 from demo.bars import (
     SYMBOL,
     WARMUP,
@@ -35,13 +37,12 @@ from demo.bars import (
     market_view,
     split_index,
 )  # fmt: skip
-from demo.kubectl import render
+from demo.manifest import render
 from demo.paper_trader import settle
 from demo.plan import Plan
-from demo.run import IMAGES, ROOT
 from demo.standin import MODEL
 from demo.standin import decide as standin_decide
-
+from demo.verdicts import ROOT
 from tradewind.cli.report_data import read_bundle
 from tradewind.cli.report_page import render_page as render_report
 from tradewind.trading.assignment import Arm, draw_arm
@@ -170,20 +171,23 @@ def candidate_arm(base: Path, adapter: Path, sha256: str) -> Decide:
     return decide
 
 
-def replay(
-    bars: tuple[Bar, ...], start: int, stop: int, spec: Mapping[str, Any], cost_bp: float, candidate: Decide
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def traded(plan: Plan) -> Iterator[int]:
+    """The bars of the test on which an arm decides."""
+    return (i for i in range(plan.split, len(plan.bars) - 1) if market_is_open_after(plan.bars, i))
+
+
+def replay(plan: Plan, spec: Mapping[str, Any], candidate: Decide) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The A/B test block by block: rows as the view judged_rows has them, and the experiment's status."""
     rules = EvidenceSpec(
         rules=ExperimentRules.model_validate({k: spec[k] for k in ("evidence", "traffic", "guardrails")}),
         replay=spec.get("mode") == "Replay",
     )
-    t0, uid = Plan("offline", bars, start, cost_bp).t0, "offline"
+    bars, t0, uid = plan.bars, plan.t0, "offline"
     trades: list[TradeRow] = []
     rows: list[dict[str, Any]] = []
     weight, block = 0.0, -1
     status: dict[str, Any] = {"phase": "Running", "t0": t0.isoformat()}
-    for index in (i for i in range(start, stop) if market_is_open_after(bars, i)):
+    for index in traded(plan):
         now = bars[index].closes_at
         while (now - t0) // rules.block_length > block:
             block += 1
@@ -208,7 +212,7 @@ def replay(
         began = time.perf_counter()
         answer = candidate(shown) if arm is Arm.CANDIDATE else api_arm(shown)
         latency_ms = 1000 * (time.perf_counter() - began)
-        fill = settle(answer.model_dump(mode="json"), bars[index + 1], cost_bp)
+        fill = settle(answer.model_dump(mode="json"), bars[index + 1], plan.cost_bp)
         trade = TradeRow(decision_id, arm, weight, now, Status.HOLD)
         if fill:
             trade = replace(
@@ -235,15 +239,15 @@ def replay(
     return rows, status
 
 
-def describe(bars: tuple[Bar, ...], start: int, stop: int, cost_bp: float, candidate: Decide) -> None:
+def describe(plan: Plan, candidate: Decide) -> None:
     """What both arms would do on every bar, without a draw: hold share and per-decision Sharpe."""
     for name, decide in (("baseline", api_arm), ("candidate", candidate)):
         actions: Counter[str] = Counter()
         returns = []
         began = time.perf_counter()
-        for index in (i for i in range(start, stop) if market_is_open_after(bars, i)):
-            answer = decide(shown_at(bars, index))
-            fill = settle(answer.model_dump(mode="json"), bars[index + 1], cost_bp)
+        for index in traded(plan):
+            answer = decide(shown_at(plan.bars, index))
+            fill = settle(answer.model_dump(mode="json"), plan.bars[index + 1], plan.cost_bp)
             actions[answer.action] += 1
             returns.append(fill.pnl_usd / fill.notional_usd if fill else 0.0)
         mean = sum(returns) / len(returns)
@@ -269,7 +273,7 @@ def main() -> None:
         last = WARMUP + 2 * (split - WARMUP) // 3
         split = next(i for i in range(last, stop) if bars[i].closes_at.hour == 0)
     plan = Plan("offline", bars[: stop + 1], split, options.cost_bp)
-    values = plan.values("offline", dict.fromkeys(IMAGES, "")) | {"base_key": ""}
+    values = plan.values("offline", dict.fromkeys(NAMES, "")) | {"base_key": ""}
     values |= dict(pair.split("=", 1) for pair in options.set)
     training = yaml.safe_load(render("training.yaml", values))["spec"]
     experiment = yaml.safe_load(render("experiment.yaml", values))
@@ -279,8 +283,8 @@ def main() -> None:
     )
     print(f"trained in {time.monotonic() - began:.0f} s: {result}")
     candidate = candidate_arm(options.base, Path(result["adapter"]), result["sha256"])
-    describe(bars, split, stop, options.cost_bp, candidate)
-    rows, status = replay(bars, split, stop, experiment["spec"], options.cost_bp, candidate)
+    describe(plan, candidate)
+    rows, status = replay(plan, experiment["spec"], candidate)
     print(json.dumps(status, indent=1))
     note = "Made without a cluster by demo/offline.py; the baseline is a stand-in for an API, not a model."
     experiment["metadata"]["uid"] = "offline"

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 import httpx
+
 from demo.bars import SYMBOL, WARMUP, Bar, account_state, load_bars, market_is_open_after, market_view
 
 EXIT_CONFIG: Final = 64

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from demo.bars import WARMUP, Bar, load_bars, split_index
-from demo.kubectl import DemoError
+from workshop.progress import StepError
 
 # Chosen on the first 60 % of the bars alone; docs/demo.md says how.
 TRAINING: Final = {
@@ -70,16 +70,16 @@ def make_plan() -> Plan:
     """The plan of this run.
 
     Raises:
-        DemoError: an option cannot be used.
+        StepError: an option cannot be used.
     """
     try:
         cost_bp, count = float(os.environ.get("COST_BP") or 1.2), int(os.environ.get("BARS") or 5000)
     except ValueError as error:
-        raise DemoError(f"COST_BP or BARS is not a number: {error}", "COST_BP=1.2 BARS=5000 make demo") from error
+        raise StepError(f"COST_BP or BARS is not a number: {error}", "COST_BP=1.2 BARS=5000 make demo") from error
     bars = load_bars()
     if not 0 <= cost_bp <= 100:
-        raise DemoError(f"COST_BP={cost_bp:g} is no cost in basis points", "use 0 to 100, such as COST_BP=1.2")
+        raise StepError(f"COST_BP={cost_bp:g} is no cost in basis points", "use 0 to 100, such as COST_BP=1.2")
     if not 1500 <= count <= len(bars):
-        raise DemoError(f"BARS={count}: too few or too many", f"use 1500 to {len(bars)}; the test needs weeks of bars")
+        raise StepError(f"BARS={count}: too few or too many", f"use 1500 to {len(bars)}; the test needs weeks of bars")
     bars = bars[:count]
     return Plan(datetime.now(tz=UTC).strftime("r%m%d%H%M%S"), bars, split_index(bars), cost_bp)

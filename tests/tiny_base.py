@@ -7,33 +7,15 @@ from pathlib import Path
 
 from tradewind.trading.decision import Action, Decision, DecisionInput
 from tradewind.trading.prompt import hold, render_completion, render_prompt
+from workshop.tiny_llama import Shape, make_llama, train_tokenizer, write
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 
 
-def make_base(folder: Path, *, hidden: int = 32, layers: int = 2) -> Path:
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocab = {"<|pad|>": 0, "<|end|>": 1} | {letter: i + 2 for i, letter in enumerate(alphabet)}
-    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|pad|>", clean_up_tokenization_spaces=False
-    ).save_pretrained(folder)
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(vocab), hidden_size=hidden, intermediate_size=2 * hidden, num_hidden_layers=layers,
-            num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=2048, bos_token_id=None,
-            eos_token_id=1, pad_token_id=0, tie_word_embeddings=True,
-        )
-    )  # fmt: skip
-    model.save_pretrained(folder)
-    return folder
+def make_base(folder: Path) -> Path:
+    """One byte is one token; ends with its tokenizer's stop token."""
+    tokenizer = train_tokenizer([])
+    return write(folder, make_llama(tokenizer, Shape()), tokenizer)
 
 
 def sample(number: int, draw: random.Random) -> dict[str, object]:

@@ -41,6 +41,13 @@ def test_every_field_is_described_and_bounded(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.kind)
+def test_no_rule_stands_twice_which_an_api_server_refuses(kind: Kind) -> None:
+    for path, field in walk(schema_of(kind)):
+        rules = [rule["rule"] for rule in field.get("x-kubernetes-validations", [])]
+        assert len(rules) == len(set(rules)), path
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.kind)
 def test_status_has_no_defaults_that_the_server_would_write(kind: Kind) -> None:
     assert [path for path, field in walk(schema_of(kind)["properties"]["status"]) if "default" in field] == []
 

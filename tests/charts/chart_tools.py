@@ -10,8 +10,11 @@ from typing import Any, NoReturn
 import pytest
 import yaml
 
+from cluster import current
+from cluster.layout import Layout
+from workshop.client import Cluster
+
 ROOT = Path(__file__).parents[2]
-CLUSTER = Path.home() / ".cache" / "tradewind" / "cluster"
 KUBE_VERSION = "1.34.3"
 
 EXISTING = ("--set", "database.existingSecret.name=rds")
@@ -25,16 +28,16 @@ def missing(message: str) -> NoReturn:
     pytest.skip(message)
 
 
-def binary(name: str) -> str:
-    """Path of a cluster tool, or a skip."""
-    found = shutil.which(name) or str(CLUSTER / "bin" / name)
-    if not Path(found).exists():
+def _program(name: str) -> Cluster:
+    """The cluster's client, where the program is there."""
+    client = Cluster(current.environment(Layout.default()))
+    if shutil.which(name, path=client.env["PATH"]) is None:
         missing(f"{name} is not there: make cluster builds it")
-    return found
+    return client
 
 
 def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([binary("helm"), *arguments], capture_output=True, text=True, timeout=60, check=False)
+    return _program("helm").attempt("helm", *arguments)
 
 
 def template(chart: str, *arguments: str, namespace: str = "desk") -> list[dict[str, Any]]:
@@ -58,13 +61,4 @@ def _rendered(chart: str, namespace: str, *arguments: str) -> str:
 
 
 def kubectl(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"KUBECONFIG": os.environ.get("KUBECONFIG", str(CLUSTER / "kubeconfig"))}
-    return subprocess.run(
-        [binary("kubectl"), *arguments],
-        input=stdin,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return _program("kubectl").attempt("kubectl", *arguments, given=stdin)

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from cluster.build import PROGRAMS, RENAMED, required_version, source_hash
 from cluster.containers import SYSTEM_IMAGES
 

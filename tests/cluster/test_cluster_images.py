@@ -1,14 +1,19 @@
 """Containerfiles that a hardened pod can run, and build contexts that depend on content alone."""
 
+import ast
 import os
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
+
 from cluster.context import dependencies_only, read_needs, stage
-from cluster.images import IMAGES
+from cluster.images import IMAGES, NAMES, _index, _remember, built
+from cluster.layout import Layout
 from cluster.roots import ROOTS
+from demo.manifest import SCRIPTS
+from workshop.progress import StepError
 
 REPO = Path(__file__).resolve().parents[2]
 CONTAINERFILES = sorted((REPO / "images").glob("*/Containerfile"))
@@ -93,3 +98,52 @@ def test_a_missing_path_is_named(checkout, tmp_path):
     containerfile.write_text("COPY gone /app/\n")
     with pytest.raises(FileNotFoundError, match="gone"):
         stage(repo, containerfile, tmp_path / "context")
+
+
+def test_pushed_images_are_known_and_are_not_the_imported_ones(tmp_path, monkeypatch):
+    layout = Layout(cache=tmp_path, repo=REPO)
+    monkeypatch.delenv("CLUSTER", raising=False)
+    _remember(_index(layout), {name: f"docker.io/tradewind/{name}:one" for name in NAMES})
+    monkeypatch.setenv("CLUSTER", "current")
+    with pytest.raises(StepError, match="images are missing: postgres, operator"):
+        built(layout)
+    _remember(_index(layout), {name: f"registry.example/{name}:two" for name in NAMES})
+    assert built(layout)["demo"] == "registry.example/demo:two"
+    monkeypatch.delenv("CLUSTER")
+    assert built(layout)["demo"] == "docker.io/tradewind/demo:one"
+
+
+POD_MODULES = ("latency", "paper_trader", "standin")  # of demo/, run in the demo's image; the rest runs on the host
+
+
+@pytest.mark.parametrize("name", ["demo", "gateway", "operator", "predictor", "trainer"])
+def test_an_image_holds_all_of_ours_that_its_programs_import(name, tmp_path):
+    stage(REPO, REPO / "images" / name / "Containerfile", tmp_path)
+    sources = [path for path in tmp_path.rglob("*.py") if not path.is_relative_to(tmp_path / "demo")]
+    sources += [tmp_path / "demo" / f"{module}.py" for module in POD_MODULES if name == "demo"]
+    assert missing_imports(sources, tmp_path / "operator", tmp_path) == []
+
+
+def test_the_base_models_job_has_all_that_its_scripts_import(tmp_path):
+    stage(REPO, REPO / "images" / "trainer" / "Containerfile", tmp_path)
+    for script in SCRIPTS:
+        (tmp_path / script).parent.mkdir(exist_ok=True)
+        (tmp_path / script).write_text((REPO / script).read_text())
+    assert missing_imports([tmp_path / script for script in SCRIPTS], tmp_path / "operator", tmp_path) == []
+
+
+def missing_imports(sources, *roots):
+    wanted = {module for path in sources for module in ours(path)}
+    return sorted(m for m in wanted if not any(found(root / m.replace(".", "/")) for root in roots))
+
+
+def ours(path):
+    """Modules of ours that a file imports, wherever in it."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module}
+    names |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return {name for name in names if name.partition(".")[0] in ("tradewind", "demo", "workshop", "cluster")}
+
+
+def found(module):
+    return module.is_dir() or module.with_suffix(".py").exists()

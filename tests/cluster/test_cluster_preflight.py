@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+
 from cluster.preflight import Machine, problems
 
 GOOD = Machine(

@@ -5,8 +5,9 @@ import os
 import subprocess
 
 import pytest
-from cluster.progress import ClusterError, Progress
+
 from cluster.shell import Processes, run, start_time
+from workshop.progress import Progress, StepError
 
 
 @pytest.fixture
@@ -40,8 +41,8 @@ def test_stop_ends_the_recorded_process_alone(processes):
 
 def test_a_failed_command_tells_its_end_and_the_remedy(tmp_path):
     log = tmp_path / "log"
-    with pytest.raises(ClusterError) as caught:
+    with pytest.raises(StepError) as caught:
         run(["sh", "-c", "echo the reason; exit 3"], log=log, remedy="do this")
-    message = Progress(command="up", timings=tmp_path / "t.json", current="the step").explain(caught.value)
+    message = Progress(current="the step").explain(caught.value)
     for part in ("failed at: the step", "ended with 3", "| the reason", "remedy:    do this"):
         assert part in message

@@ -3,6 +3,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
+
 from demo.bars import SYMBOL, WARMUP, load_bars, market_view, split_index
 
 BARS = load_bars()

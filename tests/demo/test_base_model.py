@@ -2,9 +2,9 @@ import json
 from pathlib import Path
 
 import pytest
-from demo.bars import SYMBOL, account_state, load_bars, market_view
-from demo.base_model import MANIFEST, check_round_trip, is_complete, main, synthetic_samples, train_tokenizer
 
+from demo.bars import SYMBOL, account_state, load_bars, market_view
+from demo.base_model import MANIFEST, PIECES, check_round_trip, is_complete, main, synthetic_samples
 from tradewind.trading.decision import Decision, DecisionInput
 from tradewind.trading.prompt import (
     CONFIDENCE_GRID,
@@ -15,6 +15,7 @@ from tradewind.trading.prompt import (
     render_completion,
     render_prompt,
 )  # fmt: skip
+from workshop.tiny_llama import train_tokenizer
 
 BARS = load_bars()
 TINY = [
@@ -37,7 +38,7 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return train_tokenizer([prompt + answer for prompt, answer in synthetic_samples(7, 600)], 1024)
+    return train_tokenizer([prompt + answer for prompt, answer in synthetic_samples(7, 600)], [PIECES], vocabulary=1024)
 
 
 def real_prompt(index: int) -> str:

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import yaml
-from demo.bars import load_bars, split_index
-from demo.kubectl import MANIFESTS, render
-from demo.plan import Plan
-from demo.run import IMAGES
 
+from cluster.images import NAMES
+from demo.bars import load_bars, split_index
+from demo.manifest import MANIFESTS, SCRIPTS, base_model_scripts, render
+from demo.plan import Plan
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.common import API_VERSION
 from tradewind.api.endpoint import Endpoint
@@ -28,7 +28,7 @@ def plan(count: int = 5000) -> Plan:
 
 
 def documents(count: int = 5000) -> dict[str, list[dict[str, Any]]]:
-    images = {name: f"docker.io/tradewind/{name}:abc" for name in IMAGES}
+    images = {name: f"docker.io/tradewind/{name}:abc" for name in NAMES}
     values = plan(count).values("tradewind-demo", images) | {
         "job": "a-job", "base_key": "0123456789ab", "gateway": "http://g:8080", "start": "120", "stop": "3015",
         "cost_bp": "1.2", "after_experiment": "48", "predictor_url": "http://p", "volume_path": "/volumes/models",
@@ -121,3 +121,15 @@ def test_no_pod_runs_as_root_or_carries_a_secret_in_its_arguments() -> None:
                 assert container["securityContext"]["readOnlyRootFilesystem"] is True
                 assert container["imagePullPolicy"] == "IfNotPresent"
                 assert "api-key=" not in json.dumps(container["args"])
+
+
+def test_the_base_models_scripts_lie_where_python_looks_for_them() -> None:
+    (job,) = documents()["base-model.yaml"]
+    pod = job["spec"]["template"]["spec"]
+    (scripts,) = (volume["configMap"] for volume in pod["volumes"] if "configMap" in volume)
+    config = base_model_scripts()
+    assert scripts["name"] == config["metadata"]["name"]
+    assert [item["path"] for item in scripts["items"]] == list(SCRIPTS)
+    assert {item["key"] for item in scripts["items"]} == set(config["data"])
+    mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+    assert mounts["scripts"] == pod["containers"][0]["workingDir"]

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import httpx
 import pytest
+
 from demo.bars import SYMBOL, WARMUP, Bar, load_bars
 from demo.paper_trader import EXIT_CONFIG, EXIT_GAVE_UP, EXIT_REFUSED, Gateway, TraderError, settle, walk
-
 from tradewind.trading.decision import DecisionRequest, ExecutionReport, OutcomeReport
 
 BARS = load_bars()

@@ -3,9 +3,9 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+
 from demo.bars import SYMBOL, WARMUP, account_state, load_bars, market_view
 from demo.standin import MODEL, create_app, decide
-
 from tradewind.trading.decision import Decision, DecisionInput
 from tradewind.trading.prompt import render_prompt
 

@@ -12,47 +12,46 @@ and an admission policy of the session's own refuses the writes of other operato
 changed or stopped.
 """
 
-import json
 import os
 from collections.abc import Iterator
-from types import ModuleType
+from http import HTTPStatus
 from typing import Any
 
 import pytest
 from chart_tools import missing
-from e2e_cluster import (
-    RELEASE,
-    ROOT,
-    SESSION_LABEL,
-    SYSTEM,
-    Cluster,
-    Installation,
-    Space,
-    arms_server,
-    load_images,
-    secrets,
-    wait_for,
-)
+from installation import RELEASE, SYSTEM, Installation
+from space import Space
+
+from cluster import current
+from cluster.images import built
+from cluster.layout import Layout
+from manifests import arms_server, secrets
+from workshop import charts
+from workshop.client import Cluster, Json
+from workshop.progress import StepError
+from workshop.waiting import wait_for
 
 NAMESPACES = {f"test_{name}": f"{SYSTEM}-{name}" for name in ("faults", "install", "live", "loop", "replay")}
 """Namespace of each module. A Role and a copy of the database's Secret are made in each at installation."""
 SHIELD = f"{SYSTEM}-shield"
-CRDS_NAMESPACE = "tradewind-system"
-"""Where `make demo` has the release of the kinds, too."""
+SESSION_LABEL = "tradewind.dev/e2e"
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    found = Cluster.connect()
-    if found is None:
-        missing("no cluster answers: make cluster, or set KUBECONFIG")
-    yield found
-    found.close()
+    with Cluster(current.environment(Layout.default())) as found:
+        try:
+            answer = found.readiness()
+        except StepError as error:
+            missing(f"{error}: make cluster")
+        if answer.status != HTTPStatus.OK:
+            missing(f"no cluster answers ({answer.body}): make cluster, or CLUSTER=current and KUBECONFIG")
+        yield found
 
 
 @pytest.fixture(scope="session")
 def images() -> dict[str, str]:
-    return load_images()
+    return built(Layout.default())
 
 
 @pytest.fixture(scope="session")
@@ -62,19 +61,19 @@ def installation(
     names = list(NAMESPACES.values())
     keep = bool(os.environ.get("E2E_KEEP"))  # while writing tests: the installation stays for the next session
     _remove(cluster, [] if keep else names, system=not keep)
-    wait_for("namespaces of an earlier session are gone", lambda: not _terminating(cluster, names), 180)
+    wait_for(
+        "namespaces of an earlier session to go", lambda: _going(cluster, names), lambda left: not left, seconds=180
+    )
     for name in (SYSTEM, *names):
         made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {SESSION_LABEL: SYSTEM}}}
-        cluster.kubectl("apply", "-f", "-", given=json.dumps(made))
-    cluster.kubectl("apply", "-f", "-", given=json.dumps(_shield()))
-    # The kinds are the cluster's, whoever installs them: one release of them, which outlives this session.
-    crds = ["helm", "upgrade", "--install", "-n", CRDS_NAMESPACE, "--create-namespace", "--take-ownership", "--wait"]
-    cluster.run(*crds, "tradewind-crds", str(ROOT / "charts" / "tradewind-crds"))
+        cluster.apply(made)
+    cluster.apply(*_shield())
+    charts.install_kinds(cluster)  # they outlive this session
     system = Space(cluster, SYSTEM)
     system.apply(*arms_server(images["demo"]))
     installation = Installation(cluster, images, names, tmp_path_factory.mktemp("e2e"))
     installation.upgrade()
-    wait_for("the arms answer", lambda: _ready(system, "arms"), 120)
+    system.wait_available("arms", seconds=120)
     yield installation
     if not keep:
         _remove(cluster, names)
@@ -84,8 +83,7 @@ def installation(
 
 @pytest.fixture(scope="session")
 def arms(cluster: Cluster, installation: Installation) -> str:
-    service = cluster.get("Service", "arms", SYSTEM)
-    assert service is not None
+    service = cluster.must_get("Service", "arms", SYSTEM)
     return f"http://{service['spec']['clusterIP']}"
 
 
@@ -94,7 +92,7 @@ def space(request: pytest.FixtureRequest, cluster: Cluster, installation: Instal
     found = Space(cluster, NAMESPACES[request.module.__name__.rpartition(".")[2]])
     if os.environ.get("E2E_KEEP"):
         found.clear()
-        installation.forget()
+        installation.database.forget()
     found.apply(*secrets())
     yield found
     if not os.environ.get("E2E_KEEP"):
@@ -118,27 +116,11 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
                 report.sections.append((f"cluster: {namespace}", f"not readable: {error!r}"))
 
 
-def _module(module: ModuleType) -> str:
-    return module.__name__.rpartition(".")[2]
+def _going(cluster: Cluster, names: list[str]) -> list[str]:
+    return [name for name in (SYSTEM, *names) if Space(cluster, name).terminating()]
 
 
-def _terminating(cluster: Cluster, names: list[str]) -> bool:
-    """Whether a namespace is still going; versions whose operator is gone are let go of, or it would never end."""
-    for name in names:
-        for version in Space(cluster, name).select("ModelVersion"):
-            if version["metadata"].get("deletionTimestamp") and version["metadata"].get("finalizers"):
-                patch = ("--type=merge", "-p", '{"metadata":{"finalizers":null}}')
-                cluster.kubectl("-n", name, "patch", "modelversion", version["metadata"]["name"], *patch, check=False)
-    found = [cluster.get("Namespace", name) for name in (SYSTEM, *names)]
-    return any(space and space["status"]["phase"] == "Terminating" for space in found)
-
-
-def _ready(space: Space, deployment: str) -> bool:
-    found = space.get("Deployment", deployment)
-    return bool(found and (found.get("status") or {}).get("readyReplicas"))
-
-
-def _shield() -> dict[str, Any]:
+def _shield() -> tuple[Json, Json]:
     policy = {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingAdmissionPolicy",
@@ -172,7 +154,7 @@ def _shield() -> dict[str, Any]:
             "matchResources": {"namespaceSelector": {"matchLabels": {SESSION_LABEL: SYSTEM}}},
         },
     }
-    return {"apiVersion": "v1", "kind": "List", "items": [policy, binding]}
+    return policy, binding
 
 
 def _remove(cluster: Cluster, names: list[str], *, system: bool = True) -> None:

@@ -7,23 +7,13 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from e2e_cluster import (
-    API_KEY,
-    OURS,
-    RELEASE,
-    SYSTEM,
-    TOKEN,
-    Cluster,
-    Installation,
-    Space,
-    arms_server,
-    condition,
-    endpoint,
-    experiment,
-    external,
-    question,
-    wait_for,
-)
+from gateway_client import TOKEN, question
+from installation import RELEASE, SYSTEM, Installation
+from space import Space
+
+from manifests import API_KEY, arms_server, endpoint, experiment, external
+from workshop.client import OURS, Cluster, Json, condition
+from workshop.waiting import wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -53,12 +43,8 @@ def endpoints(space: Space, images: dict[str, str]) -> Space:
         endpoint("lost", "api", **lost),
         endpoint("lost-strict", "api", **lost, onDatabaseOutage="refuse"),
     )
-    wait_for("the arms are up", lambda: _replicas(space, "weak-arms") == 1, 90)
+    space.wait_available("weak-arms", seconds=90)
     return space
-
-
-def _replicas(space: Space, deployment: str) -> int:
-    return int(((space.get("Deployment", deployment) or {}).get("status") or {}).get("readyReplicas") or 0)
 
 
 # --- arms ------------------------------------------------------------------------------------------------------------
@@ -68,12 +54,12 @@ def test_the_fallback_answers_for_arms_that_are_down(endpoints: Space, installat
     endpoints.apply(experiment("down", "steady", "weak", "weaker", traffic={"policy": "fixed", "weight": "0.5"}))
     uid = endpoints.wait_active("steady", "down", 120)["metadata"]["uid"]
     with endpoints.gateway("steady") as gateway:
-        seen = wait_for("the gateway draws", lambda: _drawn(gateway.decide(f"up-{time.monotonic_ns()}")))
+        seen = wait_for("a drawn decision", lambda: gateway.decide(f"up-{time.monotonic_ns()}"), lambda a: a["_arm"])
         assert (seen["_fallback"], seen["action"]) == (False, "open_long")
         endpoints.kubectl("scale", "deployment/weak-arms", "--replicas=0")
-        wait_for("the arms are gone", lambda: not endpoints.select("Pod", "app=weak-arms"), 60)
+        wait_for("the arms to go", lambda: endpoints.select("Pod", "app=weak-arms"), lambda pods: not pods)
         answers = {name: gateway.decide(name) for name in (f"down-{index}" for index in range(12))}
-    rows = installation.sql(
+    rows = installation.database.sql(
         "SELECT decision_id, arm, drawn_version, answered_by, fallback, error_kind, state FROM tradewind.decisions "
         "WHERE namespace = %s AND experiment_uid = %s AND decision_id LIKE 'down-%%'",
         endpoints.name,
@@ -90,19 +76,14 @@ def test_the_fallback_answers_for_arms_that_are_down(endpoints: Space, installat
         assert (answers[name]["_fallback"], answers[name]["_arm"]) == (True, arm)
 
 
-def _drawn(answer: dict[str, object]) -> dict[str, object] | None:
-    return answer if answer["_arm"] else None
-
-
 def test_an_arm_that_is_down_ends_the_experiment(endpoints: Space, installation: Installation) -> None:
     with endpoints.gateway("steady") as gateway:
 
-        def ended() -> bool:
+        def asked_again(seen: Json) -> object:
             gateway.decide(f"more-{time.monotonic_ns()}")
-            return bool(endpoints.must_get("ABExperiment", "down")["status"].get("verdict"))
+            return seen["status"].get("verdict")
 
-        wait_for("the error-rate guardrail ends it", ended, 90)
-    ended_one = endpoints.must_get("ABExperiment", "down")
+        ended_one = endpoints.wait("ABExperiment", "down", "the error-rate guardrail ends it", asked_again, seconds=90)
     verdict = ended_one["status"]["verdict"]
     assert (verdict["decision"], verdict["reason"]) == ("rollback", "ErrorRate")
     # What a guardrail saw is in the exported table, too: anybody can find the verdict again.
@@ -123,7 +104,7 @@ def test_a_gateway_without_its_database_answers_by_policy(endpoints: Space) -> N
         refused = gateway.post("/v1/decisions/unlogged/execution", report)
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "database_unavailable")
     # Where the policy is to refuse, no pod takes traffic at all.
-    pods = wait_for("a strict gateway pod", lambda: _running(endpoints, "lost-strict"), 90)
+    pods = wait_for("a strict gateway pod", lambda: _running(endpoints, "lost-strict"), seconds=90)
     answer_of_pod = httpx.post(
         f"http://{pods[0]}:8080/v1/decisions",
         json=question("strict"),
@@ -179,7 +160,11 @@ def test_the_database_goes_away_and_comes_back(cluster: Cluster, endpoints: Spac
         endpoints.wait_condition("Endpoint", "steady", "DatabaseReachable", "True", seconds=120)
         endpoints.wait_condition("Endpoint", "steady", "Ready", seconds=60)
         # What was answered meanwhile is written, once, and counts as no evidence; reports find it.
-        rows = wait_for("the spooled decisions are written", lambda: _written(installation, endpoints, 5), 60)
+        rows = wait_for(
+            "five spooled decisions to be written",
+            lambda: _written(installation, endpoints),
+            lambda rows: len(rows) == 5,
+        )
         assert all(row[1:] == ("answered", "api", None) for row in rows)
         gateway.opened("outage-0", at="2026-01-01T00:00:00Z")
         assert gateway.decide("outage-0") == answers[0]
@@ -187,13 +172,12 @@ def test_the_database_goes_away_and_comes_back(cluster: Cluster, endpoints: Spac
     assert pod["status"]["containerStatuses"][0]["restartCount"] == restarts  # it held, and did not die
 
 
-def _written(installation: Installation, space: Space, count: int) -> list[tuple[object, ...]] | None:
-    rows = installation.sql(
+def _written(installation: Installation, space: Space) -> list[tuple[object, ...]]:
+    return installation.database.sql(
         "SELECT decision_id, state, answered_by, experiment_uid FROM tradewind.decisions "
         "WHERE namespace = %s AND decision_id LIKE 'outage-%%'",
         space.name,
     )
-    return rows if len(rows) == count else None
 
 
 def test_no_secret_is_in_any_log_status_or_event(
@@ -207,7 +191,7 @@ def test_no_secret_is_in_any_log_status_or_event(
             texts[f"last log of {name}"] = cluster.log(space.name, name, previous=True)
         for kind in (*OURS, "ConfigMap", "Deployment", "Event", "Pod"):
             texts[f"{kind} in {space.name}"] = json.dumps(space.select(kind))
-    hidden = {installation.password, LOST_PASSWORD, TOKEN, API_KEY}
+    hidden = {installation.database.password, LOST_PASSWORD, TOKEN, API_KEY}
     hidden |= {base64.b64encode(secret.encode()).decode() for secret in hidden}
     script = f"{API_KEY}"  # the stand-in's own script, a ConfigMap of the tests, holds the key it asks for
     found = [

@@ -4,21 +4,14 @@ import json
 from typing import Any
 
 import pytest
-from e2e_cluster import (
-    RELEASE,
-    SYSTEM,
-    Cluster,
-    Installation,
-    Space,
-    condition,
-    endpoint,
-    experiment,
-    external,
-    wait_for,
-)
+from installation import RELEASE, SYSTEM, Installation
+from space import Space
 
+from manifests import endpoint, experiment, external
 from tradewind import migrations
 from tradewind.api.registry import KINDS
+from workshop.client import Cluster, Json, condition
+from workshop.waiting import wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -36,16 +29,15 @@ def trader(space: Space) -> Space:
     return space
 
 
-def _log_level(installation: Installation) -> str:
-    (pod,) = installation.operator_pods()
-    return next(e["value"] for e in pod["spec"]["containers"][0]["env"] if e["name"] == "TRADEWIND_LOG_LEVEL")
+def _log_level(pod: Json) -> str:
+    return next(str(e["value"]) for e in pod["spec"]["containers"][0]["env"] if e["name"] == "TRADEWIND_LOG_LEVEL")
 
 
 def test_installed_with_schema_and_a_ready_operator(cluster: Cluster, installation: Installation) -> None:
     (pod,) = installation.operator_pods()
     assert condition(pod, "Ready").get("status") == "True"
-    assert _log_level(installation) == "info"
-    assert migrations.current(installation.dsn) == migrations.head()
+    assert _log_level(pod) == "info"
+    assert migrations.current(installation.database.dsn) == migrations.head()
     # The hook's Job is removed once it has succeeded; the Event that it made its pod stays.
     started = [e for e in cluster.select("Event", SYSTEM) if e["involvedObject"].get("name") == f"{RELEASE}-migrate"]
     assert {"SuccessfulCreate", "Completed"} <= {event["reason"] for event in started}
@@ -65,22 +57,26 @@ def test_upgrade_and_rollback_change_the_value_and_keep_the_endpoint(
     before = trader.must_get("Endpoint", "trader")["status"]
     template = trader.must_get("Deployment", "trader-gateway")["spec"]["template"]
     installation.upgrade(logLevel="debug")
-    wait_for("one operator with the new value", lambda: _one_operator(installation, "debug"))
+    wait_for(
+        "one operator with the new value", lambda: _operators(installation), lambda seen: seen == [("True", "debug")]
+    )
     history = json.loads(cluster.run("helm", "history", "-n", SYSTEM, RELEASE, "-o", "json"))
     first = str(history[-2]["revision"])
     cluster.run("helm", "rollback", "-n", SYSTEM, RELEASE, first, "--wait", "--timeout", "3m", seconds=200)
-    wait_for("one operator with the old value", lambda: _one_operator(installation, "info"))
+    wait_for(
+        "one operator with the old value", lambda: _operators(installation), lambda seen: seen == [("True", "info")]
+    )
     with trader.gateway("trader") as gateway:
         assert gateway.decide("after-rollback")["_model_used"] in {"api", "next"}
     after = trader.must_get("Endpoint", "trader")["status"]
     assert (after["championRef"], after["activeExperiment"]) == (before["championRef"], before["activeExperiment"])
     assert trader.must_get("Deployment", "trader-gateway")["spec"]["template"] == template  # no gateway was restarted
-    assert migrations.current(installation.dsn) == migrations.head()
+    assert migrations.current(installation.database.dsn) == migrations.head()
 
 
-def _one_operator(installation: Installation, level: str) -> bool:
-    pods = installation.operator_pods()
-    return len(pods) == 1 and condition(pods[0], "Ready").get("status") == "True" and _log_level(installation) == level
+def _operators(installation: Installation) -> list[tuple[str, str]]:
+    """Readiness and log level of each operator's pod."""
+    return [(condition(pod, "Ready").get("status", ""), _log_level(pod)) for pod in installation.operator_pods()]
 
 
 # --- what the parts may do -------------------------------------------------------------------------------------------
@@ -209,11 +205,10 @@ def _annotate(name: str, *annotations: str) -> list[str]:
 
 
 def _handled(space: Space, name: str, verb: str, request: str) -> dict[str, Any]:
-    def probe() -> dict[str, Any] | None:
-        seen = space.must_get("ABExperiment", name)
-        return seen if (seen["status"].get("lastHandled") or {}).get(verb) == request else None
+    def until(seen: dict[str, Any]) -> bool:
+        return (seen["status"].get("lastHandled") or {}).get(verb) == request
 
-    return wait_for(f"{verb} {request} of {name} is carried out", probe)
+    return space.wait("ABExperiment", name, f"{verb} {request} is carried out", until, seconds=60)
 
 
 def test_a_verb_needs_its_permission_and_the_true_name(trader: Space, people: dict[str, str]) -> None:
@@ -247,4 +242,4 @@ def test_a_request_acts_once(trader: Space, people: dict[str, str]) -> None:
     ended = trader.wait_phase("ABExperiment", "first", "Aborted")
     assert ended["status"]["verdict"]["decision"] == "abort"
     assert chief in ended["status"]["verdict"]["message"]
-    wait_for("the Endpoint is free", lambda: not trader.routing("trader").get("experiment"))
+    wait_for("the Endpoint is free", lambda: trader.routing("trader").get("experiment"), lambda holder: not holder)

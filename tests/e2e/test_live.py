@@ -5,19 +5,13 @@ from typing import Any
 
 import httpx
 import pytest
-from e2e_cluster import (
-    GatewayClient,
-    Installation,
-    Load,
-    Space,
-    condition,
-    endpoint,
-    experiment,
-    external,
-    question,
-    resource,
-    wait_for,
-)
+from gateway_client import GatewayClient, Load, question
+from installation import Installation
+from space import Space
+
+from manifests import endpoint, experiment, external, resource
+from workshop.client import condition
+from workshop.waiting import wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -37,7 +31,7 @@ def trader(space: Space) -> Iterator[GatewayClient]:
         external("other", "against"),
         endpoint("trader", "api", replicas=2),
     )
-    wait_for("both gateway pods are ready", lambda: _ready_pods(space) == 2, 120)
+    wait_for("both gateway pods are ready", lambda: _ready_pods(space), lambda ready: ready == 2, seconds=120)
     with space.gateway("trader") as gateway:
         yield gateway
 
@@ -77,7 +71,9 @@ def unchanged(installation: Installation, space: Space, known: str) -> Iterator[
         return [
             row
             for table in ("decisions", "executions", "outcomes")
-            for row in installation.sql(f"SELECT t::text FROM tradewind.{table} t WHERE namespace = %s", space.name)
+            for row in installation.database.sql(
+                f"SELECT t::text FROM tradewind.{table} t WHERE namespace = %s", space.name
+            )
         ]
 
     before = rows()
@@ -195,7 +191,7 @@ def test_deleting_experiment_run_and_schedule_leaves_serving_alone(
     space.apply(
         resource("TrainingRun", "waiting", RUN | {"suspend": True}), resource("TrainingSchedule", "yearly", schedule)
     )
-    wait_for("the run has begun", lambda: (space.must_get("TrainingRun", "waiting").get("status") or {}).get("phase"))
+    space.wait("TrainingRun", "waiting", "has begun", lambda seen: (seen.get("status") or {}).get("phase"), seconds=60)
     holder = (space.routing("trader").get("experiment") or {}).get("name")
     assert holder == "second"
     with Load(trader, "deleted") as load:
@@ -203,8 +199,12 @@ def test_deleting_experiment_run_and_schedule_leaves_serving_alone(
         for kind, name in (("trainingschedule", "yearly"), ("trainingrun", "waiting"), ("abexperiment", holder)):
             space.kubectl("delete", kind, name)
             load.more(5)
-        wait_for("the experiment is out of the routing", lambda: not space.routing("trader").get("experiment"))
-        wait_for("gateways without the candidate's key", lambda: _ready_pods(space) == 2, 90)
+        wait_for(
+            "no experiment in the routing", lambda: space.routing("trader").get("experiment"), lambda held: not held
+        )
+        wait_for(
+            "gateways without the candidate's key", lambda: _ready_pods(space), lambda ready: ready == 2, seconds=90
+        )
         load.more(10)
     assert load.failed == []
     assert len(load.answered) > 30

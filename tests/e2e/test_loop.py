@@ -4,7 +4,6 @@ The base model is random but for a handful of steps, so no verdict is expected o
 over to the next, and what the statuses and the rows say.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,25 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e_cluster import (
-    CACHE,
-    ROOT,
-    GatewayClient,
-    Installation,
-    Space,
-    condition,
-    endpoint,
-    experiment,
-    external,
-    resource,
-    wait_for,
-)
+import yaml
+from gateway_client import GatewayClient
+from installation import Installation
+from space import Space
+
+from cluster.layout import Layout
+from demo.manifest import base_model_scripts, render
+from manifests import endpoint, experiment, external, resource
+from workshop.client import condition
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 SAMPLES = 300
-VOLUMES = CACHE / "cluster" / "volumes"
+VOLUMES = Layout.default().volumes
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +46,7 @@ def models(space: Space, images: dict[str, str]) -> Iterator[Path]:
     asked = {"accessModes": ["ReadWriteOnce"], "storageClassName": "", "volumeName": space.name}
     asked["resources"] = {"requests": {"storage": "1Gi"}}
     space.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "models"}, "spec": asked})
-    _make_base(space, images["trainer"])
+    _make_base(space, images)
     yield folder
     space.cluster.kubectl("delete", "pv", space.name, "--ignore-not-found", "--wait=false")
     shutil.rmtree(folder, ignore_errors=True)
@@ -132,7 +127,7 @@ def test_an_experiment_on_the_trained_version_reaches_its_end(
     space.wait_condition("ABExperiment", "loop", "Running", seconds=90)
     for index in range(3 * 24):
         trade(gateway, f"b{index}", t0 + timedelta(hours=index), won=index % 4 != 3)
-    rows = installation.sql(
+    rows = installation.database.sql(
         "SELECT drawn_version, answered_by, fallback, error_kind FROM tradewind.decisions"
         " WHERE namespace = %s AND arm = 'candidate'",
         space.name,
@@ -149,7 +144,7 @@ def test_an_experiment_on_the_trained_version_reaches_its_end(
     fallen: list[tuple[Any, ...]] = []
     for index in range(48):
         trade(gateway, f"c{index}", t1 + timedelta(hours=index), won=True)
-        fallen = installation.sql(
+        fallen = installation.database.sql(
             "SELECT drawn_version, answered_by, arm, error_kind, state FROM tradewind.decisions"
             " WHERE namespace = %s AND fallback ORDER BY decided_at",
             space.name,
@@ -164,12 +159,12 @@ def test_an_experiment_on_the_trained_version_reaches_its_end(
     space.wait_condition("ModelVersion", version, "Ready", seconds=300)
     for index in range(0, 5 * 24, 6):
         trade(gateway, f"d{index}", t0 + timedelta(days=5, hours=index), won=index % 4 != 3)
-    wait_for("the experiment ends", lambda: space.must_get("ABExperiment", "loop")["status"].get("verdict"), 120)
-    done = space.must_get("ABExperiment", "loop")["status"]
+    ended = space.wait("ABExperiment", "loop", "ends", lambda seen: seen["status"].get("verdict"), seconds=120)
+    done = ended["status"]
     assert done["phase"] in ("Succeeded", "RolledBack", "Inconclusive")
     assert {arm["role"]: arm["name"] for arm in done["arms"]} == {"baseline": "api", "candidate": version}
     assert all(arm["decisions"] > 0 for arm in done["arms"])
-    stored = installation.sql(
+    stored = installation.database.sql(
         "SELECT decision, baseline, candidate, candidate_sha256 FROM tradewind.experiments WHERE namespace = %s",
         space.name,
     )
@@ -267,41 +262,15 @@ def training_run(name: str, *, min_samples: int, epochs: str = "1") -> dict[str,
     )
 
 
-def _make_base(space: Space, image: str) -> None:
-    scripts = {name: (ROOT / "demo" / name).read_text(encoding="utf-8") for name in ("bars.py", "base_model.py")}
-    space.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "base-scripts"}, "data": scripts})
-    flags = ["--output", "/mnt/models/base", "--steps", "4", "--batch", "4", "--hidden", "64", "--layers", "2"]
-    container = {
-        "name": "base",
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "args": ["-m", "demo.base_model", *flags, "--threads", "1"],
-        "volumeMounts": [
-            {"name": "models", "mountPath": "/mnt/models"},
-            {"name": "scripts", "mountPath": "/app/demo"},
-            {"name": "tmp", "mountPath": "/tmp"},
-        ],
-    }
-    pod = {
-        "restartPolicy": "Never",
-        "automountServiceAccountToken": False,
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532},
-        "containers": [container],
-        "volumes": [
-            {"name": "models", "persistentVolumeClaim": {"claimName": "models"}},
-            {"name": "scripts", "configMap": {"name": "base-scripts"}},
-            {"name": "tmp", "emptyDir": {}},
-        ],
-    }
-    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "base"}}
-    space.apply({**job, "spec": {"backoffLimit": 0, "template": {"spec": pod}}})
-
-    def made() -> bool:
-        status = space.must_get("Job", "base").get("status", {})
-        assert not status.get("failed"), f"the base model was not made: {json.dumps(status)}"
-        return bool(status.get("succeeded"))
-
-    wait_for("the base model is made", made, 300, every=1)
+def _make_base(space: Space, images: dict[str, str]) -> None:
+    """The demo's Job, with the smallest sizes."""
+    sizes = ["--steps", "4", "--batch", "4", "--hidden", "64", "--layers", "2", "--threads", "1"]
+    filled = {f"image_{name}": reference for name, reference in images.items()}
+    text = render("base-model.yaml", {"job": "base", "namespace": space.name, "run": "e2e", **filled})
+    job = yaml.safe_load(text)
+    job["spec"]["template"]["spec"]["containers"][0]["args"] += sizes
+    space.apply(base_model_scripts(), job)
+    space.wait_job("base", seconds=300)
 
 
 def _iso(moment: datetime) -> str:

@@ -13,18 +13,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from e2e_cluster import (
-    TERMINAL,
-    GatewayClient,
-    Installation,
-    Json,
-    Space,
-    endpoint,
-    experiment,
-    external,
-    wait_for,
-)
+from gateway_client import GatewayClient
+from installation import Installation
+from space import TERMINAL, Space
 
+from manifests import endpoint, experiment, external
 from tradewind.trading.assignment import hash64
 from tradewind.trading.evidence import (
     EvidenceSpec,
@@ -34,6 +27,8 @@ from tradewind.trading.evidence import (
     candidate_weight_for_block,
     judge,
 )
+from workshop.client import Json
+from workshop.waiting import wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
@@ -130,18 +125,18 @@ def _walk(
 def _result(space: Space, installation: Installation, point: str, name: str, ids: Sequence[tuple[str, ...]]) -> Walked:
     resource = space.wait_phase("ABExperiment", name, *TERMINAL, seconds=60)
     uid = resource["metadata"]["uid"]
-    epochs = installation.sql(
+    epochs = installation.database.sql(
         "SELECT block, candidate_weight, reason FROM tradewind.epochs WHERE experiment_uid = %s ORDER BY block", uid
     )
-    failed = installation.sql(
+    failed = installation.database.sql(
         "SELECT decision_id, error_kind, error_detail FROM tradewind.decisions "
         "WHERE experiment_uid = %s AND error_kind IS NOT NULL",
         uid,
     )
     assert failed == []
-    rows = installation.sql(
+    rows = installation.database.sql(
         "SELECT decided_at, arm, candidate_weight, status, closed_at, notional_usd, pnl_usd "
-        "FROM tradewind.evidence_rows WHERE experiment_uid = %s ORDER BY decided_at",
+        "FROM tradewind.judged_rows WHERE experiment_uid = %s AND candidate_weight > 0 ORDER BY decided_at",
         uid,
     )
     table = installation.export(space.name, resource)
@@ -172,7 +167,7 @@ def disturbed(space: Space, installation: Installation, undisturbed: Walked) -> 
 
     def kill(day: int) -> None:
         if day in KILLED_ON:
-            pods = wait_for("an operator to kill", installation.operator_pods, 60)
+            pods = wait_for("an operator to kill", installation.operator_pods)
             killed.append({pod["metadata"]["uid"] for pod in pods})
             installation.kill_operator()
 
@@ -183,7 +178,7 @@ def disturbed(space: Space, installation: Installation, undisturbed: Walked) -> 
             len(undisturbed.ids),
             kill,
         )
-        assert any(told.startswith("425") for told in gateway.waits)
+        assert gateway.waits["425"]
     assert len(killed) == len(KILLED_ON) == len(set.union(*killed))
     return _result(space, installation, "rough", "rough", ids)
 
@@ -256,10 +251,7 @@ def test_status_says_what_evaluate_says(space: Space, disturbed: Walked, install
 
 def test_neither_champion_nor_fallback_can_be_deleted(space: Space, undisturbed: Walked) -> None:
     for version in ("next", "api"):
-        wait_for(
-            f"{version} is held",
-            lambda version=version: space.must_get("ModelVersion", version)["metadata"].get("finalizers"),  # type: ignore[misc]
-        )
+        space.wait("ModelVersion", version, "is held", lambda seen: seen["metadata"].get("finalizers"), seconds=60)
         told = space.refused("delete", "modelversion", version, "--wait=false")
         assert f"ModelVersion {version} is in use by" in told
         assert "Endpoint/calm" in told or "Endpoint calm" in told or "Endpoint rough" in told

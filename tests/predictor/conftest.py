@@ -18,7 +18,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokeni
 
     root = tmp_path_factory.mktemp("model")
     base, adapter = root / "base", root / "adapter"
-    model = tiny_llama(len(tokenizer))
+    model = tiny_llama(tokenizer)
     model.save_pretrained(base)
     tokenizer.save_pretrained(base)
     with warnings.catch_warnings():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from llguidance import LLMatcher
 from llguidance.hf import from_tokenizer
-from tiny_llama import SYMBOLS, random_decision, random_input, tiny_llama, train_tokenizer
+from tiny_llama import tiny_llama, train_tokenizer
 
 from tradewind.predictor.decoder import Decoder, ModelUnsupportedError, Prose
 from tradewind.predictor.grammar import FieldPlan, Grammar, Plan
@@ -28,6 +28,7 @@ from tradewind.trading.prompt import (
 )  # fmt: skip
 from tradewind.training.files import Example
 from tradewind.training.preflight import tokenize
+from workshop.samples import SYMBOLS, random_decision, random_input
 
 LIMITS = (None, Limits(max_leverage=5, max_size_usd=500))
 
@@ -93,7 +94,7 @@ def asked(tokenizer: Any, seed: int, count: int):
 )
 def test_greedy_equals_plain_constrained_greedy(kind: str, speculate: int) -> None:
     tokenizer = train_tokenizer(kind)
-    model = tiny_llama(len(tokenizer), seed=3)
+    model = tiny_llama(tokenizer, seed=3)
     decoder = Decoder(model, static_beginning(tokenizer), decoding=Decoding.GREEDY, speculate=speculate)
     seen = set()
     for prompt, plan in asked(tokenizer, 5, 2 if kind == "bytes" else 4):
@@ -114,7 +115,7 @@ def only_opening(plan: Plan) -> Plan:
 
 def test_a_draft_that_fits_saves_every_pass_but_the_prompts_and_one_that_does_not_changes_nothing() -> None:
     tokenizer = train_tokenizer("deepseek")
-    model = tiny_llama(len(tokenizer), seed=3)
+    model = tiny_llama(tokenizer, seed=3)
     decoder = Decoder(model, static_beginning(tokenizer), decoding=Decoding.GREEDY)
     opened = 0
     for prompt, plan in asked(tokenizer, 14, 4):
@@ -129,7 +130,7 @@ def test_a_draft_that_fits_saves_every_pass_but_the_prompts_and_one_that_does_no
 
 def test_scored_equals_brute_force() -> None:
     tokenizer = train_tokenizer("deepseek")
-    model = tiny_llama(len(tokenizer), seed=4)
+    model = tiny_llama(tokenizer, seed=4)
     decoder = Decoder(model, static_beginning(tokenizer), decoding=Decoding.SCORED)
     for index, (prompt, asked_plan) in enumerate(asked(tokenizer, 6, 4)):
         plan = only_opening(asked_plan) if index % 2 else asked_plan
@@ -146,7 +147,7 @@ def test_scored_equals_brute_force() -> None:
 
 def test_probabilities_are_the_softmax_of_whole_actions() -> None:
     tokenizer = train_tokenizer("llama3")
-    model = tiny_llama(len(tokenizer), seed=5)
+    model = tiny_llama(tokenizer, seed=5)
     decoder = Decoder(model, static_beginning(tokenizer), decoding=Decoding.GREEDY)
     for prompt, plan in asked(tokenizer, 8, 4):
         written = decoder.write(prompt, plan)
@@ -155,7 +156,7 @@ def test_probabilities_are_the_softmax_of_whole_actions() -> None:
 
 
 def test_barred_actions_have_no_probability(tokenizer: Any) -> None:
-    decoder = Decoder(tiny_llama(len(tokenizer)), static_beginning(tokenizer), decoding=Decoding.GREEDY)
+    decoder = Decoder(tiny_llama(tokenizer), static_beginning(tokenizer), decoding=Decoding.GREEDY)
     plan = Grammar(completion_tokeniser(tokenizer)).plan("BTC", Limits(max_leverage=1, max_size_usd=0.001))
     written = decoder.write(encode_prompt(tokenizer, "Decision: "), plan)
     assert written.probabilities[Action.OPEN_LONG] == 0
@@ -164,7 +165,7 @@ def test_barred_actions_have_no_probability(tokenizer: Any) -> None:
 
 def test_requests_leave_nothing_behind(tokenizer: Any) -> None:
     """The shared beginning serves any number of requests, and a prompt without it is answered all the same."""
-    model = tiny_llama(len(tokenizer), seed=3)
+    model = tiny_llama(tokenizer, seed=3)
     shared = Decoder(model, static_beginning(tokenizer), decoding=Decoding.GREEDY)
     alone = Decoder(model, [], decoding=Decoding.GREEDY)
     questions = list(asked(tokenizer, 9, 4))
@@ -194,7 +195,7 @@ def test_what_is_written_is_what_training_supervises() -> None:
     """Prompt, completion and stop token as the trainer makes a sample of them are the server's prompt, its answer, the stop."""
     for kind in ("llama3", "deepseek"):
         tokenizer = train_tokenizer(kind)
-        decoder = Decoder(tiny_llama(len(tokenizer), seed=3), static_beginning(tokenizer), decoding=Decoding.GREEDY)
+        decoder = Decoder(tiny_llama(tokenizer, seed=3), static_beginning(tokenizer), decoding=Decoding.GREEDY)
         draw = random.Random(12)
         grammar = Grammar(completion_tokeniser(tokenizer))
         for symbol in SYMBOLS:
@@ -206,7 +207,7 @@ def test_what_is_written_is_what_training_supervises() -> None:
 
 
 def test_prose_is_bounded_and_closes_the_object(tokenizer: Any) -> None:
-    model = tiny_llama(len(tokenizer), seed=3)
+    model = tiny_llama(tokenizer, seed=3)
     closing = tuple(tokenizer('"}', add_special_tokens=False)["input_ids"])
     prose = Prose(from_tokenizer(tokenizer, n_vocab=len(tokenizer)), 60, closing)
     decoder = Decoder(model, static_beginning(tokenizer), decoding=Decoding.GREEDY, prose=prose)
@@ -248,7 +249,7 @@ def decision_regex(plan: Plan) -> str:
 def learned(tokenizer: Any) -> Any:
     """A few dozen steps on completions: enough for the canonical spelling, far from enough for the market."""
     draw = random.Random(2)
-    model = tiny_llama(len(tokenizer), seed=6, scale=0.05).train()
+    model = tiny_llama(tokenizer, seed=6, scale=0.05).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3)
     assert LEVERAGE_GRID
     assert SIZE_GRID_USD

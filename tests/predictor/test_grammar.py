@@ -3,13 +3,14 @@
 import random
 
 import pytest
-from tiny_llama import SYMBOLS, random_decision, train_tokenizer
+from tiny_llama import train_tokenizer
 
 from tradewind.predictor.grammar import Grammar, GrammarError, Plan, Tokens
 from tradewind.predictor.loader import completion_tokeniser, round_trip_problem
 from tradewind.predictor.trie import ROOT
 from tradewind.trading.decision import Action, Decision, Limits
 from tradewind.trading.prompt import render_completion, snap_to_grid
+from workshop.samples import SYMBOLS, random_decision
 
 KINDS = ("gpt2", "llama3", "deepseek", "llama2", "bytes")
 

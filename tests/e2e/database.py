@@ -1,0 +1,44 @@
+"""The embedded PostgreSQL of the installation, from outside of the pods: this machine must reach its ClusterIP."""
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from tradewind import migrations
+from workshop.client import Cluster
+
+
+@dataclass(frozen=True)
+class Database:
+    """Of the release `release` in `namespace`."""
+
+    cluster: Cluster
+    namespace: str
+    release: str
+
+    @property
+    def password(self) -> str:
+        secret = self.cluster.must_get("Secret", "tradewind-database", self.namespace)
+        return base64.b64decode(secret["data"]["password"]).decode()
+
+    @property
+    def dsn(self) -> str:
+        service = self.cluster.must_get("Service", f"{self.release}-postgres", self.namespace)
+        return f"postgresql://tradewind:{self.password}@{service['spec']['clusterIP']}:5432/tradewind"
+
+    def sql(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """The rows of a query."""
+        with psycopg.connect(self.dsn, autocommit=True, connect_timeout=10) as connection:
+            return connection.execute(query, parameters).fetchall()  # type: ignore[call-overload]
+
+    def forget(self) -> None:
+        """Empty every table: an experiment of an earlier session would be one more test of its pair."""
+        tables = self.sql(
+            "SELECT string_agg('tradewind.' || tablename, ', ') FROM pg_tables "
+            "WHERE schemaname = 'tradewind' AND tablename <> %s",
+            migrations.VERSION_TABLE,
+        )
+        with psycopg.connect(self.dsn, autocommit=True, connect_timeout=10) as connection:
+            connection.execute(f"TRUNCATE {tables[0][0]} CASCADE")  # type: ignore[call-overload]

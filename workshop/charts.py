@@ -1,0 +1,40 @@
+"""Our Helm charts on a cluster, from this checkout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from workshop.client import Cluster, Json
+
+CHARTS = Path(__file__).resolve().parents[1] / "charts"
+SYSTEM = "tradewind-system"
+UPGRADE = ("helm", "upgrade", "--install", "--create-namespace", "--wait")
+MINUTES = 10
+
+
+def install_kinds(cluster: Cluster) -> None:
+    """The kinds are the cluster's, whoever installs them: one release of them, in one namespace."""
+    chart = str(CHARTS / "tradewind-crds")
+    cluster.run(*UPGRADE, "--take-ownership", "-n", SYSTEM, "tradewind-crds", chart, seconds=60 * MINUTES)
+
+
+def install(cluster: Cluster, namespace: str, release: str, values: Mapping[str, Any]) -> None:
+    """Install or upgrade the operator's chart and wait until its parts are ready.
+
+    Raises:
+        StepError: helm's message.
+    """
+    command = (*UPGRADE, "--timeout", f"{MINUTES}m", "-n", namespace, release, str(CHARTS / "tradewind"), "-f", "-")
+    cluster.run(*command, given=json.dumps(values), seconds=60 * MINUTES + 30)
+
+
+def image_values(images: Mapping[str, str]) -> Json:
+    """The chart's `image` from references by name; what the chart knows nothing of is left out."""
+    values: Json = {"registry": "", "pullPolicy": "IfNotPresent"}
+    for name in ("operator", "gateway", "predictor", "trainer", "postgres"):
+        repository, _, tag = images[name].rpartition(":")
+        values[name] = {"repository": repository, "tag": tag}
+    return values
