@@ -145,7 +145,7 @@ def test_evidence_status_of_every_kind_of_row(postgres_dsn):
         assert {row[0]: row[1:6] for row in rows} == {
             "answered-only": ("open", 120.0, None, False, True),
             "pending": ("open", None, None, False, False),
-            "failed": ("rejected", None, None, False, False),
+            "failed": ("rejected", None, None, False, True),
             "hold": ("hold", None, None, False, True),
             "close-of-nothing": ("hold", None, None, False, True),
             "rejected": ("rejected", None, None, False, True),
