@@ -131,8 +131,8 @@ def test_the_operator_is_one_replica_that_is_replaced() -> None:
     assert deployment["spec"]["strategy"] == {"type": "Recreate"}
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert container["args"] == ["operator"]
-    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-        assert container[probe]["httpGet"] == {"path": "/healthz", "port": "health"}
+    probes = {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
+    assert {probe: container[probe]["httpGet"]["path"] for probe in probes} == probes
     service = one(template("tradewind", *EXISTING), "Service", "tradewind-operator")
     assert [port["port"] for port in service["spec"]["ports"]] == [8090, 9090]
 
