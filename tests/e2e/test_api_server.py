@@ -6,7 +6,6 @@ Uses the cluster of KUBECONFIG with server-side dry runs in a namespace of its o
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -84,11 +83,10 @@ def test_the_server_fills_the_defaults_that_the_types_assume(space: Namespace) -
         shown = space.attempt("create", "--dry-run=server", "-f", str(path), "-o", "yaml")
         stored = {(o["kind"], o["metadata"]["name"]): o for o in yaml.safe_load_all(shown.stdout)}
         for written in yaml.safe_load_all(path.read_text(encoding="utf-8")):
-            ours: Any = parse_manifest(written)
-            theirs: Any = parse_manifest(stored[written["kind"], written["metadata"]["name"]])
+            ours, theirs = parse_manifest(written), parse_manifest(stored[written["kind"], written["metadata"]["name"]])
             assert isinstance(ours, Resource)
             assert isinstance(theirs, Resource), theirs
-            assert ours.spec == theirs.spec, path.stem
+            assert ours.spec == theirs.spec, path.stem  # type: ignore[attr-defined]
 
 
 def test_only_suspend_of_a_run_can_change(space: Namespace) -> None:
