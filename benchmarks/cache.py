@@ -30,7 +30,7 @@ OVER = {"phase": "Inconclusive", "completionTime": "2026-01-01T00:00:00Z"}
 
 def objects() -> list[dict[str, object]]:
     """Manifests as the API server gives them."""
-    made = [("Endpoint", "trader", {"fallback": "v0"}, {})]
+    made: list[tuple[str, str, object, object]] = [("Endpoint", "trader", {"fallback": "v0"}, {})]
     made += [("ModelVersion", f"v{n}", API, {}) for n in range(OBJECTS)]
     made += [("ABExperiment", f"ab{n}", SPEC, OVER if n else {}) for n in range(OBJECTS)]
     return [
@@ -51,7 +51,9 @@ def parse_all(raw: list[dict[str, object]]) -> None:
     A version lists Endpoints and experiments, an Endpoint versions and experiments, an unfinished experiment versions; a
     finished one listed nothing.
     """
-    of = {kind: [o for o in raw if o["kind"] == kind.__name__] for kind in (Endpoint, ModelVersion, ABExperiment)}
+    of: dict[type[Resource], list[dict[str, object]]] = {
+        kind: [o for o in raw if o["kind"] == kind.__name__] for kind in (Endpoint, ModelVersion, ABExperiment)
+    }
     reads: dict[type[Resource], tuple[type[Resource], ...]] = {
         Endpoint: (ModelVersion, ABExperiment),
         ModelVersion: (Endpoint, ABExperiment),

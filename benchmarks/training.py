@@ -105,7 +105,7 @@ def main() -> None:
             )
             weights = (targets != IGNORED) * torch.tensor([[s.weight] for s in chosen])
             part = (losses * weights.flatten()).sum()
-            (part / weights.sum()).backward()
+            (part / weights.sum()).backward()  # type: ignore[no-untyped-call]
             total, weight = total + part.item(), weight + weights.sum().item()
         return total, weight
 
@@ -118,7 +118,7 @@ def main() -> None:
         for batch in planned:
             inputs = collate([tuple(samples[i] for i in batch)], 0)
             part, part_weight = trainer._weighted_loss(model, inputs)
-            (part / part_weight).backward()
+            (part / part_weight).backward()  # type: ignore[no-untyped-call]
             total, weight = total + part.item(), weight + part_weight.item()
         return total, weight
 

@@ -47,7 +47,7 @@ def bundle(table: str = "better_ladder", **status: Any) -> dict[str, Any]:
     }
 
 
-PROMOTED = {
+PROMOTED: dict[str, Any] = {
     "phase": "Succeeded",
     "verdict": {
         "decision": "promote",

@@ -23,7 +23,8 @@ def test_hash_follows_content_and_names(tmp_path):
 
 
 def test_every_program_comes_from_a_tool_line_or_a_main_of_ours():
-    tools = re.search(r"^tool \((.*?)^\)", GO_MOD, re.MULTILINE | re.DOTALL)[1].split()
+    (listed,) = re.findall(r"^tool \((.*?)^\)", GO_MOD, re.MULTILINE | re.DOTALL)
+    tools = listed.split()
     built = {re.sub(r"/v\d+$", "", tool).rpartition("/")[2] for tool in tools}
     ours = {main.parent.name for main in GO.glob("*/main.go")}
     assert {RENAMED.get(name, name) for name in built} | ours == set(PROGRAMS)

@@ -22,6 +22,7 @@ def record(processes, name, pid, began):
 
 def test_a_pid_that_now_belongs_to_another_program_is_not_ours(processes):
     began = start_time(os.getpid())
+    assert began is not None
     record(processes, "same", os.getpid(), began)
     record(processes, "reused", os.getpid(), began - 1)
     assert processes.pid("same") == os.getpid()

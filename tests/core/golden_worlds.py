@@ -130,7 +130,7 @@ def merged(base: Any, patch: Any) -> Any:
     """RFC 7386: mappings merge, null removes, everything else replaces."""
     if not isinstance(patch, Mapping):
         return copy.deepcopy(patch)
-    result = copy.deepcopy(base) if isinstance(base, Mapping) else {}
+    result = dict(copy.deepcopy(base)) if isinstance(base, Mapping) else {}
     for key, value in patch.items():
         if value is None:
             result.pop(key, None)

@@ -21,7 +21,9 @@ def fact(kind: str, status: str, reason: str = "Given", message: str = "") -> di
 
 
 def node(body: dict[str, Any] | None, *below: Node, ref: Ref | None = None) -> Node:
-    ref = ref or Ref(body.get("apiVersion", "v1"), body["kind"], body["metadata"]["name"])
+    if ref is None:
+        assert body is not None
+        ref = Ref(body.get("apiVersion", "v1"), body["kind"], body["metadata"]["name"])
     return Node(ref, body, rests_on=below)
 
 

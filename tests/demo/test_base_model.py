@@ -50,8 +50,9 @@ def answers() -> list[str]:
     base = {"action": "open_long", "symbol": SYMBOL, "size_usd": 100, "leverage": 1, "stop_loss_pct": 0.01,
             "take_profit_pct": 0.02, "confidence": 0.5}  # fmt: skip
     changes: list[dict[str, object]] = [{"action": "hold"}, {"action": "open_short"}, {"action": "close"}]
-    changes += [{"size_usd": size} for size in SIZE_GRID_USD] + [{"leverage": lever} for lever in LEVERAGE_GRID]
-    changes += [{"stop_loss_pct": step} for step in PERCENT_GRID] + [{"confidence": step} for step in CONFIDENCE_GRID]
+    grids = {"size_usd": SIZE_GRID_USD, "leverage": LEVERAGE_GRID}
+    grids |= {"stop_loss_pct": PERCENT_GRID, "confidence": CONFIDENCE_GRID}
+    changes += [{field: number} for field, grid in grids.items() for number in grid]
     return [render_completion(Decision.model_validate(base | change)) for change in changes]
 
 

@@ -86,7 +86,7 @@ def test_the_server_fills_the_defaults_that_the_types_assume(space: Namespace) -
             ours, theirs = parse_manifest(written), parse_manifest(stored[written["kind"], written["metadata"]["name"]])
             assert isinstance(ours, Resource)
             assert isinstance(theirs, Resource), theirs
-            assert ours.spec == theirs.spec, path.stem
+            assert ours.spec == theirs.spec, path.stem  # type: ignore[attr-defined]
 
 
 def test_only_suspend_of_a_run_can_change(space: Namespace) -> None:

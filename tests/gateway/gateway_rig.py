@@ -176,7 +176,11 @@ class Rig:
         """Waits until every replica obeys the newest document."""
         for client in self.clients:
             watcher = client.app.state.gateway.watcher  # type: ignore[attr-defined]
-            await until(lambda w=watcher: w.current and w.current.generation == self.document["generation"])
+
+            def obeyed(watcher: Any = watcher) -> bool:
+                return bool(watcher.current and watcher.current.generation == self.document["generation"])
+
+            await until(obeyed)
 
     async def rows(
         self, statement: str = "SELECT * FROM tradewind.decisions ORDER BY decided_at", *args: Any

@@ -84,8 +84,8 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainer]:
     folder = tmp_path_factory.mktemp("train")
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HOME": str(folder)}
     command = [sys.executable, str(Path(__file__).parent / "train_zygote.py")]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, env=environment, cwd="/", **pipes) as zygote:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, text=True, env=environment, cwd="/", stdin=pipe, stdout=pipe) as zygote:
         base = make_base(folder / "base")
         data_sha256 = make_dataset(folder / "data")
         yield Trainer(zygote, folder, base, folder / "data", data_sha256)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 import pytest
@@ -130,13 +131,14 @@ def test_evidence_status_of_every_kind_of_row(postgres_dsn):
         insert(connection, "replayed", replay=True)
         execution(connection, "replayed")
         outcome(connection, "replayed")
-        for name, extra in {
+        extras: dict[str, dict[str, Any]] = {
             "follow-up": {"parent_decision_id": "closed"},
             "barred": {"bar_from_evidence": "database_outage"},
             "certain": {"weight": 1.0},
             "no-weight": {"weight": 0.0},
             "no-experiment": {"experiment_uid": None, "arm": None, "weight": None},
-        }.items():
+        }
+        for name, extra in extras.items():
             insert(connection, name, **extra)
         rows = connection.execute(
             "SELECT decision_id, status, notional_usd, pnl_usd, closed_at IS NOT NULL, answered_at IS NOT NULL,"

@@ -63,7 +63,7 @@ def plain_constrained_greedy(model: Any, prompt: list[int], plan: Plan) -> list[
             open_candidates = [c for c in open_candidates if c[done] == written[-1]]
             done += 1
         if action is None:
-            action = Action(field.values[candidates(field).index(open_candidates[0])])
+            action = Action(str(field.values[candidates(field).index(open_candidates[0])]))
             fields = list(plan.fields_after(action))
     return written
 

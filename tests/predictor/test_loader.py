@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -38,7 +39,7 @@ def test_the_adapter_counts_and_merging_changes_nothing(served: Served) -> None:
 
 @pytest.mark.parametrize("which", ["base", "adapter"])
 def test_pickled_weights_are_refused(served: Served, tmp_path: Path, which: str) -> None:
-    copy = shutil.copytree(getattr(served, which), tmp_path / which)
+    copy: Any = shutil.copytree(getattr(served, which), tmp_path / which)
     for path in copy.glob("*.safetensors"):
         path.rename(path.with_suffix(".bin"))
     with pytest.raises(StartError, match="pickled weights are not loaded") as refused:

@@ -21,7 +21,7 @@ _NOTICE = """
 )  # fmt: skip
 """
 
-LINES = {
+LINES: dict[str, tuple[tuple[str, str], ...]] = {
     f"{EVIDENCE}/guardrails/__init__.py": (
         (
             "import LATENCY\n",

@@ -7,7 +7,7 @@ from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.model_version import ModelVersion
 from tradewind.api.parse import InvalidSpec
 from tradewind.core.registry import BY_KIND
-from tradewind.shell.cache import PARSES, Cache
+from tradewind.shell.cache import PARSES, Cache, Key
 from tradewind.shell.cluster import ClusterError
 from tradewind.shell.index import open_keys
 from tradewind.shell.watch import fill, refresh
@@ -22,7 +22,7 @@ def parses() -> float:
     )
 
 
-async def refreshed(cache: Cache, server: Server, *namespaces: str) -> list[object]:
+async def refreshed(cache: Cache, server: Server, *namespaces: str) -> list[Key]:
     return list(await refresh(cache, server, namespaces))  # type: ignore[arg-type]
 
 

@@ -11,7 +11,8 @@ import psycopg
 import pytest
 
 from tradewind.core.decision import PublishEpoch, RecordExperiment, RecordPromotion, RecordVerdict
-from tradewind.shell.database import Database, DatabaseUnavailableError
+from tradewind.core.world import DatabaseUnavailableError
+from tradewind.shell.database import Database
 from tradewind.trading.evidence.table import NEVER, to_us
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)

@@ -165,8 +165,9 @@ def test_loss_and_gradient_are_those_of_each_sample_alone(base: Path, tokenizer,
     for keeps_logits in (True, False):
         trainer._keeps_logits = keeps_logits
         losses = [trainer.compute_loss(model, batch, num_items_in_batch=items) for batch in batches]
-        assert sum(losses).item() == pytest.approx(reference.item(), rel=1e-6)
-        sum(losses).backward()
+        total = torch.stack(losses).sum()
+        assert total.item() == pytest.approx(reference.item(), rel=1e-6)
+        total.backward()
         for name, parameter in model.named_parameters():
             assert torch.allclose(parameter.grad, expected[name], atol=1e-7), name
         model.zero_grad()

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from tradewind.training.checkpoint import MANIFEST, Checkpoints, Resumption
 from tradewind.training.files import dataset_sha256, published_folder, read_examples, write_sums
 from tradewind.training.outcome import MAX_RESULT_BYTES, JobError, write_result
 
-RUN = {"datasetSha256": "a" * 64, "lora.rank": 16}
+RUN: dict[str, Any] = {"datasetSha256": "a" * 64, "lora.rank": 16}
 
 
 def save(checkpoints: Checkpoints, step: int) -> None:

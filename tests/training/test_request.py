@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
+from tradewind.trading.settings.adapter import Lora
 from tradewind.training import request
 from tradewind.training.config import TrainConfig
 from tradewind.training.request import differences, earlier_fingerprint, request_of
 
 RUN = {"run": "r", "base": "/b", "dataset": "/d", "output": "/o"}
-FACTS = {
+FACTS: dict[str, Any] = {
     "baseModel": "pvc://models/tiny",
     "baseRevision": "r1",
     "baseConfigSha256": "b" * 64,
@@ -19,7 +20,7 @@ FACTS = {
     "objective": "sft",
     "warmStart": None,
 }
-ASKED = {
+ASKED: dict[str, Any] = {
     "lora": {"rank": 4, "alpha": 8, "dropout": "0.05", "targetModules": ["all-linear"]},
     "hyperparameters": {
         "epochs": "3",
@@ -58,7 +59,7 @@ def test_a_field_that_a_later_release_brings_restarts_nothing_until_it_is_used()
 def test_a_default_that_changes_restarts_nothing_that_stores_its_own_value(monkeypatch: pytest.MonkeyPatch) -> None:
     stored = TrainConfig.model_validate(RUN).lora.to_manifest()
     before = record(lora=stored)
-    changed = request.Lora.model_fields["rank"].default
+    changed = Lora.model_fields["rank"].default
     monkeypatch.setattr(request, "Lora", lambda: request_lora(changed * 2))
     assert differences(before, record(lora=stored)) == ""
 

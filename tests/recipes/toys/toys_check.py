@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import golden_worlds
 import yaml
@@ -22,10 +23,14 @@ from tradewind.trading.evidence import EvidenceSpec, judge
 SAMPLE = yaml.safe_load((Path(__file__).parents[1] / "crds" / "samples" / "abexperiment-toys.yaml").read_text())
 
 
-def test_users_can_write_it_and_what_is_out_of_bounds_is_refused() -> None:
-    parsed = parse_manifest(SAMPLE)
+def read(raw: dict[str, Any]) -> ABExperiment:
+    parsed = parse_manifest(raw)
     assert isinstance(parsed, ABExperiment)
-    spec = EvidenceSpec(rules=parsed.spec)
+    return parsed
+
+
+def test_users_can_write_it_and_what_is_out_of_bounds_is_refused() -> None:
+    spec = EvidenceSpec(rules=read(SAMPLE).spec)
     assert (spec.primary.name, spec.policy.name, spec.policy.largest(spec.ladder)) == ("meanReturn", "timid", 0.05)
     assert [metric.name for metric in spec.others] == ["sharpe", "winRate"]
     wrong = parse_manifest({**SAMPLE, "spec": {**SAMPLE["spec"], "guardrails": {"losingStreak": 1}}})
@@ -37,20 +42,20 @@ def test_users_can_write_it_and_what_is_out_of_bounds_is_refused() -> None:
 def test_a_trip_rolls_back_with_its_reason_and_sentence() -> None:
     case = golden_worlds.load("ab_experiment", "running")
     asked = case.resource.model_copy(
-        update={"spec": case.resource.spec.model_copy(update={"guardrails": parse_manifest(SAMPLE).spec.guardrails})}
+        update={"spec": case.resource.spec.model_copy(update={"guardrails": read(SAMPLE).spec.guardrails})}
     )
     candidate = case.seen.table.candidate
     table = replace(case.seen.table, pnl=case.seen.table.pnl - 1e3 * candidate)
-    decision = ab_experiment.decide(asked, replace(case.seen, table=table), case.now)
-    assert (decision.status.phase, decision.status.verdict.reason) == ("RolledBack", "LosingStreak")
-    assert decision.status.verdict.message == "the candidate lost too often in a row: evidence 3.00 of 3.00 at row 3"
-    assert [g.name for g in decision.status.guardrails if g.tripped] == ["LosingStreak"]
-    assert decision.status.weight.desired == "0"
+    status: Any = ab_experiment.decide(asked, replace(case.seen, table=table), case.now).status
+    assert (status.phase, status.verdict.reason) == ("RolledBack", "LosingStreak")
+    assert status.verdict.message == "the candidate lost too often in a row: evidence 3.00 of 3.00 at row 3"
+    assert [g.name for g in status.guardrails if g.tripped] == ["LosingStreak"]
+    assert status.weight.desired == "0"
 
 
 def test_the_statistic_judges_by_it() -> None:
     case = golden_worlds.load("ab_experiment", "statistical-rollback")
-    spec = EvidenceSpec(rules=parse_manifest({**SAMPLE, "spec": {**SAMPLE["spec"], "guardrails": {}}}).spec)
+    spec = EvidenceSpec(rules=read({**SAMPLE, "spec": {**SAMPLE["spec"], "guardrails": {}}}).spec)
     judgement = judge(case.seen.table, case.resource.status.t0, case.now + timedelta(days=60), spec)
     assert judgement.evidence.metrics["meanReturn"].log_e_worse > judgement.evidence.metrics["meanReturn"].log_e_better
     assert "mean return difference" in judgement.verdict.message

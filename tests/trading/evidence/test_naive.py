@@ -18,6 +18,8 @@ from tradewind.trading.evidence.table import to_us
 def naive() -> ModuleType:
     path = Path(__file__).parents[3] / "benchmarks" / "evidence.py"
     spec = importlib.util.spec_from_file_location("benchmarks_evidence", path)
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

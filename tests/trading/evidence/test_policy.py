@@ -12,6 +12,7 @@ from tradewind.trading.evidence import POLICIES, EvidenceSpec, PolicyFacts, Stat
 from tradewind.trading.evidence.policies import Ladder
 from tradewind.trading.evidence.policies.gated import Reason as WeightReason
 from tradewind.trading.evidence.policies.thompson import Reason as ThompsonReason
+from tradewind.trading.evidence.table import TradeRow
 
 DAY = timedelta(days=1)
 GATED, THOMPSON = (next(p for p in POLICIES if p.name == name) for name in ("gated", "thompsonCapped"))
@@ -88,7 +89,8 @@ def play(make, t0, spec, seed, *, effect=0.0, days=40, messy=False):
     """An experiment that asks for each block's weight when the block starts, with the rows it then has."""
     market = make.rows(days, seed, messy=messy)
     rng = np.random.default_rng(seed)
-    rows, path = [], []
+    rows: list[TradeRow] = []
+    path = []
     for block in range(days // spec.block_length.days):
         path.append(candidate_weight_for_block(make.table(rows), t0, block, spec))
         for row in market:

@@ -117,7 +117,9 @@ def test_more_than_one_percent_forced_blocks_both_decisions_until_diluted(make, 
     evidence = evaluate(make.table(rows), t0, t0 + timedelta(days=60), SPEC)
     assert evidence.decision is Verdict.PROMOTE
     held = evidence.looks.held
+    assert undisturbed is not None
     assert held[undisturbed]
+    assert evidence.block is not None
     assert evidence.block > undisturbed
     assert not held[evidence.block]
     assert not evidence.max_hold_too_short

@@ -1,0 +1,156 @@
+"""The commands of README.md and docs/install.md on a cluster, word for word but for what SUBSTITUTES and LEFT_OUT name.
+
+An installation of its own, from the documented commands alone: kinds, operator with the embedded database, a namespace with an
+Endpoint, an upgrade, a rollback, and the end. What needs no cluster is in tests/docs/.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from installation import ROOT, SYSTEM
+from pages import Page
+from space import Space
+
+from workshop import charts
+from workshop.client import Cluster, condition
+
+pytestmark = pytest.mark.e2e
+
+INSTALL, README = Page(ROOT / "docs" / "install.md"), Page(ROOT / "README.md")
+OPERATORS, TRADING = f"{SYSTEM}-docs", f"{SYSTEM}-docs-trading"
+SHIELD = f"{OPERATORS}-shield"
+SUBSTITUTES = (
+    # The names on the pages may be somebody's installation.
+    (r"(-n|--namespace|namespace) tradewind\b", rf"\1 {OPERATORS}"),
+    (r"(-n|--namespace|namespace) trading\b", rf"\1 {TRADING}"),
+    (r"\{trading\}", f"{{{TRADING}}}"),
+    # The kinds belong to the release of all tests, which takes them back at the end.
+    (r"helm (install|upgrade) tradewind-crds (.*)", r"helm \1 tradewind-crds \2 --take-ownership"),
+    # This checkout's images, no operator over other people's namespaces, no volume that stays.
+    (r"helm (install|upgrade) tradewind charts", r"helm \1 tradewind --values $VALUES charts"),
+    # Nothing of anybody else's is deleted.
+    (
+        r"kubectl delete endpoints.tradewind.dev --all --all-namespaces",
+        f"kubectl delete -n {TRADING} endpoints.tradewind.dev --all",
+    ),
+)
+LEFT_OUT = "not with shareWith"
+
+
+@pytest.fixture(scope="module")
+def typed(cluster: Cluster, images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator["Typed"]:
+    values = tmp_path_factory.mktemp("docs") / "values.yaml"
+    values.write_text(
+        yaml.safe_dump(
+            {
+                "watchNamespaces": [TRADING],
+                "installation": "docs",
+                "image": charts.image_values(images),
+                "database": {"embedded": {"persistence": {"enabled": False}}},
+            }
+        ),
+        encoding="utf-8",
+    )
+    _remove(cluster)
+    cluster.apply(*_shield())
+    yield Typed(cluster, values)
+    if not os.environ.get("E2E_KEEP"):
+        _remove(cluster)
+        cluster.kubectl("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", SHIELD, check=False)
+    charts.install_kinds(cluster)
+
+
+class Typed:
+    """What a reader types, in a shell at the root of the checkout."""
+
+    def __init__(self, cluster: Cluster, values: Path) -> None:
+        self.cluster, self.values = cluster, values
+
+    def __call__(self, block: str, *, seconds: float = 600) -> str:
+        """The output of a block of commands; the first that fails ends it."""
+        text = "\n".join(line for line in block.splitlines() if LEFT_OUT not in line)
+        for pattern, replacement in SUBSTITUTES:
+            text = re.sub(pattern, replacement, text)
+        program = f"set -euo pipefail; cd {ROOT}; export PATH={ROOT}/.venv/bin:$PATH VALUES={self.values}\n{text}"
+        return self.cluster.run("bash", "-c", program, seconds=seconds)
+
+
+def test_install_with_a_database_for_trials(typed: Typed) -> None:
+    kinds, *_ = INSTALL.block("helm install tradewind-crds").split("\n\n")
+    typed(kinds)
+    typed(INSTALL.block("kubectl create namespace trading\nhelm install"))
+    (pod,) = typed.cluster.select("Pod", OPERATORS, "app.kubernetes.io/component=operator")
+    assert condition(pod, "Ready").get("status") == "True"
+
+
+def test_a_namespace_gets_its_endpoint(typed: Typed) -> None:
+    told = typed(INSTALL.block("kubectl create namespace trading   "))
+    assert "deepseek-api" in told
+    Space(typed.cluster, TRADING).wait_condition("Endpoint", "trader", "Ready", seconds=180)
+    looks = "\n".join(line for line in README.block("helm install").splitlines() if line.startswith("tradewind get"))
+    assert "trader" in typed(looks.replace("tradewind get ", f"tradewind get -n {TRADING} "))
+
+
+def test_upgrade_and_roll_back(typed: Typed) -> None:
+    typed(INSTALL.block("helm upgrade tradewind-crds"))
+    typed(INSTALL.block("helm rollback"))
+    history = json.loads(typed.cluster.run("helm", "history", "-n", OPERATORS, "tradewind", "-o", "json"))
+    assert [entry["description"] for entry in history][-1] == "Rollback to 1"
+    Space(typed.cluster, TRADING).wait_condition("Endpoint", "trader", "Ready", seconds=180)
+
+
+def test_uninstall_lets_go_of_everything_but_the_kinds(typed: Typed) -> None:
+    typed(INSTALL.block("kubectl get abexperiments,endpoints"))
+    space = Space(typed.cluster, TRADING)
+    space.kubectl(
+        "delete", "modelversions", "--all", "--wait", seconds=120
+    )  # in use no more: the operator let go of it
+    assert typed.cluster.get("CustomResourceDefinition", "endpoints.tradewind.dev") is not None
+    assert typed.cluster.select("Pod", OPERATORS, "app.kubernetes.io/component=operator") == []
+
+
+def _remove(cluster: Cluster) -> None:
+    Space(cluster, TRADING).delete()
+    if cluster.get("Namespace", OPERATORS) is not None:
+        for release in ("tradewind", "tradewind-crds"):
+            cluster.run("helm", "uninstall", "-n", OPERATORS, release, "--ignore-not-found", "--wait", check=False)
+    for name in (OPERATORS, TRADING):
+        cluster.kubectl("delete", "namespace", name, "--ignore-not-found", "--timeout=120s", check=False, seconds=150)
+
+
+def _shield() -> list[dict[str, object]]:
+    """Other operators (the demo's watches the whole cluster) write nothing into the namespace."""
+    policy: dict[str, object] = {
+        "failurePolicy": "Fail",
+        "matchConstraints": {
+            "resourceRules": [{"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*/*"]}]
+        },
+        "matchConditions": [
+            {
+                "name": "another-operator",
+                "expression": "request.userInfo.username.matches('^system:serviceaccount:[^:]+:.*-operator$') && "
+                f"!request.userInfo.username.startsWith('system:serviceaccount:{OPERATORS}:')",
+            }
+        ],
+        "validations": [{"expression": "false", "message": "this namespace belongs to the installation of the docs"}],
+    }
+    binding: dict[str, object] = {
+        "policyName": SHIELD,
+        "validationActions": ["Deny"],
+        "matchResources": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": TRADING}}},
+    }
+    group = "admissionregistration.k8s.io/v1"
+    return [
+        {"apiVersion": group, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": SHIELD}, "spec": policy},
+        {
+            "apiVersion": group,
+            "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": SHIELD},
+            "spec": binding,
+        },
+    ]
