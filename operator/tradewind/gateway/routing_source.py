@@ -57,7 +57,7 @@ class RoutingWatcher:
 
     def _offer(self, text: str) -> None:
         try:
-            routing = Routing.model_validate_json(text)
+            routing = Routing.from_json(text)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             _log.error("routing refused", field=".".join(map(str, first["loc"])), reason=first["msg"])
