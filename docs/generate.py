@@ -171,7 +171,10 @@ BLOCKS: Mapping[str, Callable[[], Lines]] = {
     ),
     "operator-environment": lambda: environment(_of("tradewind.shell.settings").VARIABLES),
     "gateway-errors": _gateway_errors,
-    "gateway-environment": lambda: environment(v[:3] for v in _of("tradewind.gateway.settings").VARIABLES),
+    "gateway-environment": lambda: environment(
+        (v.name, v.default, f"{v.meaning} ({v.bounds})" if v.bounds else v.meaning)
+        for v in _of("tradewind.gateway.settings").VARIABLES
+    ),
     "gateway-metrics": lambda: metrics(vars(_of("tradewind.gateway.metrics").Metrics()).values()),
     "predictor-options": lambda: table(
         ("option", "default", "meaning"), _of("tradewind.predictor.settings").options_table()

@@ -68,7 +68,7 @@ def carried_out(kind: str, seen: Any, effect: Any) -> Any:
     """The facts after an effect: Jobs run, objects exist, epochs have numbers."""
     match effect:
         case Apply(manifest) if manifest["kind"] == "ConfigMap":
-            return replace(seen, routing=Routing.model_validate_json(manifest["data"][ROUTING_KEY]))
+            return replace(seen, routing=Routing.from_json(manifest["data"][ROUTING_KEY]))
         case Create(manifest) if manifest["kind"] == "Job":
             name = manifest["metadata"]["name"]
             fact = next(f for part, f in _JOBS.items() if part in name)
@@ -382,7 +382,7 @@ def published(decision: Decision) -> Routing | None:
     """The routing document that a decision publishes."""
     for effect in decision.effects:
         if isinstance(effect, Apply) and effect.manifest["kind"] == "ConfigMap":
-            return Routing.model_validate_json(effect.manifest["data"][ROUTING_KEY])
+            return Routing.from_json(effect.manifest["data"][ROUTING_KEY])
     return None
 
 

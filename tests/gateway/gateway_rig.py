@@ -217,11 +217,14 @@ class Rig:
 async def build_rig(dsn: str, folder: Path, arms: dict[str, Arm], arms_url: str) -> Rig:
     secret = folder / "api-key"
     secret.write_text("sk-very-secret\n")
-    settings = Settings(
-        dsn=dsn, routing=f"file:{folder / 'routing.json'}", installation="tradewind", namespace="ns", endpoint="trader",
-        replica="r0", auth_token_file=None, spool_dir=folder / "spool", pool_size=8, breaker_failures=50,
-        breaker_open_seconds=0.5, database_timeout=10,  # a busy machine is no outage; test_outage.py is stricter
-    )  # fmt: skip
+    environment = {
+        "TRADEWIND_DSN": dsn, "TRADEWIND_ROUTING": f"file:{folder / 'routing.json'}", "TRADEWIND_NAMESPACE": "ns",
+        "TRADEWIND_ENDPOINT": "trader", "TRADEWIND_REPLICA": "r0", "TRADEWIND_AUTH": "disabled",
+        "TRADEWIND_SPOOL_DIR": str(folder / "spool"), "TRADEWIND_POOL_SIZE": "8", "TRADEWIND_BREAKER_FAILURES": "50",
+        "TRADEWIND_BREAKER_OPEN_SECONDS": "0.5",
+        "TRADEWIND_DATABASE_TIMEOUT_SECONDS": "10",  # a busy machine is no outage; test_outage.py is stricter
+    }  # fmt: skip
+    settings = Settings.from_environment(environment)
     rig = Rig(dsn, folder, arms, {}, settings)
     arms |= {"api": Arm("api"), "v1": Arm("v1"), "safe": Arm("safe", answer=dict(HOLD))}
     rig.document = {

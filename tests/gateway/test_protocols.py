@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import golden_worlds
 import pytest
 from gateway_rig import Rig, ask
 from pydantic import JsonValue
@@ -89,6 +90,32 @@ async def test_an_operator_that_does_not_say_where_an_arm_lies_is_taken_at_the_s
 
 
 async def test_what_a_newer_operator_says_besides_is_ignored_and_another_version_is_not_obeyed(rig: Rig) -> None:
-    assert all((await shown_to(rig, newer={"field": 1})).values())
+    rig.document |= {"ofTomorrow": 1, "labels": {"ofTomorrow": 1}}
+    assert all((await shown_to(rig, ofTomorrow={"field": 1})).values())
     with pytest.raises(ValueError, match="version"):
-        Routing.model_validate(rig.document | {"version": 2})
+        Routing.from_json(json.dumps(rig.document | {"version": 2}))
+
+
+async def test_proxies_are_for_what_lies_outside(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    gateway = await rig.gateway()
+    for name, outside, answered_by in (("in", False, "v1"), ("out", True, "safe")):
+        rig.document["arms"]["v1"]["outside"] = outside
+        rig.publish(champion="v1")
+        await rig.seen()
+        assert (await gateway.post("/v1/decisions", json=ask(name))).json()["_model_used"] == answered_by
+    assert (await rig.row("out"))["error_kind"] == "transport"
+
+
+def test_what_an_older_operator_published_is_published_anew() -> None:
+    """So that an own predictor is shown too little for a moment only."""
+    case = golden_worlds.load("endpoint", "renews-expiry-and-keeps-the-generation")
+    document = json.loads(case.seen.routing.to_json())
+    for arm in document["arms"].values():
+        del arm["outside"]
+    older = Routing.from_json(json.dumps(document))
+    routing = golden_worlds.published(case.decide(routing=older))
+    assert routing is not None
+    assert routing.generation > older.generation
+    external = {name: case.seen.versions[name].spec.external is not None for name in routing.arms}
+    assert {name: arm.outside for name, arm in routing.arms.items()} == external

@@ -254,7 +254,7 @@ def _provenance(bundle: Json, experiment: ABExperiment) -> Iterable[tuple[str, s
 
 def _version(spec: Json, status: Json) -> str:
     if external := spec.get("external"):
-        return f"{external.get('model')} at {external.get('baseURL')} (OpenAI protocol)"
+        return f"{external.get('model')} at {external.get('baseURL')} ({external.get('protocol', 'openai')} protocol)"
     weights = spec.get("adapter") or spec.get("model") or {}
     base = (weights.get("baseModel") or {}).get("revision", "")
     return f"sha256 {weights.get('sha256')}, base {base or 'unnamed'}, phase {status.get('phase', 'unknown')}"

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from pydantic import JsonValue, ValidationError
 
+from tradewind.schema.rules import first_fault
 from tradewind.trading.decision import Decision, Limits, limit_violation
 
 
@@ -68,9 +69,9 @@ def parse_decision(value: Mapping[str, JsonValue], *, symbol: str, limits: Limit
     try:
         decision = Decision.model_validate_json(json.dumps(fields), strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise ArmError(ErrorKind.INVALID_DECISION, f"{field}: {first['msg']}" if field else str(first["msg"])) from None
+        fault = first_fault(error)
+        detail = f"{fault.field}: {fault.message}" if fault.field else fault.message
+        raise ArmError(ErrorKind.INVALID_DECISION, detail) from None
     if "\0" in decision.reasoning or "\0" in decision.symbol:
         raise ArmError(ErrorKind.INVALID_DECISION, "reasoning: holds a NUL character")
     violation = limit_violation(decision, symbol=symbol, limits=limits)

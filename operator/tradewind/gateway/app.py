@@ -200,20 +200,20 @@ def create_app(settings: Settings) -> FastAPI:
     @app.exception_handler(UnstorableError)
     async def unstorable(_: Request, error: Exception) -> Response:
         wrong = ApiError(ErrorCode.INVALID_REQUEST, f"a value cannot be stored ({error})", "leave it out or shorten it")
-        return JSONResponse(wrong.body(), 422)
+        return JSONResponse(wrong.body(), wrong.status)
 
     @app.exception_handler(404)
     @app.exception_handler(405)
     async def no_route(request: Request, _: Exception) -> Response:
         error = ApiError(ErrorCode.NO_SUCH_ROUTE, f"no {request.method} {request.url.path} here", "see docs/gateway.md")
-        return JSONResponse(error.body(), 404)
+        return JSONResponse(error.body(), error.status)
 
     @app.exception_handler(500)
     async def bug(_: Request, error: Exception) -> Response:
-        body = ApiError(
+        wrong = ApiError(
             ErrorCode.INTERNAL, f"internal error ({type(error).__name__})", "report it; the log has the details"
-        ).body()
-        return JSONResponse(body, 500)
+        )
+        return JSONResponse(wrong.body(), wrong.status)
 
     @app.post("/v1/decisions")
     async def decide(request: Request) -> Response:

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from tradewind.gateway.errors import ApiError, ErrorCode
 from tradewind.trading.assignment import Arm, draw_arm
 from tradewind.trading.decision import DecisionInput, DecisionRequest, Limits
-from tradewind.trading.routing import ExperimentRoute, Routing, live_weight, replay_block
+from tradewind.trading.routing import BlockWeight, ExperimentRoute, Routing, live_weight, replay_block
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,11 @@ def draw(routing: Routing, decision_id: str, decided_at: datetime, now: datetime
         return _champion(routing)
     block, published = replay_block(experiment, decided_at)
     if routing.clock == "live":
-        return _drawn(routing, experiment, decision_id, block, float(live_weight(routing, now)), experiment.epoch)
+        weight = live_weight(routing, now)
+        published = BlockWeight(block=block, epoch=experiment.epoch, candidate_weight=weight)
     if published is None:
         return BlockPending(block)
-    return _drawn(routing, experiment, decision_id, block, float(published.candidate_weight), published.epoch)
+    return _drawn(routing, experiment, decision_id, published)
 
 
 def limits_of(routing: Routing, request: DecisionRequest) -> Limits | None:
@@ -119,12 +120,11 @@ def _champion(routing: Routing) -> Draw:
     return Draw(routing.champion, routing.arms[routing.champion].sha256)
 
 
-def _drawn(
-    routing: Routing, experiment: ExperimentRoute, decision_id: str, block: int, weight: float, epoch: int
-) -> Draw:
+def _drawn(routing: Routing, experiment: ExperimentRoute, decision_id: str, published: BlockWeight) -> Draw:
+    weight = float(published.candidate_weight)
     arm = draw_arm(experiment.uid, decision_id, weight)
     version = experiment.candidate if arm is Arm.CANDIDATE else experiment.baseline
-    return Draw(version, routing.arms[version].sha256, experiment.uid, arm, weight, block, epoch)
+    return Draw(version, routing.arms[version].sha256, experiment.uid, arm, weight, published.block, published.epoch)
 
 
 def _position_id(position: JsonValue) -> str | None:

@@ -4,11 +4,12 @@ Belongs here: the type and the errors that several modules raise. Does not belon
 and answered by the fallback (arms.py).
 """
 
-from collections.abc import Sequence
 from enum import StrEnum
 from typing import Self
 
 from pydantic import ValidationError
+
+from tradewind.schema.rules import first_fault
 
 RETRY_SECONDS = 1.0
 RETRY_BLOCK_SECONDS = 0.2
@@ -177,20 +178,16 @@ def unknown_decision(decision_id: str) -> ApiError:
 
 def from_validation(error: ValidationError) -> ApiError:
     """400 for text that is no JSON, 422 with the first field that is wrong otherwise."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    if first["type"] == "json_invalid":
+    fault = first_fault(error)
+    if fault.type == "json_invalid":
         return ApiError(
-            ErrorCode.MALFORMED_JSON, f"the body is not JSON: {first['msg']}", "send one JSON object, UTF-8"
+            ErrorCode.MALFORMED_JSON, f"the body is not JSON: {fault.message}", "send one JSON object, UTF-8"
         )
-    field = _path(first["loc"])
+    field = fault.field
     remedy = {
         "missing": f"add {field}",
         "extra_forbidden": f"remove {field}; unknown fields are refused so that a misspelt one is not ignored",
         "timezone_aware": f"give {field} with an offset, e.g. 2026-01-01T00:00:00Z",
         "string_pattern_mismatch": f"{field} may hold letters, digits and . _ : / -, and starts with a letter or digit",
-    }.get(first["type"], f"correct {field or 'the body'} as in docs/gateway.md")
-    return ApiError(ErrorCode.INVALID_REQUEST, f"{field or 'body'}: {first['msg']}", remedy, field=field or None)
-
-
-def _path(location: Sequence[str | int]) -> str:
-    return ".".join(str(part) for part in location)
+    }.get(fault.type, f"correct {field or 'the body'} as in docs/gateway.md")
+    return ApiError(ErrorCode.INVALID_REQUEST, f"{field or 'body'}: {fault.message}", remedy, field=field or None)

@@ -14,11 +14,11 @@ from pydantic import BaseModel, JsonValue
 from tradewind.gateway import errors
 from tradewind.gateway.database import Database, PositionTakenError
 from tradewind.gateway.errors import ApiError, ErrorCode
+from tradewind.gateway.result import Body
 from tradewind.trading.decision import Action, ExecutionReport, OutcomeReport, canonical_json
 from tradewind.trading.labels import Label, label_outcome
 from tradewind.trading.routing import Routing
 
-Body = dict[str, JsonValue]
 TRADING_PERIODS = 252  # the seed's factor, trades taken for days; shown, never decided on
 
 

@@ -15,6 +15,7 @@ import structlog
 from pydantic import ValidationError
 
 from tradewind.gateway.settings import Settings
+from tradewind.schema.rules import first_fault
 from tradewind.trading.routing import ROUTING_KEY, Routing
 
 FILE_POLL_SECONDS = 0.2
@@ -57,10 +58,10 @@ class RoutingWatcher:
 
     def _offer(self, text: str) -> None:
         try:
-            routing = Routing.model_validate_json(text)
+            routing = Routing.from_json(text)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            _log.error("routing refused", field=".".join(map(str, first["loc"])), reason=first["msg"])
+            fault = first_fault(error)
+            _log.error("routing refused", field=fault.field, reason=fault.message)
             return
         old = self.current
         if routing.endpoint != self._endpoint:

@@ -33,6 +33,11 @@ class Variable(NamedTuple):
     high: float | None = None
     remedy: str = ""
 
+    @property
+    def bounds(self) -> str:
+        """The bounds of a number in words, or an empty text."""
+        return "" if self.low is None else f"{self.low:,} to {self.high:,}"
+
 
 VARIABLES = (
     Variable(
@@ -71,7 +76,7 @@ VARIABLES = (
         86_400,
     ),
     Variable(
-        "TRADEWIND_RETENTION_SECONDS", "0", "older decisions are deleted with their reports; 0: none are", 0, 1e10
+        "TRADEWIND_RETENTION_SECONDS", "0", "older decisions are deleted with their reports; 0: none are", 0, 10**10
     ),
     Variable("TRADEWIND_POOL_SIZE", "16", "database connections", 1, 500),
     Variable("TRADEWIND_HOST", "0.0.0.0", "address to listen on"),  # noqa: S104 - the pod's own network namespace
@@ -91,16 +96,16 @@ class Settings:
     replica: str
     auth_token_file: Path | None
     spool_dir: Path
-    spool_max_bytes: int = 64 * 1024 * 1024
-    host: str = "0.0.0.0"  # noqa: S104 - the pod's own network namespace
-    port: int = 8080
-    pool_size: int = 16
-    database_timeout: float = 1.0
-    decision_timeout: float = 20.0
-    breaker_failures: int = 5
-    breaker_open_seconds: float = 10.0
-    abandoned_after: float = 600.0
-    retention: float | None = None
+    spool_max_bytes: int
+    host: str
+    port: int
+    pool_size: int
+    database_timeout: float
+    decision_timeout: float
+    breaker_failures: int
+    breaker_open_seconds: float
+    abandoned_after: float
+    retention: float | None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -164,6 +169,5 @@ def _number(texts: Mapping[str, str], variable: Variable) -> float:
     except ValueError:
         value = float("nan")
     if not variable.low <= value <= variable.high:
-        bounds = f"{variable.low:g} to {variable.high:g}"
-        raise SettingsError(f"{variable.name} is {texts[variable.name]!r}; give a number from {bounds}")
+        raise SettingsError(f"{variable.name} is {texts[variable.name]!r}; give a number from {variable.bounds}")
     return value

@@ -19,7 +19,9 @@ from tradewind.predictor.decoder import Decoder
 from tradewind.predictor.failure import RequestError
 from tradewind.predictor.grammar import Grammar, GrammarError
 from tradewind.predictor.loader import encode_prompt
-from tradewind.trading.decision import DecisionInput, Limits, Symbol
+from tradewind.schema.rules import first_fault
+from tradewind.schema.scalars import Symbol
+from tradewind.trading.decision import DecisionInput, Limits
 from tradewind.trading.prompt import render_prompt
 
 _MAX_INSTANCES = 16
@@ -152,12 +154,12 @@ def _parse(payload: Any) -> PredictRequest:
     try:
         return PredictRequest.model_validate(payload)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "body"
+        fault = first_fault(error)
+        field = fault.field or "body"
         raise RequestError(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             "invalid_request",
-            f"{field}: {first['msg']}",
+            f"{field}: {fault.message}",
             'send {"instances": [{"market_data", "account_state", "recent_history", "symbols": [one], "limits"}]}',
             field=field,
         ) from None

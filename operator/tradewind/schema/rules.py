@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
@@ -61,6 +61,21 @@ class Immutable:
 def wire_name(name: str) -> str:
     """Spelling of a field in manifests: camelCase with acronyms as Kubernetes writes them (`baseURL`, `maxSizeUSD`)."""
     return to_camel(name).replace("Url", "URL").replace("Usd", "USD").replace("Cny", "CNY")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with one field: its name with dots (empty: the whole), pydantic's word for it, and its sentence."""
+
+    field: str
+    type: str
+    message: str
+
+
+def first_fault(error: ValidationError) -> Fault:
+    """The first thing that is wrong. The value itself stays out: it may be a secret or account data."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return Fault(".".join(map(str, first["loc"])), first["type"], first["msg"])
 
 
 class StrictModel(BaseModel):

@@ -7,17 +7,17 @@ here clamps or repairs: an answer is valid as it stands or it is refused with th
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, model_validator
 
+from tradewind.schema.scalars import Symbol
+
 MAX_BODY_BYTES = 256 * 1024
 HISTORY_SHOWN = 3  # decisions of its own that an arm is shown, as in the seed's `recent_history`
 
 Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$")]
-Symbol = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$")]
 PositiveFinite = Annotated[FiniteFloat, Field(gt=0)]
 NonNegativeFinite = Annotated[FiniteFloat, Field(ge=0)]
 
@@ -92,13 +92,6 @@ class DecisionRequest(BaseModel):
     market_data: Mapping[str, JsonValue]
     account_state: Mapping[str, JsonValue]
     recent_history: Annotated[tuple[Mapping[str, JsonValue], ...], Field(max_length=100)] = ()
-
-    @property
-    def input(self) -> DecisionInput:
-        """The part an arm may be shown."""
-        return DecisionInput(
-            market_data=self.market_data, account_state=self.account_state, recent_history=self.recent_history
-        )
 
     @property
     def permission_level(self) -> str | None:
@@ -176,17 +169,3 @@ def request_hash(request: DecisionRequest) -> bytes:
     """SHA-256 over the request without its id: the same id with another hash is another question (422)."""
     body = request.model_dump(mode="json", exclude={"decision_id"}, exclude_none=True)
     return hashlib.sha256(canonical_json(body).encode()).digest()
-
-
-def seed_data_point(
-    decision_id: str, timestamp: datetime, shown: DecisionInput, answer: Decision | None
-) -> dict[str, JsonValue]:
-    """A row as the seed's collector first stores it: outcome and label are pending."""
-    return {
-        "conversation_id": decision_id,
-        "timestamp": timestamp.isoformat(),
-        "input": shown.model_dump(mode="json"),
-        "output": None if answer is None else answer.model_dump(mode="json"),
-        "result": None,
-        "label": "pending",
-    }

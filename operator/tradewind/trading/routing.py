@@ -6,9 +6,9 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 
-from tradewind.schema.rules import wire_name
+from tradewind.schema.rules import StrictModel
 from tradewind.trading.decision import Limits
 from tradewind.trading.settings.labels import LabelThresholds
 
@@ -27,17 +27,7 @@ OWN_PROTOCOL = Protocol.KSERVE
 EXTERNAL_PROTOCOLS = tuple(protocol.value for protocol in Protocol if protocol is not OWN_PROTOCOL)
 
 
-class _Model(BaseModel):
-    """Part of the document.
-
-    Fields of a newer operator are ignored: during an upgrade a gateway must go on obeying what it understands. What a gateway
-    must not obey without understanding it gets another `version`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=wire_name, populate_by_name=True)
-
-
-class ArmTarget(_Model):
+class ArmTarget(StrictModel):
     """Where an arm is asked. `credential_file` is a path inside the gateway's pod; the secret itself is never here."""
 
     protocol: Protocol
@@ -52,7 +42,7 @@ class ArmTarget(_Model):
     price_per_call_cny: Decimal | None = None
 
 
-class BlockWeight(_Model):
+class BlockWeight(StrictModel):
     """The weight of one block of a replay: a published fact that never changes."""
 
     block: Annotated[int, Field(ge=0)]
@@ -60,7 +50,7 @@ class BlockWeight(_Model):
     candidate_weight: Annotated[Decimal, Field(ge=0, le=1)]
 
 
-class ExperimentRoute(_Model):
+class ExperimentRoute(StrictModel):
     """The running experiment: who is compared, and with which probability the candidate is drawn."""
 
     uid: str
@@ -75,7 +65,7 @@ class ExperimentRoute(_Model):
     blocks: tuple[BlockWeight, ...] = ()
 
 
-class LevelLimits(_Model):
+class LevelLimits(StrictModel):
     """Limits of one permission level."""
 
     max_leverage: Annotated[int, Field(ge=1)]
@@ -86,14 +76,14 @@ class LevelLimits(_Model):
         return Limits(max_leverage=self.max_leverage, max_size_usd=float(self.max_size_usd))
 
 
-class RoutingLimits(_Model):
+class RoutingLimits(StrictModel):
     """What may be answered: limits a permission level, and the symbols that may be asked about (None: any)."""
 
     permission_levels: Mapping[str, LevelLimits] = Field(default_factory=dict)
     symbols: tuple[str, ...] | None = None
 
 
-class Routing(_Model):
+class Routing(StrictModel):
     """The whole document. A gateway obeys the newest `generation` it has seen and reports it back."""
 
     version: Literal[1] = 1
@@ -125,6 +115,18 @@ class Routing(_Model):
                 msg = f"{field} names {name!r}, which is not among the arms {sorted(self.arms)}"
                 raise ValueError(msg)
         return self
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Reads a published document.
+
+        Fields of a newer operator are ignored, at any depth: during an upgrade a gateway must go on obeying what it
+        understands. What a gateway must not obey without understanding it gets another `version`.
+
+        Raises:
+            ValidationError: it is no such document.
+        """
+        return cls.model_validate_json(text, extra="ignore")
 
     def to_json(self) -> str:
         """The text that goes into the ConfigMap."""

@@ -62,6 +62,6 @@ async def published(endpoint: Endpoint, world: World) -> Routing | None:
     config_map = await world.read("v1", "ConfigMap", endpoint.namespace, routing_name(endpoint.name))
     text = (config_map or {}).get("data", {}).get(ROUTING_KEY)
     try:
-        return Routing.model_validate_json(text) if text else None
+        return Routing.from_json(text) if text else None
     except ValueError:
         return None
