@@ -31,7 +31,9 @@ from workshop.client import Cluster, Json
 from workshop.progress import StepError
 from workshop.waiting import wait_for
 
-NAMESPACES = {f"test_{name}": f"{SYSTEM}-{name}" for name in ("faults", "install", "live", "loop", "replay")}
+NAMESPACES = {
+    f"test_{name}": f"{SYSTEM}-{name}" for name in ("faults", "install", "live", "loop", "replay", "troubleshooting")
+}
 """Namespace of each module. A Role and a copy of the database's Secret are made in each at installation."""
 SHIELD = f"{SYSTEM}-shield"
 SESSION_LABEL = "tradewind.dev/e2e"

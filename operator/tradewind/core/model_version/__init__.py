@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from tradewind.api.common import GateResult
@@ -22,12 +23,11 @@ from tradewind.api.model_version import (
     EvaluationStatus,
     ModelVersion,
     ModelVersionPhase,
-    ModelVersionStatus,
     Provenance,
     Stage,
 )
 from tradewind.core.conditions import Fact, is_true, with_facts
-from tradewind.core.decision import Apply, Create, Decision, Effect, Hold, JobFacts, Owner
+from tradewind.core.decision import Apply, Create, Decision, Effect, Hold, JobFacts, Manifest, Owner
 from tradewind.core.manifests.common import Mounts
 from tradewind.core.manifests.job import JobPod, job
 from tradewind.core.model_version.manifests import inference_service, predictor_url
@@ -111,141 +111,162 @@ TEMPLATE_HASH = "tradewind.dev/template-hash"
 
 def decide(version: ModelVersion, seen: Seen, now: datetime, *, platform: Platform, owner: Owner) -> Decision:
     """What to do about a version now."""
-    effects: list[Effect] = []
-    if seen.holders or version.metadata.finalizers:
-        effects.append(Hold(seen.holders))
+    effects: tuple[Effect, ...] = (Hold(seen.holders),) if seen.holders or version.metadata.finalizers else ()
     if version.metadata.deletion_timestamp is not None:
-        return Decision(version.status, tuple(effects), _SOON if seen.holders else None)
-    if version.spec.external is not None:
-        facts = [
-            Fact("ArtifactVerified", True, Reason.EXTERNAL, "an external API has no artifact"),
-            Fact("Served", True, Reason.EXTERNAL, f"asked at {version.spec.external.base_url}"),
-            Fact("Evaluated", None, Reason.EXTERNAL, "measured on live decisions"),
-            Fact("Ready", True, Reason.EXTERNAL, "answers are asked for through the gateway"),
-        ]
-        changes = {"phase": ModelVersionPhase.READY, "url": version.spec.external.base_url}
-        return Decision(_status(version, seen, facts, now, changes), tuple(effects))
-    return _own(version, seen, now, platform, owner, effects)
-
-
-def _own(
-    version: ModelVersion, seen: Seen, now: datetime, platform: Platform, owner: Owner, effects: list[Effect]
-) -> Decision:
-    template = inference_service(version, owner, platform)
-    assert template is not None
-    digest = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:16]
-    metadata = {**template["metadata"], "annotations": {**template["metadata"]["annotations"], TEMPLATE_HASH: digest}}
-    tested = any(holder.startswith("ABExperiment/") for holder in seen.holders)
-    pinned = tested and seen.service is not None and seen.service.template_hash not in ("", digest)
-    if not pinned:  # an operator upgrade never changes what a running experiment measures
-        effects.append(Apply({**template, "metadata": metadata}))
-    changes: dict[str, Any] = {"url": predictor_url(version.metadata.name, version.metadata.namespace)}
-
-    broken = _broken_pod(seen)
-    if broken is not None:
-        reason, message = broken
-        facts = [
-            Fact("ArtifactVerified", False, reason, message),
-            Fact("Served", False, Reason.NOT_SERVING, message),
-            Fact("Ready", False, reason, message),
-        ]
-        return Decision(
-            _status(version, seen, facts, now, changes | {"phase": ModelVersionPhase.FAILED}), tuple(effects)
-        )
-    if seen.service is None or not seen.service.ready or seen.service.ready_replicas < 1:
-        was_ready = is_true(version.status.conditions, "Ready") or version.status.benchmark is not None
-        reason = Reason.NOT_SERVING if was_ready else Reason.STARTING
-        waiting = next((pod.waiting for pod in seen.pods if pod.waiting), "")
-        message = (
-            waiting or (seen.service.message if seen.service else "") or "waiting for the predictor to load and verify"
-        )
-        facts = [Fact("Served", False, reason, message), Fact("Ready", False, reason, message)]
-        return Decision(
-            _status(version, seen, facts, now, changes | {"phase": ModelVersionPhase.VERIFYING}), tuple(effects), _SOON
-        )
-
-    image = next((pod.image_id for pod in seen.pods if pod.ready and pod.image_id), None)
-    served = Fact("Served", True, Reason.SERVING, f"{seen.service.ready_replicas} predictor(s) ready")
-    if version.status.benchmark is not None:
-        evaluation = version.status.evaluation
-        verified = version.status.sha256 == _expected(version)  # kept from the benchmark, which asked the predictor
-        passed = verified and (evaluation is None or evaluation.passed is not False)
-        message = (evaluation.message or "") if evaluation else ""
-        facts = [_verified(version, verified), served, _ready(passed, verified, message)]
-        phase = ModelVersionPhase.READY if passed else ModelVersionPhase.FAILED
-        return Decision(_status(version, seen, facts, now, changes | {"phase": phase}), tuple(effects))
-    attempt = version.status.attempts or 0
-    outcome = seen.benchmark
-    if outcome is not None and outcome.succeeded and (benchmark := _benchmark(outcome, now)) is not None:
-        return _measured(version, seen, outcome, now, changes, served, effects, image, digest, benchmark)
-    ended = outcome is not None and (outcome.failed or outcome.succeeded)
-    if outcome is None or (ended and attempt < BENCHMARK_ATTEMPTS):
-        attempt += 1
-        effects.append(Create(_benchmark_job(version, owner, platform, attempt)))
-        changes["attempts"] = attempt
-    elif ended:
-        why = outcome.result.get("message") or outcome.message or "its result could not be read"
-        message = f"the benchmark failed {attempt} times: {why}"
-        facts = [served, Fact("Ready", False, Reason.BENCHMARK_FAILED, message)]
-        return Decision(
-            _status(version, seen, facts, now, changes | {"phase": ModelVersionPhase.FAILED}), tuple(effects)
-        )
-    facts = [served, Fact("Ready", False, Reason.BENCHMARKING, "measuring the served endpoint")]
-    return Decision(
-        _status(version, seen, facts, now, changes | {"phase": ModelVersionPhase.EVALUATING}), tuple(effects), _SOON
+        return Decision(version.status, effects, _SOON if seen.holders else None)
+    turn = _Turn(version, seen, now, platform, owner)
+    if version.spec.external is None:
+        return _own(turn, effects)
+    return turn.decision(
+        effects,
+        Fact("ArtifactVerified", True, Reason.EXTERNAL, "an external API has no artifact"),
+        Fact("Served", True, Reason.EXTERNAL, f"asked at {version.spec.external.base_url}"),
+        Fact("Evaluated", None, Reason.EXTERNAL, "measured on live decisions"),
+        Fact("Ready", True, Reason.EXTERNAL, "answers are asked for through the gateway"),
+        phase=ModelVersionPhase.READY,
+        url=version.spec.external.base_url,
     )
 
 
-def _measured(
-    version: ModelVersion,
-    seen: Seen,
-    outcome: JobFacts,
-    now: datetime,
-    changes: dict[str, Any],
-    served: Fact,
-    effects: list[Effect],
-    image: str | None,
-    digest: str,
-    benchmark: BenchmarkStatus,
-) -> Decision:
-    result = outcome.result
-    expected = _expected(version)
+@dataclass(frozen=True)
+class _Turn:
+    """What one decision rests on."""
+
+    version: ModelVersion
+    seen: Seen
+    now: datetime
+    platform: Platform
+    owner: Owner
+
+    @cached_property
+    def template(self) -> Manifest:
+        """The InferenceService, with the hash of what it asks for."""
+        made = inference_service(self.version, self.owner, self.platform)
+        assert made is not None
+        digest = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:16]
+        annotations = {**made["metadata"]["annotations"], TEMPLATE_HASH: digest}
+        return {**made, "metadata": {**made["metadata"], "annotations": annotations}}
+
+    @property
+    def digest(self) -> str:
+        """The template's hash."""
+        return str(self.template["metadata"]["annotations"][TEMPLATE_HASH])
+
+    @property
+    def pinned(self) -> bool:
+        """Whether a running experiment measures what is served: an operator upgrade does not change that."""
+        tested = any(holder.startswith("ABExperiment/") for holder in self.seen.holders)
+        return tested and self.seen.service is not None and self.seen.service.template_hash not in ("", self.digest)
+
+    def decision(
+        self, effects: tuple[Effect, ...], *facts: Fact, again: timedelta | None = None, **changes: Any
+    ) -> Decision:
+        """The status with these facts and changes, and what is done before it is written."""
+        old, generation = self.version.status, self.version.metadata.generation
+        status = old.model_copy(
+            update={
+                "observed_generation": generation,
+                "conditions": with_facts(old.conditions, facts, generation=generation, now=self.now),
+                "stage": self.seen.stage,
+                "in_use_by": tuple(holder[:256] for holder in self.seen.holders[:32]),
+                "url": predictor_url(self.version.name, self.version.namespace),
+                **changes,
+            }
+        )
+        return Decision(status, effects, again)
+
+
+def _own(turn: _Turn, effects: tuple[Effect, ...]) -> Decision:
+    """A version that we serve: pods that verify themselves, then a benchmark."""
+    version, service = turn.version, turn.seen.service
+    if not turn.pinned:
+        effects += (Apply(turn.template),)
+    broken = _broken_pod(turn.seen)
+    if broken is not None:
+        return turn.decision(
+            effects,
+            Fact("ArtifactVerified", False, *broken),
+            Fact("Served", False, Reason.NOT_SERVING, broken[1]),
+            Fact("Ready", False, *broken),
+            phase=ModelVersionPhase.FAILED,
+        )
+    if service is None or not service.ready or service.ready_replicas < 1:
+        was_ready = is_true(version.status.conditions, "Ready") or version.status.benchmark is not None
+        reason = Reason.NOT_SERVING if was_ready else Reason.STARTING
+        waiting = next((pod.waiting for pod in turn.seen.pods if pod.waiting), "")
+        message = waiting or (service.message if service else "") or "waiting for the predictor to load and verify"
+        facts = Fact("Served", False, reason, message), Fact("Ready", False, reason, message)
+        return turn.decision(effects, *facts, again=_SOON, phase=ModelVersionPhase.VERIFYING)
+    served = Fact("Served", True, Reason.SERVING, f"{service.ready_replicas} predictor(s) ready")
+    if version.status.benchmark is None:
+        return _benchmarked(turn, effects, served)
+    evaluation = version.status.evaluation
+    verified = version.status.sha256 == _expected(version)  # kept from the benchmark, which asked the predictor
+    passed = verified and (evaluation is None or evaluation.passed is not False)
+    message = (evaluation.message or "") if evaluation else ""
+    phase = ModelVersionPhase.READY if passed else ModelVersionPhase.FAILED
+    return turn.decision(effects, _verified(version, verified), served, _ready(passed, verified, message), phase=phase)
+
+
+def _benchmarked(turn: _Turn, effects: tuple[Effect, ...], served: Fact) -> Decision:
+    """Served and not measured yet: a benchmark, tried again, and what it found."""
+    attempt, outcome = turn.version.status.attempts or 0, turn.seen.benchmark
+    if outcome is not None and outcome.succeeded and (benchmark := _benchmark(outcome, turn.now)) is not None:
+        return _measured(turn, effects, served, benchmark)
+    ended = outcome is not None and (outcome.failed or outcome.succeeded)
+    if outcome is not None and ended and attempt >= BENCHMARK_ATTEMPTS:
+        why = outcome.result.get("message") or outcome.message or "its result could not be read"
+        message = f"the benchmark failed {attempt} times: {why}"
+        failed = Fact("Ready", False, Reason.BENCHMARK_FAILED, message)
+        return turn.decision(effects, served, failed, phase=ModelVersionPhase.FAILED)
+    changes: dict[str, Any] = {"phase": ModelVersionPhase.EVALUATING}
+    if outcome is None or ended:
+        changes["attempts"] = attempt + 1
+        effects += (Create(_benchmark_job(turn, attempt + 1)),)
+    measuring = Fact("Ready", False, Reason.BENCHMARKING, "measuring the served endpoint")
+    return turn.decision(effects, served, measuring, again=_SOON, **changes)
+
+
+def _measured(turn: _Turn, effects: tuple[Effect, ...], served: Fact, benchmark: BenchmarkStatus) -> Decision:
+    """The gates' verdict on what the benchmark found."""
+    version, result, expected = (
+        turn.version,
+        turn.seen.benchmark.result if turn.seen.benchmark else {},
+        _expected(turn.version),
+    )
     verified = (
         bool(result.get("verified")) and bool(result.get("roundTrip")) and result.get("sha256", expected) == expected
     )
     gates = _gates(version, benchmark)
     passed = all(gate.passed is True for gate in gates)  # a number that is missing passes nothing
-    gate_message = "; ".join(
+    message = "; ".join(
         f"{gate.name} {'unknown' if gate.value is None else format(gate.value, 'g')} against {gate.threshold:g}"
         for gate in gates
         if gate.passed is not True
     )
-    facts = [
-        _verified(version, verified),
-        served,
-        Fact(
-            "Evaluated", passed, Reason.MEASURED if passed else Reason.GATE_FAILED, gate_message or "benchmark measured"
-        ),
-        _ready(passed and verified, verified, gate_message),
-    ]
+    adapter = version.spec.adapter
     provenance = (version.status.provenance or Provenance()).model_copy(
         update={
-            "image": image,
-            "template_hash": digest,
+            "image": next((pod.image_id for pod in turn.seen.pods if pod.ready and pod.image_id), None),
+            "template_hash": turn.digest,
             "torch": str(result["torch"])[:64] if result.get("torch") else None,
-            "base_model": version.spec.adapter.base_model.uri if version.spec.adapter else None,
-            "base_revision": version.spec.adapter.base_model.revision or None if version.spec.adapter else None,
+            "base_model": adapter.base_model.uri if adapter else None,
+            "base_revision": adapter.base_model.revision or None if adapter else None,
         }
     )
-    ready = passed and verified
-    changes = changes | {
-        "phase": ModelVersionPhase.READY if ready else ModelVersionPhase.FAILED,
-        "benchmark": benchmark,
-        "evaluation": EvaluationStatus(gates=gates, passed=passed, message=gate_message),
-        "sha256": expected if verified else None,
-        "provenance": provenance,
-    }
-    return Decision(_status(version, seen, facts, now, changes), tuple(effects))
+    reason = Reason.MEASURED if passed else Reason.GATE_FAILED
+    return turn.decision(
+        effects,
+        _verified(version, verified),
+        served,
+        Fact("Evaluated", passed, reason, message or "benchmark measured"),
+        _ready(passed and verified, verified, message),
+        phase=ModelVersionPhase.READY if passed and verified else ModelVersionPhase.FAILED,
+        benchmark=benchmark,
+        evaluation=EvaluationStatus(gates=gates, passed=passed, message=message),
+        sha256=expected if verified else None,
+        provenance=provenance,
+    )
 
 
 def _benchmark(outcome: JobFacts, now: datetime) -> BenchmarkStatus | None:
@@ -323,26 +344,11 @@ def _broken_pod(seen: Seen) -> tuple[Reason, str] | None:
     return None
 
 
-def _benchmark_job(version: ModelVersion, owner: Owner, platform: Platform, attempt: int) -> Mapping[str, Any]:
-    name = version.metadata.name
+def _benchmark_job(turn: _Turn, attempt: int) -> Manifest:
+    version, name = turn.version, turn.version.metadata.name
     expected = _expected(version)
     evaluation = version.spec.evaluation
     args = ["--url", predictor_url(name, version.metadata.namespace), "--model", name, "--sha256", str(expected)]
     args += ["--requests", str(evaluation.requests), "--concurrency", ",".join(map(str, evaluation.concurrency))]
-    pod = JobPod(script="benchmark.py", image=platform.trainer_image, config={}, args=args, grace_seconds=10)
-    return job(owner, f"{name}-benchmark-{attempt}", "benchmark", pod, Mounts(), activeDeadlineSeconds=900)
-
-
-def _status(
-    version: ModelVersion, seen: Seen, facts: list[Fact], now: datetime, changes: Mapping[str, Any]
-) -> ModelVersionStatus:
-    generation = version.metadata.generation
-    return version.status.model_copy(
-        update={
-            "observed_generation": generation,
-            "conditions": with_facts(version.status.conditions, facts, generation=generation, now=now),
-            "stage": seen.stage,
-            "in_use_by": tuple(holder[:256] for holder in seen.holders[:32]),
-            **changes,
-        }
-    )
+    pod = JobPod(script="benchmark.py", image=turn.platform.trainer_image, config={}, args=args, grace_seconds=10)
+    return job(turn.owner, f"{name}-benchmark-{attempt}", "benchmark", pod, Mounts(), activeDeadlineSeconds=900)
