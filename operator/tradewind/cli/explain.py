@@ -87,10 +87,9 @@ def _weight(body: Json) -> list[str]:
     lines = []
     if weight.get("reason"):
         applied = weight.get("applied")
-        lines = [
-            "",
-            f"weight: {weight['desired']} wanted, {'not applied yet' if applied is None else f'{applied} applied'}",
-        ]
+        obeyed = "not applied yet" if applied is None else f"{applied} applied"
+        obeyed = "the Endpoint has let go of it" if status.get("completionTime") else obeyed
+        lines = ["", f"weight: {weight['desired']} wanted, {obeyed}"]
         lines += [f"  why: {weight['reason']}: {weight.get('message', '')}, since {weight.get('since', 'unknown')}"]
         lines += [f"  may move at {weight['nextLook']}"] if weight.get("nextLook") else []
     if verdict:

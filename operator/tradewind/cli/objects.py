@@ -124,8 +124,10 @@ def _details(body: Json) -> str:
     weight = status.get("weight") or {}
     if weight.get("reason"):
         applied = f", applied {weight['applied']}" if weight.get("applied") is not None else ", not applied yet"
+        applied = "" if status.get("completionTime") else applied  # the Endpoint has let go of it
         lines.append(f"  weight {weight['desired']}{applied} ({weight['reason']}, since {weight.get('since', '-')})")
-        lines.append(f"    {weight.get('message', '')}; may move at {weight.get('nextLook', '-')}")
+        moves = f"; may move at {weight['nextLook']}" if weight.get("nextLook") else ""
+        lines.append(f"    {weight.get('message', '')}{moves}")
     if status.get("verdict"):
         verdict = status["verdict"]
         lines.append(

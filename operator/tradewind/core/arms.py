@@ -17,15 +17,15 @@ _CLOSED, _OPEN = STATUSES.index(Status.CLOSED), STATUSES.index(Status.OPEN)
 
 
 def arm_statuses(
-    table: TradeTable, requests: Requests, t0: datetime, look: datetime, baseline: str, candidate: str
+    table: TradeTable, requests: Requests, t0: datetime, look: datetime, names: tuple[str, str]
 ) -> tuple[ArmStatus, ...]:
-    """Numbers of both arms from the experiment's rows up to `look`."""
+    """Numbers of both arms, baseline first as in `names`, from the experiment's rows up to `look`."""
     t0_us, look_us = to_us(t0, "t0"), to_us(look, "look")
     mine = _mine(table, t0_us, look_us)
     asked = requests.decided_us <= look_us
     total = int(np.count_nonzero(mine))
     arms: list[ArmStatus] = []
-    for role, name in (("baseline", baseline), ("candidate", candidate)):
+    for role, name in zip(("baseline", "candidate"), names, strict=True):
         rows = mine & (table.candidate == (role == "candidate"))
         closed = rows & (table.status == _CLOSED) & (table.closed_us <= look_us)
         metrics = _metrics(table, closed)

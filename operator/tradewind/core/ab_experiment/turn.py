@@ -153,7 +153,7 @@ class Turn:
                 "evidence": evidence_status(judgement, self.spec),
                 "guardrails": guardrail_status(judgement),
                 "risk_budget_usd": risk_budget(judgement),
-                "arms": arm_statuses(self.table, self.requests, self.t0, look, baseline, candidate),
+                "arms": arm_statuses(self.table, self.requests, self.t0, look, (baseline, candidate)),
                 "comparison": comparison(self.table, self.t0, look),
                 "last_evaluated_time": look.replace(microsecond=0),
             }

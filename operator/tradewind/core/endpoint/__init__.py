@@ -8,6 +8,7 @@ This is the single writer of the routing document and of `activeExperiment`: two
 they run. A champion is never guessed: without one that exists and verifies, nothing is routed anew.
 """
 
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -40,43 +41,11 @@ _YEAR = timedelta(days=365)
 
 def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform, owner: Owner) -> Decision:
     """What to do about an Endpoint now."""
-    effects: list[Effect] = []
-    status = endpoint.status
     if endpoint.metadata.deletion_timestamp is not None:
-        return Decision(status)
-    champion, champion_fact = champion_of(endpoint, seen, now)
-    held = held_experiment(endpoint, seen)
-    active = held if held is not None and held.status.phase not in TERMINAL else next_experiment(endpoint, seen)
-    previous = status.previous_champion_ref
-    experiment_fact: Fact | None = None
-    if held is not None and was_promoted(held) and champion is not None and champion.name != held.spec.candidate:
-        version = seen.versions.get(held.spec.candidate)
-        if version is None or not is_as_seen(version, held.status.candidate_ref):
-            active = held  # what was not tested is not promoted; the Endpoint waits until a person says how to go on
-            message = (
-                f"ABExperiment {held.name} promoted {held.spec.candidate}, which no longer exists as it was tested: "
-                f"restore it, or delete ABExperiment {held.name} to keep {champion.name}"
-            )
-            experiment_fact = Fact("ExperimentActive", False, Reason.VERSION_MISSING, message)
-        elif held.status.verdict is not None:
-            sha256 = version_sha256(version)
-            effects.append(
-                RecordPromotion(
-                    endpoint=endpoint.name,
-                    version=version.name,
-                    sha256=sha256,
-                    previous=champion.name,
-                    experiment_uid=held.metadata.uid,
-                    reason=held.status.verdict.reason,
-                )
-            )
-            previous = champion
-            champion = VersionStatusRef(
-                name=version.name, uid=version.metadata.uid, sha256=sha256, since=now.replace(microsecond=0)
-            )
-            champion_fact = Fact("ChampionAvailable", True, Reason.CHAMPION_KNOWN, f"promoted {version.name}")
-
-    routing = routing_of(endpoint, seen, champion, active, now)
+        return Decision(endpoint.status)
+    places = _places(endpoint, seen, now)
+    routing = routing_of(endpoint, seen, places.champion, places.active, now)
+    effects = list(places.effects)
     # A promotion is stored before anybody obeys it. While a version is missing, its Secret stays mounted.
     if routing is not None and routing.arms.keys() <= seen.versions.keys():
         credentials = credentials_of(seen, routing)
@@ -86,43 +55,105 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
         if lacking and seen.routing is not None:
             routing = seen.routing
             message = f"gateway pods are being replaced by ones with the API key of {', '.join(lacking)}"
-            experiment_fact = experiment_fact or Fact("ExperimentActive", False, Reason.APPLYING, message)
+            waits = Fact("ExperimentActive", False, Reason.APPLYING, message)
+            places = replace(places, experiment_fact=places.experiment_fact or waits)
     if routing is not None and routing is not seen.routing:
         effects.append(Apply(routing_config_map(owner, routing)))
 
-    facts = [champion_fact, _database_fact(seen), *_gateway_facts(endpoint, seen, routing, now)]
-    facts.append(experiment_fact or _experiment_fact(active, routing))
+    facts = [places.champion_fact, _database_fact(seen), *_gateway_facts(endpoint, seen, routing, now)]
+    facts.append(places.experiment_fact or _experiment_fact(places.active, routing))
     blocked = next((fact for fact in facts[:3] if fact.holds is not True), None)
-    ready = Fact("Ready", True, Reason.READY, f"{champion.name} answers" if champion else "")
+    ready = Fact("Ready", True, Reason.READY, f"{places.champion.name} answers" if places.champion else "")
     facts.append(ready if blocked is None else Fact("Ready", False, Reason(blocked.reason), blocked.message))
-    generation = endpoint.metadata.generation
-    reports = [r for r in seen.replicas if r.replica in seen.ready_pods]
-    new = status.model_copy(
+    status = _status(endpoint, seen, places, routing).model_copy(
         update={
-            "observed_generation": generation,
-            "phase": EndpointPhase.READY if blocked is None else _phase(status),
-            "url": f"http://{gateway_name(endpoint.name)}.{endpoint.namespace}.svc.cluster.local",
-            "champion_ref": champion,
-            "previous_champion_ref": previous,
-            "active_experiment": _active_ref(active),
-            "epoch": routing.experiment.epoch if routing and routing.experiment else status.epoch,
+            "phase": EndpointPhase.READY if blocked is None else _phase(endpoint.status),
             "weights": _weights(routing, facts, now),
             "alpha_spent12_months": _alpha_spent(seen, now),
+            "conditions": with_facts(
+                endpoint.status.conditions, facts, generation=endpoint.metadata.generation, now=now
+            ),
+            "message": None if blocked is None else blocked.message[:1024],
+        }
+    )
+    live = places.active is not None and places.active.spec.mode is Mode.LIVE
+    waiting = blocked is not None or any(
+        (f.type == "WeightsApplied" and f.holds is not True) or f.reason == Reason.APPLYING for f in facts
+    )
+    return Decision(status, tuple(effects), timedelta(seconds=2) if waiting else ROUTING_RENEWAL if live else None)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Who is champion, and which experiment holds the Endpoint.
+
+    Attributes:
+        effects: the record of a promotion that takes place now.
+        experiment_fact: why decisions are not drawn for the experiment; None: see `_experiment_fact`.
+    """
+
+    champion: VersionStatusRef | None
+    previous: VersionStatusRef | None
+    champion_fact: Fact
+    active: ABExperiment | None
+    effects: tuple[Effect, ...] = ()
+    experiment_fact: Fact | None = None
+
+
+def _places(endpoint: Endpoint, seen: Seen, now: datetime) -> _Places:
+    """The places as they are, or after the promotion that the held experiment has earned."""
+    champion, champion_fact = champion_of(endpoint, seen, now)
+    held = held_experiment(endpoint, seen)
+    active = held if held is not None and held.status.phase not in TERMINAL else next_experiment(endpoint, seen)
+    places = _Places(champion, endpoint.status.previous_champion_ref, champion_fact, active)
+    if held is None or champion is None or not was_promoted(held) or champion.name == held.spec.candidate:
+        return places
+    version = seen.versions.get(held.spec.candidate)
+    if version is None or not is_as_seen(version, held.status.candidate_ref):
+        # What was not tested is not promoted; the Endpoint waits until a person says how to go on.
+        message = (
+            f"ABExperiment {held.name} promoted {held.spec.candidate}, which no longer exists as it was tested: "
+            f"restore it, or delete ABExperiment {held.name} to keep {champion.name}"
+        )
+        fact = Fact("ExperimentActive", False, Reason.VERSION_MISSING, message)
+        return replace(places, active=held, experiment_fact=fact)
+    if held.status.verdict is None:
+        return places
+    sha256 = version_sha256(version)
+    record = RecordPromotion(
+        endpoint=endpoint.name,
+        version=version.name,
+        sha256=sha256,
+        previous=champion.name,
+        experiment_uid=held.metadata.uid,
+        reason=held.status.verdict.reason,
+    )
+    promoted = VersionStatusRef(
+        name=version.name, uid=version.metadata.uid, sha256=sha256, since=now.replace(microsecond=0)
+    )
+    fact = Fact("ChampionAvailable", True, Reason.CHAMPION_KNOWN, f"promoted {version.name}")
+    return replace(places, champion=promoted, previous=champion, champion_fact=fact, effects=(record,))
+
+
+def _status(endpoint: Endpoint, seen: Seen, places: _Places, routing: Routing | None) -> EndpointStatus:
+    """The status with what does not hang on conditions."""
+    reports = [r for r in seen.replicas if r.replica in seen.ready_pods]
+    return endpoint.status.model_copy(
+        update={
+            "observed_generation": endpoint.metadata.generation,
+            "url": f"http://{gateway_name(endpoint.name)}.{endpoint.namespace}.svc.cluster.local",
+            "champion_ref": places.champion,
+            "previous_champion_ref": places.previous,
+            "active_experiment": _active_ref(places.active),
+            "epoch": routing.experiment.epoch if routing and routing.experiment else endpoint.status.epoch,
             "gateway": GatewayStatus(
                 replicas=endpoint.spec.gateway.replicas,
                 ready_replicas=len(seen.ready_pods),
                 reported_epoch=min((r.epoch for r in reports if r.epoch is not None), default=None),
                 generation=routing.generation if routing else None,
             ),
-            "conditions": with_facts(status.conditions, facts, generation=generation, now=now),
-            "message": None if blocked is None else blocked.message[:1024],
         }
     )
-    live = active is not None and active.spec.mode is Mode.LIVE
-    waiting = blocked is not None or any(
-        (f.type == "WeightsApplied" and f.holds is not True) or f.reason == Reason.APPLYING for f in facts
-    )
-    return Decision(new, tuple(effects), timedelta(seconds=2) if waiting else ROUTING_RENEWAL if live else None)
 
 
 def _database_fact(seen: Seen) -> Fact:
