@@ -76,7 +76,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    return True if config.getoption("--fast") and _needs_torch(collection_path) else None
+    costly = _needs_torch(collection_path) or collection_path.name == "test_benchmarks.py"
+    return True if config.getoption("--fast") and costly else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
