@@ -62,6 +62,8 @@ FLAGS.add_argument("--steps", type=int, default=size(150, 2), help="of learning 
 FLAGS.add_argument("--speculate", type=int, default=16)
 FLAGS.add_argument("--seed", type=int, default=0)
 
+TELL_EVERY = 10  # steps
+
 
 class GrammarMask(LogitsProcessor):  # type: ignore[misc]
     """llguidance's mask at every step of transformers.generate."""
@@ -102,6 +104,7 @@ def main() -> None:
     lengths: list[int] = []
     same = 0
     for number in range(-2, flags.prompts):  # two prompts warm up
+        say(f"prompt {number + 1} of {flags.prompts}" if number >= 0 else "warming up")
         symbol = SYMBOLS[number % len(SYMBOLS)]
         text = render_prompt(market(draw, flags.bars), symbol)
         prompt = encode_prompt(tokenizer, text)
@@ -192,6 +195,8 @@ def learn_format(model: Any, tokenizer: Any, flags: argparse.Namespace) -> None:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+        if step % TELL_EVERY == 0:
+            say(f"learning the format: step {step} of {flags.steps}, loss {loss.item():.3f}")
     say(f"format learned to a loss of {loss.item():.3f}")
 
 
