@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 from demo import bars as demo_bars
 from demo.bars import SYMBOL, WARMUP, Bar, market_view
 from tradewind.trading import prompt as trading_prompt
-from tradewind.trading.decision import Action, Decision, DecisionInput
+from tradewind.trading.decision import Action, DecisionInput, TradeDecision
 from tradewind.trading.prompt import (
     CONFIDENCE_GRID,
     INSTRUCTION,
@@ -232,7 +232,7 @@ def _chance(seed: int, what: str) -> float:
     return int.from_bytes(digest, "big") / 2**63 - 1
 
 
-def _random_decision(draw: random.Random, market: demo_bars.MarketView, rule: Rule, whim: float) -> Decision:
+def _random_decision(draw: random.Random, market: demo_bars.MarketView, rule: Rule, whim: float) -> TradeDecision:
     """The rule's action, or by whim another; size, leverage, distances and confidence are read off the hour by fixed tables.
 
     The tables walk through every value that an answer may hold: a value that was never written with certainty in
@@ -245,7 +245,7 @@ def _random_decision(draw: random.Random, market: demo_bars.MarketView, rule: Ru
     confidence = _walked(CONFIDENCE_GRID, 5 * hour)
     if action is Action.HOLD:
         return hold(SYMBOL, confidence=confidence)
-    return Decision(
+    return TradeDecision(
         action=action,
         symbol=SYMBOL,
         size_usd=_walked(SIZES, hour),

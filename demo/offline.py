@@ -47,7 +47,7 @@ from tradewind.cli.report_data import read_bundle
 from tradewind.cli.report_page import render_page as render_report
 from tradewind.trading.assignment import Arm, draw_arm
 from tradewind.trading.dataset import LoggedDecision, build_dataset, dataset_lines
-from tradewind.trading.decision import Decision, DecisionInput, Limits
+from tradewind.trading.decision import DecisionInput, Limits, TradeDecision
 from tradewind.trading.evidence import (
     EvidenceSpec,
     ExperimentRules,
@@ -63,7 +63,7 @@ from tradewind.training.config import SnapshotConfig
 from tradewind.training.files import EVAL_FILE, TRAIN_FILE, dataset_sha256
 
 LIMITS: Final = Limits(max_leverage=20, max_size_usd=100)
-Decide = Callable[[DecisionInput], Decision]
+Decide = Callable[[DecisionInput], TradeDecision]
 
 
 def shown_at(bars: tuple[Bar, ...], index: int) -> DecisionInput:
@@ -71,9 +71,9 @@ def shown_at(bars: tuple[Bar, ...], index: int) -> DecisionInput:
     return DecisionInput(market_data=market_view(bars, index), account_state=account_state())
 
 
-def api_arm(shown: DecisionInput) -> Decision:
+def api_arm(shown: DecisionInput) -> TradeDecision:
     """The stand-in's answer, from the prompt's text as over the wire."""
-    return Decision.model_validate(standin_decide(render_prompt(shown, SYMBOL)))
+    return TradeDecision.model_validate(standin_decide(render_prompt(shown, SYMBOL)))
 
 
 def api_log(bars: tuple[Bar, ...], start: int, stop: int, cost_bp: float) -> list[LoggedDecision]:
@@ -165,7 +165,7 @@ def candidate_arm(base: Path, adapter: Path, sha256: str) -> Decide:
     decoder = Decoder(loaded.model, static_beginning(loaded.tokenizer), decoding=settings.decoding)
     plan = grammar.plan(SYMBOL, LIMITS)
 
-    def decide(shown: DecisionInput) -> Decision:
+    def decide(shown: DecisionInput) -> TradeDecision:
         return decoder.write(encode_prompt(loaded.tokenizer, render_prompt(shown, SYMBOL)), plan).decision
 
     return decide

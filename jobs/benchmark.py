@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from tradewind.trading.decision import Decision, Limits, limit_violation
+from tradewind.trading.decision import Limits, TradeDecision, limit_violation
 from tradewind.trading.exits import ExitCode
 from tradewind.training.outcome import JobError, bad_config, write_result
 
@@ -221,7 +221,7 @@ def ask(connection: http.client.HTTPConnection, path: str, asked: dict[str, Any]
         return Answer(milliseconds, f"status {response.status}", 0, busy)
     try:
         (prediction,) = json.loads(answered)["predictions"]
-        decision = Decision.model_validate({k: v for k, v in prediction.items() if not k.startswith("_")})
+        decision = TradeDecision.model_validate({k: v for k, v in prediction.items() if not k.startswith("_")})
     except (ValidationError, ValueError, KeyError, TypeError, AttributeError) as error:
         return Answer(milliseconds, f"invalid: {type(error).__name__}: {error}", 0, busy)
     problem = limit_violation(decision, symbol=asked["symbols"][0], limits=LIMITS)

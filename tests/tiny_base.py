@@ -5,7 +5,7 @@ import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tradewind.trading.decision import Action, Decision, DecisionInput
+from tradewind.trading.decision import Action, DecisionInput, TradeDecision
 from tradewind.trading.prompt import hold, render_completion, render_prompt
 from workshop.tiny_llama import Shape, make_llama, train_tokenizer, write
 
@@ -23,7 +23,7 @@ def sample(number: int, draw: random.Random) -> dict[str, object]:
     change = round(draw.uniform(-0.05, 0.05), 4)
     shown = DecisionInput(market_data={"BTC": {"change": change, "n": "x" * draw.randrange(30)}}, account_state={})
     action = Action.OPEN_LONG if change > 0.02 else Action.OPEN_SHORT if change < -0.02 else Action.HOLD
-    decision = hold("BTC") if action is Action.HOLD else Decision(
+    decision = hold("BTC") if action is Action.HOLD else TradeDecision(
         action=action, symbol="BTC", size_usd=100, leverage=2, stop_loss_pct=0.02, take_profit_pct=0.05, confidence=0.7
     )  # fmt: skip
     decided = START + timedelta(hours=number)

@@ -3,7 +3,7 @@
 import random
 from typing import Final
 
-from tradewind.trading.decision import Action, Decision, DecisionInput
+from tradewind.trading.decision import Action, DecisionInput, TradeDecision
 from tradewind.trading.prompt import (
     CONFIDENCE_GRID,
     LEVERAGE_GRID,
@@ -35,9 +35,9 @@ def random_input(draw: random.Random) -> DecisionInput:
     )
 
 
-def random_decision(draw: random.Random, symbol: str) -> Decision:
+def random_decision(draw: random.Random, symbol: str) -> TradeDecision:
     """Any decision on the grids."""
-    return Decision(
+    return TradeDecision(
         action=draw.choice(list(Action)),
         symbol=symbol,
         size_usd=draw.choice(SIZE_GRID_USD),

@@ -5,7 +5,7 @@ import pytest
 
 from demo.bars import SYMBOL, account_state, load_bars, market_view
 from demo.base_model import MANIFEST, PIECES, check_round_trip, is_complete, main, synthetic_samples
-from tradewind.trading.decision import Decision, DecisionInput
+from tradewind.trading.decision import DecisionInput, TradeDecision
 from tradewind.trading.prompt import (
     CONFIDENCE_GRID,
     INSTRUCTION,
@@ -53,7 +53,7 @@ def answers() -> list[str]:
     grids = {"size_usd": SIZE_GRID_USD, "leverage": LEVERAGE_GRID}
     grids |= {"stop_loss_pct": PERCENT_GRID, "confidence": CONFIDENCE_GRID}
     changes += [{field: number} for field, grid in grids.items() for number in grid]
-    return [render_completion(Decision.model_validate(base | change)) for change in changes]
+    return [render_completion(TradeDecision.model_validate(base | change)) for change in changes]
 
 
 def test_every_prompt_and_answer_comes_back_and_is_cut_alike_apart_and_together(tokenizer) -> None:

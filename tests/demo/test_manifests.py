@@ -17,7 +17,7 @@ from tradewind.api.endpoint import Endpoint
 from tradewind.api.parse import InvalidSpec, parse_manifest
 from tradewind.cli.experiment_file import experiment_of
 from tradewind.schema.scalars import as_timedelta
-from tradewind.trading.decision import Decision, Limits, limit_violation
+from tradewind.trading.decision import Limits, TradeDecision, limit_violation
 
 BARS = load_bars()
 
@@ -66,7 +66,7 @@ def test_everything_lies_in_the_demos_namespace_and_names_resolve() -> None:
 def test_the_stand_ins_answer_keeps_the_endpoints_limits() -> None:
     from demo.standin import LEVERAGE, SIZE_USD
 
-    answer = Decision(
+    answer = TradeDecision(
         action="open_long", symbol="EURUSD", size_usd=SIZE_USD, leverage=LEVERAGE, stop_loss_pct=0.01,
         take_profit_pct=0.02, confidence=0.5,
     )  # fmt: skip

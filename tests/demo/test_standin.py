@@ -6,7 +6,7 @@ import pytest
 
 from demo.bars import SYMBOL, WARMUP, account_state, load_bars, market_view
 from demo.standin import MODEL, create_app, decide
-from tradewind.trading.decision import Decision, DecisionInput
+from tradewind.trading.decision import DecisionInput, TradeDecision
 from tradewind.trading.prompt import render_prompt
 
 BARS = load_bars()
@@ -37,7 +37,7 @@ def test_the_rule_follows_the_last_three_hours_from_the_text_alone() -> None:
         expected = "open_long" if change > 0 else "open_short" if change < 0 else "hold"
         answer = decide(prompt_at(index))
         assert answer["action"] == expected
-        assert Decision.model_validate(answer).symbol == SYMBOL
+        assert TradeDecision.model_validate(answer).symbol == SYMBOL
 
 
 def test_the_answer_names_itself_a_stand_in() -> None:

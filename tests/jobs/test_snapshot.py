@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from tradewind.trading.decision import Action, Decision
+from tradewind.trading.decision import Action, TradeDecision
 from tradewind.training.files import dataset_sha256, read_examples
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
@@ -35,7 +35,7 @@ class Log:
 
     def trade(self, number: int, pnl: float | None, *, key=KEY, action="open_long", hours=1.0, **columns) -> None:
         decided = START + timedelta(hours=number)
-        answer = Decision(
+        answer = TradeDecision(
             action=Action(action), symbol="BTC", size_usd=100 if action.startswith("open") else 0, leverage=2,
             stop_loss_pct=0.02, take_profit_pct=0.05, confidence=0.7,
         )  # fmt: skip

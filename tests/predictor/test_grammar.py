@@ -8,14 +8,14 @@ from tiny_llama import train_tokenizer
 from tradewind.predictor.grammar import Grammar, GrammarError, Plan, Tokens
 from tradewind.predictor.loader import completion_tokeniser, round_trip_problem
 from tradewind.predictor.trie import ROOT
-from tradewind.trading.decision import Action, Decision, Limits
+from tradewind.trading.decision import Action, Limits, TradeDecision
 from tradewind.trading.prompt import render_completion, snap_to_grid
 from workshop.samples import SYMBOLS, random_decision
 
 KINDS = ("gpt2", "llama3", "deepseek", "llama2", "bytes")
 
 
-def spell(plan: Plan, decision: Decision) -> list[int]:
+def spell(plan: Plan, decision: TradeDecision) -> list[int]:
     """The tokens by which the plan writes a decision."""
     written: list[int] = []
     for field in (plan.action, *plan.fields_after(decision.action)):
@@ -57,7 +57,7 @@ def test_hold_and_close_leave_confidence_alone_free(tokenizer) -> None:
 
 def test_prose_begins_at_a_token_of_its_own(tokenizer) -> None:
     plan = Grammar(completion_tokeniser(tokenizer), reasoning=True).plan("BTC", None)
-    decision = snap_to_grid(Decision.model_validate(
+    decision = snap_to_grid(TradeDecision.model_validate(
         {"action": "hold", "symbol": "BTC", "size_usd": 0, "leverage": 1, "stop_loss_pct": 0, "take_profit_pct": 0, "confidence": 0.5}
     ))  # fmt: skip
     assert tokenizer.decode(spell(plan, decision)) == render_completion(decision)[:-1] + ',"reasoning":"'

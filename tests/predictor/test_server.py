@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from tiny_llama import Served, read_termination
 
-from tradewind.trading.decision import Action, Decision
+from tradewind.trading.decision import Action, TradeDecision
 
 QUESTION = {
     "market_data": {"symbol": "BTC", "price": 65000.5, "note": "跌破"},
@@ -92,7 +92,7 @@ def test_a_decision_keeps_schema_symbol_and_limits(running: Running) -> None:
     status, body, _ = running.predict(QUESTION)
     assert status == 200
     prediction = body["predictions"][0]
-    decision = Decision.model_validate({k: v for k, v in prediction.items() if not k.startswith("_")})
+    decision = TradeDecision.model_validate({k: v for k, v in prediction.items() if not k.startswith("_")})
     assert decision.symbol == "BTC"
     assert decision.leverage <= 2
     assert decision.size_usd <= 100

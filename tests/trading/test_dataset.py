@@ -12,7 +12,7 @@ from tradewind.trading.dataset import (
     build_dataset,
     dataset_lines,
 )
-from tradewind.trading.decision import Action, Decision, DecisionInput
+from tradewind.trading.decision import Action, DecisionInput, TradeDecision
 from tradewind.trading.duplicates import Dedupe, near_duplicate_key
 from tradewind.trading.prompt import hold
 from tradewind.trading.settings.dataset import DatasetSplit
@@ -30,7 +30,7 @@ def shown(price: float) -> DecisionInput:
 
 
 def trade(number: int, pnl: float, *, hours: float = 1, action: Action = Action.OPEN_LONG, **changes) -> LoggedDecision:
-    answer = Decision(
+    answer = TradeDecision(
         action=action, symbol="BTC", size_usd=100, leverage=2, stop_loss_pct=0.02, take_profit_pct=0.05, confidence=0.7
     )
     decided = START + number * HOUR

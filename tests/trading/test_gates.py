@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tradewind.trading.dataset import ClosedTrade, Imitation, LoggedDecision, build_dataset
-from tradewind.trading.decision import Action, Decision, DecisionInput
+from tradewind.trading.decision import Action, DecisionInput, TradeDecision
 from tradewind.trading.gates import Gate, GateName, evaluate_gates, label_consistency
 from tradewind.trading.labels import Label
 from tradewind.trading.settings.dataset import DatasetGates, DatasetSplit
@@ -18,7 +18,7 @@ def row(number: int, pnl: float, action: Action = Action.OPEN_LONG, review: floa
         decided_at=decided,
         shown=DecisionInput(market_data={"n": 1.01**number}, account_state={}),
         symbol="BTC",
-        answer=Decision(
+        answer=TradeDecision(
             action=action, symbol="BTC", size_usd=100, leverage=1, stop_loss_pct=0, take_profit_pct=0, confidence=0.5
         ),
         execution_status="opened",

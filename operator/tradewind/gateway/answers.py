@@ -11,7 +11,7 @@ from enum import StrEnum
 from pydantic import JsonValue, ValidationError
 
 from tradewind.schema.rules import first_fault
-from tradewind.trading.decision import Decision, Limits, limit_violation
+from tradewind.trading.decision import Limits, TradeDecision, limit_violation
 
 
 class ErrorKind(StrEnum):
@@ -56,7 +56,7 @@ def parse_object(text: str | bytes) -> dict[str, JsonValue]:
     return value
 
 
-def parse_decision(value: Mapping[str, JsonValue], *, symbol: str, limits: Limits | None) -> Decision:
+def parse_decision(value: Mapping[str, JsonValue], *, symbol: str, limits: Limits | None) -> TradeDecision:
     """A decision within schema and limits.
 
     Raises:
@@ -67,7 +67,7 @@ def parse_decision(value: Mapping[str, JsonValue], *, symbol: str, limits: Limit
     if isinstance(leverage, float) and leverage.is_integer():
         fields["leverage"] = int(leverage)  # 2.0 is 2 in JSON
     try:
-        decision = Decision.model_validate_json(json.dumps(fields), strict=True)
+        decision = TradeDecision.model_validate_json(json.dumps(fields), strict=True)
     except ValidationError as error:
         fault = first_fault(error)
         detail = f"{fault.field}: {fault.message}" if fault.field else fault.message

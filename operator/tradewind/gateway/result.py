@@ -14,7 +14,7 @@ from tradewind.gateway.arms import Asked
 from tradewind.gateway.database import Stored, jsonb
 from tradewind.gateway.protocols import ArmAnswer
 from tradewind.gateway.spool import Record
-from tradewind.trading.decision import Decision, DecisionInput, DecisionRequest, Limits
+from tradewind.trading.decision import DecisionInput, DecisionRequest, Limits, TradeDecision
 from tradewind.trading.routing import Routing
 
 Body = dict[str, JsonValue]
@@ -98,7 +98,7 @@ def body_of_stored(stored: Stored) -> Body:
     """
     return _body(
         stored.decision_id,
-        Decision.model_validate(stored.answer),
+        TradeDecision.model_validate(stored.answer),
         version=stored.answered_by,
         assignment=(stored.arm, stored.experiment_uid, stored.epoch),
         fallback=stored.fallback,
@@ -146,7 +146,7 @@ def sql_values(columns: dict[str, JsonValue]) -> dict[str, object]:
 
 def _body(
     decision_id: str,
-    decision: Decision,
+    decision: TradeDecision,
     *,
     version: str | None,
     assignment: tuple[str | None, str | None, int | None],

@@ -26,7 +26,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 from tradewind.predictor.grammar import FieldPlan, Plan, Value, as_action
 from tradewind.predictor.settings import Decoding
 from tradewind.predictor.trie import ROOT, Trie
-from tradewind.trading.decision import Action, Decision
+from tradewind.trading.decision import Action, TradeDecision
 
 _MIN_SHARED = 8  # a shorter common beginning is not worth a cache
 
@@ -42,7 +42,7 @@ class Written:
         forward_passes: model calls, the prompt's included.
     """
 
-    decision: Decision
+    decision: TradeDecision
     tokens: tuple[int, ...]
     probabilities: Mapping[Action, float]
     forward_passes: int

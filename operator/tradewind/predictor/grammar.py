@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from tradewind.predictor.trie import Trie
-from tradewind.trading.decision import Action, Decision, Limits
+from tradewind.trading.decision import Action, Limits, TradeDecision
 from tradewind.trading.prompt import (
     CONFIDENCE_GRID,
     DECISION_FIELDS,
@@ -80,7 +80,7 @@ class Plan:
         """The fields that are still free once the action is known."""
         return self.opening if action.opens else self.flat
 
-    def decision(self, values: Mapping[str, Value], reasoning: str = "") -> Decision:
+    def decision(self, values: Mapping[str, Value], reasoning: str = "") -> TradeDecision:
         """The decision that the chosen values spell."""
         action = as_action(values["action"])
         chosen = {name: value for name, value in values.items() if name != "action"}
@@ -186,7 +186,7 @@ class Grammar:
         ]
         return dict(zip(values, self._texts(decisions), strict=True))
 
-    def _texts(self, decisions: Sequence[Decision]) -> list["_Text"]:
+    def _texts(self, decisions: Sequence[TradeDecision]) -> list["_Text"]:
         prose = [d.model_copy(update={"reasoning": _SAMPLE_PROSE}) for d in decisions]
         texts = [render_completion(decision, reasoning=self._reasoning) for decision in prose]
         return [_Text(t, d, k) for t, d, k in zip(texts, decisions, self._tokenise(texts), strict=True)]
@@ -226,7 +226,7 @@ class _Pieces:
 class _Text:
     """A completion with the span of each value and its tokens."""
 
-    def __init__(self, text: str, decision: Decision, tokens: Tokens) -> None:
+    def __init__(self, text: str, decision: TradeDecision, tokens: Tokens) -> None:
         self.text = text
         self.tokens = tokens
         self.end: dict[str, int] = {}
@@ -284,9 +284,9 @@ def _field_plan(name: str, values: Sequence[Value], sequences: Sequence[Sequence
     return FieldPlan(name, tuple(sequences[0][:shared]), tuple(values), trie)
 
 
-def _decision(action: Action, symbol: str) -> Decision:
+def _decision(action: Action, symbol: str) -> TradeDecision:
     """A decision of an action's kind with every other field at the first value of its grid."""
-    blank = Decision(
+    blank = TradeDecision(
         action=action, symbol=symbol, size_usd=SIZE_GRID_USD[0], leverage=LEVERAGE_GRID[0],
         stop_loss_pct=PERCENT_GRID[0], take_profit_pct=PERCENT_GRID[0], confidence=CONFIDENCE_GRID[0],
     )  # fmt: skip

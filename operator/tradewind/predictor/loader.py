@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from tradewind.predictor.failure import StartError
 from tradewind.predictor.grammar import Tokens
 from tradewind.predictor.settings import Settings
-from tradewind.trading.decision import Action, Decision, DecisionInput
+from tradewind.trading.decision import Action, DecisionInput, TradeDecision
 from tradewind.trading.exits import ExitCode
 from tradewind.trading.prompt import INSTRUCTION, hold, render_completion, render_prompt
 
@@ -110,7 +110,7 @@ def load_tokenizer(directories: Sequence[Path]) -> Any:
 
 def round_trip_problem(tokenizer: Any) -> str:
     """The first sample text that the tokenizer does not give back, or an empty string."""
-    opening = Decision(
+    opening = TradeDecision(
         action=Action.OPEN_LONG, symbol="EURUSD", size_usd=250, leverage=3, stop_loss_pct=0.0075,
         take_profit_pct=0.015, confidence=0.65, reasoning="",
     )  # fmt: skip

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from pydantic import JsonValue
 
 from tradewind.schema.scalars import as_timedelta
-from tradewind.trading.decision import Action, Decision, DecisionInput
+from tradewind.trading.decision import Action, DecisionInput, TradeDecision
 from tradewind.trading.duplicates import Dedupe, find_duplicates
 from tradewind.trading.labels import Label, label_outcome
 from tradewind.trading.prompt import hold, render_completion, render_prompt
@@ -69,7 +69,7 @@ class LoggedDecision:
     decided_at: datetime
     shown: DecisionInput
     symbol: str
-    answer: Decision | None
+    answer: TradeDecision | None
     invalid: bool = False
     replay: bool = False
     fallback: bool = False

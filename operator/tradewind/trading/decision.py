@@ -36,7 +36,7 @@ class Action(StrEnum):
         return self in (Action.OPEN_LONG, Action.OPEN_SHORT)
 
 
-class Decision(BaseModel):
+class TradeDecision(BaseModel):
     """An arm's answer. Field order is the order in which it is written: the decision first, the prose last.
 
     Units: `size_usd` USD of margin, exposure is size_usd * leverage; `*_pct` and `confidence` are fractions (0.02 is 2 %).
@@ -141,7 +141,7 @@ class Limits(BaseModel):
     max_size_usd: PositiveFinite
 
 
-def limit_violation(decision: Decision, *, symbol: str, limits: Limits | None) -> str | None:
+def limit_violation(decision: TradeDecision, *, symbol: str, limits: Limits | None) -> str | None:
     """The first way in which an answer breaks the request's scope or limits, or None.
 
     Args:

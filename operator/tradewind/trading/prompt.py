@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Final
 
-from tradewind.trading.decision import Action, Decision, DecisionInput, canonical_json
+from tradewind.trading.decision import Action, DecisionInput, TradeDecision, canonical_json
 
 PROMPT_VERSION: Final = 1
 
@@ -44,7 +44,7 @@ def render_prompt(shown: DecisionInput, symbol: str) -> str:
     )
 
 
-def render_completion(decision: Decision, *, reasoning: bool = False) -> str:
+def render_completion(decision: TradeDecision, *, reasoning: bool = False) -> str:
     """The answer as an own model is taught to write it: compact JSON, values on the grids."""
     snapped = snap_to_grid(decision)
     fields: list[str] = [f"{json.dumps(name)}:{_render_value(getattr(snapped, name))}" for name in DECISION_FIELDS]
@@ -60,7 +60,7 @@ def render_number(value: float) -> str:
     return f"{value:.6f}".rstrip("0")
 
 
-def snap_to_grid(decision: Decision) -> Decision:
+def snap_to_grid(decision: TradeDecision) -> TradeDecision:
     """The nearest decision an own model can write. Sizes, leverage and distances never grow by it.
 
     `hold` and `close` carry no size: everything but symbol and confidence is fixed, so nothing is left to decode.
@@ -87,9 +87,9 @@ def snap_to_grid(decision: Decision) -> Decision:
     )
 
 
-def hold(symbol: str, *, confidence: float = 0.5) -> Decision:
+def hold(symbol: str, *, confidence: float = 0.5) -> TradeDecision:
     """The decision to do nothing, as an own model writes it."""
-    return Decision(
+    return TradeDecision(
         action=Action.HOLD,
         symbol=symbol,
         size_usd=0,

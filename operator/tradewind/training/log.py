@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 from pydantic import ValidationError
 
 from tradewind.trading.dataset import LoggedDecision
-from tradewind.trading.decision import Decision, DecisionInput
+from tradewind.trading.decision import DecisionInput, TradeDecision
 from tradewind.trading.exits import ExitCode
 from tradewind.training.config import EndpointKey
 from tradewind.training.outcome import JobError
@@ -140,14 +140,14 @@ def logged_decision(row: Mapping[str, Any]) -> LoggedDecision:
     )
 
 
-def _answer(row: Mapping[str, Any]) -> tuple[Decision | None, bool]:
+def _answer(row: Mapping[str, Any]) -> tuple[TradeDecision | None, bool]:
     """The answer, and whether there was one that is no decision."""
     if row["answer"] is None:
         return None, row["error_kind"] in ("invalid_json", "invalid_decision")
     # The gateway's own keys, such as _arm, are no part of the decision.
     fields = {key: value for key, value in row["answer"].items() if not key.startswith("_") and key != "decision_id"}
     try:
-        decision = Decision.model_validate(fields)
+        decision = TradeDecision.model_validate(fields)
     except ValidationError:
         return None, True
     return (decision, False) if decision.symbol == row["scope_symbol"] else (None, True)

@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from pydantic import JsonValue
 
-from tradewind.trading.decision import Decision, DecisionInput, Limits
+from tradewind.trading.decision import DecisionInput, Limits, TradeDecision
 from tradewind.trading.routing import ArmTarget
 
 
@@ -36,7 +36,7 @@ class ArmQuestion:
 class ArmAnswer:
     """A valid answer and what the arm said about itself."""
 
-    decision: Decision
+    decision: TradeDecision
     probabilities: dict[str, float] | None
     reported_model: str | None
 
