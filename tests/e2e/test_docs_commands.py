@@ -18,6 +18,7 @@ from space import Space
 
 from workshop import charts
 from workshop.client import Cluster, condition
+from workshop.waiting import wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -71,10 +72,10 @@ class Typed:
     def __init__(self, cluster: Cluster, values: Path) -> None:
         self.cluster, self.values = cluster, values
 
-    def __call__(self, block: str, *, seconds: float = 600) -> str:
-        """The output of a block of commands; the first that fails ends it."""
+    def __call__(self, block: str, *, seconds: float = 600, here: bool = False) -> str:
+        """The output of a block of commands; the first that fails ends it. `here`: the namespaces in it are ours already."""
         text = "\n".join(line for line in block.splitlines() if LEFT_OUT not in line)
-        for pattern, replacement in SUBSTITUTES:
+        for pattern, replacement in () if here else SUBSTITUTES:
             text = re.sub(pattern, replacement, text)
         program = f"set -euo pipefail; cd {ROOT}; export PATH={ROOT}/.venv/bin:$PATH VALUES={self.values}\n{text}"
         return self.cluster.run("bash", "-c", program, seconds=seconds)
@@ -93,7 +94,7 @@ def test_a_namespace_gets_its_endpoint(typed: Typed) -> None:
     assert "deepseek-api" in told
     Space(typed.cluster, TRADING).wait_condition("Endpoint", "trader", "Ready", seconds=180)
     looks = "\n".join(line for line in README.block("helm install").splitlines() if line.startswith("tradewind get"))
-    assert "trader" in typed(looks.replace("tradewind get ", f"tradewind get -n {TRADING} "))
+    assert "trader" in typed(looks.replace("tradewind get ", f"tradewind get -n {TRADING} "), here=True)
 
 
 def test_upgrade_and_roll_back(typed: Typed) -> None:
@@ -111,7 +112,12 @@ def test_uninstall_lets_go_of_everything_but_the_kinds(typed: Typed) -> None:
         "delete", "modelversions", "--all", "--wait", seconds=120
     )  # in use no more: the operator let go of it
     assert typed.cluster.get("CustomResourceDefinition", "endpoints.tradewind.dev") is not None
-    assert typed.cluster.select("Pod", OPERATORS, "app.kubernetes.io/component=operator") == []
+    wait_for(
+        "the operator's pod to go",
+        lambda: typed.cluster.select("Pod", OPERATORS, "app.kubernetes.io/component=operator"),
+        lambda pods: not pods,
+        seconds=90,
+    )
 
 
 def _remove(cluster: Cluster) -> None:
