@@ -1,5 +1,7 @@
 """A decision that raises: said in a condition and an Event, nothing hot, and no weight for a candidate that nobody judges."""
 
+import asyncio
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -12,8 +14,11 @@ from server_double import NOW, Server, key, reconciler, thing
 from tradewind.core.decision import Apply, Decision
 from tradewind.core.endpoint import EpochRow
 from tradewind.core.registry import BY_KIND
-from tradewind.shell.cache import Cache
+from tradewind.shell.cache import Cache, Key
 from tradewind.shell.cluster import ClusterError
+from tradewind.shell.index import changed
+from tradewind.shell.operator import heard
+from tradewind.shell.workqueue import WorkQueue
 from tradewind.trading.evidence import guardrails
 from tradewind.trading.routing import ROUTING_KEY, Routing
 
@@ -59,6 +64,40 @@ async def test_every_kind_says_what_failed_and_goes_on_by_itself(kind: str, spec
     assert server.calls.count("status") == 1, "a failure that lasts is no event at each turn"
     await reconciler(server)(key(kind, "x"))
     assert server.condition(kind, "x", "Reconciling") is None
+
+
+@pytest.mark.parametrize(("kind", "spec"), KINDS.items())
+async def test_no_failure_loops_hot(kind: str, spec: dict[str, Any]) -> None:
+    """Its own condition comes back as an event, and each request is news: the back-off holds nevertheless."""
+    server, cache = Server(), Cache()
+    turns: Counter[str] = Counter()
+    queue: WorkQueue[Key] = WorkQueue(lambda of: turn(of), on_error=lambda *_: None, base_delay=60.0)
+    reconcile = reconciler(server, cache, kinds=broken(kind))
+
+    async def turn(of: Key) -> float | None:
+        turns[of.kind] += 1
+        return await reconcile(of)
+
+    def put(made: dict[str, Any]) -> dict[str, Any]:
+        stored = Server.put(server, made)
+        if stored["kind"] in BY_KIND:
+            for of in changed(cache, stored, deleted=False):
+                queue.add(of)
+        return stored
+
+    server.put = put  # type: ignore[method-assign]
+    work = asyncio.create_task(queue.run(2))
+    holds = {"activeExperiment": {"name": "x", "uid": "uid-x"}}
+    server.put(thing(kind, "x", spec, RUNNING if kind == "ABExperiment" else None))
+    if kind == "ABExperiment":
+        point = {"fallback": "api", "clock": "replay"}  # its news are looked at without a pause
+        cache.take(thing("Endpoint", "trader", point, holds, resourceVersion="1"))
+    for _ in range(50):
+        heard(queue, cache, "trading/trader")
+        await asyncio.sleep(0.002)
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+    assert 1 <= turns[kind] <= 2, "the first, and that of the event of its condition"
 
 
 async def test_observing_may_fail_too_and_no_password_is_told() -> None:

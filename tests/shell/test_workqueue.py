@@ -163,6 +163,21 @@ async def test_failures_back_off_and_success_forgets_them() -> None:
     assert [key for key, _, _ in errors] == ["a"] * 4
 
 
+async def test_news_do_not_hurry_a_key_that_fails_but_a_change_does() -> None:
+    async def work(_: str) -> None:
+        raise RuntimeError("again")
+
+    async with working(work, base_delay=60.0) as (queue, errors):
+        queue.add_soon("a", 0.0)
+        await until(lambda: len(errors) == 1)
+        for _ in range(10):
+            queue.add_soon("a", 0.0)
+            await asyncio.sleep(0.002)
+        assert len(errors) == 1
+        queue.add("a")
+        await until(lambda: len(errors) == 2)
+
+
 async def test_progress_is_noted() -> None:
     async def work(_: str) -> None:
         return None

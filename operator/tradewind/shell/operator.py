@@ -7,6 +7,7 @@ import asyncio
 import logging
 import signal
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import structlog
@@ -72,19 +73,12 @@ async def run(settings: Settings) -> None:
         def notify(namespace: str, name: str) -> None:
             queue.add(Key("TrainingRun", namespace, name))
 
-        def notified(payload: str) -> None:
-            for key, replay in index.notified(cache, payload):
-                if replay:
-                    queue.add(key)
-                else:
-                    queue.add_after(key, _LIVE_DEBOUNCE_SECONDS)
-
         tasks: list[asyncio.Task[Any]] = [
             asyncio.create_task(work(), name="work"),
             asyncio.create_task(watch(cache, queue.add, namespaces, stop), name="kopf"),
         ]
         if database is not None:
-            tasks.append(asyncio.create_task(database.listen(notified), name="listen"))
+            tasks.append(asyncio.create_task(database.listen(partial(heard, queue, cache)), name="listen"))
         await _serve(stack, progress_app(cluster, reports, notify), settings.platform.progress_port)
         await _serve(stack, _health_app(queue, filled), settings.health_port)
         log.info(
@@ -97,6 +91,12 @@ async def run(settings: Settings) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
         for task in done - {stopping}:
             task.result()  # an operator that lost one of its parts must not live on without it
+
+
+def heard(queue: WorkQueue[Key], cache: Cache, payload: str) -> None:
+    """Ask for a look after a notification of the database: a replay waits for it, trades come in numbers."""
+    for key, replay in index.notified(cache, payload):
+        queue.add_soon(key, 0.0 if replay else _LIVE_DEBOUNCE_SECONDS)
 
 
 async def _serve(stack: AsyncExitStack, app: web.Application, port: int) -> None:

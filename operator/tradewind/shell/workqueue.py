@@ -67,6 +67,11 @@ class WorkQueue(Generic[K]):
         heapq.heappush(self._timers, (due, self._order, key))
         self._timer_changed.set()
 
+    def add_soon(self, key: K, seconds: float) -> None:
+        """Ask for a turn later because of news that come in numbers: a key that fails keeps to its back-off."""
+        if key not in self._failures:
+            self.add_after(key, seconds)
+
     @property
     def depth(self) -> int:
         """Keys in line or being worked on."""
