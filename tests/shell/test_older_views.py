@@ -8,7 +8,7 @@ from server_double import PLATFORM, Json, Server, key, reconciler, thing
 
 from tradewind.api.common import Resource
 from tradewind.core.conditions import is_true
-from tradewind.core.decision import Apply, Create, Decision, Owner, RecordPromotion
+from tradewind.core.decision import Apply, Create, Decision, Owner, RecordExperiment, RecordPromotion
 from tradewind.core.registry import BY_KIND
 from tradewind.shell.cache import Cache
 from tradewind.shell.reconcile import Reconciler
@@ -116,6 +116,32 @@ async def test_an_experiment_sees_its_place_as_soon_as_the_endpoint_has_written_
     )
     assert seen.endpoint is not None
     assert seen.endpoint.status.active_experiment == active
+
+
+async def test_an_experiment_does_not_start_on_what_is_no_longer_there() -> None:
+    """A start is stored for good: the place, and both artifacts, are those of the moment."""
+    case = load("ab_experiment", "start")
+    objects = (case.resource, case.seen.endpoint, *case.seen.versions.values())
+
+    async def started(rig: Rig) -> list[RecordExperiment]:
+        observed = await BY_KIND["ABExperiment"].observe(case.resource, rig.world)
+        decision = case.decide(endpoint=observed.endpoint, versions=observed.versions)
+        return [e for e in decision.effects if isinstance(e, RecordExperiment)]
+
+    rig = await Rig(*map(manifest, objects)).watched()
+    (record,) = await started(rig)
+    other = manifest(case.seen.versions[case.resource.spec.candidate])  # type: ignore[attr-defined]
+    other["spec"]["adapter"]["sha256"] = "b" * 64
+    rig.server.put(other)
+    (anew,) = await started(rig)
+    assert (record.candidate_sha256, anew.candidate_sha256) == ("a" * 64, "b" * 64)
+    rig.server.remove("ModelVersion", record.baseline)
+    assert await started(rig) == []
+    rig = await Rig(*map(manifest, objects)).watched()
+    given = manifest(case.seen.endpoint)
+    given["status"]["activeExperiment"] = {"name": "other", "uid": "uid-other"}
+    rig.server.put(given)
+    assert await started(rig) == []
 
 
 async def test_what_a_schedule_has_just_made_it_does_not_make_twice() -> None:

@@ -5,10 +5,11 @@ each kind now and then. They come in any order, so that the newer version stays:
 one that was deleted comes back only as a newer one. A list that is older than what is known changes nothing.
 
 How old may a view be? All statuses are written by this process and are kept as they are written, so that what decisions
-tell each other (who holds an Endpoint, which weight is wanted, who is champion) is never behind. What people and other
-programs do (new objects, edits, deletions) is behind by the delay of the watch, milliseconds, or by a resync where the watch
-has missed it. Each `observe` says why its decision is right on such a view, or reads fresh what it must not be wrong
-about; the object that is reconciled is always read fresh.
+tell each other (who holds an Endpoint, which weight is wanted, who is champion) is not behind, but for a write whose answer
+was lost. Such a write, and what people and other programs do (new objects, edits, deletions), is behind by the delay of the
+watch, milliseconds, or by a resync where the watch has missed it. Each `observe` says why its decision is right on such a
+view, or reads fresh what it must not be wrong about: what a start, a published weight and a promotion rest on. The object
+that is reconciled is always read fresh.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

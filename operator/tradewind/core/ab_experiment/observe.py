@@ -1,8 +1,8 @@
 """What an experiment's decision needs to know.
 
-The Endpoint and the versions may be those of a moment ago. That the Endpoint gave its place is in its status, which this
-operator alone writes and keeps as it writes it; an artifact that was replaced meanwhile is not what `candidateRef` names,
-and the Endpoint routes to nothing else.
+The Endpoint and the versions may be those of a moment ago: an artifact that was replaced meanwhile is not what
+`candidateRef` names, and the Endpoint routes to nothing else. A start is stored for good, with both artifacts: whoever sees
+that the Endpoint gave its place reads all three fresh.
 """
 
 from dataclasses import replace
@@ -25,12 +25,29 @@ async def observe(experiment: ABExperiment, world: World) -> Seen:
         endpoint=world.get(Endpoint, namespace, experiment.spec.endpoint_ref.name),
         versions={version.name: version for version in world.all(ModelVersion, namespace)},
     )
+    if seen.endpoint is not None and _starts(experiment, seen.endpoint):
+        seen = await _fresh(experiment, seen.endpoint, seen, world)
     if seen.endpoint is None:
         return seen
     try:
         return await _recorded(experiment, seen.endpoint, seen, world.database)
     except DatabaseUnavailableError as error:
         return replace(seen, database_error=str(error))
+
+
+def _starts(experiment: ABExperiment, endpoint: Endpoint) -> bool:
+    active = endpoint.status.active_experiment
+    return experiment.status.t0 is None and active is not None and active.uid == experiment.metadata.uid
+
+
+async def _fresh(experiment: ABExperiment, endpoint: Endpoint, seen: Seen, world: World) -> Seen:
+    """The facts with what a start rests on as it is now."""
+    namespace = experiment.namespace
+    point = await world.fresh(Endpoint, namespace, endpoint.name)
+    arms = experiment.spec.candidate, baseline_name(experiment, point or endpoint)
+    fresh = {name: await world.fresh(ModelVersion, namespace, name) for name in arms if name is not None}
+    versions = {name: version for name, version in {**seen.versions, **fresh}.items() if version is not None}
+    return replace(seen, endpoint=point, versions=versions)
 
 
 async def _recorded(experiment: ABExperiment, endpoint: Endpoint, seen: Seen, database: Database) -> Seen:
