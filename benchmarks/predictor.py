@@ -58,7 +58,7 @@ FLAGS.add_argument("--vocabulary", type=int, default=size(2000, 700))
 FLAGS.add_argument("--tokenizer", choices=("llama3", "deepseek"), default="llama3", help="how numbers are split")
 FLAGS.add_argument("--prompts", type=int, default=size(8, 1))
 FLAGS.add_argument("--bars", type=int, default=size(40, 4), help="closes in a prompt: its length")
-FLAGS.add_argument("--steps", type=int, default=size(150, 2), help="of learning the format")
+FLAGS.add_argument("--steps", type=int, default=size(60, 2), help="of learning the format")
 FLAGS.add_argument("--speculate", type=int, default=16)
 FLAGS.add_argument("--seed", type=int, default=0)
 
