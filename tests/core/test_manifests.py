@@ -9,9 +9,9 @@ from golden_worlds import ADAPTER, KIND_CASES, PLATFORM, build, load, resource_o
 
 from tradewind.api.common import API_VERSION, SecretKeyRef
 from tradewind.core.decision import Apply, Create, Owner
-from tradewind.core.endpoint.manifests import gateway_manifests
-from tradewind.core.model_version.manifests import inference_service
-from tradewind.core.training_run.manifests import snapshot_job, train_job
+from tradewind.core.endpoint.manifests import build_gateway
+from tradewind.core.model_version.manifests import build_inference_service
+from tradewind.core.training_run.manifests import build_snapshot_job, build_train_job
 
 DISPOSABLE = {"Job", "Service", "ConfigMap", "Deployment", "ServiceAccount", "Role", "RoleBinding", "InferenceService"}
 LASTING = {"ModelVersion", "ABExperiment", "TrainingRun"}
@@ -129,9 +129,9 @@ def test_names_fit_for_the_longest_parent() -> None:
     endpoint = resource_of({"kind": "Endpoint", "metadata": {"name": LONG}, "spec": {"fallback": "f"}})
     run = build("training_run", {"resource": {"metadata": {"name": LONG}}}).resource
     made = [
-        *gateway_manifests(endpoint, owner, PLATFORM, {"v" * 50: SecretKeyRef(name="s", key="k")}),
-        snapshot_job(run, endpoint, owner, PLATFORM, run.metadata.creation_timestamp),  # type: ignore[arg-type]
-        train_job(run, owner, PLATFORM, 100, None),  # type: ignore[arg-type]
+        *build_gateway(endpoint, owner, PLATFORM, {"v" * 50: SecretKeyRef(name="s", key="k")}),
+        build_snapshot_job(run, endpoint, owner, PLATFORM, run.metadata.creation_timestamp),  # type: ignore[arg-type]
+        build_train_job(run, owner, PLATFORM, 100, None),  # type: ignore[arg-type]
     ]
     for manifest in made:
         assert len(manifest["metadata"]["name"]) <= 63
@@ -166,13 +166,13 @@ def test_trainer_gets_a_token_for_progress_alone() -> None:
 
 def test_queued_job_is_made_suspended_and_names_its_queue() -> None:
     run = build("training_run", {"resource": {"spec": {"queueName": "gpu"}}}).resource
-    job = train_job(run, Owner(API_VERSION, "TrainingRun", "r", "trading", "u"), PLATFORM, 1, None)  # type: ignore[arg-type]
+    job = build_train_job(run, Owner(API_VERSION, "TrainingRun", "r", "trading", "u"), PLATFORM, 1, None)  # type: ignore[arg-type]
     assert job["spec"]["suspend"] is True
     assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpu"
 
 
 def test_model_is_mounted_read_only_with_its_hash() -> None:
-    made = inference_service(
+    made = build_inference_service(
         version("v1", {"sha256": ADAPTER}), Owner(API_VERSION, "ModelVersion", "v1", "trading", "u"), PLATFORM
     )
     assert made is not None
@@ -184,7 +184,8 @@ def test_model_is_mounted_read_only_with_its_hash() -> None:
         "/mnt/adapter": ("v1", True),
     }
     assert (
-        inference_service(version("api"), Owner(API_VERSION, "ModelVersion", "api", "trading", "u"), PLATFORM) is None
+        build_inference_service(version("api"), Owner(API_VERSION, "ModelVersion", "api", "trading", "u"), PLATFORM)
+        is None
     )
 
 

@@ -17,7 +17,7 @@ from tradewind.api.registry import BY_KIND
 from tradewind.api.training_run import TrainingRun
 from tradewind.core.decision import Owner
 from tradewind.core.platform import Platform
-from tradewind.core.training_run.manifests import empty_window, snapshot_job, train_job
+from tradewind.core.training_run.manifests import build_snapshot_job, build_train_job, empty_window
 from tradewind.trading.dataset import LoggedDecision, build_dataset
 from tradewind.trading.decision import DecisionInput
 from tradewind.trading.gates import evaluate_gates
@@ -64,12 +64,12 @@ def config_of(manifest, folder: Path) -> Path:
 
 def check(run: TrainingRun, folder: Path) -> tuple[TrainConfig, SnapshotConfig | None]:
     """The configurations of a run's Jobs as the Jobs read them, with every number computed with."""
-    train = load_train_config(config_of(train_job(run, OWNER, PLATFORM, 1, None), folder))
+    train = load_train_config(config_of(build_train_job(run, OWNER, PLATFORM, 1, None), folder))
     earlier_fingerprint(train, {"learningRate": 1.0}, None)  # reads each text as the number that it is
     if run.spec.dataset.endpoint is None or empty_window(run, STARTED):
         return train, None
     endpoint = load(Endpoint, SAMPLES / "endpoint-production.yaml")
-    job = snapshot_job(run, endpoint, OWNER, PLATFORM, STARTED)
+    job = build_snapshot_job(run, endpoint, OWNER, PLATFORM, STARTED)
     snapshot = load_snapshot_config(config_of(job, folder))
     evaluate_gates(build_dataset(LOG, snapshot.imitation(), snapshot.split), snapshot.gates, datetime.now(UTC))
     return train, snapshot

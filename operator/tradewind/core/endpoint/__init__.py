@@ -18,7 +18,7 @@ from tradewind.api.endpoint import ActiveExperiment, Endpoint, EndpointPhase, En
 from tradewind.core.conditions import Fact, with_facts
 from tradewind.core.decision import Apply, Decision, Effect, Owner, RecordPromotion
 from tradewind.core.endpoint.holders import champion_of, held_experiment, is_as_seen, next_experiment, was_promoted
-from tradewind.core.endpoint.manifests import gateway_manifests, gateway_name, routing_config_map
+from tradewind.core.endpoint.manifests import build_gateway, build_routing, gateway_name
 from tradewind.core.endpoint.routing import ROUTING_RENEWAL, arm_target, credentials_of, routing_of
 from tradewind.core.endpoint.seen import TERMINAL, EpochRow, Promotion, Reason, ReplicaReport, Seen, version_sha256
 from tradewind.core.platform import Platform
@@ -49,7 +49,7 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
     # A promotion is stored before anybody obeys it. While a version is missing, its Secret stays mounted.
     if routing is not None and routing.arms.keys() <= seen.versions.keys():
         credentials = credentials_of(seen, routing)
-        effects += [Apply(manifest) for manifest in gateway_manifests(endpoint, owner, platform, credentials)]
+        effects += [Apply(manifest) for manifest in build_gateway(endpoint, owner, platform, credentials)]
         # A pod that lacks a version's key could only fail in its name: such a version is routed to once all have it.
         lacking = sorted(credentials.keys() - seen.mounted) if seen.mounted is not None else []
         if lacking and seen.routing is not None:
@@ -58,7 +58,7 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
             waits = Fact("ExperimentActive", False, Reason.APPLYING, message)
             places = replace(places, experiment_fact=places.experiment_fact or waits)
     if routing is not None and routing is not seen.routing:
-        effects.append(Apply(routing_config_map(owner, routing)))
+        effects.append(Apply(build_routing(owner, routing)))
 
     facts = [places.champion_fact, _database_fact(seen), *_gateway_facts(endpoint, seen, routing, now)]
     facts.append(places.experiment_fact or _experiment_fact(places.active, routing))

@@ -6,7 +6,7 @@ from decimal import Decimal
 from tradewind.api.common import WeightStatus
 from tradewind.api.endpoint import Endpoint
 from tradewind.core.decision import Apply, Decision, Owner
-from tradewind.core.endpoint.manifests import routing_config_map
+from tradewind.core.endpoint.manifests import build_routing
 from tradewind.core.endpoint.observe import published
 from tradewind.core.world import World
 
@@ -25,4 +25,4 @@ async def fail_safe(endpoint: Endpoint, world: World, now: datetime) -> Decision
         }
     )
     status = endpoint.status.model_copy(update={"weights": WeightStatus(desired="0")})
-    return Decision(status, (Apply(routing_config_map(Owner.of(endpoint), safe)),))
+    return Decision(status, (Apply(build_routing(Owner.of(endpoint), safe)),))

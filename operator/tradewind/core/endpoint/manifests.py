@@ -46,7 +46,7 @@ def mounted_versions(pod: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(m["mountPath"].removeprefix(prefix) for m in mounts if m["mountPath"].startswith(prefix))
 
 
-def gateway_manifests(
+def build_gateway(
     endpoint: Endpoint, owner: Owner, platform: Platform, credentials: Mapping[str, SecretKeyRef]
 ) -> tuple[Manifest, ...]:
     """Everything the gateway runs with but its routing, in the order in which it is applied.
@@ -93,7 +93,7 @@ def gateway_manifests(
     return account, role, binding, service, _deployment(endpoint, owner, platform, credentials)
 
 
-def routing_config_map(owner: Owner, routing: Routing) -> Manifest:
+def build_routing(owner: Owner, routing: Routing) -> Manifest:
     """The published routing document."""
     return {
         "apiVersion": "v1",

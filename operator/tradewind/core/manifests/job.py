@@ -27,7 +27,7 @@ class JobPod:
     grace_seconds: int = 120
 
 
-def job(owner: Owner, name: str, component: str, pod: JobPod, mounts: Mounts, **job_spec: Any) -> Manifest:
+def build_job(owner: Owner, name: str, component: str, pod: JobPod, mounts: Mounts, **job_spec: Any) -> Manifest:
     """One attempt of a script of `jobs/`. Created once and never changed: a queue may own its `suspend`."""
     volumes, volume_mounts = list(mounts.volumes), list(mounts.mounts)
     if pod.progress:

@@ -29,8 +29,8 @@ from tradewind.api.model_version import (
 from tradewind.core.conditions import Fact, is_true, with_facts
 from tradewind.core.decision import Apply, Create, Decision, Effect, Hold, JobFacts, Manifest, Owner
 from tradewind.core.manifests.common import Mounts
-from tradewind.core.manifests.job import JobPod, job
-from tradewind.core.model_version.manifests import inference_service, predictor_url
+from tradewind.core.manifests.job import JobPod, build_job
+from tradewind.core.model_version.manifests import build_inference_service, predictor_url
 from tradewind.core.platform import Platform
 from tradewind.schema.scalars import as_milliseconds
 from tradewind.trading.exits import ExitCode, exit_code
@@ -141,7 +141,7 @@ class _Turn:
     @cached_property
     def template(self) -> Manifest:
         """The InferenceService, with the hash of what it asks for."""
-        made = inference_service(self.version, self.owner, self.platform)
+        made = build_inference_service(self.version, self.owner, self.platform)
         assert made is not None
         digest = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:16]
         annotations = {**made["metadata"]["annotations"], TEMPLATE_HASH: digest}
@@ -351,4 +351,4 @@ def _benchmark_job(turn: _Turn, attempt: int) -> Manifest:
     args = ["--url", predictor_url(name, version.metadata.namespace), "--model", name, "--sha256", str(expected)]
     args += ["--requests", str(evaluation.requests), "--concurrency", ",".join(map(str, evaluation.concurrency))]
     pod = JobPod(script="benchmark.py", image=turn.platform.trainer_image, config={}, args=args, grace_seconds=10)
-    return job(turn.owner, f"{name}-benchmark-{attempt}", "benchmark", pod, Mounts(), activeDeadlineSeconds=900)
+    return build_job(turn.owner, f"{name}-benchmark-{attempt}", "benchmark", pod, Mounts(), activeDeadlineSeconds=900)

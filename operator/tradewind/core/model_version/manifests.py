@@ -23,7 +23,7 @@ def predictor_url(name: str, namespace: str) -> str:
     return f"http://{name}-predictor.{namespace}.svc.cluster.local"
 
 
-def inference_service(version: ModelVersion, owner: Owner, platform: Platform) -> Manifest | None:
+def build_inference_service(version: ModelVersion, owner: Owner, platform: Platform) -> Manifest | None:
     """The InferenceService, or None for an external version."""
     spec, serving = version.spec, version.spec.serving
     name = version.metadata.name

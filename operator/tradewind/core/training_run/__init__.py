@@ -11,12 +11,9 @@ Registering: ModelVersion created, owned by nobody -> Succeeded          (termin
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 from tradewind.api.common import Condition, GateResult, ObjectStatusRef
-from tradewind.api.endpoint import Endpoint
-from tradewind.api.model_version import ModelVersion
 from tradewind.api.training_run import TrainingRun
 from tradewind.api.training_run_status import (
     CheckpointStatus,
@@ -32,84 +29,23 @@ from tradewind.core.decision import Create, Decision, Delete, Effect, JobFacts, 
 from tradewind.core.platform import Platform
 from tradewind.core.training_run.manifests import (
     adapter_uri,
+    build_model_version,
+    build_snapshot_job,
+    build_train_job,
     checkpoint_uri,
     dataset_uri,
     empty_window,
-    model_version,
     model_version_name,
-    snapshot_job,
     snapshot_name,
-    train_job,
     train_name,
 )
+from tradewind.core.training_run.seen import TERMINAL, Reason, Seen
 from tradewind.schema.scalars import as_timedelta
 from tradewind.trading.exits import End, exit_code
 
-TERMINAL = frozenset(
-    {TrainingRunPhase.SUCCEEDED, TrainingRunPhase.SKIPPED, TrainingRunPhase.FAILED, TrainingRunPhase.INVALID}
-)
+__all__ = ["TERMINAL", "Reason", "Seen", "decide"]
+
 _RETRY = timedelta(seconds=30)
-
-
-class Reason(StrEnum):
-    """Why a condition of a TrainingRun says what it says."""
-
-    ENDPOINT_MISSING = "EndpointMissing"
-    """The Endpoint whose trades are learned from does not exist."""
-    WARM_START_MISSING = "WarmStartMissing"
-    """The ModelVersion to start from does not exist."""
-    SNAPSHOT_RUNNING = "SnapshotRunning"
-    """The Job that writes the dataset runs."""
-    SNAPSHOT_FAILED = "SnapshotFailed"
-    """No dataset could be made."""
-    SNAPSHOT_TAKEN = "SnapshotTaken"
-    """The dataset is written."""
-    GATES_PASSED = "GatesPassed"
-    """No gate failed."""
-    GATES_FAILED = "GatesFailed"
-    """The dataset failed a gate; nothing is trained."""
-    SKIPPED = "Skipped"
-    """There are too few samples; nothing is trained."""
-    GIVEN = "DatasetGiven"
-    """The spec names files in place of a window of trades."""
-    QUEUED = "Queued"
-    """The Job waits in its queue."""
-    ADMITTED = "Admitted"
-    """The Job was let in by its queue, or has none."""
-    TRAINING = "Training"
-    """An attempt runs."""
-    INTERRUPTED = "Interrupted"
-    """An attempt ended through no fault of its own; the next goes on from the newest checkpoint."""
-    RETRYING = "Retrying"
-    """An attempt failed and is made again."""
-    SUSPENDED = "Suspended"
-    """spec.suspend is true; it goes on from the newest checkpoint."""
-    STALLED = "NoProgress"
-    """No progress was reported for too long."""
-    PROGRESSING = "Progressing"
-    """Progress is reported."""
-    TRAINED = "Trained"
-    """The adapter is written; it is being registered."""
-    TRAINING_FAILED = "TrainingFailed"
-    """The attempts are used up, or the failure would come again."""
-    EXPIRED = "TimeToLiveOver"
-    """spec.ttlSecondsAfterFinished is over and the Jobs are deleted."""
-    NAME_TAKEN = "ModelVersionNameTaken"
-    """A ModelVersion with the name exists and is another artifact."""
-    REGISTERED = "Registered"
-    """The ModelVersion exists."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """Facts about a run; None is: not there, or not known."""
-
-    endpoint: Endpoint | None = None
-    snapshot: JobFacts | None = None
-    training: JobFacts | None = None
-    version: ModelVersion | None = None
-    warm_start: ModelVersion | None = None
-    progress: ProgressStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +119,7 @@ def _snapshot(turn: _Turn) -> Decision:
     if (empty := empty_window(run, started)) is not None:
         return turn.failed(Reason.SNAPSHOT_FAILED, empty)
     if snapshot is None or not (snapshot.succeeded or snapshot.failed):
-        effects = () if snapshot else (Create(snapshot_job(run, endpoint, turn.owner, turn.platform, started)),)
+        effects = () if snapshot else (Create(build_snapshot_job(run, endpoint, turn.owner, turn.platform, started)),)
         return turn.waiting("DataReady", Reason.SNAPSHOT_RUNNING, "taking the snapshot", *effects, again=False)
     if snapshot.failed:
         message = str(snapshot.result.get("message") or snapshot.message or f"exit code {snapshot.exit_code}")
@@ -277,7 +213,7 @@ def _ended(turn: _Turn, training: JobFacts) -> Decision:
 def _attempt(turn: _Turn, reason: Reason, message: str) -> Decision:
     attempt = (turn.status.attempts or 0) + 1
     run = turn.run.model_copy(update={"status": turn.status})
-    create = Create(train_job(run, turn.owner, turn.platform, attempt, turn.seen.warm_start))
+    create = Create(build_train_job(run, turn.owner, turn.platform, attempt, turn.seen.warm_start))
     text = f"attempt {attempt}: {message}"
     turn = turn.having(attempts=attempt, phase=TrainingRunPhase.TRAINING)
     return turn.decision([Fact("Training", True, reason, text), _open(reason, text)], (create,))
@@ -352,7 +288,7 @@ def _register(turn: _Turn, result: ResultStatus) -> Decision:
     assert result.sha256 is not None
     name, version = model_version_name(turn.run), turn.seen.version
     if version is None:
-        create = Create(model_version(turn.run, result.sha256))
+        create = Create(build_model_version(turn.run, result.sha256))
         return turn.decision(
             [_open(Reason.TRAINED, f"registering ModelVersion {name}")], (create,), timedelta(seconds=1)
         )

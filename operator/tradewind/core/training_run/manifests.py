@@ -10,7 +10,7 @@ from tradewind.api.model_version import ModelVersion
 from tradewind.api.training_run import TrainingRun
 from tradewind.core.decision import Manifest, Owner
 from tradewind.core.manifests.common import MANAGED_BY, Mounts, resources, scheduling, secret_env
-from tradewind.core.manifests.job import PROGRESS_TOKEN, JobPod, job
+from tradewind.core.manifests.job import PROGRESS_TOKEN, JobPod, build_job
 from tradewind.core.platform import Platform
 from tradewind.schema.rules import StrictModel
 from tradewind.schema.scalars import as_timedelta
@@ -54,7 +54,9 @@ def model_version_name(run: TrainingRun) -> str:
     return run.spec.model_version.name or run.name
 
 
-def snapshot_job(run: TrainingRun, endpoint: Endpoint, owner: Owner, platform: Platform, started: datetime) -> Manifest:
+def build_snapshot_job(
+    run: TrainingRun, endpoint: Endpoint, owner: Owner, platform: Platform, started: datetime
+) -> Manifest:
     """The Job that takes the dataset: one consistent read of the Endpoint's closed trades, with its gates.
 
     Args:
@@ -81,7 +83,7 @@ def snapshot_job(run: TrainingRun, endpoint: Endpoint, owner: Owner, platform: P
         placement=scheduling(run.spec.node_selector, run.spec.tolerations),
         grace_seconds=10,
     )
-    return job(owner, snapshot_name(run.name), "snapshot", pod, mounts, activeDeadlineSeconds=3600)
+    return build_job(owner, snapshot_name(run.name), "snapshot", pod, mounts, activeDeadlineSeconds=3600)
 
 
 def empty_window(run: TrainingRun, started: datetime) -> str | None:
@@ -92,7 +94,7 @@ def empty_window(run: TrainingRun, started: datetime) -> str | None:
     return f"spec.dataset.since: {since} does not lie before until, {until}: choose another window"
 
 
-def train_job(
+def build_train_job(
     run: TrainingRun, owner: Owner, platform: Platform, attempt: int, warm_start: ModelVersion | None
 ) -> Manifest:
     """The Job of one attempt; it resumes from the newest checkpoint that verifies."""
@@ -141,7 +143,7 @@ def train_job(
         extra["activeDeadlineSeconds"] = int(as_timedelta(spec.active_deadline).total_seconds())
     if spec.queue_name:
         extra["suspend"] = True  # the queue lets it go
-    manifest = dict(job(owner, train_name(run.name, attempt), "train", pod, mounts, **extra))
+    manifest = dict(build_job(owner, train_name(run.name, attempt), "train", pod, mounts, **extra))
     if spec.queue_name:
         metadata = dict(manifest["metadata"])
         metadata["labels"] = {**metadata["labels"], "kueue.x-k8s.io/queue-name": spec.queue_name}
@@ -149,7 +151,7 @@ def train_job(
     return manifest
 
 
-def model_version(run: TrainingRun, sha256: str) -> Manifest:
+def build_model_version(run: TrainingRun, sha256: str) -> Manifest:
     """The ModelVersion, owned by nobody: what serves must outlive the run that made it."""
     template = run.spec.model_version
     spec: Mapping[str, Any] = {
