@@ -89,7 +89,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _needs_much(item: pytest.Item) -> bool:
     marks = {mark.name for mark in item.iter_markers()}
-    return bool(marks & {"e2e", "slow", "browser"} or _COSTLY.intersection(getattr(item, "fixturenames", ())))
+    return bool(marks & {"e2e", "slow", "browser", "whole"} or _COSTLY.intersection(getattr(item, "fixturenames", ())))
 
 
 class ByFile(LoadScopeScheduling):

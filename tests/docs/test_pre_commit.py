@@ -10,6 +10,8 @@ import pytest
 import yaml
 from pages import ROOT
 
+pytestmark = pytest.mark.whole
+
 CONFIG = ROOT / ".pre-commit-config.yaml"
 PRE_COMMIT = str(Path(sys.executable).parent / "pre-commit")
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.whole
+
 ROOT, TOYS = Path(__file__).parents[2], Path(__file__).parent / "toys"
 BIN = Path(sys.executable).parent
 EVIDENCE = "operator/tradewind/trading/evidence"
