@@ -76,10 +76,10 @@ def test_the_operator_never_writes_specs_that_are_the_users_and_deletes_no_versi
     read = {"get", "list", "watch"}
     assert verbs["endpoints"] == verbs["trainingschedules"] == read
     assert verbs["modelversions"] == read | {"create", "patch"}
-    assert verbs["trainingruns"] == verbs["abexperiments"] == read | {"create", "patch", "delete"}
+    assert verbs["trainingruns"] == verbs["abexperiments"] == read | {"create", "delete"}
     for kind in KINDS:
-        assert verbs[f"{kind.plural}/status"] == {"update", "patch"}
-    assert verbs["pods"] == read
+        assert verbs[f"{kind.plural}/status"] == {"update"}
+    assert verbs["pods"] == {"list"}
     assert verbs["tokenreviews"] == {"create"}
 
 
