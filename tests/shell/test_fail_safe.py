@@ -40,19 +40,20 @@ KINDS = {
 }
 
 
-def broken(kind: str, text: str = "'Toy' is not a valid VerdictReason") -> dict[str, Any]:
-    """The kinds, one of which raises when it decides."""
+def broken(kind: str, part: str = "decide") -> dict[str, Any]:
+    """The kinds, one of which raises when it decides, or when it observes."""
 
     def raises(*_: Any, **__: Any) -> Any:
-        raise ValueError(text)
+        raise ValueError("'Toy' is not a valid VerdictReason")
 
-    return {**BY_KIND, kind: replace(BY_KIND[kind], decide=raises)}
+    return {**BY_KIND, kind: replace(BY_KIND[kind], **{part: raises})}  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("part", ["observe", "decide"])
 @pytest.mark.parametrize(("kind", "spec"), KINDS.items())
-async def test_every_kind_says_what_failed_and_goes_on_by_itself(kind: str, spec: dict[str, Any]) -> None:
+async def test_every_kind_says_what_failed_and_goes_on_by_itself(kind: str, spec: dict[str, Any], part: str) -> None:
     server = Server(thing(kind, "x", spec))
-    reconcile = reconciler(server, kinds=broken(kind))
+    reconcile = reconciler(server, kinds=broken(kind, part))
     for _ in range(3):
         with pytest.raises(ValueError, match="Toy"):
             await reconcile(key(kind, "x"))
