@@ -3,7 +3,8 @@
 Belongs here: reading objects and the words on the terminal. Does not belong here: what rests on what, and what is wrong
 (core/explain.py).
 
-Exit codes: 0 nothing is wrong; 3 something is; 1 the object does not exist; 2 the request is wrong or nobody answers.
+Exit codes: 0 nothing is wrong; 3 something is; 1 the object does not exist; 2 the request is wrong, nobody
+answers, or a part of the chain may not be read.
 """
 
 import argparse
@@ -60,7 +61,14 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(told, indent=1))
     else:
         print(render(node, lines, first))
-    return 3 if first is not None else 2 if node.refused else 0
+    return exit_code(lines, first)
+
+
+def exit_code(lines: Sequence[Line], first: Line | None) -> int:
+    """0 only where all of the chain was read and nothing of it is wrong; see the exit codes above."""
+    if first is not None:
+        return 3
+    return 2 if any(line.reason == "Forbidden" for line in lines) else 0
 
 
 def render(node: Node, lines: Sequence[Line], first: Line | None) -> str:
