@@ -1,14 +1,14 @@
 """The schema of a decision: one pydantic model is the truth for gateway, prompt, grammar and training.
 
-What the trading system asks with, what an arm answers, what is reported back, and the limits an answer must keep. Nothing
-here clamps or repairs: an answer is valid as it stands or it is refused with the field that is wrong.
+What the trading system asks with, what an arm answers, and the limits an answer must keep. Nothing here clamps or repairs:
+an answer is valid as it stands or it is refused with the field that is wrong. What is reported back is in reports.py.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, model_validator
 
@@ -100,38 +100,6 @@ class DecisionRequest(BaseModel):
         return level if isinstance(level, str) else None
 
 
-class ExecutionReport(BaseModel):
-    """Body of `POST /v1/decisions/{id}/execution`: what became of the decision. `filled_notional_usd` is exposure."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    status: Literal["opened", "rejected", "not_filled"]
-    opened_at: AwareDatetime | None = None
-    filled_notional_usd: PositiveFinite | None = None
-    position_id: Identifier | None = None
-
-    @model_validator(mode="after")
-    def _opened_is_complete(self) -> Self:
-        if self.status == "opened":
-            for field in ("opened_at", "filled_notional_usd", "position_id"):
-                if getattr(self, field) is None:
-                    msg = f"{field} is required when status is opened"
-                    raise ValueError(msg)
-        return self
-
-
-class OutcomeReport(BaseModel):
-    """Body of `POST /v1/decisions/{id}/outcome`: once, when flat. `pnl` is net of `fees`, both USD."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    closed_at: AwareDatetime
-    pnl: FiniteFloat
-    fees: NonNegativeFinite = 0.0
-    duration_hours: NonNegativeFinite | None = None
-    exit_reason: Annotated[str, Field(min_length=1, max_length=64)]
-
-
 class Limits(BaseModel):
     """What a permission level allows: the largest leverage and the largest margin in USD."""
 
@@ -166,6 +134,13 @@ def canonical_json(value: JsonValue | Mapping[str, Any]) -> str:
 
 
 def request_hash(request: DecisionRequest) -> bytes:
-    """SHA-256 over the request without its id: the same id with another hash is another question (422)."""
+    """SHA-256 over the request without its id: the same id with another hash is another question, or a retry (`retry_hash`)."""
     body = request.model_dump(mode="json", exclude={"decision_id"}, exclude_none=True)
+    return hashlib.sha256(canonical_json(body).encode()).digest()
+
+
+def retry_hash(request: DecisionRequest) -> bytes:
+    """SHA-256 over what stays when a bot asks again with fresh prices: all but id, market data and account state."""
+    fresh = {"decision_id", "market_data", "account_state"}
+    body = request.model_dump(mode="json", exclude=fresh, exclude_none=True)
     return hashlib.sha256(canonical_json(body).encode()).digest()
