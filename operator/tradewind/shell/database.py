@@ -216,9 +216,9 @@ class Database:
         await self._execute(sql, (*key, p.version, p.sha256, p.previous, p.experiment_uid, p.reason))
 
     async def _record_first_champion(self, namespace: str, promotion: RecordPromotion) -> None:
-        lock = "SELECT pg_advisory_xact_lock(hashtextextended(concat_ws(chr(31), 'promotions', %s, %s, %s), 0))"
+        lock = "SELECT pg_advisory_xact_lock(hashtextextended(concat_ws(chr(31), 'promotions', %s::text, %s::text, %s::text), 0))"
         sql = """INSERT INTO tradewind.promotions (installation, namespace, endpoint, version, sha256, reason)
-                 SELECT %s, %s, %s, %s, %s, %s
+                 SELECT %s, %s, %s, %s, %s::text, %s
                   WHERE NOT EXISTS (SELECT FROM tradewind.promotions
                                      WHERE installation = %s AND namespace = %s AND endpoint = %s)"""
         p, key = promotion, (self._installation, namespace, promotion.endpoint)
