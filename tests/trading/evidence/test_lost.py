@@ -48,7 +48,8 @@ def lost(t0) -> Any:
 
 
 def test_without_any_loss_the_share_is_zero(make, t0) -> None:
-    for rows in ([], make.rows(5, 1)):
+    cases: tuple[list[TradeRow], ...] = ([], make.rows(5, 1))
+    for rows in cases:
         judgement = judge(make.table(rows), t0, t0 + 10 * DAY, SPEC)
         assert (counted(judgement), judgement.lost.share, judgement.lost.decisions) == ({}, 0.0, len(rows))
 
@@ -102,7 +103,8 @@ def test_counts_equal_a_count_by_hand(make, t0, lost, seed) -> None:
     now = t0 + timedelta(hours=float(rng.uniform(20, 260)))
     judgement = judge(make.table(rows), t0, now, SPEC, lost=lost(**found))
 
-    hours, expected, whole = (now - t0) / timedelta(hours=1), {}, set()
+    hours, whole = (now - t0) / timedelta(hours=1), set()
+    expected: dict[str, int] = {}
     known = {name: why for name, (why, decided, at) in found.items() if 0 <= decided <= hours and at <= hours}
     for row in rows:
         if not 0 < row.candidate_weight < 1:
