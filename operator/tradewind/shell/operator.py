@@ -7,7 +7,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
@@ -109,10 +109,14 @@ async def revisit(
 ) -> None:
     """Give a turn to Endpoints that went with an experiment that has no verdict, for ever: no watch tells of them."""
     while True:
-        with suppress(DatabaseUnavailableError):
+        try:
             for namespace, name in await database.undecided_endpoints():
                 if (not namespaces or namespace in namespaces) and cache.get(Endpoint, namespace, name) is None:
                     add(Key("Endpoint", namespace, name))
+        except DatabaseUnavailableError as error:
+            log.debug("experiments without an object were not looked for", error=str(error))
+        except Exception:  # the books may wait, the operator may not end for them
+            log.exception("experiments without an object were not looked for")
         await asyncio.sleep(seconds)
 
 
