@@ -148,6 +148,12 @@ def _guardrails() -> Iterator[str]:
     return table(("reason", "trips on", "its row counts"), rows)
 
 
+def _losses() -> Iterator[str]:
+    losses = _of("tradewind.trading.evidence").LOSSES
+    rows = [(reason.value, f"decisions {loss.what}", loss.mend) for reason, loss in losses.items()]
+    return table(("reason", "what", "what to do"), rows)
+
+
 def _exit_codes() -> Iterator[str]:
     codes = _of("tradewind.trading.exits").ExitCode
     rows = [(str(code.value), f"`{code.reason}`", code.end.name.lower(), code.meaning) for code in codes]
@@ -165,6 +171,7 @@ _of = importlib.import_module
 BLOCKS: Mapping[str, Callable[[], Lines]] = {
     "reasons": _reasons,
     "guardrails": _guardrails,
+    "losses": _losses,
     "exit-codes": _exit_codes,
     "operator-metrics": lambda: metrics(
         value for module in _modules(_of("tradewind.shell")) for value in vars(module).values()

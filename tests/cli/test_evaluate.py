@@ -236,3 +236,37 @@ def test_a_mistake_in_the_table_names_the_file(tmp_path, capsys) -> None:
     path.write_text((FIXTURES / "null.csv").read_text().replace("d000003,baseline", "d000003,api"))
     assert of("null", "--trades", str(path)) == 2
     assert f"{path}: row 4 (d000003), column arm: 'api' is unknown" in capsys.readouterr().err
+
+
+LOST = """\
+  evidence:
+    lost: {followUp: 900, openedInside: 20, outage: 3, noPrice: 4, refused: 250, late: 0, forced: 0, decisions: 2300}
+    lostShare: 0.12
+"""
+
+
+def test_what_is_lost_is_read_from_the_status(tmp_path, capsys) -> None:
+    """No table of evidence can tell it: with the status of the operator it is the operator's verdict."""
+    for lost, verdict in (("", ("promote", "Better")), (LOST, ("inconclusive", "EvidenceThin"))):
+        (tmp_path / "experiment.yaml").write_text(EXPERIMENT.replace("40d", "14d") + f"status:\n  maxHold: 24h\n{lost}")
+        arguments = ("--experiment", str(tmp_path / "experiment.yaml"))
+        assert of("better", *arguments) == 0
+        said = json.loads(capsys.readouterr().out)["operator_verdict"]
+        assert (said["verdict"], said["reason"]) == verdict
+    assert said["lost"]["by_reason"]["refused"] == 250
+    assert said["lost"]["share"] == pytest.approx(277 / 2300)
+    assert of("better", *arguments, "-o", "text") == 0
+    assert "900 more continue a position; 0 rows were corrected" in capsys.readouterr().out
+
+
+def test_corrected_rows_are_counted(tmp_path, capsys) -> None:
+    with (FIXTURES / "better.csv").open(newline="") as lines:
+        rows = [
+            {**row, "corrected": "True" if number < 7 else "False"} for number, row in enumerate(csv.DictReader(lines))
+        ]
+    with (tmp_path / "T.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    assert of("better", "--trades", str(tmp_path / "T.csv")) == 0
+    assert json.loads(capsys.readouterr().out)["operator_verdict"]["corrected"] == 7

@@ -120,6 +120,18 @@ def test_the_evidence_is_recomputed_from_the_trades() -> None:
     assert f"<b>{evidence.metrics['sharpe'].estimate:+.3f}</b>" in render(data(**PROMOTED))
 
 
+def test_what_is_no_evidence_is_told_with_what_to_mend() -> None:
+    lost = {"followUp": 12, "openedInside": 0, "refused": 40, "late": 0, "decisions": 2000}
+    told = data(evidence={"lost": lost})
+    told = replace(told, rows=tuple(replace(r, trade=replace(r.trade, corrected=True)) for r in told.rows))
+    text = unescape(Page(render(told)).texts)
+    assert "40 of 2,000 decisions (2.0 %) are no evidence; above 10 % promotion waits." in text
+    assert "Decisions with refused reports40read field and bound" in text
+    assert "rows were corrected after they counted" in text
+    assert "opened a trade inside" not in text
+    assert "0 of 2,016 decisions (0.0 %) are no evidence" in Page(render(data())).texts
+
+
 def test_the_arms_table_counts_what_the_trades_say() -> None:
     report = data("selective_better")
     baseline, candidate = report.arms()

@@ -10,7 +10,7 @@ import csv
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -25,11 +25,21 @@ from tradewind.api.parse import parse
 from tradewind.api.registry import BY_KIND
 from tradewind.api.training_run_status import ProgressStatus
 from tradewind.core import ab_experiment, endpoint, model_version, training_run, training_schedule
-from tradewind.core.decision import Apply, Create, Decision, Delete, JobFacts, Owner, PublishEpoch
+from tradewind.core.decision import (
+    Apply,
+    Create,
+    Decision,
+    Delete,
+    JobFacts,
+    Owner,
+    PublishEpoch,
+    RecordPromotion,
+    RecordVerdict,
+)
 from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport
 from tradewind.core.platform import Platform
 from tradewind.core.registry import BY_KIND as KINDS
-from tradewind.trading.evidence import NEVER, Requests, TradeTable, to_us
+from tradewind.trading.evidence import NEVER, LostDecisions, LostReason, LostRow, Requests, TradeTable, to_us
 from tradewind.trading.routing import ROUTING_KEY, Routing
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -84,6 +94,10 @@ def carried_out(kind: str, seen: Any, effect: Any) -> Any:
         case Delete(_, gone, name):
             many = "runs" if gone == "TrainingRun" else "experiments"
             return replace(seen, **{many: tuple(o for o in getattr(seen, many) if o.name != name)})
+        case RecordPromotion():
+            return replace(seen, promotion=Promotion(effect.version, effect.sha256, effect.experiment_uid is None))
+        case RecordVerdict() if kind == "endpoint":
+            return replace(seen, orphans=tuple(o for o in seen.orphans if o.uid != effect.experiment_uid))
         case PublishEpoch():
             known = {row.block for row in seen.epochs}
             row = EpochRow(effect.block, 100 + effect.block, effect.candidate_weight, effect.reason, effect.message)
@@ -195,7 +209,8 @@ def _endpoint_facts(facts: Json, text: Json) -> endpoint.Seen:
         experiments=tuple(resource_of({"kind": "ABExperiment"} | e) for e in facts.get("experiments") or ()),
         epochs=_epochs(facts),
         in_position=frozenset(facts.get("inPosition") or ()),
-        promotion=Promotion(promotion["version"], promotion.get("sha256")) if promotion else None,
+        promotion=_promotion(promotion) if promotion else None,
+        orphans=tuple(endpoint.StartedExperiment(o["uid"], o["name"]) for o in facts.get("orphans") or ()),
         replicas=tuple(
             ReplicaReport(r["replica"], _newest(routing) if r["generation"] == "newest" else r["generation"], r.get("epoch"))
             for r in facts.get("replicas") or ()
@@ -206,6 +221,10 @@ def _endpoint_facts(facts: Json, text: Json) -> endpoint.Seen:
         database_error=facts.get("databaseError"),
         schema_missing=facts.get("schemaMissing", False),
     )  # fmt: skip
+
+
+def _promotion(text: Json) -> Promotion:
+    return Promotion(text["version"], text.get("sha256"), text.get("first", False))
 
 
 def _version_facts(facts: Json, _: Json) -> model_version.Seen:
@@ -283,11 +302,26 @@ def _experiment_facts(facts: Json, _: Json) -> ab_experiment.Seen:
         versions=_versions(facts),
         table=rows,
         requests=requests,
+        lost=_lost(facts.get("lost"), rows),
         epochs=_epochs(facts),
         clock=_time(clock) if clock else None,
         tested_before=facts.get("testedBefore", 0),
         database_error=facts.get("databaseError"),
     )
+
+
+def _lost(text: Json | None, rows: TradeTable | None) -> LostDecisions | None:
+    """Of each reason so many, decided an hour apart; no_price and refused are rows of the table, the newest first."""
+    if text is None or rows is None:
+        return None
+    found, newest = [], iter(rows.decision_id[::-1].tolist())
+    for reason, count in text.items():
+        for number in range(count):
+            in_table = reason in (LostReason.NO_PRICE, LostReason.REFUSED)
+            name = next(newest) if in_table else f"lost-{reason}-{number}"
+            at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=number)
+            found.append(LostRow(name, LostReason(reason), at, at))
+    return LostDecisions.from_rows(found)
 
 
 _FACTS: Mapping[str, Callable[[Json, Json], Any]] = {

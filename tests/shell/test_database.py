@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,7 +14,8 @@ import pytest
 from tradewind.core.decision import PublishEpoch, RecordExperiment, RecordPromotion, RecordVerdict
 from tradewind.core.world import DatabaseUnavailableError
 from tradewind.shell.database import Database
-from tradewind.trading.evidence.table import NEVER, to_us
+from tradewind.trading.evidence import LOST_REASONS, LostReason
+from tradewind.trading.evidence.table import NEVER, from_us, to_us
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -127,6 +129,42 @@ async def test_a_promotion_is_recorded_once_an_experiment(database: Database, sq
     assert newest is not None
     assert (newest.version, newest.sha256) == ("api", None)
     assert await database.promotion("trading", "other") is None
+
+
+async def test_the_first_champion_is_recorded_once_however_many_operators_see_none(
+    database: Database, postgres_dsn: str, sql: Any
+) -> None:
+    def first(version: str) -> RecordPromotion:
+        return RecordPromotion("trader", version, None, None, None, "FirstChampion")
+
+    async with Database(postgres_dsn, "tradewind") as other:
+        both = [one for _ in range(8) for one in (database, other)]
+        await asyncio.gather(*(one.record_promotion("trading", first("api")) for one in both))
+    await database.record_promotion("trading", first("another"))
+    assert sql.query("SELECT version, previous_version, experiment_uid, reason FROM tradewind.promotions") == [
+        ("api", None, None, "FirstChampion")
+    ]
+    found = await database.promotion("trading", "trader")
+    assert found is not None
+    assert (found.version, found.first) == ("api", True)
+    await database.record_promotion("trading", RecordPromotion("trader", "v1", "a" * 64, "api", "u", "Better"))
+    await database.record_promotion("trading", first("api"))  # an operator that has seen nothing of it
+    found = await database.promotion("trading", "trader")
+    assert found is not None
+    assert (found.version, found.first) == ("v1", False)
+    await database.record_promotion("trading", replace(first("api"), endpoint="other"))
+    assert sql.query("SELECT count(*) FROM tradewind.promotions") == [(3,)]
+
+
+async def test_undecided_are_those_without_a_verdict(database: Database) -> None:
+    await database.record_experiment("trading", experiment("u1"))
+    await database.record_experiment("trading", experiment("u2"))
+    assert [one.uid for one in await database.undecided("trading", "trader")] == ["u1", "u2"]
+    assert await database.undecided_endpoints() == (("trading", "trader"),)
+    await database.record_verdict("trading", RecordVerdict("trader", "u1", "abort", "ObjectDeleted", "", T0, {}))
+    assert [one.name for one in await database.undecided("trading", "trader")] == ["u2"]
+    assert await database.undecided("elsewhere", "trader") == ()
+    assert await database.tested_before("trading", "trader", "api", "v1", "u3") == 2, "it stays tested"
 
 
 async def test_installations_do_not_see_each_other(database: Database, postgres_dsn: str) -> None:
@@ -257,6 +295,56 @@ async def test_a_trading_system_whose_clock_is_behind_blinds_nobody(database: Da
     traded(sql, name, opened=T0 - timedelta(seconds=3), closed=T0 - timedelta(seconds=1), received_at=T0 + HOUR)
     table, _ = await database.evidence("trading", "trader", "u")
     assert table.closed_us.tolist() == table.decided_us.tolist()
+
+
+async def test_lost_decisions_come_with_why_and_since_when(database: Database, sql: Any) -> None:
+    opened = decided(sql, 1, "candidate", 0.5, at=T0)
+    traded(sql, opened, opened=T0, closed=None)
+    decided(sql, 2, "candidate", 0.5, at=T0 + HOUR, parent_decision_id=opened, received_at=T0 + HOUR)
+    inside = decided(sql, 3, "candidate", 0.5, at=T0 + 2 * HOUR, parent_decision_id=opened)
+    traded(sql, inside, opened=T0 + 2 * HOUR, closed=None)
+    decided(sql, 4, None, None, at=T0 + 3 * HOUR, bar_from_evidence="database_outage", received_at=T0 + 9 * HOUR)
+    decided(sql, 5, None, None, at=T0 - HOUR, bar_from_evidence="database_outage")
+    unpriced = {"released_by": "unpriced", "released_at": T0 + 5 * HOUR}
+    decided(sql, 6, "baseline", 0.5, at=T0 + 4 * HOUR, **unpriced)
+    refused = decided(sql, 7, "baseline", 0.5, at=T0 + 5 * HOUR)
+    for number in (8, 7):
+        at = T0 + number * HOUR
+        row = {"report_hash": bytes([number]), "code": "out_of_bounds", "message": "m", "body": "{}", "received_at": at}
+        sql("refused_reports", decision_id=refused, **row)
+    accepted = decided(sql, 8, "baseline", 0.5, at=T0 + 6 * HOUR)
+    traded(sql, accepted, opened=T0 + 6 * HOUR, closed=T0 + 7 * HOUR)
+    sql("refused_reports", decision_id=accepted, **(row | {"report_hash": b"x"}))
+    decided(sql, 9, "candidate", 1.0, at=T0 + 7 * HOUR, **unpriced)
+    decided(sql, 10, "baseline", 0.0, at=T0 + 7 * HOUR, **unpriced)
+    decided(sql, 11, "candidate", 0.5, at=T0 + 7 * HOUR, experiment_uid="another", **unpriced)
+    lost = await database.lost_decisions("trading", "trader", "u", T0)
+    reasons = [LOST_REASONS[code] for code in lost.reason]
+    known = [None if reason is LostReason.OPENED_INSIDE else (from_us(int(us)) - T0) / HOUR
+             for reason, us in zip(reasons, lost.known_us, strict=True)]  # fmt: skip
+    assert sorted(zip(lost.decision_id.tolist(), reasons, known, strict=True)) == [
+        ("d002", LostReason.FOLLOW_UP, 1.0),
+        ("d003", LostReason.OPENED_INSIDE, None),
+        ("d004", LostReason.OUTAGE, 9.0),
+        ("d006", LostReason.NO_PRICE, 5.0),
+        ("d007", LostReason.REFUSED, 7.0),
+    ]
+    assert from_us(int(lost.decided_us[lost.decision_id == "d004"][0])) == T0 + 3 * HOUR
+    assert len(await database.lost_decisions("trading", "other", "u", T0)) == 0
+
+
+async def test_on_recorded_data_a_decision_is_lost_at_once(database: Database, sql: Any) -> None:
+    decided(sql, 1, "baseline", 0.5, at=T0, replay=True, released_by="unpriced", released_at=T0 + 400 * HOUR)
+    lost = await database.lost_decisions("trading", "trader", "u", T0)
+    assert lost.known_us.tolist() == lost.decided_us.tolist() == [to_us(T0, "")]
+
+
+async def test_rows_that_were_corrected_are_known(database: Database, sql: Any) -> None:
+    for number, corrections in enumerate((0, 2)):
+        traded(sql, decided(sql, number, "candidate", 0.5, at=T0), opened=T0, closed=T0 + HOUR, corrections=corrections)
+    table, _ = await database.evidence("trading", "trader", "u")
+    assert table.corrected.tolist() == [False, True]
+    assert [row["corrected"] for row in await database.judged_rows("trading", "trader", "u")] == [False, True]
 
 
 async def test_replicas_clock_and_new_samples(database: Database, sql: Any) -> None:

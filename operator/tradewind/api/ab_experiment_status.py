@@ -102,6 +102,27 @@ class MetricEvidence(StatusModel):
     """V, the sum of squared block contributions."""
 
 
+class LostStatus(StatusModel):
+    """Decisions that are no evidence, by reason; each counts once, under the first that holds."""
+
+    follow_up: Count | None = None
+    """They continued a position: normal, and no part of lostShare."""
+    opened_inside: Count | None = None
+    """They continued a position and opened a trade of their own."""
+    outage: Count | None = None
+    """They were answered while the database was away."""
+    no_price: Count | None = None
+    """Their trades were closed, but nobody said at what price or result."""
+    refused: Count | None = None
+    """Their reports were refused, and none was accepted."""
+    late: Count | None = None
+    """Their outcomes were reported after maxHold."""
+    forced: Count | None = None
+    """Their outcomes were not reported by maxHold."""
+    decisions: Count | None = None
+    """All decisions that lostShare is of."""
+
+
 class EvidenceStatus(StatusModel):
     """What the evidence shows."""
 
@@ -121,6 +142,12 @@ class EvidenceStatus(StatusModel):
     """Rows without a usable notional."""
     forced_rows: Count | None = None
     """Trades that were settled by force because they were open longer than maxHold."""
+    lost: LostStatus | None = None
+    """Decisions that are no evidence, by reason."""
+    lost_share: float | None = None
+    """Share of the decisions that are no evidence; above evidence.maxLostShare promotion waits."""
+    corrected: Count | None = None
+    """Evidence rows whose outcome was corrected after it counted: labels and accounts follow, the evidence does not."""
     metrics: Annotated[tuple[MetricEvidence, ...], Field(max_length=4)] = ()
     """Evidence on each metric."""
     superior: bool | None = None

@@ -3,7 +3,8 @@
     tradewind evaluate --trades T.csv --experiment experiment.yaml
 
 with T.csv from `jobs/export.py evidence` and the experiment as `kubectl get -o yaml` prints it gives the verdict of its
-status: maxHold, retests, latency objective, start and time of the verdict are read from there. A table with the column
+status: maxHold, retests, latency objective, start and time of the verdict are read from there, and how many decisions
+are no evidence, which no table of evidence can tell. A table with the column
 `error_kind` lets the error rate and the latency be watched, too.
 
 Belongs here: arguments, files, exit codes. Does not belong here: the statistic (trading/evidence) and its JSON
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING
 from tradewind.cli.experiment_file import read_experiment
 from tradewind.schema.durations import parse_duration
 from tradewind.schema.scalars import as_milliseconds
-from tradewind.trading.evidence import METRICS, Judgement, Requests, TradeTable, judge, judgement_json
+from tradewind.trading.evidence import METRICS, Judgement, LostReason, Requests, TradeTable, judge, judgement_json
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         except ValueError as error:
             raise ValueError(f"{args.trades}: {error}") from None
         log = None if requests is None else requests.log(now, slow_ms, t0 + experiment.spec.block_length)
-        judgement = judge(table, t0, now, experiment.spec, log)
+        judgement = judge(table, t0, now, experiment.spec, log, experiment.lost)
     except (OSError, ValueError) as error:
         print(f"tradewind evaluate: {error}", file=sys.stderr)
         return 2
@@ -82,6 +83,12 @@ def _print_text(judgement: Judgement) -> None:
         found = evidence.metrics[metric.name]
         print(f"{metric.key:9} {found.estimate:+.4f}  [{found.lower:+.4f}, {found.upper:+.4f}]")
     left_out = evidence.refused + evidence.unrandomised + evidence.before_start
+    if any(judgement.lost.by_reason.values()) or judgement.corrected:
+        follow_ups = judgement.lost.by_reason.get(LostReason.FOLLOW_UP, 0)
+        print(
+            f"{judgement.lost.summary()}; {follow_ups} more continue a position; "
+            f"{judgement.corrected} rows were corrected after they counted"
+        )
     print(f"complete until {evidence.watermark.isoformat()}, {evidence.pending} pending, {left_out} rows left out")
 
 

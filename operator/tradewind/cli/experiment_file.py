@@ -17,9 +17,10 @@ from tradewind.api.ab_experiment import ABExperiment, Mode
 from tradewind.api.ab_experiment_status import ABExperimentStatus
 from tradewind.api.common import API_VERSION
 from tradewind.api.parse import InvalidSpec, explain, parse
+from tradewind.core.evidence import lost_counts
 from tradewind.schema.durations import parse_duration
 from tradewind.schema.scalars import as_milliseconds
-from tradewind.trading.evidence import EvidenceSpec, ExperimentRules, Settlement
+from tradewind.trading.evidence import EvidenceSpec, ExperimentRules, LostCounts, Settlement
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,14 @@ class ExperimentFile:
         t0: start of the first block, where the status or spec.replay says it.
         decided_at: time of the verdict, where there is one.
         slow_ms: the candidate's latency objective; inf where none is known.
+        lost: decisions that are no evidence, as the operator last counted them before its verdict; None: not known.
     """
 
     spec: EvidenceSpec
     t0: datetime | None = None
     decided_at: datetime | None = None
     slow_ms: float = math.inf
+    lost: LostCounts | None = None
 
 
 def read_experiment(
@@ -86,6 +89,7 @@ def experiment_of(
         t0=status.t0 or (spec.replay.start_time if spec.replay is not None else None),
         decided_at=status.verdict.time if status.verdict is not None else None,
         slow_ms=as_milliseconds(objective.p99) if objective is not None else math.inf,
+        lost=lost_counts(status.evidence),
     )
 
 

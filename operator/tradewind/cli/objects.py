@@ -11,9 +11,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tradewind.api.ab_experiment_status import EvidenceStatus
 from tradewind.api.common import API_VERSION
 from tradewind.api.registry import KINDS, Kind
+from tradewind.core.evidence import lost_counts
 from tradewind.shell.cluster import Cluster, ClusterError
+from tradewind.trading.evidence import LostReason
 from tradewind.trading.evidence.guardrails import shown
 
 if TYPE_CHECKING:
@@ -151,6 +154,7 @@ def _details(body: Json) -> str:
             f"{metric.get('logEBetter', 0):.2f}, for worse {metric.get('logEWorse', 0):.2f}, "
             f"threshold {metric.get('threshold', 0):.2f}"
         )
+    lines += _lost_lines(status.get("evidence") or {})
     for guardrail in status.get("guardrails", []):
         state = "TRIPPED" if guardrail.get("tripped") else "ok"
         value, limit = (shown(guardrail["name"], guardrail.get(field)) for field in ("value", "threshold"))
@@ -162,6 +166,18 @@ def _details(body: Json) -> str:
     if conditions:
         lines.append(_indent(format_table([("CONDITION", "STATUS", "REASON", "MESSAGE"), *conditions])))
     return "\n".join(lines)
+
+
+def _lost_lines(evidence: Json) -> list[str]:
+    """How many decisions are no evidence, and why: the operator's words for them, or nothing where it has not counted."""
+    counts = lost_counts(EvidenceStatus.model_validate(evidence))
+    if counts is None:
+        return []
+    more = counts.by_reason[LostReason.FOLLOW_UP]
+    corrected = evidence.get("corrected") or 0
+    return [
+        f"  {counts.summary()}; {more} more continue a position; {corrected} rows were corrected after they counted"
+    ]
 
 
 def arms_table(arms: Sequence[Json]) -> str:

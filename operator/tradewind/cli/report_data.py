@@ -23,6 +23,7 @@ from tradewind.trading.evidence import (
     Cells,
     EvidenceSpec,
     Judgement,
+    LostCounts,
     RequestRow,
     Requests,
     Status,
@@ -85,6 +86,7 @@ class ReportData:
         rows: every decision of the experiment, any order.
         prior: the baseline's decisions before the start, which set the default risk budget.
         slow_ms: the candidate's latency objective; inf: none.
+        lost: decisions that are no evidence, as the operator counted them; None: not known.
         provenance: pairs of what and which, shown as they are.
         latency: measurements outside of the experiment.
         others: name, verdict and message of experiments that belong to the same story.
@@ -97,6 +99,7 @@ class ReportData:
     rows: tuple[ReportRow, ...]
     prior: tuple[TradeRow, ...] = ()
     slow_ms: float = math.inf
+    lost: LostCounts | None = None
     provenance: tuple[tuple[str, str], ...] = ()
     latency: tuple[LatencyLine, ...] = ()
     others: tuple[tuple[str, str, str], ...] = ()
@@ -136,6 +139,7 @@ class ReportData:
             self.until,
             self.spec,
             requests.log(self.until, self.slow_ms, self.t0 + self.spec.block_length),
+            self.lost,
         )
 
     def arms(self) -> tuple[ArmLine, ArmLine]:
@@ -192,6 +196,7 @@ def read_bundle(bundle: Json, generated_at: datetime) -> ReportData:
         rows=tuple(row for row in rows if row.trade.candidate_weight > 0.0),
         prior=tuple(row.trade for row in rows if row.trade.candidate_weight <= 0.0),
         slow_ms=found.slow_ms,
+        lost=found.lost,
         provenance=tuple(_provenance(bundle, experiment)),
         latency=tuple(_latency((bundle.get("facts") or {}).get("latency") or {})),
         others=tuple(_other(other) for other in bundle.get("otherExperiments") or () if other),

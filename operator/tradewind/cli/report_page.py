@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tradewind.cli.report_data import ArmLine, ReportData
 from tradewind.cli.report_figure import Bound, Figure, Line, draw_figure
-from tradewind.trading.evidence import Judgement, Status
+from tradewind.trading.evidence import LOSSES, LOST_REASONS, Judgement, Status
 from tradewind.trading.evidence.guardrails import shown
 from tradewind.trading.evidence.verdict import primary_evidence
 
@@ -45,6 +45,8 @@ class Page:
         message: why, in a sentence.
         tiles: a number and what it is.
         arm_rows: what, baseline, candidate, difference; "" where there is nothing to say.
+        lost_rows: why decisions are no evidence, how many, and what to mend; empty: all are evidence.
+        lost_share: how many of how many, and how many may be.
         look_rows: every seventh look: day, blocks, better, other metric not worse, worse.
         guardrail_rows: name, state, value, threshold, message.
         latency_rows: who, how, requests, median, 99th percentile.
@@ -58,6 +60,8 @@ class Page:
     message: str
     tiles: tuple[tuple[str, str], ...]
     arm_rows: tuple[Row, ...]
+    lost_rows: tuple[Row, ...]
+    lost_share: str
     look_rows: tuple[Row, ...]
     guardrail_rows: tuple[Row, ...]
     latency_rows: tuple[Row, ...]
@@ -92,6 +96,8 @@ def view(data: ReportData) -> Page:
         message=verdict.message if verdict else judgement.verdict.message,
         tiles=_tiles(data, judgement),
         arm_rows=tuple(row for row in _arm_rows(data, arms) if any(row[1:])),
+        lost_rows=_lost_rows(judgement),
+        lost_share=_lost_share(data, judgement),
         look_rows=_look_rows(data, judgement),
         guardrail_rows=tuple(
             (g.name, "tripped" if g.tripped else "kept", *(shown(g.name, x) for x in (g.value, g.threshold)), g.message)
@@ -158,6 +164,25 @@ def _arm_rows(data: ReportData, arms: tuple[ArmLine, ArmLine]) -> tuple[Row, ...
         counted("Answered by the fallback", lambda arm: f"{arm.fallbacks:,}"),
         ("Cost of the calls, CNY", *(f"{costs[arm.arm]:,.2f}" if arm.arm in costs else "" for arm in arms), ""),
     )  # fmt: skip
+
+
+def _lost_rows(judgement: Judgement) -> tuple[Row, ...]:
+    counts = judgement.lost.by_reason
+    return tuple(
+        (f"Decisions {LOSSES[reason].what}", f"{counts[reason]:,}", LOSSES[reason].mend)
+        for reason in LOST_REASONS
+        if counts.get(reason)
+    )
+
+
+def _lost_share(data: ReportData, judgement: Judgement) -> str:
+    lost, corrected = judgement.lost, judgement.corrected
+    return (
+        f"{lost.lost:,} of {lost.decisions:,} decisions ({100 * lost.share:.1f} %) are no evidence; above "
+        f"{100 * data.spec.max_lost_share:g} % promotion waits. Decisions that continue a position are not counted. "
+        f"{corrected:,} {'row was' if corrected == 1 else 'rows were'} corrected after {'it' if corrected == 1 else 'they'} "
+        "counted: labels and accounts follow the correction, the evidence keeps what was known in time."
+    )
 
 
 def _look_rows(data: ReportData, judgement: Judgement) -> tuple[Row, ...]:

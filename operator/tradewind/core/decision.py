@@ -66,7 +66,10 @@ class PublishEpoch:
 
 @dataclass(frozen=True, slots=True)
 class RecordPromotion:
-    """Store that a version became champion. Idempotent by (endpoint, experiment, version)."""
+    """Store that a version became champion. Idempotent by (endpoint, experiment, version).
+
+    Without an experiment it is the first champion, stored where the Endpoint has no record yet.
+    """
 
     endpoint: str
     version: str

@@ -6,7 +6,7 @@ from tradewind.api import ab_experiment_status as api
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.endpoint import Endpoint
 from tradewind.schema.scalars import as_timedelta
-from tradewind.trading.evidence import METRICS, EvidenceSpec, Judgement, Metric, Settlement
+from tradewind.trading.evidence import METRICS, EvidenceSpec, Judgement, LostCounts, LostReason, Metric, Settlement
 from tradewind.trading.evidence.guardrails.risk_budget import RISK_BUDGET
 
 
@@ -27,6 +27,14 @@ def evidence_status(judgement: Judgement, spec: EvidenceSpec) -> api.EvidenceSta
         pending_trades=evidence.pending,
         refused_rows=evidence.refused,
         forced_rows=evidence.baseline.forced + evidence.candidate.forced,
+        lost=api.LostStatus.model_validate(
+            {
+                **{reason.value: judgement.lost.by_reason.get(reason, 0) for reason in LostReason},
+                "decisions": judgement.lost.decisions,
+            }
+        ),
+        lost_share=finite(judgement.lost.share),
+        corrected=judgement.corrected,
         metrics=tuple(_metric(judgement, metric) for metric in METRICS),
         superior=evidence.superior,
         not_inferior=evidence.not_inferior,
@@ -36,6 +44,14 @@ def evidence_status(judgement: Judgement, spec: EvidenceSpec) -> api.EvidenceSta
         statistical_decision=evidence.decision.value,
         decision_block=evidence.block,
     )
+
+
+def lost_counts(status: api.EvidenceStatus | None) -> LostCounts | None:
+    """What was lost, as an earlier look counted it; None where none did."""
+    if status is None or status.lost is None or status.lost.decisions is None:
+        return None
+    found = status.lost
+    return LostCounts({reason: getattr(found, reason.value) or 0 for reason in LostReason}, status.lost.decisions)
 
 
 def guardrail_status(judgement: Judgement) -> tuple[api.GuardrailStatus, ...]:

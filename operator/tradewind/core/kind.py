@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
 from tradewind.api.common import CommonStatus, Resource
-from tradewind.core.decision import Decision, Owner
+from tradewind.core.decision import Decision, Owner, RecordVerdict
 from tradewind.core.platform import Platform
 from tradewind.core.world import Neighbour, World
 
@@ -36,6 +36,11 @@ async def leave(resource: Resource, _: World, __: datetime) -> Decision:
     return Decision(status)
 
 
+async def nothing_left(_: str, __: str, ___: World, ____: datetime) -> tuple[RecordVerdict, ...]:
+    """What is recorded of a kind that leaves nothing open when it goes."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[R, S]):
     """How a kind is reconciled.
@@ -47,6 +52,7 @@ class Kind(Generic[R, S]):
         neighbours: whose decisions read this resource: they get a turn when it changes.
         finished: whether time alone changes nothing any more: such a resource gets no turn of its own.
         fail_safe: what to do while observe or decide raises.
+        gone: what is recorded once an object does not exist any more, by its namespace and name.
     """
 
     resource: type[R]
@@ -55,6 +61,7 @@ class Kind(Generic[R, S]):
     neighbours: Callable[[R], Iterable[Neighbour]]
     finished: Callable[[R], bool] = never
     fail_safe: Callable[[R, World, datetime], Awaitable[Decision]] = leave
+    gone: Callable[[str, str, World, datetime], Awaitable[tuple[RecordVerdict, ...]]] = nothing_left
 
 
 def childless(decide: Callable[[R, S, datetime], Decision]) -> Decide[R, S]:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from tradewind.api.common import Resource
 from tradewind.api.training_run import TrainingRun
 from tradewind.api.training_run_status import ProgressStatus
-from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport
-from tradewind.trading.evidence import Requests, TradeTable
+from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport, StartedExperiment
+from tradewind.trading.evidence import LostDecisions, Requests, TradeTable
 
 R = TypeVar("R", bound=Resource)
 Json = Mapping[str, Any]
@@ -38,6 +38,9 @@ class Database(Protocol):
     async def promotion(self, namespace: str, endpoint: str) -> Promotion | None:
         """The newest promotion."""
 
+    async def undecided(self, namespace: str, endpoint: str) -> tuple[StartedExperiment, ...]:
+        """Experiments that were started and have no verdict."""
+
     async def replicas(self, namespace: str, endpoint: str) -> tuple[ReplicaReport, ...]:
         """What the gateway pods of the last minute obey."""
 
@@ -59,7 +62,12 @@ class Database(Protocol):
         """Closed trades decided after `since`."""
 
     async def evidence(self, namespace: str, endpoint: str, experiment_uid: str) -> tuple[TradeTable, Requests]:
-        """All that a look at an experiment reads, as of one moment."""
+        """The rows and requests that a look at an experiment reads, as of one moment."""
+
+    async def lost_decisions(
+        self, namespace: str, endpoint: str, experiment_uid: str, since: datetime
+    ) -> LostDecisions:
+        """Decisions from `since` on that are no rows of an experiment, or whose reports were lost."""
 
 
 class World(Protocol):

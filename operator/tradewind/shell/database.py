@@ -20,9 +20,19 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from tradewind.core.decision import PublishEpoch, RecordExperiment, RecordPromotion, RecordVerdict
-from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport
+from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport, StartedExperiment
 from tradewind.core.world import DatabaseUnavailableError
-from tradewind.trading.evidence import JUDGED_COLUMNS, NEVER, STATUSES, Requests, TradeTable, known_from
+from tradewind.trading.evidence import (
+    JUDGED_COLUMNS,
+    LOST_REASONS,
+    NEVER,
+    STATUSES,
+    LostDecisions,
+    LostReason,
+    Requests,
+    TradeTable,
+    known_from,
+)
 
 CHANNEL = "tradewind"
 
@@ -57,10 +67,22 @@ class Database:
 
     async def promotion(self, namespace: str, endpoint: str) -> Promotion | None:
         """The newest promotion."""
-        sql = """SELECT version, sha256 FROM tradewind.promotions
+        sql = """SELECT version, sha256, experiment_uid IS NULL FROM tradewind.promotions
                   WHERE installation = %s AND namespace = %s AND endpoint = %s ORDER BY id DESC LIMIT 1"""
         rows = await self._rows(sql, (self._installation, namespace, endpoint))
-        return Promotion(version=rows[0][0], sha256=rows[0][1]) if rows else None
+        return Promotion(version=rows[0][0], sha256=rows[0][1], first=rows[0][2]) if rows else None
+
+    async def undecided(self, namespace: str, endpoint: str) -> tuple[StartedExperiment, ...]:
+        """Experiments that were started and have no verdict, the oldest first."""
+        sql = """SELECT experiment_uid, name FROM tradewind.experiments
+                  WHERE installation = %s AND namespace = %s AND endpoint = %s AND decision IS NULL ORDER BY started_at"""
+        rows = await self._rows(sql, (self._installation, namespace, endpoint))
+        return tuple(StartedExperiment(uid=row[0], name=row[1]) for row in rows)
+
+    async def undecided_endpoints(self) -> tuple[tuple[str, str], ...]:
+        """Namespace and name of every Endpoint of which an experiment has no verdict."""
+        sql = "SELECT DISTINCT namespace, endpoint FROM tradewind.experiments WHERE installation = %s AND decision IS NULL"
+        return tuple((row[0], row[1]) for row in await self._rows(sql, (self._installation,)))
 
     async def replicas(self, namespace: str, endpoint: str) -> tuple[ReplicaReport, ...]:
         """What the gateway pods of the last minute obey."""
@@ -128,12 +150,35 @@ class Database:
         times = ("decided_at", "closed_at", "received_at", "answered_at")
         in_us = ", ".join(f"(extract(epoch FROM {name}) * 1000000)::bigint" for name in times)
         sql = f"""SELECT decision_id, arm = 'candidate', candidate_weight, status, notional_usd, pnl_usd, latency_ms,
-                         error_kind IS NOT NULL, fallback, cost_cny::double precision, reported_model, {in_us}
+                         error_kind IS NOT NULL, fallback, cost_cny::double precision, reported_model, {in_us}, corrected
                     FROM tradewind.judged_rows
                    WHERE installation = %s AND namespace = %s AND endpoint = %s AND experiment_uid = %s
                    ORDER BY decided_at, decision_id"""
         rows = await self._rows(sql, (self._installation, namespace, endpoint, experiment_uid))
         return _evidence(rows)
+
+    async def lost_decisions(
+        self, namespace: str, endpoint: str, experiment_uid: str, since: datetime
+    ) -> LostDecisions:
+        """Decisions from `since` on that are no rows of an experiment, or whose reports were lost.
+
+        What was answered in an outage was drawn for nobody: it is lost to the experiment that ran then. Draws for certain,
+        as in a pause, are no evidence by design.
+        """
+        in_us = ", ".join(f"(extract(epoch FROM l.{name}) * 1000000)::bigint" for name in ("decided_at", "known_at"))
+        sql = f"""SELECT decision_id, l.reason, {in_us} FROM tradewind.lost_decisions l
+                    JOIN tradewind.decisions d USING (installation, namespace, endpoint, decision_id)
+                   WHERE installation = %s AND namespace = %s AND endpoint = %s AND l.decided_at >= %s
+                     AND (l.experiment_uid = %s AND d.candidate_weight > 0 AND d.candidate_weight < 1
+                          OR l.experiment_uid IS NULL AND l.reason = 'outage')"""
+        rows = await self._rows(sql, (self._installation, namespace, endpoint, since, experiment_uid))
+        ids, reasons, decided, known = zip(*rows, strict=True) if rows else ((), (), (), ())
+        return LostDecisions(
+            decision_id=np.array(ids, np.str_),
+            reason=np.array([LOST_REASONS.index(LostReason(value)) for value in reasons], np.int8),
+            decided_us=np.array(decided, np.int64),
+            known_us=np.array(known, np.int64),
+        )
 
     async def judged_rows(self, namespace: str, endpoint: str, experiment_uid: str) -> list[dict[str, Any]]:
         """The same as a table: what `jobs/export.py evidence` writes and a report shows."""
@@ -155,13 +200,31 @@ class Database:
         await self._execute(sql, (*key, epoch.candidate_weight, epoch.reason, json.dumps(evidence)))
 
     async def record_promotion(self, namespace: str, promotion: RecordPromotion) -> None:
-        """Store a promotion; once an experiment and version."""
+        """Store a promotion, once an experiment and version; a first champion where there is no record yet.
+
+        No unique key catches the latter, as it has no experiment: operators take turns, each in a statement that sees
+        what the one before has committed.
+        """
+        if promotion.experiment_uid is None:
+            await self._record_first_champion(namespace, promotion)
+            return
         sql = """INSERT INTO tradewind.promotions
                         (installation, namespace, endpoint, version, sha256, previous_version, experiment_uid, reason)
                  VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
         p = promotion
         key = (self._installation, namespace, p.endpoint)
         await self._execute(sql, (*key, p.version, p.sha256, p.previous, p.experiment_uid, p.reason))
+
+    async def _record_first_champion(self, namespace: str, promotion: RecordPromotion) -> None:
+        lock = "SELECT pg_advisory_xact_lock(hashtextextended(concat_ws(chr(31), 'promotions', %s::text, %s::text, %s::text), 0))"
+        sql = """INSERT INTO tradewind.promotions (installation, namespace, endpoint, version, sha256, reason)
+                 SELECT %s, %s, %s, %s, %s::text, %s
+                  WHERE NOT EXISTS (SELECT FROM tradewind.promotions
+                                     WHERE installation = %s AND namespace = %s AND endpoint = %s)"""
+        p, key = promotion, (self._installation, namespace, promotion.endpoint)
+        async with self._connection() as connection, connection.transaction():
+            await connection.execute(lock, key)
+            await connection.execute(sql, (*key, p.version, p.sha256, p.reason, *key))
 
     async def record_experiment(self, namespace: str, record: RecordExperiment) -> None:
         """Store what was started; the first record stays."""
@@ -225,7 +288,7 @@ class Database:
 
 def _evidence(rows: Sequence[TupleRow]) -> tuple[TradeTable, Requests]:
     """Columns of the rows of `Database.evidence`, in its order."""
-    columns: list[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * 15
+    columns: list[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * 16
 
     def numbers(index: int) -> NDArray[np.float64]:
         return np.array(columns[index], np.float64)  # None becomes nan
@@ -246,6 +309,7 @@ def _evidence(rows: Sequence[TupleRow]) -> tuple[TradeTable, Requests]:
         received_us=known_from(status, decided, closed, times(13)),
         notional=numbers(4),
         pnl=numbers(5),
+        corrected=np.array(columns[15], np.bool_),
     )
     answered = times(14)
     asked = (table.weight > 0.0) & (answered != NEVER)

@@ -6,6 +6,7 @@ Nothing is decided before there is a list of each kind. Liveness is the queue's 
 import asyncio
 import logging
 import signal
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
@@ -14,7 +15,9 @@ import structlog
 from aiohttp import web
 from prometheus_client import Counter, Gauge, start_http_server
 
+from tradewind.api.endpoint import Endpoint
 from tradewind.api.training_run_status import ProgressStatus
+from tradewind.core.world import DatabaseUnavailableError
 from tradewind.shell import index
 from tradewind.shell.cache import Cache, Key
 from tradewind.shell.cluster import Cluster, ClusterError
@@ -69,6 +72,8 @@ async def run(settings: Settings) -> None:
             async with asyncio.TaskGroup() as group:
                 group.create_task(queue.run(settings.workers), name="workqueue")
                 group.create_task(resync(cache, cluster, namespaces, queue.add, settings.resync_seconds), name="resync")
+                if database is not None:
+                    group.create_task(revisit(database, cache, namespaces, queue.add), name="revisit")
 
         def notify(namespace: str, name: str) -> None:
             queue.add(Key("TrainingRun", namespace, name))
@@ -97,6 +102,22 @@ def heard(queue: WorkQueue[Key], cache: Cache, payload: str) -> None:
     """Ask for a look after a notification of the database: a replay waits for it, trades come in numbers."""
     for key, replay in index.notified(cache, payload):
         queue.add_soon(key, 0.0 if replay else _LIVE_DEBOUNCE_SECONDS)
+
+
+async def revisit(
+    database: Database, cache: Cache, namespaces: Sequence[str], add: Callable[[Key], None], seconds: float = 600.0
+) -> None:
+    """Give a turn to Endpoints that went with an experiment that has no verdict, for ever: no watch tells of them."""
+    while True:
+        try:
+            for namespace, name in await database.undecided_endpoints():
+                if (not namespaces or namespace in namespaces) and cache.get(Endpoint, namespace, name) is None:
+                    add(Key("Endpoint", namespace, name))
+        except DatabaseUnavailableError as error:
+            log.debug("experiments without an object were not looked for", error=str(error))
+        except Exception:  # the books may wait, the operator may not end for them
+            log.exception("experiments without an object were not looked for")
+        await asyncio.sleep(seconds)
 
 
 async def _serve(stack: AsyncExitStack, app: web.Application, port: int) -> None:

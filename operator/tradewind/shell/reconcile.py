@@ -11,6 +11,7 @@ import structlog
 from prometheus_client import Counter, Gauge
 from pydantic import BaseModel
 
+from tradewind.api.ab_experiment_status import ABExperimentStatus
 from tradewind.api.common import (
     API_VERSION,
     IN_USE_BY_LABEL,
@@ -35,6 +36,7 @@ from tradewind.core.decision import (
     RecordPromotion,
     RecordVerdict,
 )
+from tradewind.core.evidence import lost_counts
 from tradewind.core.kind import Kind
 from tradewind.core.platform import Platform
 from tradewind.core.registry import BY_KIND
@@ -42,6 +44,7 @@ from tradewind.core.world import DatabaseUnavailableError
 from tradewind.shell.cache import Key
 from tradewind.shell.cluster import ClusterError, Json
 from tradewind.shell.world import ClusterWorld
+from tradewind.trading.evidence import LostReason
 
 log = structlog.get_logger()
 
@@ -51,6 +54,12 @@ DECISION_FAILED = "DecisionFailed"
 
 WEIGHT = Gauge("tradewind_candidate_weight", "The candidate's share in the newest epoch.", ["namespace", "experiment"])
 EPOCHS = Counter("tradewind_epochs", "Weights that were stored, by why.", ["reason"])
+LOST = Gauge(
+    "tradewind_lost_decisions",
+    "Decisions of an experiment that are no evidence, by reason.",
+    ["namespace", "experiment", "reason"],
+)
+_LATER = 60.0
 _LONGEST = 500
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+(?=@)|(?<=password=)\S+")
 
@@ -75,8 +84,8 @@ class Reconciler:
         """One turn of a resource; returns seconds until it wants another one."""
         raw = await self.world.cluster.get(API_VERSION, key.kind, key.namespace, key.name)
         if raw is None:
-            _forget_weight(key)
-            return None
+            _forget(key)
+            return await self._recorded_as_gone(key)
         resource = self.world.cache.take(raw)
         if isinstance(resource, InvalidSpec):
             await self._report_invalid(raw, key, resource)
@@ -90,12 +99,25 @@ class Reconciler:
             for effect in decision.effects:
                 raw = await self._carry_out(effect, key, raw)
             await self._write_status(raw, key, old, _recovered(decision.status))
+            _measure(key, decision.status)
             if getattr(decision.status, "completion_time", None) is not None:
-                _forget_weight(key)
+                _forget(key)
         except Exception as error:
             await self._fail(error, resource, key, raw, old)
             raise
         return decision.requeue_after.total_seconds() if decision.requeue_after is not None else None
+
+    async def _recorded_as_gone(self, key: Key) -> float | None:
+        """Record what an object that is gone leaves behind; where the rights went with its namespace, nothing can be told."""
+        try:
+            for verdict in await self.kinds[key.kind].gone(key.namespace, key.name, self.world, self.clock()):
+                await self._record(verdict, key.namespace)
+        except DatabaseUnavailableError:
+            return _LATER if self.world.sql is not None else None
+        except ClusterError as error:
+            if error.status != 403:
+                raise
+        return None
 
     async def _fail(self, error: Exception, resource: Resource, key: Key, raw: Json, old: CommonStatus) -> None:
         """Say what failed beside the old status; where the decision itself failed, take the candidate's weight back.
@@ -238,11 +260,22 @@ class Reconciler:
         await self._write_status(raw, key, old, old.model_copy(update={"conditions": conditions, "phase": phase}))
 
 
-def _forget_weight(key: Key) -> None:
-    """The number of an experiment that is over or gone says nothing any more."""
+def _measure(key: Key, status: BaseModel) -> None:
+    """The numbers of an experiment that its status has."""
+    if isinstance(status, ABExperimentStatus):
+        counts = lost_counts(status.evidence)
+        for reason, count in counts.by_reason.items() if counts is not None else ():
+            LOST.labels(key.namespace, key.name, reason.value).set(count)
+
+
+def _forget(key: Key) -> None:
+    """The numbers of an experiment that is over or gone say nothing any more."""
     if key.kind == "ABExperiment":
         with suppress(KeyError):
             WEIGHT.remove(key.namespace, key.name)
+        for reason in LostReason:
+            with suppress(KeyError):
+                LOST.remove(key.namespace, key.name, reason.value)
 
 
 def _failure_fact(error: Exception, old: CommonStatus) -> Fact:

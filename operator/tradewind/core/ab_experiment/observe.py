@@ -66,4 +66,6 @@ async def _recorded(experiment: ABExperiment, endpoint: Endpoint, seen: Seen, da
         if not replay_has_news(experiment, seen.epochs, seen.clock, block):
             return seen
     table, requests = await database.evidence(*place, uid)
-    return replace(seen, table=table, requests=requests)
+    # A moment later than the rows: what was lost meanwhile counts as lost already, and no row of the first is missing.
+    lost = await database.lost_decisions(*place, uid, experiment.status.t0)
+    return replace(seen, table=table, requests=requests, lost=lost)

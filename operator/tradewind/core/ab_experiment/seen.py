@@ -8,7 +8,7 @@ from enum import StrEnum
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
 from tradewind.core.endpoint import EpochRow
-from tradewind.trading.evidence import Requests, TradeTable
+from tradewind.trading.evidence import LostDecisions, Requests, TradeTable
 
 
 class Reason(StrEnum):
@@ -60,6 +60,8 @@ class Reason(StrEnum):
     """A decision failed by a fault in Tradewind; the candidate\'s weight is 0 until one succeeds."""
     REPLAY_ENDED = "ReplayEnded"
     """The recorded window ended without a verdict."""
+    FEW_LOST = "FewDecisionsLost"
+    """Few enough decisions are no evidence: at most evidence.maxLostShare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Seen:
     Attributes:
         table: every evidence row, and the baseline's decisions before t0 with weight 0.
         requests: every evidence request with latency, error and cost, in time order.
+        lost: decisions since t0 that are no rows, or whose reports were lost.
         epochs: stored weights of this experiment.
         clock: newest `as_of` that a replay asked for.
         tested_before: how often this pair was compared before this experiment started.
@@ -78,6 +81,7 @@ class Seen:
     versions: Mapping[str, ModelVersion] = field(default_factory=dict)
     table: TradeTable | None = None
     requests: Requests | None = None
+    lost: LostDecisions | None = None
     epochs: tuple[EpochRow, ...] = ()
     clock: datetime | None = None
     tested_before: int = 0

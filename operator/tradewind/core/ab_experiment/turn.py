@@ -14,7 +14,7 @@ from functools import cached_property
 from tradewind.api.ab_experiment import ABExperiment, Mode
 from tradewind.api.ab_experiment_status import ABExperimentStatus, CandidateWeight, HistoryEntry
 from tradewind.api.endpoint import Endpoint
-from tradewind.core.ab_experiment.seen import Seen
+from tradewind.core.ab_experiment.seen import Reason, Seen
 from tradewind.core.arms import arm_statuses, comparison
 from tradewind.core.conditions import Fact, with_facts
 from tradewind.core.costs import cost_benefit
@@ -22,7 +22,16 @@ from tradewind.core.decision import Decision, Effect
 from tradewind.core.endpoint import EpochRow
 from tradewind.core.evidence import evidence_status, guardrail_status, risk_budget, settlement_of
 from tradewind.schema.scalars import as_milliseconds
-from tradewind.trading.evidence import EvidenceSpec, Judgement, LatencyObjective, Requests, TradeTable, judge, to_us
+from tradewind.trading.evidence import (
+    EvidenceSpec,
+    Judgement,
+    LatencyObjective,
+    Requests,
+    TradeTable,
+    VerdictReason,
+    judge,
+    to_us,
+)
 
 HISTORY_LENGTH = 50
 LIVE_LOOK = timedelta(seconds=30)
@@ -108,7 +117,8 @@ class Turn:
     def at(self, look: datetime) -> "Turn":
         """What a look at that time knew: a request at this very moment may or may not have come before the operator did."""
         table = self.table.select(self.table.decided_us < to_us(look, "look"))
-        seen = replace(self.seen, table=table, requests=self.requests.decided_before(look))
+        lost = self.seen.lost.decided_before(look) if self.seen.lost is not None else None
+        seen = replace(self.seen, table=table, requests=self.requests.decided_before(look), lost=lost)
         return replace(self, seen=seen, _judged={})
 
     def judge(self, look: datetime) -> Judgement:
@@ -117,7 +127,7 @@ class Turn:
             objective = self.latency_objective
             slow_ms = as_milliseconds(objective.p99) if objective else math.inf
             log = self.requests.log(look, slow_ms, self.t0 + self.spec.block_length)
-            self._judged[look] = judge(self.table, self.t0, look, self.spec, log)
+            self._judged[look] = judge(self.table, self.t0, look, self.spec, log, self.seen.lost)
         return self._judged[look]
 
     def block_start(self, block: int) -> datetime:
@@ -145,12 +155,17 @@ class Turn:
         judgement = self.judge(look)
         baseline = status.baseline_ref.name if status.baseline_ref else ""
         costs = cost_benefit(self.experiment.spec.costs, self.seen.versions.get(baseline), self.requests, self.t0, look)
-        if costs is not None:
-            status = self.says(status, [costs])
+        facts = [] if status.verdict is not None else [_thin(judgement, self.spec)]
+        status = self.says(status, facts if costs is None else [*facts, costs])
+        evidence = evidence_status(judgement, self.spec)
+        if status.verdict is not None and status.evidence is not None:
+            # What the verdict was given on: whoever checks it has this count alone.
+            kept = {name: getattr(status.evidence, name) for name in ("lost", "lost_share")}
+            evidence = evidence.model_copy(update=kept)
         candidate = self.experiment.spec.candidate
         return status.model_copy(
             update={
-                "evidence": evidence_status(judgement, self.spec),
+                "evidence": evidence,
                 "guardrails": guardrail_status(judgement),
                 "risk_budget_usd": risk_budget(judgement),
                 "arms": arm_statuses(self.table, self.requests, self.t0, look, (baseline, candidate)),
@@ -178,6 +193,15 @@ class Turn:
             next_look=self.block_start(row.block + 1),
         )
         return status.model_copy(update={"weight": weight, "epoch": row.epoch})
+
+
+def _thin(judgement: Judgement, spec: EvidenceSpec) -> Fact:
+    """Whether too many decisions are no evidence. Its numbers move with those of the status, not with each turn."""
+    if judgement.lost.share > spec.max_lost_share:
+        reason = VerdictReason.EVIDENCE_THIN
+        return Fact("EvidenceThin", True, reason, f"promotion waits: {judgement.lost.sentence(spec.max_lost_share)}")
+    message = f"at most evidence.maxLostShare {spec.max_lost_share:g} of the decisions are no evidence"
+    return Fact("EvidenceThin", False, Reason.FEW_LOST, message)
 
 
 def baseline_name(experiment: ABExperiment, endpoint: Endpoint) -> str | None:

@@ -19,8 +19,18 @@ from tradewind.core.conditions import Fact, with_facts
 from tradewind.core.decision import Apply, Decision, Effect, Owner, RecordPromotion
 from tradewind.core.endpoint.holders import champion_of, held_experiment, is_as_seen, next_experiment, was_promoted
 from tradewind.core.endpoint.manifests import build_gateway, build_routing, gateway_name
+from tradewind.core.endpoint.orphans import aborted
 from tradewind.core.endpoint.routing import ROUTING_RENEWAL, arm_target, credentials_of, routing_of
-from tradewind.core.endpoint.seen import TERMINAL, EpochRow, Promotion, Reason, ReplicaReport, Seen, version_sha256
+from tradewind.core.endpoint.seen import (
+    TERMINAL,
+    EpochRow,
+    Promotion,
+    Reason,
+    ReplicaReport,
+    Seen,
+    StartedExperiment,
+    version_sha256,
+)
 from tradewind.core.platform import Platform
 from tradewind.trading.routing import Routing
 
@@ -31,6 +41,7 @@ __all__ = [
     "Reason",
     "ReplicaReport",
     "Seen",
+    "StartedExperiment",
     "arm_target",
     "decide",
     "version_sha256",
@@ -45,7 +56,7 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
         return Decision(endpoint.status)
     places = _places(endpoint, seen, now)
     routing = routing_of(endpoint, seen, places.champion, places.active, now)
-    effects = list(places.effects)
+    effects: list[Effect] = [*places.effects, *aborted(endpoint.name, seen.orphans, now)]
     # A promotion is stored before anybody obeys it. While a version is missing, its Secret stays mounted.
     if routing is not None and routing.arms.keys() <= seen.versions.keys():
         credentials = credentials_of(seen, routing)
@@ -88,7 +99,7 @@ class _Places:
     """Who is champion, and which experiment holds the Endpoint.
 
     Attributes:
-        effects: the record of a promotion that takes place now.
+        effects: the record of a promotion that takes place now, and of the first champion.
         experiment_fact: why decisions are not drawn for the experiment; None: see `_experiment_fact`.
     """
 
@@ -105,7 +116,8 @@ def _places(endpoint: Endpoint, seen: Seen, now: datetime) -> _Places:
     champion, champion_fact = champion_of(endpoint, seen, now)
     held = held_experiment(endpoint, seen)
     active = held if held is not None and held.status.phase not in TERMINAL else next_experiment(endpoint, seen)
-    places = _Places(champion, endpoint.status.previous_champion_ref, champion_fact, active)
+    first = _first_champion(endpoint, seen, champion)
+    places = _Places(champion, endpoint.status.previous_champion_ref, champion_fact, active, first)
     if held is None or champion is None or not was_promoted(held) or champion.name == held.spec.candidate:
         return places
     version = seen.versions.get(held.spec.candidate)
@@ -132,7 +144,23 @@ def _places(endpoint: Endpoint, seen: Seen, now: datetime) -> _Places:
         name=version.name, uid=version.metadata.uid, sha256=sha256, since=now.replace(microsecond=0)
     )
     fact = Fact("ChampionAvailable", True, Reason.CHAMPION_KNOWN, f"promoted {version.name}")
-    return replace(places, champion=promoted, previous=champion, champion_fact=fact, effects=(record,))
+    return replace(places, champion=promoted, previous=champion, champion_fact=fact, effects=(*first, record))
+
+
+def _first_champion(endpoint: Endpoint, seen: Seen, champion: VersionStatusRef | None) -> tuple[Effect, ...]:
+    """The record of a champion before any promotion: once an Endpoint, also for one that is older than these records."""
+    if champion is None or seen.promotion is not None or seen.database_error is not None:
+        return ()
+    return (
+        RecordPromotion(
+            endpoint=endpoint.name,
+            version=champion.name,
+            sha256=champion.sha256,
+            previous=None,
+            experiment_uid=None,
+            reason=Reason.FIRST_CHAMPION,
+        ),
+    )
 
 
 def _status(endpoint: Endpoint, seen: Seen, places: _Places, routing: Routing | None) -> EndpointStatus:

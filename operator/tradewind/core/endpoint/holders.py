@@ -12,23 +12,31 @@ from tradewind.core.endpoint.seen import TERMINAL, Reason, Seen, version_sha256
 
 
 def champion_of(endpoint: Endpoint, seen: Seen, now: datetime) -> tuple[VersionStatusRef | None, Fact]:
-    """The champion: as stored in the status, else as stored in SQL if it still verifies, else the fallback at first."""
+    """The champion: as stored in the status, else as stored in SQL if it still verifies, else the fallback at first.
+
+    A first champion that no longer verifies binds nobody: while an Endpoint exists its champion does too, so this one was
+    made anew under the name of another.
+    """
     known = endpoint.status.champion_ref
     if known is None:
         if seen.database_error is not None:
             return None, Fact(
                 "ChampionAvailable", None, Reason.DATABASE_UNREACHABLE, "the history of champions is not readable"
             )
-        name = seen.promotion.version if seen.promotion else endpoint.spec.fallback
+        promotion = seen.promotion
+        if promotion is not None and promotion.first:
+            first = seen.versions.get(promotion.version)
+            promotion = promotion if first is not None and promotion.sha256 == version_sha256(first) else None
+        name = promotion.version if promotion else endpoint.spec.fallback
         version = seen.versions.get(name)
         if version is None:
-            reason = Reason.CHAMPION_MISSING if seen.promotion else Reason.VERSION_MISSING
-            field_name = "the last promoted champion" if seen.promotion else "spec.fallback"
+            reason = Reason.CHAMPION_MISSING if promotion else Reason.VERSION_MISSING
+            field_name = "the last promoted champion" if promotion else "spec.fallback"
             message = (
                 f"{field_name} names ModelVersion {name!r}, which does not exist in {endpoint.namespace}: create it"
             )
             return None, Fact("ChampionAvailable", False, reason, message)
-        if seen.promotion and seen.promotion.sha256 != version_sha256(version):
+        if promotion and promotion.sha256 != version_sha256(version):
             message = f"ModelVersion {name} is not what was promoted: its sha256 differs; restore the promoted artifact"
             return None, Fact("ChampionAvailable", False, Reason.CHAMPION_MISSING, message)
         known = VersionStatusRef(

@@ -7,7 +7,7 @@ from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
 from tradewind.core.endpoint import decide
 from tradewind.core.endpoint.fail_safe import fail_safe
-from tradewind.core.endpoint.observe import observe
+from tradewind.core.endpoint.observe import gone, observe
 from tradewind.core.kind import Kind
 from tradewind.core.world import Neighbour
 
@@ -22,4 +22,4 @@ def neighbours(endpoint: Endpoint) -> Iterator[Neighbour]:
         yield Neighbour(ModelVersion, name)
 
 
-ENDPOINT = Kind(Endpoint, observe, decide, neighbours, fail_safe=fail_safe)
+ENDPOINT = Kind(Endpoint, observe, decide, neighbours, fail_safe=fail_safe, gone=gone)

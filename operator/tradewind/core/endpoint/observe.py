@@ -6,13 +6,17 @@ the version that it promoted (its hash is stored for good).
 """
 
 from dataclasses import replace
+from datetime import datetime
 
 from tradewind.api.ab_experiment import ABExperiment
+from tradewind.api.common import API_VERSION
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
+from tradewind.core.decision import RecordVerdict
 from tradewind.core.endpoint.holders import was_promoted
 from tradewind.core.endpoint.manifests import mounted_versions, routing_name
-from tradewind.core.endpoint.seen import Seen
+from tradewind.core.endpoint.orphans import aborted
+from tradewind.core.endpoint.seen import Seen, StartedExperiment
 from tradewind.core.manifests.common import COMPONENT, OWNER_NAME
 from tradewind.core.pods import has_ended, is_ready
 from tradewind.core.world import DatabaseUnavailableError, World
@@ -51,10 +55,36 @@ async def observe(endpoint: Endpoint, world: World) -> Seen:
             epochs=await database.epochs(*place, active.uid) if active is not None else (),
             in_position=await database.in_position(*place),
             promotion=await database.promotion(*place),
+            orphans=await orphans(*place, world),
             replicas=await database.replicas(*place),
         )
     except DatabaseUnavailableError as error:
         return replace(seen, database_error=str(error), schema_missing=error.schema_missing)
+
+
+async def orphans(namespace: str, endpoint: str, world: World) -> tuple[StartedExperiment, ...]:
+    """Recorded experiments without a verdict whose object does not exist any more, or was made anew under its name.
+
+    A view of a moment ago may lack one that another operator has just started, or that cannot be parsed: whom it does
+    not show is asked for by name.
+
+    Raises:
+        DatabaseUnavailableError: the database does not answer.
+    """
+    known = {experiment.metadata.uid for experiment in world.all(ABExperiment, namespace)}
+    gone: list[StartedExperiment] = []
+    for started in await world.database.undecided(namespace, endpoint):
+        if started.uid in known:
+            continue
+        body = await world.read(API_VERSION, "ABExperiment", namespace, started.name)
+        if body is None or body["metadata"]["uid"] != started.uid:
+            gone.append(started)
+    return tuple(gone)
+
+
+async def gone(namespace: str, endpoint: str, world: World, now: datetime) -> tuple[RecordVerdict, ...]:
+    """What is recorded of an Endpoint that does not exist any more: the end of its experiments that went with it."""
+    return aborted(endpoint, await orphans(namespace, endpoint, world), now)
 
 
 async def published(endpoint: Endpoint, world: World) -> Routing | None:

@@ -54,14 +54,27 @@ class Reason(StrEnum):
     """The experiment that holds the Endpoint is routed to."""
     NO_EXPERIMENT = "NoExperiment"
     """No experiment holds the Endpoint."""
+    FIRST_CHAMPION = "FirstChampion"
+    """Reason of the first record of promotions: the champion that answers before anything was promoted."""
+    OBJECT_DELETED = "ObjectDeleted"
+    """Reason of a recorded end: the ABExperiment was deleted before its verdict."""
 
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """The newest stored promotion of this Endpoint."""
+    """The newest stored promotion of this Endpoint; `first`: of its first champion, to which no experiment led."""
 
     version: str
     sha256: str | None
+    first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StartedExperiment:
+    """An experiment as it was recorded at its start."""
+
+    uid: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +105,7 @@ class Seen:
         versions: every ModelVersion of the namespace by name.
         experiments: every ABExperiment that names this Endpoint.
         epochs: of the experiment that holds the Endpoint.
+        orphans: recorded experiments without a verdict whose object is gone.
         in_position: versions whose decisions have open positions: follow-ups are theirs, also after they retired.
         mounted: versions whose Secret every gateway pod has; None: there is no pod.
         database_error: why SQL facts are missing; None: they are complete.
@@ -100,6 +114,7 @@ class Seen:
     versions: Mapping[str, ModelVersion] = field(default_factory=dict)
     experiments: tuple[ABExperiment, ...] = ()
     epochs: tuple[EpochRow, ...] = ()
+    orphans: tuple[StartedExperiment, ...] = ()
     in_position: frozenset[str] = frozenset()
     promotion: Promotion | None = None
     replicas: tuple[ReplicaReport, ...] = ()

@@ -10,6 +10,7 @@ from tradewind.trading.evidence.confidence import log_e
 from tradewind.trading.evidence.evaluate import ArmCounts, Evidence, Looks, MetricEvidence, Verdict, evaluate
 from tradewind.trading.evidence.guardrails import GUARDRAILS, Guardrail, GuardrailResult
 from tradewind.trading.evidence.guardrails.latency import LatencyObjective
+from tradewind.trading.evidence.lost import LOSSES, LOST_REASONS, LostCounts, LostDecisions, LostReason, LostRow
 from tradewind.trading.evidence.metrics import METRICS, Metric
 from tradewind.trading.evidence.policies import POLICIES, PolicyFacts, WeightDecision, WeightPolicy
 from tradewind.trading.evidence.report import judgement_json
@@ -48,6 +49,8 @@ from tradewind.trading.evidence.weights import candidate_weight_for_block
 __all__ = [
     "GUARDRAILS",
     "JUDGED_COLUMNS",
+    "LOSSES",
+    "LOST_REASONS",
     "METRICS",
     "NEVER",
     "POLICIES",
@@ -64,6 +67,10 @@ __all__ = [
     "Judgement",
     "LatencyObjective",
     "Looks",
+    "LostCounts",
+    "LostDecisions",
+    "LostReason",
+    "LostRow",
     "Metric",
     "MetricEvidence",
     "MetricName",

@@ -10,6 +10,7 @@ from tradewind.trading.evidence.evaluate import MetricEvidence
 from tradewind.trading.evidence.guardrails import GuardrailResult
 from tradewind.trading.evidence.guardrails.exposure import EXPOSURE
 from tradewind.trading.evidence.guardrails.fast_harm import FAST_HARM
+from tradewind.trading.evidence.lost import LostReason
 from tradewind.trading.evidence.metrics import METRICS
 from tradewind.trading.evidence.requests import ArmChange
 from tradewind.trading.evidence.verdict import Judgement
@@ -58,6 +59,12 @@ def judgement_json(judgement: Judgement) -> JSON:
                 "candidate_notional_hours": exposures.candidate.notional_hours,
             },
             "changes": [_change(change) for change in judgement.changes],
+            "lost": {
+                "share": judgement.lost.share,
+                "decisions": judgement.lost.decisions,
+                "by_reason": {reason.value: judgement.lost.by_reason.get(reason, 0) for reason in LostReason},
+            },
+            "corrected": judgement.corrected,
             "sample_ratio": {
                 "share": _finite(judgement.sample_ratio.share),
                 "expected": _finite(judgement.sample_ratio.expected),

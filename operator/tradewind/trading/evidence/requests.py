@@ -19,7 +19,7 @@ from tradewind.trading.evidence.table import COLUMNS, Cells, Columns, floats, fr
 REQUEST_COLUMN = "error_kind"
 """Column that a CSV with requests has; `answered_at`, `latency_ms`, `fallback` and `reported_model` may stand beside it."""
 JUDGED_COLUMNS = (
-    *COLUMNS, "received_at", "answered_at", "latency_ms", REQUEST_COLUMN, "fallback", "reported_model",
+    *COLUMNS, "received_at", "answered_at", "latency_ms", REQUEST_COLUMN, "fallback", "reported_model", "corrected",
 )  # fmt: skip
 """Columns of the view judged_rows that a judgement rests on: what the operator reads and an export has."""
 

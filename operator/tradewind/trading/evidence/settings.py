@@ -53,6 +53,9 @@ class EvidenceSettings(StrictModel):
     """After this time without a verdict the experiment is inconclusive and the baseline stays."""
     min_trades_per_arm: Annotated[int, Field(ge=30, le=1_000_000)] = 30
     """Decisions of each arm before any verdict."""
+    max_lost_share: Fraction = "0.1"
+    """Share of decisions that may be no evidence (reports refused or missing, outages, trades inside a trade) before
+    promotion waits; '1': any share."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -73,6 +76,12 @@ class EvidenceSettings(StrictModel):
             lambda s: Decimal(s.alpha) <= Decimal("0.25"),
             "alpha must be at most 0.25: above it a promotion shows nothing",
             "alpha",
+        ),
+        Rule(
+            f"!has(self.maxLostShare) || {cel_number('self.maxLostShare')} > 0.0",
+            lambda s: Decimal(s.max_lost_share) > 0,
+            "maxLostShare must be above 0: one lost report would hold every promotion; '1' never holds one",
+            "maxLostShare",
         ),
     )
 

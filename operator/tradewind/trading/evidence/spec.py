@@ -89,6 +89,11 @@ class EvidenceSpec:
         return self.rules.evidence.min_trades_per_arm
 
     @cached_property
+    def max_lost_share(self) -> float:
+        """Share of decisions that may be no evidence before promotion waits; 1: any."""
+        return float(self.rules.evidence.max_lost_share)
+
+    @cached_property
     def block_length(self) -> timedelta:
         """L."""
         return self.settlement.block_length

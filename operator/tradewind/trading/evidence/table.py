@@ -6,7 +6,7 @@ which rows count at an instant (blocks.py), and files and databases (the caller'
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Self
@@ -66,6 +66,7 @@ class TradeRow:
         pnl_usd: net of fees; None unless closed.
         received_at: when the report came; None: at closed_at, or with the decision where there is none. For a replay
             it must be on the data's clock, so leave it None.
+        corrected: its outcome was corrected after it counted.
     """
 
     decision_id: str
@@ -77,6 +78,7 @@ class TradeRow:
     notional_usd: float | None = None
     pnl_usd: float | None = None
     received_at: datetime | None = None
+    corrected: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +104,7 @@ class TradeTable(Columns):
         received_us: when the outcome became known, NEVER where it is open.
         notional: filled exposure in USD, nan where unknown.
         pnl: net profit in USD, nan where unknown.
+        corrected: its outcome was corrected after it counted; empty: none was.
 
     Raises:
         ValueError: a value cannot be right; the message names row, id, column and remedy.
@@ -116,8 +119,11 @@ class TradeTable(Columns):
     received_us: NDArray[np.int64]
     notional: NDArray[np.float64]
     pnl: NDArray[np.float64]
+    corrected: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     def __post_init__(self) -> None:
+        if not len(self.corrected):
+            object.__setattr__(self, "corrected", np.zeros(len(self.decision_id), np.bool_))
         closed = self.status == CLOSED
         opened = self.status == OPEN
         order = np.argsort(self.decision_id, kind="stable")
@@ -186,6 +192,7 @@ class TradeTable(Columns):
             received_us=known_from(status, decided, closed, received),
             notional=floats([row.notional_usd for row in rows]),
             pnl=floats([row.pnl_usd for row in rows]),
+            corrected=np.array([row.corrected for row in rows], np.bool_),
         )
 
     @classmethod
@@ -308,4 +315,5 @@ def trade_row(cells: Cells) -> TradeRow:
         notional_usd=number_of("notional_usd"),
         pnl_usd=number_of("pnl_usd"),
         received_at=time_of("received_at"),
+        corrected=text("corrected").lower() in ("t", "true", "1"),
     )

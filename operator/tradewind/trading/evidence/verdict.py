@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from math import exp, isfinite
 
+import numpy as np
+
 from tradewind.schema.durations import format_duration
 from tradewind.trading.assignment import Arm
 from tradewind.trading.evidence.checks import ArmExposures, SampleRatio, arm_exposures, check_sample_ratio
@@ -21,6 +23,7 @@ from tradewind.trading.evidence.evaluate import (
     settled_at,
 )
 from tradewind.trading.evidence.guardrails import GUARDRAILS, GuardrailResult, Watched
+from tradewind.trading.evidence.lost import NOTHING_LOST, LostCounts, LostDecisions, count_lost
 from tradewind.trading.evidence.requests import ArmChange, RequestLog
 from tradewind.trading.evidence.settings import MIN_BLOCKS
 from tradewind.trading.evidence.spec import EvidenceSpec
@@ -38,6 +41,8 @@ class VerdictReason(StrEnum):
     """Better, but minDuration is not over; promotion waits."""
     MAX_HOLD_TOO_SHORT = "MaxHoldTooShort"
     """Too many trades were settled by force: maxHold is shorter than the trades."""
+    EVIDENCE_THIN = "EvidenceThin"
+    """Better, but more than evidence.maxLostShare of the decisions are no evidence; promotion waits."""
     SAMPLE_RATIO = "SampleRatioMismatch"
     """Better, but the draws do not match the logged weights; promotion waits."""
     BASELINE_CHANGED = "BaselineChanged"
@@ -73,6 +78,8 @@ class Judgement:
         exposures: what both arms carried.
         sample_ratio: the draws against the logged weights.
         changes: the first change of each arm, baseline first.
+        lost: decisions that are no evidence, by reason.
+        corrected: rows of evidence whose outcome was corrected after it counted.
         verdict: what follows.
     """
 
@@ -81,6 +88,8 @@ class Judgement:
     exposures: ArmExposures
     sample_ratio: SampleRatio
     changes: tuple[ArmChange, ...]
+    lost: LostCounts
+    corrected: int
     verdict: OperatorVerdict
 
     @property
@@ -90,7 +99,12 @@ class Judgement:
 
 
 def judge(
-    table: TradeTable, t0: datetime, now: datetime, spec: EvidenceSpec, requests: RequestLog | None = None
+    table: TradeTable,
+    t0: datetime,
+    now: datetime,
+    spec: EvidenceSpec,
+    requests: RequestLog | None = None,
+    lost: LostDecisions | LostCounts | None = None,
 ) -> Judgement:
     """Evidence, guardrails, checks and verdict at `now`, from the rows known at `now`.
 
@@ -100,6 +114,8 @@ def judge(
         now: instant of the look, with a time zone.
         spec: what the experiment asks for.
         requests: the requests up to now; None: error rate, latency and changes of the arms are not watched.
+        lost: decisions that are no rows, or whose reports were lost; None: none are known but for what was settled by
+            force. Counts: what was counted at `now` where the decisions themselves are not at hand.
 
     Raises:
         ValueError: t0 or now has no time zone, or now is before t0.
@@ -124,9 +140,17 @@ def judge(
         guardrails=check_guardrails(facts, spec),
         sample_ratio=check_sample_ratio(table, t0_us, now_us),
         changes=() if requests is None else requests.changes,
+        lost=lost if isinstance(lost, LostCounts) else count_lost(lost or NOTHING_LOST, table, rows, t0_us, now_us),
     )
     return Judgement(
-        state.evidence, state.guardrails, exposures, state.sample_ratio, state.changes, _operator_verdict(state)
+        evidence=state.evidence,
+        guardrails=state.guardrails,
+        exposures=exposures,
+        sample_ratio=state.sample_ratio,
+        changes=state.changes,
+        lost=state.lost,
+        corrected=int(np.count_nonzero(table.corrected[rows.index])),
+        verdict=_operator_verdict(state),
     )
 
 
@@ -147,14 +171,16 @@ class _State:
     guardrails: tuple[GuardrailResult, ...]
     sample_ratio: SampleRatio
     changes: tuple[ArmChange, ...]
+    lost: LostCounts
 
 
 def _operator_verdict(state: _State) -> OperatorVerdict:
     """Verdict of the operator; the first rule that holds decides.
 
     1. A tripped guardrail rolls back at once. 2. So does the statistical rollback. 3. A statistical promotion waits
-    for arms that are what was measured, a max_hold that is long enough, draws that match their weights, guardrails that
-    hold it (comparable exposure) and min_duration; if it still waits after max_duration, the experiment is inconclusive.
+    for arms that are what was measured, a max_hold that is long enough, evidence of most decisions, draws that match their
+    weights, guardrails that hold it (comparable exposure) and min_duration; if it still waits after max_duration, the
+    experiment is inconclusive.
     4. No decision by max_duration is inconclusive. 5. Everything else goes on.
     """
     for result in state.guardrails:
@@ -187,6 +213,8 @@ def _promotion_held(state: _State) -> tuple[str, str] | None:
         return change_reason(state.changes[0]), change_message(state.changes[0])
     if evidence.max_hold_too_short:
         return VerdictReason.MAX_HOLD_TOO_SHORT, _forced(evidence)
+    if state.lost.share > state.spec.max_lost_share:
+        return VerdictReason.EVIDENCE_THIN, state.lost.sentence(state.spec.max_lost_share)
     if sample_ratio.alarm:
         why = (
             f"the candidate got {sample_ratio.share:.1%} of {sample_ratio.decisions} decisions where the logged "
