@@ -261,6 +261,12 @@ def _report(gateway: Gateway, decision_id: str, action: str, fill: Fill | None) 
 
 
 def _retry_after(response: httpx.Response) -> float | None:
+    """The pause that the answer asks for: `retry_after_seconds` of its body, which is finer than the header."""
+    try:
+        error = response.json()["error"]
+        return max(0.05, min(float(error["retry_after_seconds"]), 30.0))
+    except (KeyError, TypeError, ValueError):
+        pass
     try:
         return max(0.05, min(float(response.headers["Retry-After"]), 30.0))
     except (KeyError, ValueError):

@@ -136,15 +136,16 @@ def test_a_hold_reports_nothing_and_a_close_without_position_is_rejected() -> No
 
 def test_it_waits_as_long_as_it_is_told_and_backs_off_where_it_is_told_nothing() -> None:
     fake = FakeGateway(
-        httpx.Response(425, headers={"Retry-After": "0.2"}),
+        httpx.Response(425, headers={"Retry-After": "1"}, json={"error": {"retry_after_seconds": 0.2}}),
+        httpx.Response(425, headers={"Retry-After": "1"}, json={"error": "another shape"}),
         httpx.Response(409, headers={"Retry-After": "1"}),
         httpx.Response(503),
         httpx.Response(503),
     )
     client, slept = gateway(fake)
     client.post("/v1/decisions", {})
-    assert slept == [0.2, 1.0, 0.1, 0.2]
-    assert client.waits == Counter({"503": 2, "425": 1, "409": 1})
+    assert slept == [0.2, 1.0, 1.0, 0.1, 0.2]
+    assert client.waits == Counter({"503": 2, "425": 2, "409": 1})
 
 
 def test_a_lost_connection_is_tried_again() -> None:

@@ -35,7 +35,8 @@ async def test_a_block_waits_for_its_weight(rig, gateway):
     assert (inside["_arm"], inside["_epoch"]) == (draw_arm("exp-1", "d1", 0.5), 3)
     for _ in range(3):
         waiting = await gateway.post("/v1/decisions", json=ask("d2", as_of=at(25)))
-        assert (waiting.status_code, waiting.headers["retry-after"]) == (425, "0.2")
+        assert (waiting.status_code, waiting.headers["retry-after"]) == (425, "1")  # whole seconds, or clients fail
+        assert waiting.json()["error"]["retry_after_seconds"] == 0.2
     assert [r["as_of"] for r in await rig.rows("SELECT as_of FROM tradewind.replay_clock")] == [
         T0 + timedelta(hours=25)
     ]

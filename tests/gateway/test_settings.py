@@ -36,15 +36,15 @@ def test_the_gateway_knows_each_variable_that_the_operator_sets_and_accepts_its_
     assert str(settings.breaker_failures) == found["TRADEWIND_BREAKER_FAILURES"]
 
 
-@pytest.mark.parametrize("variable", [v for v in VARIABLES if v.low is not None], ids=lambda v: v.name)
+@pytest.mark.parametrize("variable", [v for v in VARIABLES if v.range is not None], ids=lambda v: v.name)
 def test_a_number_has_the_bounds_that_the_page_shows(variable: Variable) -> None:
-    assert variable.low is not None
-    assert variable.high is not None
+    assert variable.range is not None
+    low, high = variable.range.low, variable.range.high
     (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{variable.name}` |")]
     assert f"({variable.bounds})" in row
-    for value in (variable.default or "", f"{variable.low:.15g}", f"{variable.high:.15g}"):
+    for value in (variable.default or "", f"{low:.15g}", f"{high:.15g}"):
         Settings.from_environment(REQUIRED | {variable.name: value})
-    for value in (f"{variable.low - 1:.15g}", f"{variable.high + 1:.15g}", "nan"):
+    for value in (f"{low - 1:.15g}", f"{high + 1:.15g}", "nan"):
         with pytest.raises(SettingsError, match=variable.name) as error:
             Settings.from_environment(REQUIRED | {variable.name: value})
         assert variable.bounds in str(error.value)

@@ -17,6 +17,7 @@ from tradewind.api.common import (
     VersionStatusRef,
     WeightStatus,
 )
+from tradewind.schema.bounds import BREAKER_FAILURES, BREAKER_OPEN, DATABASE_TIMEOUT, DECISION_TIMEOUT, Within
 from tradewind.schema.rules import Immutable, Rule, StatusModel, StrictModel
 from tradewind.schema.scalars import (
     Count,
@@ -56,18 +57,18 @@ class EndpointPhase(StrEnum):
 class GatewayTimeouts(StrictModel):
     """How long the gateway waits. Each arm's own timeout stands in its ModelVersion."""
 
-    decision: Latency = "20s"
+    decision: Annotated[Latency, Within(DECISION_TIMEOUT, latency=True)] = "20s"
     """A whole decision, with the fallback's answer."""
-    database: Latency = "2s"
+    database: Annotated[Latency, Within(DATABASE_TIMEOUT, latency=True)] = "2s"
     """One statement of the database."""
 
 
 class GatewayBreaker(StrictModel):
     """When an arm is no longer asked for a while. It changes who answers, never which arm is drawn."""
 
-    failures: Annotated[int, Field(ge=1, le=1000)] = 5
+    failures: Annotated[int, Field(ge=int(BREAKER_FAILURES.low), le=int(BREAKER_FAILURES.high))] = 5
     """Failures in a row that open the breaker."""
-    open_for: Duration = "30s"
+    open_for: Annotated[Duration, Within(BREAKER_OPEN, latency=False)] = "30s"
     """How long it stays open before one request tries again."""
 
 

@@ -18,6 +18,7 @@ from tradewind.api.common import (
     SecretKeyRef,
     Toleration,
 )
+from tradewind.schema.bounds import ARM_TIMEOUT, Within
 from tradewind.schema.rules import Immutable, Rule, StatusModel, StrictModel
 from tradewind.schema.scalars import (
     Count,
@@ -91,7 +92,7 @@ class ExternalModel(StrictModel):
     """Model name that the API expects, such as deepseek-chat."""
     secret_ref: SecretKeyRef | None = None
     """Secret key with the API key; absent: none is sent."""
-    timeout: Latency = "5s"
+    timeout: Annotated[Latency, Within(ARM_TIMEOUT, latency=True)] = "5s"
     """How long an answer is waited for."""
     max_retries: Annotated[int, Field(ge=0, le=5)] = 0
     """Retries inside the timeout."""
@@ -124,7 +125,7 @@ class Serving(StrictModel):
     """How much prose follows the decision."""
     max_queue: Annotated[int, Field(ge=1, le=10_000)] = 64
     """Requests that wait at most; more get 503 with Retry-After."""
-    timeout: Latency = "2s"
+    timeout: Annotated[Latency, Within(ARM_TIMEOUT, latency=True)] = "2s"
     """How long the gateway waits for an answer."""
     latency_objective: LatencyObjective = LatencyObjective()
     """The latency that answers should keep."""

@@ -14,8 +14,7 @@ import uvicorn
 from tradewind.gateway.app import create_app
 from tradewind.gateway.settings import Settings, SettingsError
 from tradewind.trading.exits import ExitCode
-
-_SHUTDOWN_SECONDS = 20  # longer than an arm's timeouts: a decision that was drawn is answered
+from tradewind.trading.stopping import graceful_seconds
 
 
 def main() -> NoReturn:
@@ -34,7 +33,7 @@ def main() -> NoReturn:
         access_log=False,
         server_header=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        timeout_graceful_shutdown=graceful_seconds(settings.decision_timeout, settings.database_timeout),
     )
     raise SystemExit(0)
 

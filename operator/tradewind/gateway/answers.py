@@ -4,12 +4,12 @@ Belongs here: the validation of answers and the kinds of errors that count again
 """
 
 import json
-import math
 from collections.abc import Mapping
 from enum import StrEnum
 
 from pydantic import JsonValue, ValidationError
 
+from tradewind.gateway.text import cleaned, unstorable
 from tradewind.schema.rules import first_fault
 from tradewind.trading.decision import Limits, TradeDecision, limit_violation
 
@@ -27,17 +27,23 @@ class ErrorKind(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
+MAX_DETAIL = 300
+MAX_PROBABILITIES = 16
+MAX_NAME = 64
 UNREACHED = frozenset({ErrorKind.TIMEOUT, ErrorKind.TRANSPORT, ErrorKind.STATUS})
 """Kinds that open the breaker. An arm that answers nonsense is reachable: the guardrail deals with it."""
 
 
 class ArmError(Exception):
-    """The arm gave no usable answer. `detail` goes to the database and the log: it holds no secret and no account data."""
+    """The arm gave no usable answer. `detail` goes to the database and the log: it holds no secret and no account data.
+
+    It may hold names that the arm chose; what of them cannot be stored is replaced.
+    """
 
     def __init__(self, kind: ErrorKind, detail: str) -> None:
-        super().__init__(detail)
         self.kind = kind
-        self.detail = detail[:300]
+        self.detail = cleaned(detail, MAX_DETAIL)
+        super().__init__(self.detail)
 
 
 def parse_object(text: str | bytes) -> dict[str, JsonValue]:
@@ -63,17 +69,20 @@ def parse_decision(value: Mapping[str, JsonValue], *, symbol: str, limits: Limit
         ArmError: invalid_decision or over_limit.
     """
     fields = dict(value)
+    fault = unstorable(fields)
+    if fault is not None:
+        raise ArmError(ErrorKind.INVALID_DECISION, str(fault))
     leverage = fields.get("leverage")
     if isinstance(leverage, float) and leverage.is_integer():
         fields["leverage"] = int(leverage)  # 2.0 is 2 in JSON
     try:
         decision = TradeDecision.model_validate_json(json.dumps(fields), strict=True)
     except ValidationError as error:
-        fault = first_fault(error)
-        detail = f"{fault.field}: {fault.message}" if fault.field else fault.message
+        wrong = first_fault(error)
+        detail = f"{wrong.field}: {wrong.message}" if wrong.field else wrong.message
         raise ArmError(ErrorKind.INVALID_DECISION, detail) from None
-    if "\0" in decision.reasoning or "\0" in decision.symbol:
-        raise ArmError(ErrorKind.INVALID_DECISION, "reasoning: holds a NUL character")
+    except RecursionError:
+        raise ArmError(ErrorKind.INVALID_DECISION, "the decision is nested too deep") from None
     violation = limit_violation(decision, symbol=symbol, limits=limits)
     if violation is not None:
         kind = ErrorKind.INVALID_DECISION if violation.startswith("symbol") else ErrorKind.OVER_LIMIT
@@ -82,15 +91,15 @@ def parse_decision(value: Mapping[str, JsonValue], *, symbol: str, limits: Limit
 
 
 def parse_probabilities(value: JsonValue) -> dict[str, float] | None:
-    """Probabilities of the actions as an own model states them; None for anything else."""
-    if not isinstance(value, dict) or len(value) > 16:
+    """Probabilities of the actions as an own model states them; None for anything else: a remark is no reason to refuse."""
+    if not isinstance(value, dict) or not 0 < len(value) <= MAX_PROBABILITIES or unstorable(value) is not None:
         return None
     numbers = {
         name: float(p)
         for name, p in value.items()
-        if isinstance(p, int | float) and not isinstance(p, bool) and math.isfinite(p)
+        if isinstance(p, int | float) and not isinstance(p, bool) and len(name) <= MAX_NAME
     }
-    return numbers if numbers and len(numbers) == len(value) and not any("\0" in name for name in numbers) else None
+    return numbers if len(numbers) == len(value) else None
 
 
 class _RefusedError(ValueError):

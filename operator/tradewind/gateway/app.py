@@ -15,10 +15,11 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import BaseModel, JsonValue
 
 from tradewind.gateway import errors
 from tradewind.gateway.arms import Arms, Credential
+from tradewind.gateway.bodies import parsed, read_bytes
 from tradewind.gateway.database import Database, DatabaseDownError, UnstorableError
 from tradewind.gateway.decide import Decider
 from tradewind.gateway.errors import ApiError, ErrorCode
@@ -27,7 +28,7 @@ from tradewind.gateway.reports import Reports
 from tradewind.gateway.routing_source import RoutingWatcher, routing_source
 from tradewind.gateway.settings import Settings
 from tradewind.gateway.spool import Spool
-from tradewind.trading.decision import MAX_BODY_BYTES, DecisionRequest, ExecutionReport, OutcomeReport
+from tradewind.trading.decision import DecisionRequest, ExecutionReport, OutcomeReport
 from tradewind.trading.routing import Routing
 
 REPORT_SECONDS = 10.0
@@ -198,8 +199,10 @@ def create_app(settings: Settings) -> FastAPI:
         return JSONResponse(error.body(), error.status, error.headers())
 
     @app.exception_handler(UnstorableError)
+    @app.exception_handler(UnicodeEncodeError)
     async def unstorable(_: Request, error: Exception) -> Response:
-        wrong = ApiError(ErrorCode.INVALID_REQUEST, f"a value cannot be stored ({error})", "leave it out or shorten it")
+        said = error if isinstance(error, UnstorableError) else type(error).__name__
+        wrong = ApiError(ErrorCode.INVALID_REQUEST, f"a value cannot be stored ({said})", "leave it out or shorten it")
         return JSONResponse(wrong.body(), wrong.status)
 
     @app.exception_handler(404)
@@ -281,33 +284,8 @@ async def _stored(call: Callable[[], Awaitable[dict[str, JsonValue]]]) -> Respon
 
 
 async def _read(request: Request, model: type[_Model]) -> _Model:
-    """The body as a model.
-
-    Raises:
-        ApiError: 413 too large, 400 no JSON, 422 not the schema.
-    """
-    body = bytearray()
-    declared = request.headers.get("content-length", "0")
-    too_large = declared.isdecimal() and int(declared) > MAX_BODY_BYTES
-    if not too_large:
-        async for chunk in request.stream():
-            body += chunk
-            if too_large := len(body) > MAX_BODY_BYTES:
-                break
-    if too_large:
-        raise ApiError(
-            ErrorCode.BODY_TOO_LARGE,
-            f"the body is over {MAX_BODY_BYTES} bytes",
-            "send fewer bars or fields of market_data",
-        )
-    if b"\\u0000" in body:
-        raise ApiError(
-            ErrorCode.INVALID_REQUEST, "the body holds a NUL character (\\u0000)", "remove it; it cannot be stored"
-        )
-    try:
-        return model.model_validate_json(bytes(body))
-    except ValidationError as error:
-        raise errors.from_validation(error) from None
+    """The body as a model; raises the errors of bodies.py."""
+    return parsed(await read_bytes(request), model)
 
 
 def _whole(request: Request, name: str, default: int, highest: int) -> int:

@@ -8,23 +8,26 @@ Does not belong here: how a question is written and an answer is read (protocols
 import asyncio
 import contextlib
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
 import httpx
+import structlog
 from pydantic import JsonValue
 
 from tradewind.gateway.answers import UNREACHED, ArmError, ErrorKind
 from tradewind.gateway.breaker import Breaker
 from tradewind.gateway.metrics import Metrics
-from tradewind.gateway.protocols import PROTOCOLS, ArmAnswer, ArmQuestion
+from tradewind.gateway.outbound import client_for
+from tradewind.gateway.protocols import PROTOCOLS, ArmAnswer, ArmQuestion, storable
 from tradewind.trading.routing import ArmTarget
 
 MAX_ANSWER_BYTES = 1024 * 1024
-_POOL = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=30)
 _CONNECT_PAUSE_SECONDS = 0.05
+_log = structlog.get_logger("tradewind.gateway")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +111,18 @@ class Arms:
                 raise ArmError(ErrorKind.BREAKER_OPEN, "the arm failed too often in a row; not asked")
             body = await self._fetch(version, question, at_most)
             reached = True
-            answer = PROTOCOLS[question.target.protocol].read(body, question)
+            answer = storable(PROTOCOLS[question.target.protocol].read(body, question))
         except ArmError as caught:
             error = caught
+        except Exception as caught:  # the promise of this function: whatever comes is an error of this arm
+            error = _unexpected(version, caught, "its answer was read" if reached else "it was asked")
         if reached:
             breaker.succeeded()
         elif error is not None and error.kind in UNREACHED:
             breaker.failed(time.monotonic())
         seconds = time.perf_counter() - started
         self._observe(version, error, seconds, is_open=breaker.is_open)
-        cost = PROTOCOLS[question.target.protocol].price(question.target) if reached and question is not None else None
+        cost = _price(version, question.target) if reached and question is not None else None
         return Asked(version, answer, error, seconds * 1000, cost)
 
     async def _fetch(self, version: str, question: ArmQuestion, at_most: float) -> bytes:
@@ -137,8 +142,12 @@ class Arms:
                         await asyncio.sleep(_CONNECT_PAUSE_SECONDS)
         except (TimeoutError, httpx.TimeoutException):
             raise ArmError(ErrorKind.TIMEOUT, f"no answer within {seconds:g} s") from None
+        except ArmError:
+            raise
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
             raise ArmError(ErrorKind.TRANSPORT, type(error).__name__) from None
+        except Exception as error:
+            raise _unexpected(version, error, "it was asked", ErrorKind.TRANSPORT) from None
         raise AssertionError("unreachable")
 
     def _headers(self, version: str, target: ArmTarget) -> Mapping[str, str]:
@@ -146,21 +155,21 @@ class Arms:
             return {}
         credential = self._credentials.setdefault(target.credential_file, Credential(Path(target.credential_file)))
         try:
-            return PROTOCOLS[target.protocol].authenticate(credential.read())
+            secret = credential.read()
         except (OSError, ValueError) as error:
             detail = f"the credential of {version} cannot be read ({type(error).__name__}); check secretRef of the ModelVersion"
             raise ArmError(ErrorKind.UNAVAILABLE, detail) from None
+        return PROTOCOLS[target.protocol].authenticate(secret)
 
     def _client(self, version: str, target: ArmTarget) -> httpx.AsyncClient:
         known = self._connections.get(version)
         if known is not None and known.target == target:
             return known.client
+        client = client_for(target)
         if known is not None:
             task = asyncio.create_task(_retire(known))
             self._retiring.add(task)
             task.add_done_callback(self._retiring.discard)
-        # Proxies of the environment lead out of the cluster: right for what lies outside, wrong for our own predictor.
-        client = httpx.AsyncClient(limits=_POOL, timeout=target.timeout_seconds, trust_env=target.outside)
         self._connections[version] = _Connection(target, client)
         return client
 
@@ -184,6 +193,23 @@ async def _post(
             if len(body) > MAX_ANSWER_BYTES:
                 raise ArmError(ErrorKind.INVALID_JSON, f"the answer is over {MAX_ANSWER_BYTES} bytes")
     return bytes(body)
+
+
+def _unexpected(version: str, error: Exception, while_: str, kind: ErrorKind = ErrorKind.UNAVAILABLE) -> ArmError:
+    """An error that nobody foresaw, as one of the arm. Its text stays out: it may hold the key or account data."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else None
+    _log.error("arm failed unexpectedly", version=version, error=type(error).__name__, place=place)
+    return ArmError(kind, f"{type(error).__name__} while {while_}; the log of the gateway has the place")
+
+
+def _price(version: str, target: ArmTarget) -> Decimal | None:
+    """What the call cost; a price that cannot be told takes no answer away."""
+    try:
+        return PROTOCOLS[target.protocol].price(target)
+    except Exception as error:
+        _log.error("price unknown", version=version, error=type(error).__name__)
+        return None
 
 
 async def _retire(connection: _Connection) -> None:

@@ -4,14 +4,15 @@ Belongs here: the type and the errors that several modules raise. Does not belon
 and answered by the fallback (arms.py).
 """
 
+import math
 from enum import StrEnum
 from typing import Self
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from tradewind.schema.rules import first_fault
 
-RETRY_SECONDS = 1.0
+RETRY_SECONDS = 1.0  # never for what is final for its id, such as no_answer
 RETRY_BLOCK_SECONDS = 0.2
 
 
@@ -29,7 +30,7 @@ class ErrorCode(StrEnum):
         member.status, member.when, member.what_to_do = status, when, what_to_do
         return member
 
-    MALFORMED_JSON = "malformed_json", 400, "not JSON", "correct it"
+    MALFORMED_JSON = "malformed_json", 400, "not JSON in UTF-8", "correct it"
     UNAUTHORIZED = "unauthorized", 401, "token missing or wrong", "send the bearer token"
     UNKNOWN_DECISION = (
         "unknown_decision",
@@ -55,7 +56,13 @@ class ErrorCode(StrEnum):
     EXECUTION_DIFFERS = "execution_differs", 409, "a second, different execution", "the first stands"
     OUTCOME_DIFFERS = "outcome_differs", 409, "a second, different outcome", "the first stands"
     POSITION_TAKEN = "position_taken", 409, "the `position_id` is open elsewhere", "give each open position its own id"
-    BODY_TOO_LARGE = "body_too_large", 413, "over 256 KiB", "send less"
+    BODY_TOO_LARGE = "body_too_large", 413, "over 256 KiB, unpacked", "send less"
+    UNSUPPORTED_ENCODING = (
+        "unsupported_encoding",
+        415,
+        "`Content-Encoding` is neither gzip nor deflate",
+        "send the body as it is",
+    )
     INVALID_REQUEST = "invalid_request", 422, "schema; `field` names it", "correct the field"
     DECISION_ID_REUSED = (
         "decision_id_reused",
@@ -81,7 +88,12 @@ class ErrorCode(StrEnum):
     AS_OF_REFUSED = "as_of_refused", 422, "`as_of` on a live Endpoint", "see Replay"
     AS_OF_IN_FUTURE = "as_of_in_future", 422, "`as_of` lies in the future", "see Replay"
     CLOSED_BEFORE_OPENED = "closed_before_opened", 422, "the outcome lies before the execution", "correct the times"
-    BLOCK_NOT_PUBLISHED = "block_not_published", 425, "a replay waits for its weight", "repeat after 0.2 s"
+    BLOCK_NOT_PUBLISHED = (
+        "block_not_published",
+        425,
+        "a replay waits for its weight",
+        "repeat after `retry_after_seconds`",
+    )
     INTERNAL = "internal", 500, "a fault in the gateway", "report it; the log has the details"
     NO_ANSWER = (
         "no_answer",
@@ -115,14 +127,15 @@ class ApiError(Exception):
         self.field = field
         self.retry_after = retry_after
 
-    def body(self) -> dict[str, dict[str, str]]:
-        """The JSON body."""
-        error = {"code": self.code, "message": self.message, "remedy": self.remedy}
-        return {"error": error | ({"field": self.field} if self.field else {})}
+    def body(self) -> dict[str, dict[str, JsonValue]]:
+        """The JSON body; `retry_after_seconds` may be a fraction, where waiting helps."""
+        error: dict[str, JsonValue] = {"code": self.code, "message": self.message, "remedy": self.remedy}
+        more = {"field": self.field or None, "retry_after_seconds": self.retry_after}
+        return {"error": error | {name: value for name, value in more.items() if value is not None}}
 
     def headers(self) -> dict[str, str]:
-        """`Retry-After` in seconds, where waiting helps."""
-        return {} if self.retry_after is None else {"Retry-After": f"{self.retry_after:g}"}
+        """`Retry-After` where waiting helps: whole seconds, rounded up, since clients fail on anything else."""
+        return {} if self.retry_after is None else {"Retry-After": str(max(1, math.ceil(self.retry_after)))}
 
 
 def database_unavailable() -> ApiError:
@@ -152,7 +165,6 @@ def no_arm_left(decision_id: str, detail: str) -> ApiError:
         ErrorCode.NO_ANSWER,
         f"no arm gave a valid answer to decision {decision_id} ({detail})",
         "treat it as no decision; ask again with a new decision_id",
-        retry_after=RETRY_SECONDS,
     )
 
 
@@ -181,7 +193,9 @@ def from_validation(error: ValidationError) -> ApiError:
     fault = first_fault(error)
     if fault.type == "json_invalid":
         return ApiError(
-            ErrorCode.MALFORMED_JSON, f"the body is not JSON: {fault.message}", "send one JSON object, UTF-8"
+            ErrorCode.MALFORMED_JSON,
+            f"the body is not JSON: {fault.message}",
+            "send one JSON object, UTF-8, nested less than 200 deep",
         )
     field = fault.field
     remedy = {

@@ -66,7 +66,7 @@ class BlockGate:
         return ApiError(
             ErrorCode.BLOCK_NOT_PUBLISHED,
             f"as_of lies in block {block} of the replay, whose weight is not published yet",
-            "send the same request again after Retry-After seconds",
+            "send the same request again after retry_after_seconds",
             field="as_of",
             retry_after=RETRY_BLOCK_SECONDS,
         )

@@ -11,6 +11,19 @@ from typing import NamedTuple, Self
 
 from psycopg import ProgrammingError, conninfo
 
+from tradewind.schema.bounds import (
+    ABANDONED_AFTER,
+    BREAKER_FAILURES,
+    BREAKER_OPEN,
+    DATABASE_TIMEOUT,
+    DECISION_TIMEOUT,
+    POOL_SIZE,
+    PORT,
+    RETENTION,
+    SPOOL_BYTES,
+    Bounds,
+)
+
 
 class SettingsError(ValueError):
     """A setting is missing or wrong. The message names the variable and the remedy, never a secret."""
@@ -22,21 +35,20 @@ class Variable(NamedTuple):
     Attributes:
         default: as text; None: it has to be set; "": it is derived, or absent.
         meaning: for docs/gateway.md.
-        low, high: bounds of a number; None: it is a text.
+        range: bounds of a number; None: it is a text.
         remedy: what to do where it is missing.
     """
 
     name: str
     default: str | None
     meaning: str
-    low: float | None = None
-    high: float | None = None
+    range: Bounds | None = None
     remedy: str = ""
 
     @property
     def bounds(self) -> str:
         """The bounds of a number in words, or an empty text."""
-        return "" if self.low is None else f"{self.low:,} to {self.high:,}"
+        return "" if self.range is None else f"{self.range.low:,} to {self.range.high:,}"
 
 
 VARIABLES = (
@@ -61,26 +73,30 @@ VARIABLES = (
     ),
     Variable("TRADEWIND_AUTH", "", "`disabled` opens the gateway to everybody who reaches it"),
     Variable("TRADEWIND_SPOOL_DIR", "/var/spool/tradewind", "decisions given while the database was down"),
-    Variable("TRADEWIND_SPOOL_MAX_BYTES", "67108864", "its bound; full: 503", 0, 2**40),
-    Variable("TRADEWIND_DECISION_TIMEOUT_SECONDS", "20", "a whole decision, with the fallback's answer", 0.1, 600),
-    Variable("TRADEWIND_DATABASE_TIMEOUT_SECONDS", "1", "one statement", 0.05, 30),
+    Variable("TRADEWIND_SPOOL_MAX_BYTES", "67108864", "its bound; full: 503", SPOOL_BYTES),
     Variable(
-        "TRADEWIND_BREAKER_FAILURES", "5", "failures in a row that open an arm's breaker, in each replica", 1, 10_000
+        "TRADEWIND_DECISION_TIMEOUT_SECONDS", "20", "a whole decision, with the fallback's answer", DECISION_TIMEOUT
     ),
-    Variable("TRADEWIND_BREAKER_OPEN_SECONDS", "10", "how long it stays open", 0.01, 3600),
+    Variable("TRADEWIND_DATABASE_TIMEOUT_SECONDS", "1", "one statement", DATABASE_TIMEOUT),
+    Variable(
+        "TRADEWIND_BREAKER_FAILURES",
+        "5",
+        "failures in a row that open an arm's breaker, in each replica",
+        BREAKER_FAILURES,
+    ),
+    Variable("TRADEWIND_BREAKER_OPEN_SECONDS", "10", "how long it stays open", BREAKER_OPEN),
     Variable(
         "TRADEWIND_ABANDONED_AFTER_SECONDS",
         "600",
         "assignments that nobody came back for are failed after their lease and this",
-        1,
-        86_400,
+        ABANDONED_AFTER,
     ),
     Variable(
-        "TRADEWIND_RETENTION_SECONDS", "0", "older decisions are deleted with their reports; 0: none are", 0, 10**10
+        "TRADEWIND_RETENTION_SECONDS", "0", "older decisions are deleted with their reports; 0: none are", RETENTION
     ),
-    Variable("TRADEWIND_POOL_SIZE", "16", "database connections", 1, 500),
+    Variable("TRADEWIND_POOL_SIZE", "16", "database connections", POOL_SIZE),
     Variable("TRADEWIND_HOST", "0.0.0.0", "address to listen on"),  # noqa: S104 - the pod's own network namespace
-    Variable("TRADEWIND_PORT", "8080", "port to listen on", 0, 65535),
+    Variable("TRADEWIND_PORT", "8080", "port to listen on", PORT),
 )
 
 
@@ -115,7 +131,7 @@ class Settings:
             SettingsError: one is missing or wrong.
         """
         texts = {variable.name: _text(environment, variable) for variable in VARIABLES}
-        numbers = {variable.name: _number(texts, variable) for variable in VARIABLES if variable.low is not None}
+        numbers = {variable.name: _number(texts, variable) for variable in VARIABLES if variable.range is not None}
         try:
             conninfo.conninfo_to_dict(texts["TRADEWIND_DSN"])
         except ProgrammingError:
@@ -162,12 +178,11 @@ def _text(environment: Mapping[str, str], variable: Variable) -> str:
 
 
 def _number(texts: Mapping[str, str], variable: Variable) -> float:
-    assert variable.low is not None
-    assert variable.high is not None
+    assert variable.range is not None
     try:
         value = float(texts[variable.name])
     except ValueError:
         value = float("nan")
-    if not variable.low <= value <= variable.high:
+    if not variable.range.low <= value <= variable.range.high:
         raise SettingsError(f"{variable.name} is {texts[variable.name]!r}; give a number from {variable.bounds}")
     return value

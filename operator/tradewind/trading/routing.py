@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
+from tradewind.schema.bounds import ARM_TIMEOUT
 from tradewind.schema.rules import StrictModel
 from tradewind.trading.decision import Limits
 from tradewind.trading.settings.labels import LabelThresholds
@@ -36,7 +37,7 @@ class ArmTarget(StrictModel):
     base_url: str
     model: str
     credential_file: str | None = None
-    timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 5.0
+    timeout_seconds: Annotated[float, Field(gt=0, le=ARM_TIMEOUT.high)] = 5.0
     max_retries: Annotated[int, Field(ge=0, le=5)] = 0
     sha256: str | None = None
     price_per_call_cny: Decimal | None = None

@@ -18,6 +18,7 @@ from tradewind.core.manifests.common import (
 from tradewind.core.platform import Platform
 from tradewind.schema.scalars import as_milliseconds, as_timedelta
 from tradewind.trading.routing import ROUTING_KEY, Routing
+from tradewind.trading.stopping import PRE_STOP_SECONDS, pod_grace_seconds
 
 ARM_SECRETS = "/var/run/secrets/tradewind/arms"
 AUTH_SECRET = "/var/run/secrets/tradewind/auth"  # noqa: S105 - a path
@@ -107,6 +108,7 @@ def _deployment(
     endpoint: Endpoint, owner: Owner, platform: Platform, credentials: Mapping[str, SecretKeyRef]
 ) -> Manifest:
     spec = endpoint.spec.gateway
+    decision, database = (as_milliseconds(text) / 1000 for text in (spec.timeouts.decision, spec.timeouts.database))
     name = gateway_name(endpoint.metadata.name)
     volumes: list[Manifest] = [{"name": "tmp", "emptyDir": {}}, {"name": "spool", "emptyDir": {"sizeLimit": "256Mi"}}]
     mounts: list[Manifest] = [
@@ -120,14 +122,14 @@ def _deployment(
         {"name": "TRADEWIND_ROUTING", "value": f"configmap:{owner.namespace}/{routing_name(endpoint.metadata.name)}"},
         {"name": "TRADEWIND_REPLICA", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         {"name": "TRADEWIND_SPOOL_DIR", "value": SPOOL},
-        {"name": "TRADEWIND_DECISION_TIMEOUT_SECONDS", "value": f"{as_milliseconds(spec.timeouts.decision) / 1000:g}"},
-        {"name": "TRADEWIND_DATABASE_TIMEOUT_SECONDS", "value": f"{as_milliseconds(spec.timeouts.database) / 1000:g}"},
+        {"name": "TRADEWIND_DECISION_TIMEOUT_SECONDS", "value": f"{decision:g}"},
+        {"name": "TRADEWIND_DATABASE_TIMEOUT_SECONDS", "value": f"{database:g}"},
         {"name": "TRADEWIND_BREAKER_FAILURES", "value": str(spec.breaker.failures)},
         {
             "name": "TRADEWIND_BREAKER_OPEN_SECONDS",
-            "value": f"{as_timedelta(spec.breaker.open_for).total_seconds():g}",
+            "value": f"{as_timedelta(spec.breaker.open_for).total_seconds():.15g}",
         },
-        {"name": "TRADEWIND_RETENTION_SECONDS", "value": f"{as_timedelta(spec.retention).total_seconds():g}"},
+        {"name": "TRADEWIND_RETENTION_SECONDS", "value": f"{as_timedelta(spec.retention).total_seconds():.15g}"},
         secret_env("TRADEWIND_DSN", endpoint.spec.database.secret_ref),
     ]
     if spec.auth.secret_ref:
@@ -144,7 +146,7 @@ def _deployment(
         "serviceAccountName": name,
         "automountServiceAccountToken": True,
         "securityContext": dict(POD_SECURITY),
-        "terminationGracePeriodSeconds": 30,
+        "terminationGracePeriodSeconds": pod_grace_seconds(decision, database),
         "volumes": volumes,
         **scheduling(spec.node_selector, spec.tolerations),
         "containers": [
@@ -158,7 +160,7 @@ def _deployment(
                 "securityContext": dict(CONTAINER_SECURITY),
                 "volumeMounts": mounts,
                 # Goes on answering until every node has stopped sending: a Service learns late that a pod leaves.
-                "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
+                "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
                 "livenessProbe": {
                     "httpGet": {"path": "/healthz", "port": "http"},
                     "periodSeconds": 10,

@@ -1,5 +1,6 @@
 """The KServe InferenceService of an own ModelVersion."""
 
+import math
 from typing import Any
 
 from tradewind.api.model_version import ModelVersion
@@ -13,6 +14,7 @@ from tradewind.core.manifests.common import (
     scheduling,
 )
 from tradewind.core.platform import Platform
+from tradewind.schema.scalars import as_milliseconds
 
 BASE_PATH = "/mnt/base"
 ADAPTER_PATH = "/mnt/adapter"
@@ -68,6 +70,7 @@ def build_inference_service(version: ModelVersion, owner: Owner, platform: Platf
         "metadata": metadata,
         "spec": {
             "predictor": {
+                **_stopping(as_milliseconds(serving.timeout) / 1000),
                 "minReplicas": serving.replicas,
                 "maxReplicas": serving.replicas,
                 "automountServiceAccountToken": False,
@@ -78,3 +81,9 @@ def build_inference_service(version: ModelVersion, owner: Owner, platform: Platf
             }
         },
     }
+
+
+def _stopping(timeout: float) -> dict[str, int]:
+    """The pod's grace where an answer may take longer than Kubernetes' own 30 s leave room for."""
+    grace = math.ceil(timeout) + 10
+    return {"terminationGracePeriodSeconds": grace} if grace > 30 else {}

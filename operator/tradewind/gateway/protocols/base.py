@@ -6,11 +6,14 @@ Belongs here: the interface and its values. Does not belong here: any one protoc
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
+from typing import Any
 
 from pydantic import JsonValue
 
+from tradewind.gateway.answers import ArmError, ErrorKind
+from tradewind.gateway.text import cleaned, unstorable
 from tradewind.trading.decision import DecisionInput, Limits, TradeDecision
 from tradewind.trading.routing import ArmTarget
 
@@ -39,6 +42,30 @@ class ArmAnswer:
     decision: TradeDecision
     probabilities: dict[str, float] | None
     reported_model: str | None
+
+
+MAX_REMARK = 200
+
+
+def storable(answer: ArmAnswer) -> ArmAnswer:
+    """The answer as it can be stored: remarks about it (every field but the decision) are cleaned, or dropped.
+
+    Holds for every protocol, whatever it has checked itself: nothing that an arm says may fail in the database.
+
+    Raises:
+        ArmError: invalid_decision; the decision itself cannot be stored.
+    """
+    fault = unstorable(answer.decision.model_dump(mode="json"))
+    if fault is not None:
+        raise ArmError(ErrorKind.INVALID_DECISION, str(fault))
+    remarks = {field.name: getattr(answer, field.name) for field in fields(answer) if field.name != "decision"}
+    return replace(answer, **{name: _remark(value) for name, value in remarks.items()})
+
+
+def _remark(value: Any) -> Any:
+    if isinstance(value, str):
+        return cleaned(value, MAX_REMARK)
+    return value if unstorable(value) is None else None
 
 
 class ArmProtocol(ABC):

@@ -32,7 +32,7 @@ class OpenAIChat(ArmProtocol):
         answer = parse_object(_content(envelope))
         decision = parse_decision(answer, symbol=question.symbol, limits=question.limits)
         said = [envelope.get(name) for name in ("model", "system_fingerprint")]
-        reported = "/".join(part for part in said if isinstance(part, str)).replace("\0", "")[:200]
+        reported = "/".join(part for part in said if isinstance(part, str))
         return ArmAnswer(decision, None, reported or None)
 
 
