@@ -36,6 +36,7 @@ from tradewind.schema.scalars import (
     cel_seconds,
 )
 from tradewind.trading.settings.labels import LabelThresholds
+from tradewind.trading.settings.reports import ReportBounds
 
 
 class Clock(StrEnum):
@@ -165,6 +166,14 @@ class EndpointSpec(StrictModel):
     """Fields of `account_state` that may leave for an external API; absent: all of them, empty: none."""
     on_database_outage: Literal["champion", "refuse"] = "champion"
     """What happens while the database is down: the champion answers (no evidence), or requests are refused."""
+    flips: Literal["draw", "refuse"] = "draw"
+    """What an opening answer inside an open position is: the end of that position and a draw of its own, or an error of the
+    arm. Opening in the position's direction is no flip where the request says that the position is open."""
+    retries: Literal["fresh", "strict"] = "fresh"
+    """Whether a repetition of a decision_id with fresh `market_data` and `account_state` gets the stored answer while the
+    decision is leased (`timeouts.decision` and 5 s), or is refused."""
+    reports: ReportBounds = ReportBounds()
+    """What executions and outcomes may say at most; what lies beyond is refused and kept."""
     clock: Clock = Clock.LIVE
     """live: decisions are made now. replay: every request carries `as_of`, the time of recorded data."""
     labels: LabelThresholds = LabelThresholds()

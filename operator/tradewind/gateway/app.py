@@ -23,12 +23,14 @@ from tradewind.gateway.bodies import parsed, read_bytes
 from tradewind.gateway.database import Database, DatabaseDownError, UnstorableError
 from tradewind.gateway.decide import Decider
 from tradewind.gateway.errors import ApiError, ErrorCode
+from tradewind.gateway.intake import Intake
 from tradewind.gateway.metrics import Metrics
+from tradewind.gateway.readback import ReadBack
 from tradewind.gateway.reports import Reports
 from tradewind.gateway.routing_source import RoutingWatcher, routing_source
 from tradewind.gateway.settings import Settings
 from tradewind.gateway.spool import Spool
-from tradewind.trading.decision import DecisionRequest, ExecutionReport, OutcomeReport
+from tradewind.trading.decision import DecisionRequest
 from tradewind.trading.routing import Routing
 
 REPORT_SECONDS = 10.0
@@ -59,7 +61,8 @@ class Gateway:
             clock=lambda: datetime.now(UTC),
             timeout=settings.decision_timeout,
         )
-        self.reports = Reports(self.database)
+        self.intake = Intake(Reports(self.database, self.metrics))
+        self.read_back = ReadBack(self.database)
         self.watcher = RoutingWatcher(routing_source(settings), settings.endpoint, self._routing_changed)
         self.token = Credential(settings.auth_token_file) if settings.auth_token_file else None
         self._changed = asyncio.Event()
@@ -227,28 +230,49 @@ def create_app(settings: Settings) -> FastAPI:
     @app.post("/v1/decisions/{decision_id:path}/execution")
     async def execution(decision_id: str, request: Request) -> Response:
         gateway.authorize(request)
-        report = await _read(request, ExecutionReport)
-        return await _stored(lambda: gateway.reports.execution(decision_id, report))
+        body, routing = await read_bytes(request), gateway.routing
+        return await _stored(lambda: gateway.intake.execution(decision_id, body, routing))
 
     @app.post("/v1/decisions/{decision_id:path}/outcome")
     async def outcome(decision_id: str, request: Request) -> Response:
         gateway.authorize(request)
-        report = await _read(request, OutcomeReport)
-        routing = gateway.routing
-        return await _stored(lambda: gateway.reports.outcome(decision_id, report, routing))
+        body, routing = await read_bytes(request), gateway.routing
+        return await _stored(lambda: gateway.intake.outcome(decision_id, body, routing))
+
+    @app.post("/v1/reports")
+    async def reports(request: Request) -> Response:
+        gateway.authorize(request)
+        body, routing = await read_bytes(request), gateway.routing
+        try:
+            status, results = await gateway.intake.batch(request.headers.get("content-type", ""), body, routing)
+        except DatabaseDownError:
+            raise errors.database_unavailable() from None
+        return JSONResponse(results, status)
+
+    @app.get("/v1/decisions")
+    async def decisions(request: Request) -> Response:
+        gateway.authorize(request)
+        state, after = request.query_params.get("state", "open"), request.query_params.get("after")
+        limit = _whole(request, "limit", 100, 1000)
+        return await _stored(lambda: gateway.read_back.listed(state, after, limit))
+
+    @app.get("/v1/decisions/{decision_id:path}")
+    async def decision(decision_id: str, request: Request) -> Response:
+        gateway.authorize(request)
+        return await _stored(lambda: gateway.read_back.decision(decision_id))
 
     @app.get("/v1/performance")
     async def performance(request: Request) -> Response:
         gateway.authorize(request)
         days, routing = _whole(request, "days", 7, 3660), gateway.routing
-        return await _stored(lambda: gateway.reports.performance(days, routing))
+        return await _stored(lambda: gateway.read_back.performance(days, routing))
 
     @app.get("/v1/training-data")
     async def training_data(request: Request) -> Response:
         gateway.authorize(request)
         minimum = _whole(request, "min_samples", 1000, 100_000)
         try:
-            export = await gateway.reports.export(minimum)
+            export = await gateway.read_back.export(minimum)
         except DatabaseDownError:
             raise errors.database_unavailable() from None
         headers = {

@@ -1,18 +1,20 @@
 """Which arm a decision goes to, and what that arm may see. Pure: the routing document, the request and the time decide.
 
-Belongs here: the draw, limits, and the view of one arm. Does not belong here: the commit (database.py), inheriting an open
-position's arm (the same SQL statement that commits), and asking (arms.py).
+Belongs here: the draw, limits, flips, and the view of one arm. Does not belong here: the commit (database.py), inheriting an
+open position's arm (the same SQL statement that commits), whose a stated position is (trading/account.py), asking (arms.py).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import JsonValue
 
+from tradewind.gateway.database import Context
 from tradewind.gateway.errors import ApiError, ErrorCode
+from tradewind.trading.account import Account, account_shown, of_scope, visible
 from tradewind.trading.assignment import Arm, draw_arm
-from tradewind.trading.decision import DecisionInput, DecisionRequest, Limits
+from tradewind.trading.decision import Action, DecisionInput, DecisionRequest, Limits, Scope
 from tradewind.trading.routing import BlockWeight, ExperimentRoute, Routing, live_weight, replay_block
 
 
@@ -84,36 +86,53 @@ def limits_of(routing: Routing, request: DecisionRequest) -> Limits | None:
     return level.as_limits()
 
 
-def position_ids(account_state: Mapping[str, JsonValue]) -> list[str]:
-    """Ids of the positions that the trading system states, those that carry one."""
-    positions = account_state.get("positions")
-    found = (_position_id(position) for position in positions) if isinstance(positions, list) else ()
-    return [position for position in found if position is not None]
+def flips(
+    action: Action, question_account: Account, scope: Scope, *, named: bool, continued_action: str | None
+) -> bool:
+    """Whether an answer inside a position ends it and opens another.
+
+    An opening against the position's direction does. One in its direction is more of the same where the request says that
+    the position is open (by its id, or among its positions); where it says nothing, the old one counts as gone.
+    """
+    if not action.opens or continued_action is None:
+        return False
+    if continued_action != action:
+        return True
+    stated = question_account.positions is not None and not question_account.is_flat(scope.symbol, scope.book)
+    return not named and not stated
 
 
 def view(
     request: DecisionRequest,
+    account: Account,
+    context: Context | None,
+    version: str,
     *,
-    history: Sequence[Mapping[str, JsonValue]],
-    own_positions: Collection[str] | None,
+    flipped: bool,
     external_fields: Collection[str] | None,
 ) -> DecisionInput:
     """What one arm is shown.
 
     Args:
         request: as asked. Its `recent_history` is not passed on: it may tell of the other arm's decisions.
-        history: the version's own last decisions, oldest first.
-        own_positions: ids of positions that the version's decisions opened; positions with another id are left out, those
-            without an id stay. None (the database is down) leaves all.
+        account: its stated positions.
+        context: of the drawn version; None (the database is down) shows all positions and no history.
+        version: the drawn one: a fallback stands in for it and sees the same.
+        flipped: the position that was continued has ended: whoever is drawn is asked as if it were gone.
         external_fields: fields of account_state that may leave for an external API; None: all.
     """
-    account = dict(request.account_state)
-    positions = account.get("positions")
-    if isinstance(positions, list) and own_positions is not None:
-        account["positions"] = [p for p in positions if (found := _position_id(p)) is None or found in own_positions]
+    state: dict[str, JsonValue] = dict(request.account_state)
+    if context is not None:
+        scope = request.scope
+        shown = visible(account, version, context.owners, context.holders)
+        if flipped:
+            ended = of_scope(account, context.continued_position, scope.symbol, scope.book)
+            shown = [place for place in shown if place not in ended]
+        state = account_shown(state, shown)
     if external_fields is not None:
-        account = {name: value for name, value in account.items() if name in external_fields}
-    return DecisionInput(market_data=request.market_data, account_state=account, recent_history=tuple(history))
+        state = {name: value for name, value in state.items() if name in external_fields}
+    history = () if context is None else context.history
+    return DecisionInput(market_data=request.market_data, account_state=state, recent_history=history)
 
 
 def _champion(routing: Routing) -> Draw:
@@ -125,10 +144,3 @@ def _drawn(routing: Routing, experiment: ExperimentRoute, decision_id: str, publ
     arm = draw_arm(experiment.uid, decision_id, weight)
     version = experiment.candidate if arm is Arm.CANDIDATE else experiment.baseline
     return Draw(version, routing.arms[version].sha256, experiment.uid, arm, weight, published.block, published.epoch)
-
-
-def _position_id(position: JsonValue) -> str | None:
-    if not isinstance(position, dict):
-        return None
-    found = position.get("position_id", position.get("id"))
-    return found if isinstance(found, str) else None

@@ -6,9 +6,10 @@ for a decision (decide.py).
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Self
 
 import psycopg
@@ -19,8 +20,9 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from pydantic import JsonValue
 
-from tradewind.gateway import statements
+from tradewind.gateway import report_statements, statements
 from tradewind.gateway.settings import Settings
+from tradewind.trading.account import Holder
 from tradewind.trading.decision import HISTORY_SHOWN
 
 _log = structlog.get_logger("tradewind.gateway")
@@ -54,6 +56,9 @@ class Stored:
     epoch: int | None
     drawn_version: str
     parent_decision_id: str | None
+    flipped_from: str | None
+    retry_hash: bytes | None
+    asking_until: datetime
     state: str
     answer: dict[str, JsonValue] | None
     probabilities: dict[str, JsonValue] | None
@@ -71,24 +76,51 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the drawn version may see besides the request."""
+    """What the drawn version may see besides the request, and what it continues.
+
+    Attributes:
+        history: its own last decisions, oldest first.
+        owners: version that opened each of the stated positions last.
+        holders: who holds which scope; only read where a stated position has no id.
+        continued_action: how the position was opened that the decision continues or flips; None: there is none.
+        continued_position: its id.
+    """
 
     history: tuple[dict[str, JsonValue], ...]
-    own_positions: frozenset[str]
+    owners: Mapping[str, str]
+    holders: tuple[Holder, ...]
+    continued_action: str | None
+    continued_position: str | None
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
-        """From a row with `history` and `own_positions`."""
-        return cls(tuple(row["history"]), frozenset(row["own_positions"]))
+        """From a row with these columns."""
+        action, position = row["continued"] or (None, None)
+        holders = tuple(Holder(*holder) for holder in row["holders"])
+        return cls(tuple(row["history"]), row["owners"], holders, action, position)
+
+
+class AssignOutcome(StrEnum):
+    """What came of an assignment."""
+
+    DRAWN = "drawn"
+    """It is this request's to answer."""
+    KNOWN = "known"
+    """The id was asked before."""
+    BUSY = "busy"
+    """Another question of the scope is being answered."""
+    OVERLAP = "overlap"
+    """Another question of the scope was answered with an opening after this one came."""
+    NOT_OPEN = "not_open"
+    """The named position is not open in the scope."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """Result of an assignment. `stored` None: the position is not open, several are (`open_count`), or look again."""
+    """Result of an assignment; `stored` and `context` are None where it is busy or not open."""
 
+    outcome: AssignOutcome
     stored: Stored | None
-    fresh: bool
-    open_count: int
     context: Context | None
     clock_before: datetime | None
 
@@ -151,16 +183,18 @@ class Database:
         row = rows[0]
         stored = None if row["decision_id"] is None else Stored.of(row)
         context = Context.of(row) if stored else None
-        return Assigned(stored, bool(row["fresh"]), row["open_count"], context, row["clock_before"])
+        return Assigned(AssignOutcome(row["outcome"]), stored, context, row["clock_before"])
 
-    async def take_over(
-        self, decision_id: str, lease: float, positions: Sequence[str]
-    ) -> tuple[Stored, Context] | None:
+    async def take_over(self, parameters: Parameters) -> tuple[Stored, Context] | None:
         """Takes the row of a gateway that died while asking; None if it is not free (any more)."""
-        rows = await self._call(
-            statements.TAKE_OVER,
-            {"decision_id": decision_id, "lease": lease, "positions": list(positions), "history": HISTORY_SHOWN},
-        )
+        return await self._taken(statements.TAKE_OVER, parameters)
+
+    async def flip(self, parameters: Parameters) -> tuple[Stored, Context] | None:
+        """Ends the position that a follow-up continued and makes the follow-up a draw of its own; None: somebody else has."""
+        return await self._taken(statements.FLIP, parameters)
+
+    async def _taken(self, statement: str, parameters: Parameters) -> tuple[Stored, Context] | None:
+        rows = await self._call(statement, {**parameters, "history": HISTORY_SHOWN})
         return (Stored.of(rows[0]), Context.of(rows[0])) if rows else None
 
     async def stored(self, decision_id: str) -> Stored | None:
@@ -187,29 +221,48 @@ class Database:
         await self._call(statements.FORGET_REPLICAS, {})
         if self._settings.retention is None:
             return 0
+        await self._call(report_statements.PURGE_REFUSED, {"retention": self._settings.retention})
         return len(await self._call(statements.PURGE, {"retention": self._settings.retention}))
 
     async def reported(self, decision_id: str) -> dict[str, Any] | None:
-        """State of a decision and what was reported about it so far."""
-        rows = await self._call(statements.REPORTED, {"decision_id": decision_id})
+        """State of a decision and the events that were reported about it."""
+        rows = await self._call(report_statements.REPORTED, {"decision_id": decision_id})
         return rows[0] if rows else None
 
-    async def write_execution(self, parameters: Parameters) -> bool:
-        """Stores an execution; False if there is one.
+    async def decision_of_position(self, position_id: str, event_id: str, latest: datetime) -> str | None:
+        """The decision that opened a position of that id: the one that had the event, else the newest opened by `latest`."""
+        parameters = {"position_id": position_id, "event_id": event_id, "latest": latest}
+        rows = await self._call(report_statements.BY_POSITION, parameters)
+        return str(rows[0]["decision_id"]) if rows else None
+
+    async def apply(self, parameters: Parameters) -> bool:
+        """Stores an event with what follows from it; False if another was stored since the caller read.
 
         Raises:
             PositionTakenError: the position_id names another open position.
         """
         try:
-            rows = await self._call(statements.EXECUTION, parameters)
-        except psycopg.errors.UniqueViolation:
+            rows = await self._call(report_statements.APPLY, parameters)
+        except psycopg.errors.UniqueViolation as error:
+            if error.diag.constraint_name != "executions_open":
+                return False
             raise PositionTakenError from None
         return bool(rows[0]["written"])
 
-    async def write_outcome(self, parameters: Parameters) -> bool:
-        """Stores an outcome; False if there is one."""
-        rows = await self._call(statements.OUTCOME, parameters)
-        return bool(rows[0]["written"])
+    async def refused(self, parameters: Parameters) -> None:
+        """Keeps a report that was refused."""
+        await self._call(report_statements.REFUSED, parameters)
+
+    async def read(self, decision_id: str) -> dict[str, Any] | None:
+        """One decision with all that was reported about it."""
+        rows = await self._call(report_statements.READ, {"decision_id": decision_id})
+        return rows[0] if rows else None
+
+    async def listed(self, *, is_open: bool, after: tuple[datetime, str], limit: int) -> list[dict[str, Any]]:
+        """Open positions, or answers to open of which nothing was reported; oldest first, after a place."""
+        statement = report_statements.OPEN if is_open else report_statements.UNREPORTED
+        parameters = {"after_time": after[0], "after": after[1], "limit": limit}
+        return await self._call(statement, parameters, timeout=_REPORT_SECONDS)
 
     async def advance_clock(self, as_of: datetime, *, remind: bool) -> None:
         """Moves the replay clock forward, never back; tells the operator if it moved, or if `remind`."""

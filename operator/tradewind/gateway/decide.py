@@ -4,11 +4,13 @@ Belongs here: the order of these steps, the fallback, repetitions, take-over, an
 Does not belong here: HTTP (app.py), SQL, and how an arm is asked.
 """
 
+import asyncio
 import contextlib
 import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -17,12 +19,13 @@ from psycopg.types.json import Jsonb
 from pydantic import JsonValue
 
 from tradewind.gateway import errors
+from tradewind.gateway.answers import ArmError, ErrorKind
 from tradewind.gateway.arms import Arms, Asked
-from tradewind.gateway.assign import BlockPending, Draw, draw, limits_of, position_ids, view
-from tradewind.gateway.database import Context, Database, DatabaseDownError, Stored
+from tradewind.gateway.assign import BlockPending, Draw, draw, flips, limits_of, view
+from tradewind.gateway.database import Assigned, AssignOutcome, Context, Database, DatabaseDownError, Stored
 from tradewind.gateway.errors import ApiError, ErrorCode
 from tradewind.gateway.metrics import Metrics
-from tradewind.gateway.protocols import ArmQuestion
+from tradewind.gateway.protocols import ArmAnswer, ArmQuestion
 from tradewind.gateway.replay import BlockGate, decision_time
 from tradewind.gateway.result import (
     Body,
@@ -36,10 +39,12 @@ from tradewind.gateway.result import (
     sql_values,
 )
 from tradewind.gateway.spool import Record, Spool, SpoolFullError
-from tradewind.trading.decision import DecisionInput, DecisionRequest, request_hash
+from tradewind.trading.account import Account, AccountError, account_of
+from tradewind.trading.decision import DecisionInput, DecisionRequest, request_hash, retry_hash
 from tradewind.trading.routing import Routing
 
 LEASE_SLACK_SECONDS = 5.0
+_BUSY_SECONDS = (0.02, 0.05, 0.1, 0.2)  # between looks at a scope that is being asked about
 _REMEMBERED = 4096
 _log = structlog.get_logger("tradewind.gateway")
 
@@ -64,7 +69,8 @@ class Decider:
         self._clock = clock
         self._timeout = timeout
         self._gate = BlockGate(database)
-        self._recent: OrderedDict[str, tuple[bytes, Body]] = OrderedDict()
+        self._recent: OrderedDict[str, tuple[Question, Body]] = OrderedDict()
+        self._queues: dict[tuple[str, str], asyncio.Lock] = {}
         self._asking: set[str] = set()  # ids asked by this replica, for when the database cannot keep them apart
 
     async def decide(self, request: DecisionRequest, routing: Routing) -> Body:
@@ -77,8 +83,10 @@ class Decider:
         now = self._clock()
         question = Question(
             request=request,
+            account=_account(request),
             decision_id=request.decision_id or str(uuid.uuid4()),
-            hash=_hash(request),
+            hash=_hash(request_hash, request),
+            retry_hash=_hash(retry_hash, request),
             routing=routing,
             now=now,
             decided_at=decision_time(routing, request, now),
@@ -110,61 +118,108 @@ class Decider:
             return self._repeat(question, stored), "repeated"
         self._asking.add(question.decision_id)
         try:
-            return await self._answer(question, stored, context), "answered"
+            return await self._answer(question, drawn, stored, context), "answered"
         finally:
             self._asking.discard(question.decision_id)
 
     async def _assign(self, question: Question, drawn: Draw) -> tuple[Stored, Context | None]:
         """The row that this request is to answer with its context, or (context None) one that is answered already."""
-        request, decision_id = question.request, question.decision_id
-        positions = position_ids(request.account_state)
-        lease = self._timeout + LEASE_SLACK_SECONDS
-        assigned = await self._database.assign(
-            {
-                "decision_id": decision_id,
-                "request_hash": question.hash,
-                "request": Jsonb(request.model_dump(mode="json", exclude_none=True)),
-                "symbol": request.scope.symbol,
-                "book": request.scope.book,
-                "position_id": request.position_id,
-                "experiment_uid": drawn.experiment_uid,
-                "arm": drawn.arm,
-                "weight": drawn.weight,
-                "block": drawn.block,
-                "epoch": drawn.epoch,
-                "replay": question.replay,
-                "version": drawn.version,
-                "sha256": drawn.sha256,
-                "decided_at": question.decided_at,
-                "lease": lease,
-                "positions": positions,
-            }
-        )
-        if question.replay and assigned.fresh:
-            with contextlib.suppress(DatabaseDownError):  # the operator polls, too
-                await self._gate.entered(question.routing, assigned.clock_before, question.decided_at)
-        if assigned.fresh and assigned.stored is not None:
-            return assigned.stored, assigned.context
-        # A twin that committed while this statement waited for it is not in its snapshot: look again.
-        stored = assigned.stored or await self._database.stored(decision_id)
-        if stored is None:
-            raise _position_error(request.position_id, assigned.open_count)
-        if stored.request_hash != question.hash:
-            raise errors.another_body(decision_id)
+        assigned = await self._in_turn(question, self._parameters(question, drawn))
+        stored, context = assigned.stored, assigned.context
+        if assigned.outcome is AssignOutcome.NOT_OPEN:
+            raise _not_open(question.request.position_id)
+        if assigned.outcome is AssignOutcome.OVERLAP or stored is None:
+            self._metrics.lost.labels("overlap").inc()
+            raise errors.scope_busy(question.request.scope.symbol, None if stored is None else stored.decision_id)
+        if assigned.outcome is AssignOutcome.DRAWN:
+            if question.replay:
+                with contextlib.suppress(DatabaseDownError):  # the operator polls, too
+                    await self._gate.entered(question.routing, assigned.clock_before, question.decided_at)
+            if stored.parent_decision_id is not None:
+                self._metrics.lost.labels("follow_up").inc()
+            return stored, context
+        if not self._is_asked_again(question, stored):
+            raise errors.another_body(question.decision_id)
         if stored.state != "assigned":
             return stored, None
-        taken = await self._database.take_over(decision_id, lease, positions)
+        again = {
+            **question.seen,
+            "decision_id": question.decision_id,
+            "lease": self._lease,
+            "request": _jsonb(question.request),
+            "request_hash": question.hash,
+        }
+        taken = await self._database.take_over(again)
         if taken is None:
-            raise errors.being_asked(decision_id)
-        _log.warning("took over", decision_id=decision_id)
+            raise errors.being_asked(question.decision_id)
+        _log.warning("took over", decision_id=question.decision_id)
         return taken
 
-    async def _answer(self, question: Question, stored: Stored, context: Context) -> Body:
+    async def _in_turn(self, question: Question, parameters: dict[str, object]) -> Assigned:
+        """Assigns once no other question of the scope is being answered; gives up after the time of a decision.
+
+        One that is being answered may open: of two at once, the second must know of it.
+        """
+        assigned = await self._database.assign(parameters)
+        if assigned.outcome is not AssignOutcome.BUSY:
+            return assigned
+        scope = (question.request.scope.symbol, question.request.scope.book)
+        queue = self._queues.setdefault(scope, asyncio.Lock())
+        try:
+            async with asyncio.timeout(self._timeout), queue:  # of this replica's, one looks at a time
+                for look in range(1_000_000):
+                    assigned = await self._database.assign(parameters)
+                    if assigned.outcome is not AssignOutcome.BUSY:
+                        break
+                    await asyncio.sleep(_BUSY_SECONDS[min(look, len(_BUSY_SECONDS) - 1)])
+        except TimeoutError:
+            raise errors.scope_busy(question.request.scope.symbol, None) from None
+        finally:
+            if not queue.locked():
+                self._queues.pop(scope, None)
+        return assigned
+
+    def _parameters(self, question: Question, drawn: Draw) -> dict[str, object]:
+        request, account = question.request, question.account
+        return {
+            **question.seen,
+            **_draw_columns(drawn),
+            "decision_id": question.decision_id,
+            "request_hash": question.hash,
+            "retry_hash": question.retry_hash,
+            "request": _jsonb(request),
+            "symbol": request.scope.symbol,
+            "book": request.scope.book,
+            "position_id": request.position_id,
+            "flat": account.is_flat(request.scope.symbol, request.scope.book),
+            "stated_at": account.stated_at or question.decided_at,
+            "max_hold": float(question.routing.max_hold_seconds),
+            "replay": question.replay,
+            "decided_at": question.decided_at,
+            "arrived_at": question.now,
+            "lease": self._lease,
+        }
+
+    @property
+    def _lease(self) -> float:
+        return self._timeout + LEASE_SLACK_SECONDS
+
+    async def _answer(self, question: Question, drawn: Draw, stored: Stored, context: Context) -> Body:
         """Asks the stored arm, stores the answer, gives it."""
-        result = await self._ask(question, stored.drawn_version, context)
+        result = await self._ask(question, stored.drawn_version, context, flipped=stored.flipped_from is not None)
+        if stored.parent_decision_id is not None and self._flips(question, context, result.answer):
+            stored, context = await self._flip(question, drawn, stored)
+            result = await self._ask(question, stored.drawn_version, context, flipped=True)
         columns = result.columns()
         try:
-            written = await self._database.finish({"decision_id": stored.decision_id, **sql_values(columns)})
+            written = await self._database.finish(
+                {
+                    "decision_id": stored.decision_id,
+                    "holds": result.opens,
+                    "held_since": self._clock(),
+                    **sql_values(columns),
+                }
+            )
         except DatabaseDownError:
             if result.answer is None or question.replay or question.routing.on_database_outage == "refuse":
                 raise errors.database_unavailable() from None
@@ -185,24 +240,60 @@ class Decider:
         self._remember(question, body)
         return body
 
-    async def _ask(self, question: Question, version: str, context: Context | None) -> Result:
+    async def _flip(self, question: Question, drawn: Draw, stored: Stored) -> tuple[Stored, Context]:
+        """Ends the old position and commits the draw of the next one, before its arm is asked.
+
+        Whoever is drawn is asked anew, also where it is the arm that wanted out: both arms decide on the same question.
+        """
+        parameters = {
+            **question.seen,
+            **_draw_columns(drawn),
+            "decision_id": stored.decision_id,
+            "lease": self._lease,
+        }
+        try:
+            flipped = await self._database.flip(parameters)
+        except DatabaseDownError:
+            raise errors.database_unavailable() from None
+        if flipped is None:
+            raise errors.being_asked(stored.decision_id)
+        _log.info(
+            "flip", decision_id=stored.decision_id, ended=stored.parent_decision_id, drawn=flipped[0].drawn_version
+        )
+        return flipped
+
+    def _flips(self, question: Question, context: Context | None, answer: ArmAnswer | None) -> bool:
+        request = question.request
+        return (
+            context is not None
+            and answer is not None
+            and flips(
+                answer.decision.action,
+                question.account,
+                request.scope,
+                named=request.position_id is not None,
+                continued_action=context.continued_action,
+            )
+        )
+
+    async def _ask(self, question: Question, version: str, context: Context | None, *, flipped: bool = False) -> Result:
         """Asks the drawn version, then the fallback if there is another one."""
         routing = question.routing
+        refused = routing.flips == "refuse" and not flipped
 
         def shown_to(name: str) -> DecisionInput:
             target = routing.arms.get(name)
             external = routing.external_fields if target is not None and target.outside else None
-            return view(
-                question.request,
-                history=() if context is None else context.history,
-                own_positions=None if context is None else context.own_positions,
-                external_fields=external,
-            )
+            return view(question.request, question.account, context, version, flipped=flipped, external_fields=external)
 
         async def ask(name: str, shown: DecisionInput, at_most: float) -> Asked:
             target, symbol = routing.arms.get(name), question.request.scope.symbol
             asked = None if target is None else ArmQuestion(target, shown, symbol, question.limits)
-            return await self._arms.ask(name, asked, at_most)
+            said = await self._arms.ask(name, asked, at_most)
+            if refused and self._flips(question, context, said.answer):
+                error = ArmError(ErrorKind.INVALID_DECISION, "opens inside a position; the Endpoint says flips: refuse")
+                return replace(said, answer=None, error=error)
+            return said
 
         # The fallback's time is set aside beforehand: a slow arm must not use up the whole decision.
         reserve = 0.0 if routing.fallback == version else routing.arms[routing.fallback].timeout_seconds
@@ -220,14 +311,24 @@ class Decider:
         self._metrics.fallbacks.labels(version).inc()
         return Result(drawn, routing.fallback, second.answer, shown_fallback, cost)
 
+    def _is_asked_again(self, question: Question, stored: Stored) -> bool:
+        """Whether it is the stored question: the same body, or a retry with fresh prices while the decision was leased.
+
+        Nobody has answered an assigned one, so fresh prices are as good there at any time.
+        """
+        if stored.request_hash == question.hash:
+            return True
+        fresh = question.routing.retries == "fresh" and stored.retry_hash == question.retry_hash
+        return fresh and (stored.state == "assigned" or question.now <= stored.asking_until)
+
     def _repeat(self, question: Question, stored: Stored) -> Body:
-        """The stored answer, the same as the first time."""
-        if stored.request_hash != question.hash:
+        """The stored answer, the same as the first time; told apart where other prices were asked about."""
+        if not self._is_asked_again(question, stored):
             raise errors.another_body(stored.decision_id)
         if stored.answer is None:
             detail = failure({"error_kind": stored.error_kind, "error_detail": stored.error_detail})
             raise errors.no_arm_left(stored.decision_id, detail)
-        return body_of_stored(stored)
+        return _again(body_of_stored(stored), same=stored.request_hash == question.hash)
 
     async def _without_database(self, question: Question) -> Body:
         """The champion's answer, kept in the spool, or 503 where the endpoint refuses or decides on the data's clock."""
@@ -245,6 +346,7 @@ class Decider:
             if result.answer is None:
                 raise errors.no_arm_left(decision_id, failure(columns))
             await self._keep(question, columns, routing.champion)
+            self._metrics.lost.labels("outage").inc()
         finally:
             self._asking.discard(decision_id)
         self._report(question, None, result)
@@ -274,12 +376,15 @@ class Decider:
         known = self._recent.get(question.decision_id)
         if known is None:
             return None
-        if known[0] != question.hash:
+        first, body = known
+        same = first.hash == question.hash
+        fresh = question.routing.retries == "fresh" and first.retry_hash == question.retry_hash
+        if not same and not (fresh and (question.now - first.now).total_seconds() <= self._lease):
             raise errors.another_body(question.decision_id)
-        return known[1]
+        return _again(body, same=same)
 
     def _remember(self, question: Question, body: Body) -> None:
-        self._recent[question.decision_id] = (question.hash, body)
+        self._recent[question.decision_id] = (question, body)
         if len(self._recent) > _REMEMBERED:
             self._recent.popitem(last=False)
 
@@ -303,9 +408,9 @@ class Decider:
         )
 
 
-def _hash(request: DecisionRequest) -> bytes:
+def _hash(hashed: Callable[[DecisionRequest], bytes], request: DecisionRequest) -> bytes:
     try:
-        return request_hash(request)
+        return hashed(request)
     except ValueError:
         raise ApiError(
             ErrorCode.INVALID_REQUEST,
@@ -314,18 +419,38 @@ def _hash(request: DecisionRequest) -> bytes:
         ) from None
 
 
-def _position_error(position_id: str | None, open_count: int) -> ApiError:
-    if position_id is not None:
-        return ApiError(
-            ErrorCode.POSITION_NOT_OPEN,
-            f"position_id: no position {position_id} is open in this scope",
-            "report its execution first, correct scope and position_id, or leave position_id out for a new position",
-            field="position_id",
-        )
+def _account(request: DecisionRequest) -> Account:
+    try:
+        return account_of(request.account_state)
+    except AccountError as error:
+        raise ApiError(ErrorCode.INVALID_REQUEST, f"{error.field}: {error}", error.remedy, field=error.field) from None
+
+
+def _jsonb(request: DecisionRequest) -> Jsonb:
+    return Jsonb(request.model_dump(mode="json", exclude_none=True))
+
+
+def _draw_columns(drawn: Draw) -> dict[str, object]:
+    return {
+        "experiment_uid": drawn.experiment_uid,
+        "arm": drawn.arm,
+        "weight": drawn.weight,
+        "block": drawn.block,
+        "epoch": drawn.epoch,
+        "version": drawn.version,
+        "sha256": drawn.sha256,
+    }
+
+
+def _again(body: Body, *, same: bool) -> Body:
+    return body if same else body | {"_replayed": True}
+
+
+def _not_open(position_id: str | None) -> ApiError:
     return ApiError(
-        ErrorCode.POSITION_AMBIGUOUS,
-        f"{open_count} positions are open in this scope and the request names none",
-        "name one by position_id, or keep positions apart by scope.book",
+        ErrorCode.POSITION_NOT_OPEN,
+        f"position_id: no position {position_id} is open in this scope",
+        "report its execution first, correct scope and position_id, or leave position_id out for a new position",
         field="position_id",
     )
 

@@ -53,8 +53,21 @@ class ErrorCode(StrEnum):
         "an execution that does not fit a decision to close",
         "as the remedy says; outcomes belong to the opener",
     )
-    EXECUTION_DIFFERS = "execution_differs", 409, "a second, different execution", "the first stands"
-    OUTCOME_DIFFERS = "outcome_differs", 409, "a second, different outcome", "the first stands"
+    EXECUTION_DIFFERS = (
+        "execution_differs",
+        409,
+        "a second execution that is no growth of the first",
+        "the first stands; correct or void it",
+    )
+    SCOPE_BUSY = (
+        "scope_busy",
+        409,
+        "another question of the scope is being answered, or opened a position while this one waited",
+        "repeat after Retry-After, with the positions as they are then",
+    )
+    POSITION_CLOSED = "position_closed", 409, "an event after the close", "correct or void the close if it was wrong"
+    EVENT_DIFFERS = "event_differs", 409, "the `event_id` was reported with other words", "give each event its own id"
+    UNKNOWN_EVENT = "unknown_event", 409, "a correction or void of an event that does not stand", "name one that does"
     POSITION_TAKEN = "position_taken", 409, "the `position_id` is open elsewhere", "give each open position its own id"
     BODY_TOO_LARGE = "body_too_large", 413, "over 256 KiB, unpacked", "send less"
     UNSUPPORTED_ENCODING = (
@@ -71,7 +84,6 @@ class ErrorCode(StrEnum):
         "a new question needs a new id",
     )
     POSITION_NOT_OPEN = "position_not_open", 422, "unknown or closed position", "report the execution first"
-    POSITION_AMBIGUOUS = "position_ambiguous", 422, "several positions are open and none is named", "name one"
     SYMBOL_NOT_ALLOWED = (
         "symbol_not_allowed",
         422,
@@ -88,6 +100,19 @@ class ErrorCode(StrEnum):
     AS_OF_REFUSED = "as_of_refused", 422, "`as_of` on a live Endpoint", "see Replay"
     AS_OF_IN_FUTURE = "as_of_in_future", 422, "`as_of` lies in the future", "see Replay"
     CLOSED_BEFORE_OPENED = "closed_before_opened", 422, "the outcome lies before the execution", "correct the times"
+    OUT_OF_BOUNDS = (
+        "out_of_bounds",
+        422,
+        "a report that cannot be true of its decision: too large a fill, loss, gain or fee, too long a time",
+        "correct unit, sign or decision; the bounds are `spec.reports` of the Endpoint",
+    )
+    TIME_IN_FUTURE = "time_in_future", 422, "a report's time is ahead of the clock", "give UTC, or the offset"
+    TIME_BEFORE_DECISION = (
+        "time_before_decision",
+        422,
+        "a report's time is before the decision",
+        "give UTC, or the offset; check the id",
+    )
     BLOCK_NOT_PUBLISHED = (
         "block_not_published",
         425,
@@ -155,6 +180,18 @@ def being_asked(decision_id: str) -> ApiError:
         f"decision {decision_id} is being asked by another request",
         "send the same request again to get its answer",
         field="decision_id",
+        retry_after=RETRY_SECONDS,
+    )
+
+
+def scope_busy(symbol: str, holder: str | None) -> ApiError:
+    """Another question of the scope is being answered, or was answered with an opening after this one came."""
+    what = "is being answered" if holder is None else f"({holder}) was answered with an opening while this one waited"
+    return ApiError(
+        ErrorCode.SCOPE_BUSY,
+        f"another question about {symbol} in this book {what}",
+        "send it again with the positions as they are then; keep strategies that run side by side apart by scope.book",
+        field="scope",
         retry_after=RETRY_SECONDS,
     )
 

@@ -51,6 +51,16 @@ class Metrics:
         self.database_up = Gauge("tradewind_database_up", "1 while the database answers", registry=self.registry)
         self.spooled = Gauge("tradewind_spool_records", "Decisions that wait for the database", registry=self.registry)
 
+        self.lost = Counter(
+            "tradewind_lost_decisions",
+            "Decisions that are no evidence, by reason as far as this replica knows it when it happens",
+            ("reason",),
+            registry=self.registry,
+        )
+        self.reports = Counter(
+            "tradewind_reports", "Reports by kind of event and result", ("event", "result"), registry=self.registry
+        )
+
     def text(self) -> bytes:
         """The exposition format."""
         return generate_latest(self.registry)

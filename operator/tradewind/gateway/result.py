@@ -14,7 +14,8 @@ from tradewind.gateway.arms import Asked
 from tradewind.gateway.database import Stored, jsonb
 from tradewind.gateway.protocols import ArmAnswer
 from tradewind.gateway.spool import Record
-from tradewind.trading.decision import DecisionInput, DecisionRequest, Limits, TradeDecision
+from tradewind.trading.account import Account
+from tradewind.trading.decision import Action, DecisionInput, DecisionRequest, Limits, TradeDecision
 from tradewind.trading.routing import Routing
 
 Body = dict[str, JsonValue]
@@ -25,8 +26,10 @@ class Question:
     """A validated request and everything that is fixed before an arm is drawn."""
 
     request: DecisionRequest
+    account: Account
     decision_id: str
     hash: bytes
+    retry_hash: bytes
     routing: Routing
     now: datetime
     decided_at: datetime
@@ -36,6 +39,11 @@ class Question:
     def replay(self) -> bool:
         """Whether it is asked on the data's clock."""
         return self.routing.clock == "replay"
+
+    @property
+    def seen(self) -> dict[str, object]:
+        """What the database needs to say whose the stated positions are."""
+        return {"positions": self.account.position_ids, "nameless": self.account.nameless}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,11 @@ class Result:
     def fallback(self) -> bool:
         """Whether another version answered than the one drawn."""
         return self.answered_by is not None and self.answered_by != self.drawn.version
+
+    @property
+    def opens(self) -> bool:
+        """Whether the answer puts new money at risk."""
+        return self.answer is not None and self.answer.decision.action.opens
 
     def columns(self) -> dict[str, JsonValue]:
         """The answer's columns as JSON values, for the database and the spool alike."""
@@ -84,6 +97,7 @@ def body_of(question: Question, stored: Stored | None, result: Result) -> Body:
         result.answer.decision,
         version=result.answered_by,
         assignment=(stored.arm, stored.experiment_uid, stored.epoch) if stored else (None, None, None),
+        flipped_from=stored.flipped_from if stored else None,
         fallback=result.fallback,
         latency_ms=round(result.drawn.latency_ms, 3),
         probabilities=_numbers(result.answer.probabilities),
@@ -101,6 +115,7 @@ def body_of_stored(stored: Stored) -> Body:
         TradeDecision.model_validate(stored.answer),
         version=stored.answered_by,
         assignment=(stored.arm, stored.experiment_uid, stored.epoch),
+        flipped_from=stored.flipped_from,
         fallback=stored.fallback,
         latency_ms=stored.latency_ms,
         probabilities=stored.probabilities,
@@ -114,6 +129,7 @@ def record_of(question: Question, columns: dict[str, JsonValue], version: str) -
         **columns,
         "decision_id": question.decision_id,
         "request_hash": question.hash.hex(),
+        "retry_hash": question.retry_hash.hex(),
         "request": request.model_dump(mode="json", exclude_none=True),
         "symbol": request.scope.symbol,
         "book": request.scope.book,
@@ -126,9 +142,12 @@ def record_of(question: Question, columns: dict[str, JsonValue], version: str) -
 
 def parameters_of(record: Record) -> dict[str, object]:
     """A record of the spool as parameters for the database."""
+    answer = record["answer"]
     return sql_values(record) | {
         "request_hash": bytes.fromhex(str(record["request_hash"])),
+        "retry_hash": bytes.fromhex(str(record["retry_hash"])) if "retry_hash" in record else None,  # 0.1 wrote none
         "request": jsonb(record["request"]),
+        "holds": isinstance(answer, dict) and Action(str(answer["action"])).opens,
     }
 
 
@@ -150,6 +169,7 @@ def _body(
     *,
     version: str | None,
     assignment: tuple[str | None, str | None, int | None],
+    flipped_from: str | None,
     fallback: bool,
     latency_ms: float | None,
     probabilities: dict[str, JsonValue] | None,
@@ -165,6 +185,11 @@ def _body(
         "_fallback": fallback,
         "_latency_ms": latency_ms,
     }
+    if flipped_from is not None:
+        # The arm of the old position wanted out of it; the one drawn for the next position decided on that alone.
+        body["_flipped"] = flipped_from
+        if decision.action is Action.HOLD:
+            body["action"] = Action.CLOSE.value
     return body if probabilities is None else body | {"_probabilities": probabilities}
 
 

@@ -109,9 +109,8 @@ class Database:
 
     async def in_position(self, namespace: str, endpoint: str) -> frozenset[str]:
         """Versions whose decisions have open positions."""
-        sql = """SELECT DISTINCT d.drawn_version FROM tradewind.executions e
-                   JOIN tradewind.decisions d USING (installation, namespace, endpoint, decision_id)
-                  WHERE installation = %s AND namespace = %s AND endpoint = %s AND e.status = 'opened' AND NOT e.closed"""
+        sql = """SELECT DISTINCT drawn_version FROM tradewind.decisions
+                  WHERE installation = %s AND namespace = %s AND endpoint = %s AND holding"""
         rows = await self._rows(sql, (self._installation, namespace, endpoint))
         return frozenset(row[0] for row in rows)
 
@@ -138,7 +137,7 @@ class Database:
         """Closed trades decided after `since`."""
         sql = """SELECT count(*) FROM tradewind.decisions d
                    JOIN tradewind.outcomes o USING (installation, namespace, endpoint, decision_id)
-                  WHERE installation = %s AND namespace = %s AND endpoint = %s
+                  WHERE installation = %s AND namespace = %s AND endpoint = %s AND NOT o.voided
                     AND d.decided_at > coalesce(%s::timestamptz, '-infinity')"""
         return int((await self._rows(sql, (self._installation, namespace, endpoint, since)))[0][0])
 

@@ -32,11 +32,11 @@ _time: TypeAdapter[datetime] = TypeAdapter(ReportTime)
 
 
 class AccountError(ValueError):
-    """The statement cannot be read. `field` names the place, the message ends with the remedy."""
+    """The statement cannot be read: the field, what is wrong, and the remedy."""
 
-    def __init__(self, field: str, message: str) -> None:
+    def __init__(self, field: str, message: str, remedy: str) -> None:
         super().__init__(message)
-        self.field = field
+        self.field, self.remedy = field, remedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,8 @@ def account_of(account_state: Mapping[str, JsonValue]) -> Account:
     except ValidationError:
         raise AccountError(
             f"account_state.{POSITIONS_AT}",
-            "is no time with an offset; give the time of the positions, or leave it out",
+            "is no time with an offset",
+            "give the time of the positions, or leave it out",
         ) from None
     entries = entries_of(account_state.get(POSITIONS))
     return Account(None if entries is None else tuple(_read(i, entry) for i, entry in enumerate(entries)), at)
@@ -128,12 +129,14 @@ def entries_of(value: JsonValue) -> list[Mapping[str, JsonValue]] | None:
     elif isinstance(value, list):
         items = value
     else:
-        raise AccountError(f"account_state.{POSITIONS}", "is no list; give a list of objects, [] where nothing is open")
+        raise AccountError(
+            f"account_state.{POSITIONS}", "is no list", "give a list of objects, [] where nothing is open"
+        )
     entries = [item for item in items if isinstance(item, dict)]
     if len(entries) != len(items):
         at = next(i for i, item in enumerate(items) if not isinstance(item, dict))
         raise AccountError(
-            f"account_state.{POSITIONS}.{at}", "is no object; give each position as an object with its position_id"
+            f"account_state.{POSITIONS}.{at}", "is no object", "give each position as an object with its position_id"
         )
     return [*entries]
 
@@ -152,7 +155,7 @@ def position_id_of(entry: Mapping[str, JsonValue], place: str = f"account_state.
             return _identifier.validate_python(value)
         except ValidationError:
             raise AccountError(
-                f"{place}.{name}", "is no id: give a text of 1 to 128 characters or a whole number, or leave it out"
+                f"{place}.{name}", "is no id", "give a text of 1 to 128 characters or a whole number, or leave it out"
             ) from None
     return None
 
@@ -180,6 +183,16 @@ def visible(account: Account, version: str, owners: Mapping[str, str], holders: 
         if mine:
             shown.append(position.index)
     return shown
+
+
+def of_scope(account: Account, position_id: str | None, symbol: str, book: str) -> set[int]:
+    """Places of the entries that are a scope's position: by its id, or nameless and perhaps of the scope."""
+    return {
+        p.index
+        for p in account.positions or ()
+        if (p.position_id is None and _may_be(p, symbol, book))
+        or (position_id is not None and p.position_id == position_id)
+    }
 
 
 def account_shown(account_state: Mapping[str, JsonValue], places: Collection[int]) -> dict[str, JsonValue]:

@@ -12,6 +12,7 @@ from tradewind.schema.bounds import ARM_TIMEOUT
 from tradewind.schema.rules import StrictModel
 from tradewind.trading.decision import Limits
 from tradewind.trading.settings.labels import LabelThresholds
+from tradewind.trading.settings.reports import ReportBounds
 
 ROUTING_KEY = "routing.json"
 
@@ -102,6 +103,9 @@ class Routing(StrictModel):
     labels: LabelThresholds = LabelThresholds()
     max_hold_seconds: Annotated[int, Field(gt=0)] = 86_400
     on_database_outage: Literal["champion", "refuse"] = "champion"
+    flips: Literal["draw", "refuse"] = "draw"
+    retries: Literal["fresh", "strict"] = "fresh"
+    reports: ReportBounds = ReportBounds()
 
     @model_validator(mode="after")
     def _names_resolve(self) -> Self:

@@ -72,6 +72,9 @@ def routing_of(
         labels=endpoint.spec.labels,
         max_hold_seconds=int(as_timedelta(endpoint.spec.max_hold).total_seconds()),
         on_database_outage=endpoint.spec.on_database_outage,
+        flips=endpoint.spec.flips,
+        retries=endpoint.spec.retries,
+        reports=endpoint.spec.reports,
     )
     if seen.routing is not None:
         times = {"published_at": seen.routing.published_at, "expires_at": seen.routing.expires_at}
