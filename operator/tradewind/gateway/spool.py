@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from tradewind.gateway.text import cleaned
 
 Record = dict[str, JsonValue]
 _OF_A_RECORD = frozenset({"decision_id", "request_hash"})
+_BEGIN = re.compile(rb'\{"(?:state|decision_id)"\s*:')
 _log = structlog.get_logger("tradewind.gateway")
 
 
@@ -174,9 +176,7 @@ def _record(line: bytes) -> Record | None:
 def _apart(line: bytes) -> tuple[bytes, ...]:
     """A whole record that an earlier version glued to half of another one, and that half; else the line as it is."""
     if _record(line) is None:
-        start = line.find(b'{"', 1)
-        while start > 0:
-            if _record(line[start:]) is not None:
-                return line[:start], line[start:]
-            start = line.find(b'{"', start + 1)
+        for found in _BEGIN.finditer(line, 1):
+            if _record(line[found.start() :]) is not None:
+                return line[: found.start()], line[found.start() :]
     return (line,)
