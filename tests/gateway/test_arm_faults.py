@@ -186,6 +186,8 @@ async def test_a_protocol_that_checks_nothing_is_checked_all_the_same(rig, gatew
         ("HTTP_PROXY", "http://[::1"),
         ("HTTPS_PROXY", "ftp://127.0.0.1"),
         ("SSL_CERT_FILE", "/nowhere/ca.pem"),
+        ("SSL_CERT_FILE", "/etc/hostname"),
+        ("SSLKEYLOGFILE", "/nowhere/keys"),
     ],
 )
 async def test_a_variable_that_no_client_can_be_made_with_is_named(rig, gateway, monkeypatch, name, value):

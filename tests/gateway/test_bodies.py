@@ -72,6 +72,17 @@ async def test_no_text_of_a_caller_is_more_than_its_own_error(rig, gateway, chan
     assert await rig.rows() == []
 
 
+@pytest.mark.parametrize("depth", [190, 197, 199, 201, 1000, 50_000])
+@pytest.mark.parametrize("field", ["market_data", "account_state"])
+async def test_no_depth_is_a_fault_of_the_gateway(rig, gateway, field, depth):
+    nested = '{"a":' * depth + "1" + "}" * depth
+    body = json.dumps(ask("d1")).replace(f'"{field}": {{', f'"{field}": {{"deep": {nested}, ')
+    response = await gateway.post("/v1/decisions", content=body.encode())
+    assert response.status_code in (200, 400, 413), response.text
+    if response.status_code == 200:
+        assert (await rig.row("d1"))["state"] == "answered"
+
+
 async def test_a_decision_id_in_the_path_that_cannot_be_stored(gateway):
     for name in ("a%00b", "a%ED%A0%BDb", "a%FFb"):
         response = await gateway.post(f"/v1/decisions/{name}/execution", json={"status": "rejected"})

@@ -8,6 +8,7 @@ import structlog
 from gateway_rig import ask
 
 from tradewind.gateway.app import create_app
+from tradewind.gateway.errors import ApiError, ErrorCode
 from tradewind.gateway.settings import Settings, SettingsError
 
 
@@ -155,3 +156,11 @@ def test_settings(change, words):
         Settings.from_environment(good | change)
     assert words in str(error.value)
     assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize(("pause", "header"), [(0.0, "1"), (0.2, "1"), (1.0, "1"), (1.01, "2"), (30.0, "30")])
+def test_retry_after_is_whole_seconds_and_the_body_has_the_pause_itself(pause: float, header: str) -> None:
+    error = ApiError(ErrorCode.BLOCK_NOT_PUBLISHED, "m", "r", retry_after=pause)
+    assert error.headers() == {"Retry-After": header}
+    assert error.body()["error"]["retry_after_seconds"] == pause
+    assert ApiError(ErrorCode.NO_ANSWER, "m", "r").headers() == {}

@@ -158,11 +158,12 @@ class Gateway:
         while True:
             if self.spool.pending and self.database.up:
                 try:
-                    taken = await self.spool.drain(self.decider.ingest)
-                    _log.info("spool written", decisions=taken)
+                    drained = await self.spool.drain(self.decider.ingest)
+                    self.metrics.spool_refused.inc(drained.refused)
+                    _log.info("spool written", decisions=drained.taken, refused=drained.refused)
                 except DatabaseDownError:
                     _log.warning("spool waits", reason="the database went down again")
-                except Exception as error:  # a record that cannot be taken in is kept for a person to look at
+                except Exception as error:  # the disk: what is bad in a record is set aside by the spool itself
                     _log.error("spool blocked", error=type(error).__name__)
                     await asyncio.sleep(10)
             self.metrics.spooled.set(self.spool.pending)

@@ -30,6 +30,7 @@ _log = structlog.get_logger("tradewind.gateway")
 Parameters = Mapping[str, object]
 _PROBE_SECONDS = 0.5
 _REPORT_SECONDS = 30.0
+_OF_THE_VALUES = (None, "42804")  # a parameter that is missing, or of another type than its column
 
 
 class DatabaseDownError(Exception):
@@ -208,8 +209,12 @@ class Database:
         return bool(rows[0]["written"])
 
     async def ingest(self, parameters: Parameters) -> bool:
-        """Writes a decision from the spool; False if the row has another answer already."""
-        return bool(await self._call(statements.INGEST, parameters))
+        """Writes a decision from the spool; False if the row has another answer already.
+
+        Raises:
+            UnstorableError: a value is missing, or of another type than its column.
+        """
+        return bool(await self._call(statements.INGEST, parameters, from_disk=True))
 
     async def sweep(self) -> int:
         """Fails assignments that nobody finished; their number."""
@@ -287,7 +292,13 @@ class Database:
         return [row["data"] for row in rows]
 
     async def _call(
-        self, statement: str, parameters: Parameters, *, timeout: float | None = None, probe: bool = False
+        self,
+        statement: str,
+        parameters: Parameters,
+        *,
+        timeout: float | None = None,
+        probe: bool = False,
+        from_disk: bool = False,
     ) -> list[dict[str, Any]]:
         if not self.up and not probe:
             raise DatabaseDownError
@@ -308,6 +319,8 @@ class Database:
         except psycopg.DataError as error:
             raise UnstorableError(type(error).__name__) from None
         except psycopg.Error as error:
+            if from_disk and isinstance(error, psycopg.ProgrammingError) and error.sqlstate in _OF_THE_VALUES:
+                raise UnstorableError(type(error).__name__) from None
             if probe or not isinstance(
                 error, PoolTimeout
             ):  # every connection busy is load, and the next call's business

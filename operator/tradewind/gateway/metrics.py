@@ -50,6 +50,11 @@ class Metrics:
         )
         self.database_up = Gauge("tradewind_database_up", "1 while the database answers", registry=self.registry)
         self.spooled = Gauge("tradewind_spool_records", "Decisions that wait for the database", registry=self.registry)
+        self.spool_refused = Counter(
+            "tradewind_spool_refused",
+            "Spooled records that could not be taken in and were set aside",
+            registry=self.registry,
+        )
 
         self.lost = Counter(
             "tradewind_lost_decisions",

@@ -24,8 +24,10 @@ def client_for(target: ArmTarget) -> httpx.AsyncClient:
     Raises:
         ArmError: unavailable; the environment's settings cannot be read, and the detail names the variable.
     """
+    # Plain HTTP inside the cluster needs no certificates, so that no variable about them can stop the fallback.
+    tls = target.outside or target.base_url.startswith("https:")
     try:
-        return httpx.AsyncClient(limits=_POOL, timeout=target.timeout_seconds, trust_env=target.outside)
+        return httpx.AsyncClient(limits=_POOL, timeout=target.timeout_seconds, trust_env=target.outside, verify=tls)
     except Exception as error:  # InvalidURL, ValueError, ImportError, OSError: whatever the value provokes
         detail = (
             f"{_culprit()} of the gateway's environment cannot be used ({type(error).__name__}); correct or unset it"
@@ -35,10 +37,10 @@ def client_for(target: ArmTarget) -> httpx.AsyncClient:
 
 def _culprit() -> str:
     """The variable that a client cannot be made with. Its value stays out: it may hold a password."""
-    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+    for name, trust_env in (("SSLKEYLOGFILE", False), ("SSL_CERT_FILE", True), ("SSL_CERT_DIR", True)):
         if os.environ.get(name):
             try:
-                httpx.create_ssl_context()
+                httpx.create_ssl_context(trust_env=trust_env)
             except (OSError, ValueError):
                 return name
     for name in _spelled(*_PROXIES):
