@@ -17,6 +17,7 @@ from tradewind.api.common import (
     VersionStatusRef,
     WeightStatus,
 )
+from tradewind.schema.names import Symbol
 from tradewind.schema.rules import Immutable, Rule, StatusModel, StrictModel
 from tradewind.schema.scalars import (
     Count,
@@ -26,7 +27,6 @@ from tradewind.schema.scalars import (
     Latency,
     Name,
     PositiveDecimal,
-    Symbol,
     Text64,
     Text256,
     Text1024,
