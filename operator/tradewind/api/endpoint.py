@@ -18,6 +18,7 @@ from tradewind.api.common import (
     WeightStatus,
 )
 from tradewind.schema.bounds import BREAKER_FAILURES, BREAKER_OPEN, DATABASE_TIMEOUT, DECISION_TIMEOUT, Within
+from tradewind.schema.names import Symbol
 from tradewind.schema.rules import Immutable, Rule, StatusModel, StrictModel
 from tradewind.schema.scalars import (
     Count,
@@ -27,7 +28,6 @@ from tradewind.schema.scalars import (
     Latency,
     Name,
     PositiveDecimal,
-    Symbol,
     Text64,
     Text256,
     Text1024,

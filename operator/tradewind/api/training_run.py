@@ -11,9 +11,9 @@ from pydantic import Field
 from tradewind.api.common import BaseModelRef, Resource, ResourceRequirements, Toleration
 from tradewind.api.model_version import Evaluation, Serving
 from tradewind.api.training_run_status import TrainingRunStatus
+from tradewind.schema.checked import Checked
 from tradewind.schema.rules import Immutable, Rule, StrictModel
 from tradewind.schema.scalars import (
-    Checked,
     DecimalText,
     Duration,
     Labels,

@@ -239,6 +239,6 @@ def from_validation(error: ValidationError) -> ApiError:
         "missing": f"add {field}",
         "extra_forbidden": f"remove {field}; unknown fields are refused so that a misspelt one is not ignored",
         "timezone_aware": f"give {field} with an offset, e.g. 2026-01-01T00:00:00Z",
-        "string_pattern_mismatch": f"{field} may hold letters, digits and . _ : / -, and starts with a letter or digit",
+        "identifier": f"send {field} as text of visible characters, or as a whole number",
     }.get(fault.type, f"correct {field or 'the body'} as in docs/gateway.md")
     return ApiError(ErrorCode.INVALID_REQUEST, f"{field or 'body'}: {fault.message}", remedy, field=field or None)

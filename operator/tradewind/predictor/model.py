@@ -19,8 +19,8 @@ from tradewind.predictor.decoder import Decoder
 from tradewind.predictor.failure import RequestError
 from tradewind.predictor.grammar import Grammar, GrammarError
 from tradewind.predictor.loader import encode_prompt
+from tradewind.schema.names import Symbol
 from tradewind.schema.rules import first_fault
-from tradewind.schema.scalars import Symbol
 from tradewind.trading.decision import DecisionInput, Limits
 from tradewind.trading.prompt import render_prompt
 

@@ -1,6 +1,7 @@
 """Types of single values: text with a pattern and a message that says what to write instead, times, counts, labels.
 
-Belongs here: the types, what reads them (`as_timedelta`) and their CEL. Does not belong here: anything with fields.
+Belongs here: the types, what reads them (`as_timedelta`) and their CEL. Does not belong here: anything with fields, the
+names that others give (names.py), the times that callers report (times.py), how a pattern is checked (checked.py).
 """
 
 import re
@@ -9,53 +10,11 @@ from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic import AwareDatetime, Field, GetCoreSchemaHandler, WithJsonSchema
+from pydantic_core import CoreSchema, core_schema
 
+from tradewind.schema.checked import Checked
 from tradewind.schema.durations import parse_duration
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """Annotation of a text type: a pattern with a message that says what to write instead.
-
-    The pattern uses what RE2 and `re` read alike and no quotes or backslashes; it must match the whole text.
-    """
-
-    pattern: str
-    message: str
-    max_length: int
-    forbid: str = ""
-    int_or_string: bool = False
-
-    @property
-    def cel(self) -> str:
-        """The check as CEL over `self`."""
-        if self.int_or_string:
-            return f"type(self) == int ? self >= 0 : self.matches('^{self.pattern}$')"
-        return f"self.matches('^{self.pattern}$')" + (f" && !self.contains('{self.forbid}')" if self.forbid else "")
-
-    def check(self, text: str) -> str:
-        """The text, or an error with this type's message."""
-        if not re.fullmatch(self.pattern, text, re.ASCII) or (self.forbid and self.forbid in text):
-            raise PydanticCustomError("text", "{text}", {"text": self.message})
-        return text
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        inner = core_schema.str_schema(max_length=self.max_length, strict=True)
-        checked: CoreSchema = core_schema.no_info_after_validator_function(self.check, inner)
-        if self.int_or_string:
-            return core_schema.no_info_before_validator_function(_int_as_text, checked)
-        return checked
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        validations = [{"rule": self.cel, "message": self.message}]
-        if self.int_or_string:
-            return {"x-kubernetes-int-or-string": True, "maxLength": self.max_length} | {
-                "x-kubernetes-validations": validations
-            }
-        return {"type": "string", "maxLength": self.max_length, "x-kubernetes-validations": validations}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +25,6 @@ class OneOf:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.literal_schema(list(self.names))
-
-
-def _int_as_text(value: Any) -> Any:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 _DURATION = "[0-9]{1,6}[smhd]"
@@ -182,11 +137,6 @@ HttpURL = Annotated[
     str, Checked("https?://[-a-zA-Z0-9.:]+(/[-._~a-zA-Z0-9/]*)?", "must be an http or https URL without query", 512)
 ]
 """Base URL of an HTTP API."""
-
-Symbol = Annotated[
-    str, Checked("[A-Za-z0-9][-._/:A-Za-z0-9]*", "must be a symbol of letters, digits and . _ - / :, such as BTC", 32)
-]
-"""Instrument, as the trading system names it."""
 
 Cron = Annotated[
     str,

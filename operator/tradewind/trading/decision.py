@@ -12,12 +12,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, model_validator
 
-from tradewind.schema.scalars import Symbol
+from tradewind.schema.names import Identifier, Symbol
 
 MAX_BODY_BYTES = 256 * 1024
 HISTORY_SHOWN = 3  # decisions of its own that an arm is shown, as in the seed's `recent_history`
 
-Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$")]
 PositiveFinite = Annotated[FiniteFloat, Field(gt=0)]
 NonNegativeFinite = Annotated[FiniteFloat, Field(ge=0)]
 

@@ -5,13 +5,13 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from tradewind.schema.names import Symbol
 from tradewind.schema.rules import Rule, StrictModel
 from tradewind.schema.scalars import (
     Duration,
     Fraction,
     FractionBelowOne,
     SinceOrTime,
-    Symbol,
     as_timedelta,
     cel_seconds,
 )

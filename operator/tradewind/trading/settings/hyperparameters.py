@@ -4,8 +4,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
+from tradewind.schema.checked import Checked
 from tradewind.schema.rules import Rule, StrictModel
-from tradewind.schema.scalars import Checked, PositiveDecimal
+from tradewind.schema.scalars import PositiveDecimal
 
 _NUMBER = "([0-9]{1,12}([.][0-9]{0,12})?|[.][0-9]{1,12})([eE][-+]?[0-9]{1,2})?"
 

@@ -2,8 +2,9 @@
 
 from typing import Annotated
 
+from tradewind.schema.checked import Checked
 from tradewind.schema.rules import StrictModel
-from tradewind.schema.scalars import Checked, Fraction
+from tradewind.schema.scalars import Fraction
 
 SampleWeight = Annotated[
     str,
