@@ -49,7 +49,7 @@ async def test_a_repetition_gets_the_same_bytes_and_another_body_422(rig, gatewa
     assert (again.status_code, again.content) == (200, first.content)
     assert first.json()["_probabilities"] == {"hold": 0.25, "open_long": 0.75}
     assert len(rig.arms["v1"].seen) == 1
-    other = await gateway.post("/v1/decisions", json=ask("d1", market_data={"BTC": {"price": 1}}))
+    other = await gateway.post("/v1/decisions", json=ask("d1", scope={"symbol": "ETH"}))
     assert (other.status_code, other.json()["error"]["code"]) == (422, "decision_id_reused")
 
 
@@ -70,7 +70,12 @@ async def test_shares_follow_the_hash_and_rows_carry_the_weight(rig, gateway):
     await rig.seen()
     ids = [f"d{i}" for i in range(200)]
     for start in range(0, 200, 20):
-        await asyncio.gather(*(gateway.post("/v1/decisions", json=ask(i)) for i in ids[start : start + 20]))
+        await asyncio.gather(
+            *(
+                gateway.post("/v1/decisions", json=ask(i, scope={"symbol": "BTC", "book": i}))
+                for i in ids[start : start + 20]
+            )
+        )
     rows = await rig.rows()
     assert {r["decision_id"]: r["arm"] for r in rows} == {i: draw_arm("exp-1", i, 0.25) for i in ids}
     share = sum(r["arm"] == "candidate" for r in rows) / 200
@@ -88,6 +93,12 @@ async def test_missing_id_is_generated(gateway):
     assert len({b["decision_id"] for b in bodies}) == 2
 
 
+def holding(*positions):
+    """An account that states these positions as open."""
+    stated = [{"position_id": position, "symbol": "BTC", "side": "long"} for position in positions]
+    return {"balance": 600.0, "permission_level": "L2", "positions": stated}
+
+
 def candidate_id(weight: float = 0.5, arm: str = "candidate") -> str:
     return next(i for i in (f"id-{n}" for n in range(1000)) if draw_arm("exp-1", i, weight) == arm)
 
@@ -100,11 +111,11 @@ async def test_a_follow_up_inherits_across_weights_and_the_end_of_the_experiment
     rig.publish(experiment=rig.experiment(candidateWeight="0", epoch=8))
     await rig.seen()
     named = (await gateway.post("/v1/decisions", json=ask("f1", position_id="p1"))).json()
-    unnamed = (await gateway.post("/v1/decisions", json=ask("f2"))).json()  # one position is open in the scope
+    unnamed = (await gateway.post("/v1/decisions", json=ask("f2", account_state=holding("p1")))).json()
     elsewhere = (await gateway.post("/v1/decisions", json=ask("other", scope={"symbol": "BTC", "book": "b"}))).json()
     rig.publish(experiment=None)
     await rig.seen()
-    after = (await gateway.post("/v1/decisions", json=ask("f3"))).json()
+    after = (await gateway.post("/v1/decisions", json=ask("f3", account_state=holding("p1")))).json()
     for body in (named, unnamed, after):
         assert (body["_arm"], body["_epoch"], body["_model_used"], body["_experiment"]) == (
             "candidate",
@@ -130,24 +141,25 @@ async def test_a_position_of_the_champion_stays_with_it_when_an_experiment_start
     await rig.trade(gateway, "d1", "p1")
     rig.publish(experiment=rig.experiment(candidateWeight="1"))
     await rig.seen()
-    body = (await gateway.post("/v1/decisions", json=ask("f1"))).json()
+    body = (await gateway.post("/v1/decisions", json=ask("f1", account_state=holding("p1")))).json()
     assert (body["_arm"], body["_model_used"]) == (None, "api")
 
 
-async def test_unknown_closed_and_ambiguous_positions(rig, gateway):
+async def test_unknown_and_closed_positions_and_several_in_a_scope(rig, gateway):
     unknown = await gateway.post("/v1/decisions", json=ask("x", position_id="nope"))
     assert (unknown.status_code, unknown.json()["error"]["field"]) == (422, "position_id")
     await rig.trade(gateway, "d1", "p1")
     elsewhere = await gateway.post("/v1/decisions", json=ask("x", position_id="p1", scope={"symbol": "ETH"}))
     assert elsewhere.json()["error"]["code"] == "position_not_open"
-    await rig.trade(gateway, "d2", "p2")  # a follow-up that opened another
-    ambiguous = await gateway.post("/v1/decisions", json=ask("y"))
-    assert (ambiguous.status_code, ambiguous.json()["error"]["code"]) == (422, "position_ambiguous")
-    assert (await gateway.post("/v1/decisions", json=ask("y", position_id="p2"))).status_code == 200
+    await rig.trade(gateway, "d2", "p2", account_state=holding("p1"))  # a follow-up that opened another
+    stated = await gateway.post("/v1/decisions", json=ask("y", account_state=holding("p1")))
+    assert stated.status_code == 200
+    assert (await gateway.post("/v1/decisions", json=ask("y2", position_id="p2"))).status_code == 200
+    rows = {r["decision_id"]: r["parent_decision_id"] for r in await rig.rows()}
+    assert rows == {"d1": None, "d2": "d1", "y": "d1", "y2": "d2"}  # refused requests leave no row
     await rig.close(gateway, "d1")
     closed = await gateway.post("/v1/decisions", json=ask("z", position_id="p1"))
     assert (closed.status_code, closed.json()["error"]["code"]) == (422, "position_not_open")
-    assert {r["decision_id"] for r in await rig.rows()} == {"d1", "d2", "y"}  # refused requests leave no row
 
 
 async def test_history_and_positions_are_the_arms_own(rig, gateway):
@@ -160,7 +172,7 @@ async def test_history_and_positions_are_the_arms_own(rig, gateway):
     for n, decision_id in enumerate(ids):
         await rig.trade(gateway, decision_id, f"p{n}", scope={"symbol": "BTC", "book": ""})
         await rig.close(gateway, decision_id, pnl=float(n))
-    held = [{"position_id": f"p{n}", "side": "long"} for n in range(12)] + [{"side": "by hand"}]
+    held = [{"position_id": f"p{n}", "side": "long"} for n in range(12)] + [{"side": "by hand", "symbol": "SOL"}]
     account = {"balance": 1, "permission_level": "L2", "positions": held, "tax_number": "4711"}
     last = next(i for i in (f"q{n}" for n in range(99)) if draw_arm("exp-1", i, 0.5) == "candidate")
     lies = [{"action": "of the other arm"}]
@@ -175,6 +187,7 @@ async def test_history_and_positions_are_the_arms_own(rig, gateway):
     assert shown["limits"] == {"max_leverage": 3, "max_size_usd": 100.0}
     stored = (await rig.row(last))["shown"]
     assert stored == {name: shown[name] for name in ("market_data", "account_state", "recent_history")}
+    await gateway.post(f"/v1/decisions/{last}/execution", json={"status": "not_filled"})
     base = next(i for i in (f"q{n}" for n in range(99)) if draw_arm("exp-1", i, 0.5) == "baseline")
     await gateway.post("/v1/decisions", json=ask(base, account_state=account))
     prompt = rig.arms["api"].seen[-1]["messages"][1]["content"]

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -52,7 +53,10 @@ async def test_champion_answers_unlogged_and_is_taken_in_afterwards(outage_rig, 
     assert (await gateway.post("/v1/decisions", json=ask("d1"))).content == first.content
     assert (await gateway.post("/v1/decisions", json=ask("before"))).content == before.content
     assert len(rig.arms["api"].seen) == asked
-    assert (await gateway.post("/v1/decisions", json=ask("d1", market_data={}))).status_code == 422
+    other = await gateway.post("/v1/decisions", json=ask("d1", scope={"symbol": "ETH"}))
+    assert (other.status_code, other.json()["error"]["code"]) == (422, "decision_id_reused")
+    retried = (await gateway.post("/v1/decisions", json=ask("d1", market_data={"BTC": {"price": 2}}))).json()
+    assert retried == first.json() | {"_replayed": True}
     report = await gateway.post("/v1/decisions/before/execution", json={"status": "rejected"})
     assert (report.status_code, report.headers["retry-after"]) == (503, "1")
     assert (await gateway.get("/readyz")).status_code == 200
@@ -68,7 +72,12 @@ async def test_champion_answers_unlogged_and_is_taken_in_afterwards(outage_rig, 
     evidence = await rig.rows("SELECT decision_id FROM tradewind.judged_rows WHERE candidate_weight < 1")
     assert [r["decision_id"] for r in evidence] == ["before"]
     assert (await gateway.post("/v1/decisions", json=ask("d1"))).content == first.content  # now from the database
-    opened = {"status": "opened", "opened_at": "2027-01-01T00:00:00Z", "filled_notional_usd": 100, "position_id": "p"}
+    opened = {
+        "status": "opened",
+        "opened_at": datetime.now(UTC).isoformat(),
+        "filled_notional_usd": 100,
+        "position_id": "p",
+    }
     assert (await gateway.post("/v1/decisions/d1/execution", json=opened)).status_code == 200
 
 
@@ -107,7 +116,9 @@ async def test_a_restart_of_the_database_costs_no_request(outage_rig, stoppable_
     )
     await asyncio.to_thread(stoppable_postgres.stop)
     await asyncio.to_thread(stoppable_postgres.start)
-    responses = await asyncio.gather(*(gateway.post("/v1/decisions", json=ask(f"d{n}")) for n in range(8)))
+    responses = await asyncio.gather(
+        *(gateway.post("/v1/decisions", json=ask(f"d{n}", scope={"symbol": "BTC", "book": str(n)})) for n in range(8))
+    )
     assert {r.status_code for r in responses} == {200}
     await recovered(gateway)
     assert len(await rig.rows("SELECT * FROM tradewind.decisions WHERE decision_id LIKE 'd%'")) == 8
