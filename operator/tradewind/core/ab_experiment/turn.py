@@ -20,7 +20,7 @@ from tradewind.core.conditions import Fact, with_facts
 from tradewind.core.costs import cost_benefit
 from tradewind.core.decision import Decision, Effect
 from tradewind.core.endpoint import EpochRow
-from tradewind.core.evidence import evidence_status, guardrail_status, risk_budget, settlement_of
+from tradewind.core.evidence import accepts_of, evidence_status, guardrail_status, risk_budget, settlement_of
 from tradewind.schema.scalars import as_milliseconds
 from tradewind.trading.evidence import EvidenceSpec, Judgement, LatencyObjective, Requests, TradeTable, judge, to_us
 
@@ -86,6 +86,7 @@ class Turn:
             settlement=settlement_of(self.experiment, self.endpoint),
             retest=self.seen.tested_before,
             replay=self.replays,
+            accepts=accepts_of(self.experiment),
         )
 
     @cached_property
@@ -100,6 +101,10 @@ class Turn:
         if wanted is not None or candidate is None or candidate.spec.external is not None:
             return wanted
         return candidate.spec.serving.latency_objective
+
+    def having(self, status: ABExperimentStatus) -> "Turn":
+        """This turn of the experiment with that status: nothing that followed from the old one is kept."""
+        return replace(self, experiment=self.experiment.model_copy(update={"status": status}), _judged={})
 
     def not_before_start(self) -> "Turn":
         """This turn, at t0 at the earliest: another node's clock may be behind."""
@@ -116,7 +121,8 @@ class Turn:
         if look not in self._judged:
             objective = self.latency_objective
             slow_ms = as_milliseconds(objective.p99) if objective else math.inf
-            log = self.requests.log(look, slow_ms, self.t0 + self.spec.block_length)
+            names_from, names_until = self.spec.naming(self.t0, look)
+            log = self.requests.log(look, slow_ms, names_until, names_from)
             self._judged[look] = judge(self.table, self.t0, look, self.spec, log)
         return self._judged[look]
 
@@ -150,7 +156,7 @@ class Turn:
         candidate = self.experiment.spec.candidate
         return status.model_copy(
             update={
-                "evidence": evidence_status(judgement, self.spec),
+                "evidence": evidence_status(judgement, self.spec.known_at(look)),
                 "guardrails": guardrail_status(judgement),
                 "risk_budget_usd": risk_budget(judgement),
                 "arms": arm_statuses(self.table, self.requests, self.t0, look, (baseline, candidate)),
