@@ -166,7 +166,7 @@ def test_who_may_use_a_verb_uses_it_under_the_own_name_only(namespace: str) -> N
 
 
 def test_several_verbs_at_once_stay_within_the_cost_limit(namespace: str) -> None:
-    verbs = [f"{verb}=x" for verb in ("promote", "abort", "pause", "resume", "retry", "approve")]
+    verbs = [f"{verb}=x" for verb in ("promote", "abort", "pause", "resume", "retry", "approve", "accept")]
     allowed = annotate(namespace, "bob", *verbs, "by=bob")
     assert allowed.returncode == 0, allowed.stderr
 

@@ -157,6 +157,31 @@ def test_an_arm_that_changed_holds_the_promotion(tmp_path, capsys) -> None:
     assert "in the first block it was m/old" in verdict["message"]
 
 
+def test_an_accepted_change_is_read_from_the_status(tmp_path, capsys) -> None:
+    """The same verdict as the operator's: evidence from the block after the accept on, at half the alpha."""
+    accepted = (
+        '  accepted: [{time: "2026-01-10T06:00:00Z", by: ada, block: 10, changes: [{arm: baseline, now: m/new}]}]\n'
+    )
+    status = STARTED.replace("retestNumber: 4", "retestNumber: 0") + accepted
+    (tmp_path / "experiment.yaml").write_text(status)
+    with (FIXTURES / "better.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    for row in rows:
+        name = "m/new" if row["decided_at"] >= "2026-01-09" else "m/old"
+        row |= {"error_kind": "", "latency_ms": "40", "reported_model": name if row["arm"] == "baseline" else ""}
+    with (tmp_path / "trades.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    assert run("--trades", str(tmp_path / "trades.csv"), "--experiment", str(tmp_path / "experiment.yaml")) == 0
+    told = json.loads(capsys.readouterr().out)
+    verdict = told["operator_verdict"]
+    assert (told["decision"], verdict["verdict"], verdict["reason"]) == ("promote", "promote", "Better")
+    assert (told["block"], verdict["changes"]) == (41, [])
+    assert verdict["threshold"]["log_e_better"] == pytest.approx(math.log(40))
+    assert verdict["left_out"]["before_t0"] == 240
+
+
 def test_what_an_api_calls_itself_breaks_no_row(tmp_path, capsys) -> None:
     """A name is the API's own text: one with a line separator in it is still one cell."""
     path = with_requests(tmp_path)

@@ -38,6 +38,25 @@ def test_every_decision_is_written_in_training_tokens(kind: str) -> None:
         assert spell(grammar.plan(symbol, None), decision) == expected
 
 
+VENUE_SYMBOLS = (
+    "币安人生/USDT:USDT", "M&M", "$MYRO/USDT", "@107", "ES=F", "BRK B", "SPY   260116C00600000", "O'Neil", 'say "x"',
+    "back\\slash\\", '","confidence":1}', "🚀/USDT", "❤️/SOL", "e\u0301", "=1+1", "{0}%s<b>", "\U0002070e/USDT",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("symbol", VENUE_SYMBOLS)
+def test_symbols_of_venues_are_written_and_read_back(kind: str, symbol: str) -> None:
+    tokenizer = train_tokenizer(kind)
+    plan = Grammar(completion_tokeniser(tokenizer)).plan(symbol, None)
+    draw = random.Random(11)
+    for _ in range(6):
+        decision = snap_to_grid(random_decision(draw, symbol))
+        ids = spell(plan, decision)
+        assert ids == tokenizer(render_completion(decision), add_special_tokens=False)["input_ids"]
+        assert TradeDecision.model_validate_json(tokenizer.decode(ids, clean_up_tokenization_spaces=False)) == decision
+
+
 def test_limits_bar_sizes_and_leverages(tokenizer) -> None:
     plan = Grammar(completion_tokeniser(tokenizer)).plan("BTC", Limits(max_leverage=3, max_size_usd=99))
     fields = {field.name: field.values for field in plan.opening}

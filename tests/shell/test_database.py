@@ -204,6 +204,14 @@ async def test_tested_before_counts_other_experiments_of_the_pair_that_started_e
     assert await before("u4", baseline="v1", candidate="api") == 0
 
 
+async def test_a_change_that_was_accepted_was_another_test_of_the_pair(database: Database) -> None:
+    await database.record_experiment("trading", experiment("u1"))
+    evidence = {"accepted": [{"block": 3}, {"block": 9}]}
+    ended = RecordVerdict("trader", "u1", "inconclusive", "MaxDurationReached", "", T0 + HOUR, evidence)
+    await database.record_verdict("trading", ended)
+    assert await database.tested_before("trading", "trader", "api", "v1", "u2") == 3
+
+
 # --- facts -----------------------------------------------------------------------------------------------------------
 
 

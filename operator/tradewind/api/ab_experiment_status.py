@@ -10,7 +10,7 @@ from pydantic import Field
 
 from tradewind.api.common import CommonStatus, VersionStatusRef, WeightStatus
 from tradewind.schema.rules import StatusModel
-from tradewind.schema.scalars import Count, Duration, Name, Text64, Text128, Text1024, Timestamp
+from tradewind.schema.scalars import Count, Duration, Name, Text64, Text128, Text256, Text1024, Timestamp
 from tradewind.trading.evidence import LatencyObjective, MetricName
 
 
@@ -127,7 +127,7 @@ class EvidenceStatus(StatusModel):
     """What the evidence shows."""
 
     blocks: Count | None = None
-    """Complete blocks that count."""
+    """Complete blocks that count, since t0 or since the newest accepted change."""
     block_seconds: Count | None = None
     """Length of a block."""
     watermark: Timestamp | None = None
@@ -155,7 +155,7 @@ class EvidenceStatus(StatusModel):
     not_inferior: bool | None = None
     """Whether it was shown to be not worse on the other metric."""
     alpha: float | None = None
-    """Level in use, after the correction for retests."""
+    """Level in use, after the correction for retests and accepted changes."""
     retest_number: Count | None = None
     """How often the pair was compared before."""
     sample_ratio_p_value: float | None = None
@@ -226,6 +226,30 @@ class VerdictStatus(StatusModel):
     """Block at whose end it fell."""
 
 
+class AcceptedChange(StatusModel):
+    """What an arm had become."""
+
+    arm: Literal["baseline", "candidate"]
+    """Which."""
+    known: Annotated[tuple[Text256, ...], Field(max_length=16)] = ()
+    """What it called itself until then, model and fingerprint."""
+    now: Text256
+    """The new name."""
+
+
+class AcceptStatus(StatusModel):
+    """The verb accept: evidence from then on apart."""
+
+    time: Timestamp
+    """When, on the experiment's clock."""
+    by: Text128
+    """Who."""
+    block: Count
+    """The first whole block that began later; the evidence starts anew with it."""
+    changes: Annotated[tuple[AcceptedChange, ...], Field(max_length=2)] = ()
+    """What was accepted."""
+
+
 class RampStatus(StatusModel):
     """The way to all decisions after a promotion."""
 
@@ -270,6 +294,8 @@ class ABExperimentStatus(CommonStatus):
     """What happened, the newest last."""
     verdict: VerdictStatus | None = None
     """How it ended."""
+    accepted: Annotated[tuple[AcceptStatus, ...], Field(max_length=16)] | None = None
+    """Changes of an arm that were accepted, the newest last; each is another test, at half the level."""
     ramp: RampStatus | None = None
     """The way to all decisions."""
     approved_by: Text128 | None = None

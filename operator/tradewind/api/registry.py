@@ -74,6 +74,11 @@ VERBS: tuple[Verb, ...] = (
     Verb("pause", ("ABExperiment",), "sets the candidate's weight to 0 until `resume`"),
     Verb("resume", ("ABExperiment",), "ends a pause"),
     Verb("approve", ("ABExperiment",), "lets the ramp begin where `onPromote.approval` is `manual`"),
+    Verb(
+        "accept",
+        ("ABExperiment",),
+        "takes what a changed arm has become for the arm; the evidence starts anew with the next block, at half the alpha",
+    ),
 )
 """What the operator does once when asked. The chart guards these and the reserved names `promote` and `retry`."""
 

@@ -64,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
             table, requests = TradeTable.from_csv(lines), Requests.from_csv(lines)
         except ValueError as error:
             raise ValueError(f"{args.trades}: {error}") from None
-        log = None if requests is None else requests.log(now, slow_ms, t0 + experiment.spec.block_length)
+        names_from, names_until = experiment.spec.naming(t0, now)
+        log = None if requests is None else requests.log(now, slow_ms, names_until, names_from)
         judgement = judge(table, t0, now, experiment.spec, log, experiment.lost)
     except (OSError, ValueError) as error:
         print(f"tradewind evaluate: {error}", file=sys.stderr)

@@ -6,7 +6,7 @@ belong here: the kind itself and its validation (api/).
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tradewind.api.ab_experiment import ABExperiment, Mode
 from tradewind.api.ab_experiment_status import ABExperimentStatus
 from tradewind.api.common import API_VERSION
 from tradewind.api.parse import InvalidSpec, explain, parse
-from tradewind.core.evidence import lost_counts
+from tradewind.core.evidence import accepts_of, lost_counts
 from tradewind.schema.durations import parse_duration
 from tradewind.schema.scalars import as_milliseconds
 from tradewind.trading.evidence import EvidenceSpec, ExperimentRules, LostCounts, Settlement
@@ -85,7 +85,7 @@ def experiment_of(
         retest = (status.evidence.retest_number if status.evidence is not None else None) or 0
     objective = spec.guardrails.latency_objective or status.latency_objective
     return ExperimentFile(
-        spec=_spec(spec, max_hold, retest, replay=spec.mode is Mode.REPLAY),
+        spec=replace(_spec(spec, max_hold, retest, replay=spec.mode is Mode.REPLAY), accepts=accepts_of(experiment)),
         t0=status.t0 or (spec.replay.start_time if spec.replay is not None else None),
         decided_at=status.verdict.time if status.verdict is not None else None,
         slow_ms=as_milliseconds(objective.p99) if objective is not None else math.inf,

@@ -133,14 +133,14 @@ class ReportData:
         """Evidence and checks at `until`, recomputed from the rows."""
         table = TradeTable.from_rows([*self.prior, *(row.trade for row in self.rows)])
         requests = Requests.from_rows(row.request for row in self.rows if row.request is not None)
-        return judge(
-            table,
-            self.t0,
-            self.until,
-            self.spec,
-            requests.log(self.until, self.slow_ms, self.t0 + self.spec.block_length),
-            self.lost,
-        )
+        names_from, names_until = self.spec.naming(self.t0, self.until)
+        log = requests.log(self.until, self.slow_ms, names_until, names_from)
+        return judge(table, self.t0, self.until, self.spec, log, self.lost)
+
+    @property
+    def first_block(self) -> int:
+        """Block that the evidence at `until` starts with, counted from t0."""
+        return self.spec.known_at(self.until).first_block
 
     def arms(self) -> tuple[ArmLine, ArmLine]:
         """Baseline and candidate."""

@@ -192,8 +192,8 @@ def _look_rows(data: ReportData, judgement: Judgement) -> tuple[Row, ...]:
     columns = (looks.better, np.minimum.reduce([*looks.not_worse.values()]), looks.worse)
     return tuple(
         (
-            f"{data.t0 + (k + 1) * data.spec.block_length:%Y-%m-%d}",
-            str(k + 1),
+            f"{data.t0 + (data.first_block + k + 1) * data.spec.block_length:%Y-%m-%d}",
+            str(data.first_block + k + 1),
             *(_times(float(column[k])) for column in columns),
         )
         for k in shown
@@ -207,7 +207,7 @@ def _evidence_figure(data: ReportData, judgement: Judgement) -> Figure | None:
     """Evidence on a scale of decades: 20 times is 1.3."""
     evidence, looks = judgement.evidence, judgement.evidence.looks
     length = _days(data.spec.block_length)
-    days = [(k + 1) * length for k in range(len(looks.better))]
+    days = [(data.first_block + k + 1) * length for k in range(len(looks.better))]
     others = [
         Line(f"{metric.title} not worse", "even", days, (looks.not_worse[metric.name] * DECADES).tolist())
         for metric in data.spec.others

@@ -1,4 +1,4 @@
-"""`tradewind abort|pause|resume|approve EXPERIMENT`: annotate with a fresh request id, which acts once."""
+"""`tradewind abort|pause|resume|approve|accept EXPERIMENT`: annotate with a fresh request id, which acts once."""
 
 import argparse
 import asyncio
@@ -7,6 +7,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from tradewind.api.common import API_VERSION
+from tradewind.core.endpoint import TERMINAL
 from tradewind.core.verbs import PREFIX
 from tradewind.shell.cluster import Cluster, ClusterError
 
@@ -18,6 +19,7 @@ _VERBS = {
     "pause": "set the candidate's weight to 0 until resume",
     "resume": "go on after pause",
     "approve": "let a decided promotion ramp (onPromote.approval: manual)",
+    "accept": "take what a changed arm has become for the arm; the evidence starts anew with the next block",
 }
 
 
@@ -48,5 +50,16 @@ async def _annotate(namespace: str, name: str, verb: str, by: str | None) -> str
     if by:
         annotations[f"{PREFIX}by"] = by
     async with await Cluster.connect() as cluster:
+        if verb == "accept":
+            await _demand_running(cluster, namespace, name)
         await cluster.merge(API_VERSION, "ABExperiment", namespace, name, {"metadata": {"annotations": annotations}})
     return request
+
+
+async def _demand_running(cluster: Cluster, namespace: str, name: str) -> None:
+    """A terminal experiment never acts, so nothing in its status would say that the verb was refused."""
+    found = await cluster.get(API_VERSION, "ABExperiment", namespace, name)
+    phase = ((found or {}).get("status") or {}).get("phase")
+    if phase in TERMINAL:
+        message = f"{name} is {phase}: what was measured stays as it is; begin a new experiment with what answers now"
+        raise ClusterError(message, 409)

@@ -6,13 +6,27 @@ from tradewind.api import ab_experiment_status as api
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.endpoint import Endpoint
 from tradewind.schema.scalars import as_timedelta
-from tradewind.trading.evidence import METRICS, EvidenceSpec, Judgement, LostCounts, LostReason, Metric, Settlement
+from tradewind.trading.evidence import (
+    METRICS,
+    Accepted,
+    EvidenceSpec,
+    Judgement,
+    LostCounts,
+    LostReason,
+    Metric,
+    Settlement,
+)
 from tradewind.trading.evidence.guardrails.risk_budget import RISK_BUDGET
 
 
 def settlement_of(experiment: ABExperiment, endpoint: Endpoint) -> Settlement:
     """What an experiment goes by: maxHold of the Endpoint at t0. A later edit would move blocks that are past."""
     return Settlement(as_timedelta(experiment.status.max_hold or endpoint.spec.max_hold))
+
+
+def accepts_of(experiment: ABExperiment) -> tuple[Accepted, ...]:
+    """The changes of an arm that were accepted, as the statistic takes them."""
+    return tuple(Accepted(accept.time, accept.block) for accept in experiment.status.accepted or ())
 
 
 def evidence_status(judgement: Judgement, spec: EvidenceSpec) -> api.EvidenceStatus:

@@ -76,7 +76,7 @@ class Line:
 
 _WRONG_WHEN_TRUE = frozenset({"Stalled", "BaselineChanged", "CandidateChanged", "EvidenceThin"})
 _WRONG_UNLESS_TRUE = frozenset({"EvidenceKnown", "WeightsApplied", "ChampionAvailable"})
-_NEVER_WRONG = frozenset({"ExperimentActive", "CostBenefit"})
+_NEVER_WRONG = frozenset({"ExperimentActive", "CostBenefit", "Accepted"})
 _REMEDIES: Mapping[str, str] = {
     "ImagePullBackOff": "check the image's name and tag, and that the nodes may pull it (imagePullSecrets)",
     "ErrImagePull": "check the image's name and tag, and that the nodes may pull it (imagePullSecrets)",
@@ -88,6 +88,8 @@ _REMEDIES: Mapping[str, str] = {
     "FailedAttachVolume": "see whether another node still holds the volume",
     "Unschedulable": "free or add what the message asks for: a node, a GPU, memory, a toleration, a bound volume",
     "Paused": "`tradewind resume` lets it go on",
+    "BaselineChanged": "`tradewind accept` lets it go on, with evidence that starts anew",
+    "CandidateChanged": "`tradewind accept` lets it go on, with evidence that starts anew",
     "ApprovalNeeded": "`tradewind approve` lets it go on",
     "Suspended": "set spec.suspend to false",
 }

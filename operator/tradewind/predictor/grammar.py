@@ -23,7 +23,7 @@ from tradewind.trading.prompt import (
     PERCENT_GRID,
     SIZE_GRID_USD,
     render_completion,
-    render_number,
+    render_value,
     snap_to_grid,
 )
 
@@ -235,7 +235,7 @@ class _Text:
             key = f'"{name}":'
             position = text.index(key, position) + len(key)
             value = getattr(decision, name)
-            position += len(str(value)) + 1 if isinstance(value, str) else len(render_number(value))
+            position += len(render_value(value)) - isinstance(value, str)
             self.end[name] = position  # a string ends before its closing quote
 
     def boundaries_after(self, name: str) -> set[int]:

@@ -123,8 +123,9 @@ class Database:
     async def tested_before(
         self, namespace: str, endpoint: str, baseline: str, candidate: str, experiment_uid: str
     ) -> int:
-        """How many other experiments compared this pair before this one started."""
-        sql = """SELECT count(*) FROM tradewind.experiments e
+        """How often this pair was compared before this one started: other experiments, and what was accepted in them."""
+        sql = """SELECT coalesce(sum(1 + coalesce(jsonb_array_length(evidence -> 'accepted'), 0)), 0)
+                   FROM tradewind.experiments e
                   WHERE installation = %s AND namespace = %s AND endpoint = %s AND baseline = %s AND candidate = %s
                     AND experiment_uid <> %s
                     AND started_at < coalesce((SELECT started_at FROM tradewind.experiments

@@ -47,7 +47,7 @@ def render_prompt(shown: DecisionInput, symbol: str) -> str:
 def render_completion(decision: TradeDecision, *, reasoning: bool = False) -> str:
     """The answer as an own model is taught to write it: compact JSON, values on the grids."""
     snapped = snap_to_grid(decision)
-    fields: list[str] = [f"{json.dumps(name)}:{_render_value(getattr(snapped, name))}" for name in DECISION_FIELDS]
+    fields: list[str] = [f"{json.dumps(name)}:{render_value(getattr(snapped, name))}" for name in DECISION_FIELDS]
     if reasoning:
         fields.append(f'"reasoning":{json.dumps(snapped.reasoning, ensure_ascii=False)}')
     return "{" + ",".join(fields) + "}"
@@ -105,5 +105,6 @@ def _floor(grid: Sequence[float], value: float) -> float:
     return grid[max(index - 1, 0)] if index == len(grid) or grid[index] > value * (1 + 1e-12) else grid[index]
 
 
-def _render_value(value: object) -> str:
-    return render_number(value) if isinstance(value, int | float) else json.dumps(str(value))
+def render_value(value: object) -> str:
+    """A value as a completion has it; a symbol keeps its letters, as the prompt shows them."""
+    return render_number(value) if isinstance(value, int | float) else json.dumps(str(value), ensure_ascii=False)

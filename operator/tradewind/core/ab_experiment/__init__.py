@@ -15,6 +15,7 @@ from decimal import Decimal
 
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.ab_experiment_status import ABExperimentPhase, ABExperimentStatus, RampStatus
+from tradewind.core.ab_experiment.accept import accept
 from tradewind.core.ab_experiment.looks import between_blocks, live, replay, replay_has_news
 from tradewind.core.ab_experiment.seen import Reason, Seen
 from tradewind.core.ab_experiment.start import pending
@@ -43,12 +44,15 @@ def decide(experiment: ABExperiment, seen: Seen, now: datetime) -> Decision:
 
 def _decide(turn: Turn) -> Decision:
     status = turn.experiment.status
-    verb = pending_verb(turn.experiment, ("abort", "pause", "resume", "approve"))
+    verb = pending_verb(turn.experiment, ("abort", "pause", "resume", "approve", "accept"))
     if verb is not None and verb.name == "abort":
         return _aborted(turn, verb)
+    if verb is not None and verb.name == "accept":
+        turn = accept(turn, verb)
+        status = turn.experiment.status
     if status.t0 is None:
         return pending(turn)
-    if verb is not None:
+    if verb is not None and verb.name != "accept":
         status = _obeyed(turn, handled(status, verb.name, verb.request), verb)
     if status.phase is ABExperimentPhase.PAUSED:
         message = "the candidate's weight is 0 until resume"

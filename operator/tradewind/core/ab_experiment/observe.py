@@ -13,6 +13,7 @@ from tradewind.api.model_version import ModelVersion
 from tradewind.core.ab_experiment import Seen, baseline_name, replay_has_news
 from tradewind.core.endpoint import TERMINAL
 from tradewind.core.evidence import settlement_of
+from tradewind.core.verbs import pending_verb
 from tradewind.core.world import Database, DatabaseUnavailableError, World
 
 
@@ -63,7 +64,8 @@ async def _recorded(experiment: ABExperiment, endpoint: Endpoint, seen: Seen, da
     if experiment.spec.mode is Mode.REPLAY:
         seen = replace(seen, clock=await database.replay_clock(*place))
         block = settlement_of(experiment, endpoint).block_length
-        if not replay_has_news(experiment, seen.epochs, seen.clock, block):
+        asked = pending_verb(experiment, ("accept",)) is not None
+        if not asked and not replay_has_news(experiment, seen.epochs, seen.clock, block):
             return seen
     table, requests = await database.evidence(*place, uid)
     # A moment later than the rows: what was lost meanwhile counts as lost already, and no row of the first is missing.

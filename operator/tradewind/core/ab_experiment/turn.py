@@ -20,7 +20,7 @@ from tradewind.core.conditions import Fact, with_facts
 from tradewind.core.costs import cost_benefit
 from tradewind.core.decision import Decision, Effect
 from tradewind.core.endpoint import EpochRow
-from tradewind.core.evidence import evidence_status, guardrail_status, risk_budget, settlement_of
+from tradewind.core.evidence import accepts_of, evidence_status, guardrail_status, risk_budget, settlement_of
 from tradewind.schema.scalars import as_milliseconds
 from tradewind.trading.evidence import (
     EvidenceSpec,
@@ -95,6 +95,7 @@ class Turn:
             settlement=settlement_of(self.experiment, self.endpoint),
             retest=self.seen.tested_before,
             replay=self.replays,
+            accepts=accepts_of(self.experiment),
         )
 
     @cached_property
@@ -109,6 +110,10 @@ class Turn:
         if wanted is not None or candidate is None or candidate.spec.external is not None:
             return wanted
         return candidate.spec.serving.latency_objective
+
+    def having(self, status: ABExperimentStatus) -> "Turn":
+        """This turn of the experiment with that status: nothing that followed from the old one is kept."""
+        return replace(self, experiment=self.experiment.model_copy(update={"status": status}), _judged={})
 
     def not_before_start(self) -> "Turn":
         """This turn, at t0 at the earliest: another node's clock may be behind."""
@@ -126,7 +131,8 @@ class Turn:
         if look not in self._judged:
             objective = self.latency_objective
             slow_ms = as_milliseconds(objective.p99) if objective else math.inf
-            log = self.requests.log(look, slow_ms, self.t0 + self.spec.block_length)
+            names_from, names_until = self.spec.naming(self.t0, look)
+            log = self.requests.log(look, slow_ms, names_until, names_from)
             self._judged[look] = judge(self.table, self.t0, look, self.spec, log, self.seen.lost)
         return self._judged[look]
 
@@ -157,7 +163,7 @@ class Turn:
         costs = cost_benefit(self.experiment.spec.costs, self.seen.versions.get(baseline), self.requests, self.t0, look)
         facts = [] if status.verdict is not None else [_thin(judgement, self.spec)]
         status = self.says(status, facts if costs is None else [*facts, costs])
-        evidence = evidence_status(judgement, self.spec)
+        evidence = evidence_status(judgement, self.spec.known_at(look))
         if status.verdict is not None and status.evidence is not None:
             # What the verdict was given on: whoever checks it has this count alone.
             kept = {name: getattr(status.evidence, name) for name in ("lost", "lost_share")}

@@ -73,7 +73,7 @@ def end(turn: Turn, status: ABExperimentStatus, how: End, effects: tuple[Effect,
                 reason=reason,
                 message=message,
                 decided_at=how.look,
-                evidence=judgement_json(how.judgement) if how.judgement is not None else {},
+                evidence=_record(status, how.judgement),
             ),
         )
     if how.decision != "promote" or turn.replays:
@@ -81,6 +81,13 @@ def end(turn: Turn, status: ABExperimentStatus, how: End, effects: tuple[Effect,
     status = status.model_copy(update={"phase": ABExperimentPhase.DECIDED})
     facts = Fact("EvidenceKnown", True, reason, how.message), Fact("Succeeded", None, reason, how.message)
     return turn.decision(status, *facts, effects=effects, again=timedelta(0))
+
+
+def _record(status: ABExperimentStatus, judgement: Judgement | None) -> dict[str, object]:
+    """What is stored of the evidence: the judgement, and what was accepted, which counts as tests of the pair."""
+    judged = judgement_json(judgement) if judgement is not None else {}
+    accepted = [entry.to_manifest() for entry in status.accepted or ()]
+    return {**judged, "accepted": accepted} if accepted else {**judged}
 
 
 def _terminal(turn: Turn, status: ABExperimentStatus, how: End, effects: tuple[Effect, ...] = ()) -> Decision:

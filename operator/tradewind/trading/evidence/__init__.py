@@ -23,7 +23,7 @@ from tradewind.trading.evidence.requests import (
     request_row,
 )
 from tradewind.trading.evidence.settings import ExperimentRules, MetricName, WeightStep
-from tradewind.trading.evidence.spec import EvidenceSpec
+from tradewind.trading.evidence.spec import Accepted, EvidenceSpec
 from tradewind.trading.evidence.table import (
     NEVER,
     STATUSES,
@@ -55,6 +55,7 @@ __all__ = [
     "NEVER",
     "POLICIES",
     "STATUSES",
+    "Accepted",
     "ArmChange",
     "ArmCounts",
     "ArmExposures",

@@ -110,8 +110,8 @@ class Evidence:
 
     Attributes:
         decision: first decision of any look; final.
-        block: number of the block at whose end it fell, from 0; None while there is none or it is inconclusive.
-        blocks: nb, number of complete blocks.
+        block: number of the block at whose end it fell, from 0 at t0; None while there is none or it is inconclusive.
+        blocks: nb, number of complete blocks since the start of the evidence.
         watermark: end of the last complete block; rows decided later are no evidence yet.
         baseline: rows of the baseline.
         candidate: rows of the candidate.
@@ -123,7 +123,7 @@ class Evidence:
         looks: every look up to max_duration.
         refused: closed rows left out because their notional is not positive.
         unrandomised: rows left out because their weight was 0 or 1.
-        before_start: rows left out because they were decided before t0.
+        before_start: rows left out because they were decided before the start of the evidence.
     """
 
     decision: Verdict
@@ -177,11 +177,12 @@ def evaluate(table: TradeTable, t0: datetime, now: datetime, spec: EvidenceSpec)
     Raises:
         ValueError: t0 or now has no time zone, or now is before t0.
     """
+    spec = spec.known_at(now)
     return evaluate_rows(settled_at(table, t0, now, spec), t0, spec)
 
 
 def settled_at(table: TradeTable, t0: datetime, now: datetime, spec: EvidenceSpec) -> SettledRows:
-    """The rows that count at `now`.
+    """The rows that count at `now`: those from the start of the evidence on, their blocks counted from there.
 
     Raises:
         ValueError: t0 or now has no time zone, or now is before t0.
@@ -189,20 +190,20 @@ def settled_at(table: TradeTable, t0: datetime, now: datetime, spec: EvidenceSpe
     t0_us, now_us = to_us(t0, "t0"), to_us(now, "now")
     if now_us < t0_us:
         raise ValueError(f"now: {now.isoformat()} is before t0 {t0.isoformat()}; give a time after the start")
-    return settle(table, t0_us, now_us, spec.settlement)
+    return settle(table, to_us(spec.start(t0), "t0"), now_us, spec.settlement)
 
 
 def evaluate_rows(rows: SettledRows, t0: datetime, spec: EvidenceSpec) -> Evidence:
-    """Statistical decision from settled rows."""
+    """Statistical decision from the rows that `settled_at` gives."""
     sums = MetricSums.of(rows)
     looks = look_back(sums, spec)
     decision, block = _first_decision(looks, rows.blocks, spec)
     baseline, candidate = _count(rows, ~rows.candidate), _count(rows, rows.candidate)
     return Evidence(
         decision=decision,
-        block=block,
+        block=None if block is None else spec.first_block + block,
         blocks=rows.blocks,
-        watermark=from_us(to_us(t0, "t0") + rows.blocks * spec.block_us),
+        watermark=from_us(to_us(spec.start(t0), "t0") + rows.blocks * spec.block_us),
         baseline=baseline,
         candidate=candidate,
         metrics={m.name: _metric(m, sums, spec.alpha) for m in METRICS},
@@ -252,13 +253,13 @@ class MetricSums:
 
 
 def look_back(sums: MetricSums, spec: EvidenceSpec) -> Looks:
-    """All looks within max_duration.
+    """All looks from the start of the evidence to the end of max_duration.
 
     Superiority and each "not worse" latch at the look where their evidence suffices, but only at looks that may decide:
     ready, and not held because max_hold is too short.
     """
     primary = sums.scores[spec.primary.name]
-    count = min(primary.shape[-1], spec.max_blocks)
+    count = min(primary.shape[-1], spec.looks)
     part = (..., slice(0, count))
     score, variance = np.cumsum(primary[part], axis=-1), np.cumsum(primary[part] ** 2, axis=-1)
 
@@ -301,7 +302,7 @@ def _first_decision(looks: Looks, blocks: int, spec: EvidenceSpec) -> tuple[Verd
     if decided.any():
         block = int(np.argmax(decided))
         return (Verdict.ROLLBACK if looks.rollback[block] else Verdict.PROMOTE), block
-    return (Verdict.INCONCLUSIVE if blocks >= spec.max_blocks else Verdict.CONTINUE), None
+    return (Verdict.INCONCLUSIVE if blocks >= spec.looks else Verdict.CONTINUE), None
 
 
 def _count(rows: SettledRows, arm: Bools) -> ArmCounts:

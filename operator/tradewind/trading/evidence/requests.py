@@ -155,17 +155,22 @@ class Requests(Columns):
         """Those that were decided before that time."""
         return self.select(self.decided_us < to_us(time, "time"))
 
-    def log(self, look: datetime, slow_ms: float, first_block_end: datetime) -> RequestLog:
+    def log(
+        self, look: datetime, slow_ms: float, first_block_end: datetime, names_from: datetime | None = None
+    ) -> RequestLog:
         """What a look knows.
 
         Args:
             look: instant of the look; what was answered then or later is not known yet.
             slow_ms: the latency objective; inf: none is slow.
             first_block_end: names that an arm gave itself until then are the ones that are compared.
+            names_from: what it called itself before does not count: the change was accepted; None: all counts.
         """
+        since = 0 if names_from is None else to_us(names_from, "names_from")
         known = self.answered_us < to_us(look, "look")
         mine = known & self.candidate
-        changes = (self._change(arm, known, to_us(first_block_end, "first_block_end")) for arm in Arm)
+        named = known & (self.decided_us >= since)
+        changes = (self._change(arm, named, to_us(first_block_end, "first_block_end")) for arm in Arm)
         return RequestLog(
             failed=self.failed[mine],
             slow=self.latency_ms[mine] > slow_ms,

@@ -4,15 +4,29 @@ Belongs here: the numbers that follow from the settings. Does not belong here: t
 defaults (settings.py), and any look at data.
 """
 
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from functools import cached_property
+from typing import Self
 
 from tradewind.schema.scalars import as_timedelta
 from tradewind.trading.evidence.blocks import Settlement
 from tradewind.trading.evidence.metrics import METRICS, Metric
 from tradewind.trading.evidence.policies import POLICIES, Ladder, Step, WeightPolicy
 from tradewind.trading.evidence.settings import MIN_BLOCKS, ExperimentRules, WeightStep
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A person took what an arm had become for the arm that is compared from then on.
+
+    Attributes:
+        time: when, with a time zone.
+        block: the first whole block that began later, counted from t0; the evidence starts anew with it.
+    """
+
+    time: datetime
+    block: int
 
 
 @dataclass(frozen=True)
@@ -24,6 +38,7 @@ class EvidenceSpec:
         settlement: maxHold of the Endpoint at the start, and the blocks that follow from it.
         retest: number of earlier tests of the same pair; this one runs at alpha / 2^retest.
         replay: on recorded data; latency is not watched there.
+        accepts: changes of an arm that were accepted, the oldest first; each halves alpha once more.
 
     Raises:
         ValueError: retest is negative.
@@ -33,10 +48,36 @@ class EvidenceSpec:
     settlement: Settlement = field(default_factory=Settlement)
     retest: int = 0
     replay: bool = False
+    accepts: tuple[Accepted, ...] = ()
 
     def __post_init__(self) -> None:
         if self.retest < 0:
             raise ValueError(f"retest: {self.retest}; give a whole number from 0 up")
+
+    def known_at(self, time: datetime) -> Self:
+        """What was accepted until then: a look of the past knows nothing of later."""
+        return self._with(tuple(accept for accept in self.accepts if accept.time <= time))
+
+    def in_block(self, block: int) -> Self:
+        """What the weight of a block goes by: the evidence that has started anew by then."""
+        return self._with(tuple(accept for accept in self.accepts if accept.block <= block))
+
+    def _with(self, accepts: tuple[Accepted, ...]) -> Self:
+        return self if accepts == self.accepts else replace(self, accepts=accepts)
+
+    @property
+    def first_block(self) -> int:
+        """Block that the evidence starts with, counted from t0."""
+        return self.accepts[-1].block if self.accepts else 0
+
+    def start(self, t0: datetime) -> datetime:
+        """Time that the evidence starts at: t0, or the block after the newest accept."""
+        return t0 + self.first_block * self.block_length
+
+    def naming(self, t0: datetime, look: datetime) -> tuple[datetime, datetime]:
+        """Start and end of the block whose names are the ones that an arm is known by at that look."""
+        start = self.known_at(look).start(t0)
+        return start, start + self.block_length
 
     @property
     def too_short(self) -> str | None:
@@ -65,8 +106,8 @@ class EvidenceSpec:
 
     @cached_property
     def alpha(self) -> float:
-        """Level of this test: evidence.alpha / 2^retest."""
-        return float(self.rules.evidence.alpha) / float(2.0**self.retest)
+        """Level of this test: evidence.alpha / 2^(retest + accepts)."""
+        return float(self.rules.evidence.alpha) / float(2.0 ** (self.retest + len(self.accepts)))
 
     @cached_property
     def alpha_rollback(self) -> float:
@@ -75,7 +116,7 @@ class EvidenceSpec:
 
     @cached_property
     def min_duration(self) -> timedelta:
-        """Earliest promotion after t0; delays promotion only."""
+        """Earliest promotion after the start of the evidence; delays promotion only."""
         return as_timedelta(self.rules.evidence.min_duration)
 
     @cached_property
@@ -105,8 +146,13 @@ class EvidenceSpec:
 
     @property
     def max_blocks(self) -> int:
-        """Number of looks: whole blocks within max_duration."""
+        """Whole blocks within max_duration, which counts from t0 whatever was accepted."""
         return self.max_duration // self.block_length
+
+    @property
+    def looks(self) -> int:
+        """Number of looks: whole blocks from the start of the evidence to the end of max_duration."""
+        return max(0, self.max_blocks - self.first_block)
 
     @cached_property
     def policy(self) -> WeightPolicy:

@@ -13,6 +13,7 @@ import numpy as np
 
 from tradewind.schema.durations import format_duration
 from tradewind.trading.assignment import Arm
+from tradewind.trading.evidence.blocks import settle
 from tradewind.trading.evidence.checks import ArmExposures, SampleRatio, arm_exposures, check_sample_ratio
 from tradewind.trading.evidence.evaluate import (
     FORCED_SHARE_LIMIT,
@@ -46,9 +47,9 @@ class VerdictReason(StrEnum):
     SAMPLE_RATIO = "SampleRatioMismatch"
     """Better, but the draws do not match the logged weights; promotion waits."""
     BASELINE_CHANGED = "BaselineChanged"
-    """The baseline's API names another model than in the first block; promotion waits."""
+    """The baseline's API names another model than in the first block; promotion waits, or the change is accepted."""
     CANDIDATE_CHANGED = "CandidateChanged"
-    """The candidate's API names another model than in the first block; promotion waits."""
+    """The candidate's API names another model than in the first block; promotion waits, or the change is accepted."""
     MAX_DURATION = "MaxDurationReached"
     """maxDuration is over without a decision; the baseline stays."""
     NOT_ENOUGH_DATA = "NotEnoughData"
@@ -108,6 +109,9 @@ def judge(
 ) -> Judgement:
     """Evidence, guardrails, checks and verdict at `now`, from the rows known at `now`.
 
+    Where a change of an arm was accepted, what promotes starts anew with the block after it: evidence, minDuration and the
+    comparable exposures. What takes the candidate out goes on from t0.
+
     Args:
         table: the trade table; baseline rows before t0 give the default risk budget.
         t0: start of the experiment, with a time zone.
@@ -120,12 +124,13 @@ def judge(
     Raises:
         ValueError: t0 or now has no time zone, or now is before t0.
     """
+    spec = spec.known_at(now)
     rows = settled_at(table, t0, now, spec)
-    t0_us, now_us = to_us(t0, "t0"), to_us(now, "now")
-    exposures = arm_exposures(table, t0_us, now_us)
+    t0_us, now_us, start = to_us(t0, "t0"), to_us(now, "now"), spec.start(t0)
+    exposures = arm_exposures(table, to_us(start, "t0"), now_us)
     facts = Watched(
         table=table,
-        rows=rows,
+        rows=settle(table, t0_us, now_us, spec.settlement) if spec.accepts else rows,
         t0_us=t0_us,
         now_us=now_us,
         requests=requests,
@@ -137,6 +142,7 @@ def judge(
         evidence=evaluate_rows(rows, t0, spec),
         spec=spec,
         elapsed=now - t0,
+        measured=now - start,
         guardrails=check_guardrails(facts, spec),
         sample_ratio=check_sample_ratio(table, t0_us, now_us),
         changes=() if requests is None else requests.changes,
@@ -168,6 +174,7 @@ class _State:
     evidence: Evidence
     spec: EvidenceSpec
     elapsed: timedelta
+    measured: timedelta
     guardrails: tuple[GuardrailResult, ...]
     sample_ratio: SampleRatio
     changes: tuple[ArmChange, ...]
@@ -224,11 +231,11 @@ def _promotion_held(state: _State) -> tuple[str, str] | None:
     for result in state.guardrails:
         if result.tripped and result.guardrail.holds:
             return result.reason, result.sentence
-    if state.elapsed < state.spec.min_duration:
+    if state.measured < state.spec.min_duration:
         left = format_duration(state.spec.min_duration)
         return (
             VerdictReason.MIN_DURATION,
-            f"{state.elapsed / timedelta(days=1):.1f} days of at least {left} have passed",
+            f"{max(state.measured, timedelta(0)) / timedelta(days=1):.1f} days of at least {left} have passed",
         )
     return None
 
@@ -242,7 +249,8 @@ def change_message(change: ArmChange) -> str:
     """What changed, when, and what a person can do about it."""
     return (
         f"the {change.arm.value} answers as {change.now} since {change.since.isoformat()}, in the first block it was "
-        f"{' or '.join(change.known)}: what was measured is not what answers now; a new experiment tells"
+        f"{' or '.join(change.known)}: what was measured is not what answers now; `tradewind accept NAME` lets this "
+        "experiment go on with evidence that starts anew"
     )
 
 

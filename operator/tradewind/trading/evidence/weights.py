@@ -42,14 +42,16 @@ def policy_facts(table: TradeTable, t0: datetime, block: int, spec: EvidenceSpec
     t0_us = to_us(t0, "t0")
     start_us = t0_us + block * spec.block_us
     elapsed = block * spec.block_length
+    spec = spec.in_block(block)
     if block == 0 or not spec.policy.adaptive:
         return PolicyFacts(elapsed)
     # Rows decided exactly at the start belong to this block.
     known = table.select(table.decided_us < start_us)
-    rows = settle(known, t0_us, start_us, spec.settlement)
+    begun_us = t0_us + spec.first_block * spec.block_us
+    rows = settle(known, begun_us, start_us, spec.settlement)
     if not len(rows.weight):
         return PolicyFacts(elapsed)
-    before = settle(known, t0_us, start_us - spec.block_us, spec.settlement)
+    before = settle(known, begun_us, start_us - spec.block_us, spec.settlement)
     scores, _ = spec.primary.scores(ScoredRows.complete(rows))
     sums = block_sums(rows.block[: rows.complete], scores, rows.blocks)
     changes = np.flatnonzero(np.diff(rows.weight) != 0.0)
@@ -58,7 +60,7 @@ def policy_facts(table: TradeTable, t0: datetime, block: int, spec: EvidenceSpec
     return PolicyFacts(
         elapsed=elapsed,
         level=float(rows.weight[-1]),
-        at_level=(block - int(rows.block[first])) * spec.block_length,
+        at_level=(block - spec.first_block - int(rows.block[first])) * spec.block_length,
         new_candidate_trades=int(np.count_nonzero(rows.candidate[at_level] & rows.trade[at_level])),
         score=float(sums.sum()),
         variance=float(sums @ sums),
