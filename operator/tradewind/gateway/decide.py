@@ -192,7 +192,9 @@ class Decider:
             "book": request.scope.book,
             "position_id": request.position_id,
             "flat": account.is_flat(request.scope.symbol, request.scope.book),
-            "stated_at": account.stated_at or question.decided_at,
+            "stated_at": min(
+                account.stated_at or question.decided_at, question.decided_at
+            ),  # nobody knows what is to come
             "max_hold": float(question.routing.max_hold_seconds),
             "replay": question.replay,
             "decided_at": question.decided_at,
@@ -209,7 +211,9 @@ class Decider:
         result = await self._ask(question, stored.drawn_version, context, flipped=stored.flipped_from is not None)
         if stored.parent_decision_id is not None and self._flips(question, context, result.answer):
             stored, context = await self._flip(question, drawn, stored)
+            paid = result.cost_cny
             result = await self._ask(question, stored.drawn_version, context, flipped=True)
+            result = replace(result, cost_cny=_sum(result.cost_cny, paid))
         columns = result.columns()
         try:
             written = await self._database.finish(

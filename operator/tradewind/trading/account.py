@@ -17,9 +17,9 @@ from tradewind.schema.times import ReportTime
 POSITIONS = "positions"
 POSITIONS_AT = "positions_at"
 
-ID_FIELDS = ("position_id", "positionId", "id", "trade_id", "tradeId", "ticket", "position", "deal_id", "dealId")
-"""Names under which trading systems state the id of a position; the first that holds one counts."""
-SYMBOL_FIELDS = ("symbol", "pair", "instrument_id", "instrument", "trading_pair", "ticker", "coin", "asset")
+ID_FIELDS = ("positionid", "id", "tradeid", "ticket", "position", "posid", "dealid")
+"""Names under which trading systems state the id of a position, as `_plain` spells them; the first that holds one counts."""
+SYMBOL_FIELDS = ("symbol", "pair", "instrumentid", "instrument", "tradingpair", "ticker", "instid", "coin", "asset")
 BOOK_FIELDS = ("book",)
 SIZE_FIELDS = (
     "size", "size_usd", "amount", "quantity", "qty", "contracts", "positionAmt", "position_amt", "szi", "pos", "volume",
@@ -124,7 +124,7 @@ def entries_of(value: JsonValue) -> list[Mapping[str, JsonValue]] | None:
         return None
     if isinstance(value, dict):
         items: list[JsonValue] = [
-            {SYMBOL_FIELDS[0]: key, **entry} if isinstance(entry, dict) else entry for key, entry in value.items()
+            {"symbol": key, **entry} if isinstance(entry, dict) else entry for key, entry in value.items()
         ]
     elif isinstance(value, list):
         items = value
@@ -147,15 +147,15 @@ def position_id_of(entry: Mapping[str, JsonValue], place: str = f"account_state.
     Raises:
         AccountError: an id is neither text nor a whole number: what cannot be told apart must not be shown.
     """
-    for name in ID_FIELDS:
-        value = entry.get(name)
-        if value is None or (name == "position" and not isinstance(value, str)):
+    for name, key in _named(entry, ID_FIELDS):
+        value = entry[key]
+        if value is None or value == "" or (name == "position" and not isinstance(value, str)):
             continue
         try:
             return _identifier.validate_python(value)
         except ValidationError:
             raise AccountError(
-                f"{place}.{name}", "is no id", "give a text of 1 to 128 characters or a whole number, or leave it out"
+                f"{place}.{key}", "is no id", "give a text of 1 to 128 characters or a whole number, or leave it out"
             ) from None
     return None
 
@@ -217,13 +217,19 @@ def _read(index: int, entry: Mapping[str, JsonValue]) -> StatedPosition:
 
 
 def _text(entry: Mapping[str, JsonValue], names: Iterable[str]) -> str | None:
-    return next((value for name in names if isinstance(value := entry.get(name), str) and value), None)
+    return next((value for _, key in _named(entry, names) if isinstance(value := entry[key], str) and value), None)
+
+
+def _named(entry: Mapping[str, JsonValue], names: Iterable[str]) -> list[tuple[str, str]]:
+    """The fields of an entry that have one of these names, in the order of the names; spellings differ in case and _."""
+    found = {_plain(key): key for key in reversed([*entry])}
+    return [(name, found[name]) for name in names if name in found]
 
 
 def _is_open(entry: Mapping[str, JsonValue]) -> bool:
     if entry.get("is_open") is False or str(entry.get("status", "")).lower() in _CLOSED:
         return False
-    sizes = [number for name in SIZE_FIELDS if (number := _number(entry.get(name))) is not None]
+    sizes = [number for _, key in _named(entry, SIZE_FIELDS) if (number := _number(entry[key])) is not None]
     return not sizes or any(sizes)
 
 
