@@ -1,6 +1,7 @@
 """A live Endpoint with two gateway pods: what callers are told, who may run, and that serving outlives what is deleted."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -58,8 +59,9 @@ def _error(answer: httpx.Response, status: int, code: str, field: str | None = N
 def known(trader: GatewayClient) -> str:
     """A decision with an outcome."""
     assert trader.decide("known")["action"] == "open_long"
-    trader.opened("known", at="2026-01-01T00:00:00Z")
-    trader.closed("known", at="2026-01-01T01:00:00Z", pnl=1.5)
+    at = datetime.now(UTC).isoformat()
+    trader.opened("known", at=at)
+    trader.closed("known", at=at, pnl=1.5)
     return "known"
 
 
@@ -103,9 +105,16 @@ class TestRefusals:
         answer = trader.post("/v1/decisions", question("typo") | {"acount_state": {}})
         _error(answer, 422, "invalid_request", "acount_state")
 
-    def test_same_id_with_another_body(self, trader: GatewayClient, known: str) -> None:
-        answer = trader.post("/v1/decisions", question(known, hint="down"))
+    def test_same_id_with_another_question(self, trader: GatewayClient, known: str) -> None:
+        answer = trader.post("/v1/decisions", question(known) | {"recent_history": [{"action": "hold"}]})
         _error(answer, 422, "decision_id_reused", "decision_id")
+
+    def test_same_id_with_fresh_prices_gets_the_stored_answer(self, trader: GatewayClient, known: str) -> None:
+        answer = trader.post("/v1/decisions", question(known, hint="down"))
+        if answer.status_code == 200:  # a retry; once its lease is over it is another question
+            assert (answer.json()["_replayed"], answer.json()["action"]) == (True, "open_long")
+        else:
+            _error(answer, 422, "decision_id_reused", "decision_id")
 
     def test_same_id_with_the_same_body_gets_the_same_answer(self, trader: GatewayClient, known: str) -> None:
         first, second = (trader.post("/v1/decisions", question(known)) for _ in range(2))
@@ -113,14 +122,16 @@ class TestRefusals:
         assert first.json()["action"] == "open_long"
 
     def test_outcome_of_an_unknown_decision(self, trader: GatewayClient) -> None:
-        outcome = {"closed_at": "2026-01-01T01:00:00Z", "pnl": 1.0, "fees": 0.0, "exit_reason": "x"}
+        outcome = {"closed_at": datetime.now(UTC).isoformat(), "pnl": 1.0, "fees": 0.0, "exit_reason": "x"}
         _error(trader.post("/v1/decisions/never/outcome", outcome), 404, "unknown_decision", "decision_id")
 
-    def test_second_outcome_that_differs(self, trader: GatewayClient, known: str) -> None:
-        outcome = {"closed_at": "2026-01-01T01:00:00Z", "pnl": 9.0, "fees": 0.0, "exit_reason": "test"}
-        answer = trader.post(f"/v1/decisions/{known}/outcome", outcome | {"duration_hours": 0.5})
-        assert answer.status_code == 409, answer.text
-        assert trader.closed(known, at="2026-01-01T01:00:00Z", pnl=1.5)  # the same one again is fine
+    def test_an_outcome_of_the_future(self, trader: GatewayClient, known: str) -> None:
+        outcome = {"closed_at": "2031-01-01T00:00:00Z", "pnl": 1.0, "exit_reason": "x"}
+        _error(trader.post(f"/v1/decisions/{known}/outcome", outcome), 422, "time_in_future", "closed_at")
+
+    def test_an_outcome_that_cannot_be_true(self, trader: GatewayClient, known: str) -> None:
+        outcome = {"closed_at": datetime.now(UTC).isoformat(), "pnl": 1e11, "exit_reason": "x"}
+        _error(trader.post(f"/v1/decisions/{known}/outcome", outcome), 422, "out_of_bounds", "pnl")
 
     @pytest.mark.parametrize("header", [{}, {"Authorization": "Bearer wrong"}], ids=["missing", "wrong"])
     def test_token(self, trader: GatewayClient, header: dict[str, str]) -> None:
@@ -130,6 +141,24 @@ class TestRefusals:
     def test_as_of_on_a_live_endpoint(self, trader: GatewayClient) -> None:
         answer = trader.post("/v1/decisions", question("past", as_of="2018-01-02T00:00:00Z"))
         _error(answer, 422, "as_of_refused", "as_of")
+
+
+def test_a_second_outcome_corrects_the_first_and_both_are_kept(
+    trader: GatewayClient, installation: Installation, space: Space
+) -> None:
+    trader.decide("corrected")
+    at = datetime.now(UTC).isoformat()
+    trader.opened("corrected", at=at)
+    for pnl in (1.5, 1.25):
+        trader.closed("corrected", at=at, pnl=pnl)
+    (row,) = installation.database.sql(
+        "SELECT pnl_usd::float, first_pnl_usd::float, corrections FROM tradewind.outcomes "
+        "WHERE namespace = %s AND decision_id = 'corrected'",
+        space.name,
+    )
+    assert row == (1.25, 1.5, 1)
+    told = trader.http.get("/v1/decisions/corrected").json()
+    assert [event["kind"] for event in told["events"]] == ["open", "close", "correct"]
 
 
 # --- who may run -----------------------------------------------------------------------------------------------------
