@@ -83,5 +83,5 @@ $(STAMP): pyproject.toml constraints/host.txt
 	@echo "== setup: Python environment (first time about a minute; later seconds)"
 	if [ ! -x $(UV) ]; then python3 -m venv $(CACHE)/uv-$(UV_VERSION) && $(CACHE)/uv-$(UV_VERSION)/bin/pip install -q uv==$(UV_VERSION); fi
 	[ -x $(BIN)/python ] || $(UV) venv -q --python python3 .venv
-	$(UV) pip install --python $(BIN)/python -c constraints/host.txt -e '.[operator,gateway,predictor,trainer,gpu,demo,dev]'
+	$(UV) pip install --python $(BIN)/python -c constraints/host.txt -e '.[operator,gateway,predictor,trainer,gpu,demo,xlsx,dev]'
 	rm -f .venv/.ready-* && touch $@

@@ -59,7 +59,7 @@ def test_the_experiment_file_counts(tmp_path, capsys) -> None:
     (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
     assert of("better", "--experiment", str(tmp_path / "experiment.yaml"), "--now", "2026-02-09T12:00:00Z") == 0
     answer = json.loads(capsys.readouterr().out)
-    assert answer["decision"] == "promote"
+    assert (answer["decision"], answer["operator_verdict"]["statistic"]["decision"]) == ("continue", "promote")
     assert answer["block"] > 25
     assert answer["operator_verdict"]["reason"] == "MinDurationNotReached"
 
@@ -152,7 +152,12 @@ def test_an_arm_that_changed_holds_the_promotion(tmp_path, capsys) -> None:
     assert run("--trades", str(tmp_path / "trades.csv"), "--experiment", str(tmp_path / "experiment.yaml")) == 0
     told = json.loads(capsys.readouterr().out)
     verdict = told["operator_verdict"]
-    assert (told["decision"], verdict["verdict"], verdict["reason"]) == ("promote", "inconclusive", "BaselineChanged")
+    assert (told["decision"], verdict["verdict"], verdict["reason"]) == (
+        "inconclusive",
+        "inconclusive",
+        "BaselineChanged",
+    )
+    assert verdict["statistic"]["decision"] == "promote"
     assert verdict["changes"][0]["now"] == "m/new"
     assert "in the first block it was m/old" in verdict["message"]
 

@@ -138,8 +138,6 @@ class EvidenceStatus(StatusModel):
     """Evidence rows of the candidate."""
     pending_trades: Count | None = None
     """Open trades that hold the watermark."""
-    refused_rows: Count | None = None
-    """Rows without a usable notional."""
     forced_rows: Count | None = None
     """Trades that were settled by force because they were open longer than maxHold."""
     lost: LostStatus | None = None

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tradewind.cli.experiment_file import read_experiment
+from tradewind.cli.table_file import ENCODINGS, read_lines
 from tradewind.schema.durations import parse_duration
 from tradewind.schema.scalars import as_milliseconds
 from tradewind.trading.evidence import METRICS, Judgement, LostReason, Requests, TradeTable, judge, judgement_json
@@ -32,7 +33,11 @@ if TYPE_CHECKING:
 def add_parser(subparsers: "Subparsers") -> None:
     """Adds `evaluate` to the command line."""
     parser = subparsers.add_parser("evaluate", help="recompute the verdict of an experiment from its trade table")
-    parser.add_argument("--trades", required=True, type=Path, metavar="T.csv", help="trade table, one decision a row")
+    parser.add_argument(
+        "--trades", required=True, type=Path, metavar="T.csv", help="trade table, one decision a row: CSV or xlsx"
+    )
+    parser.add_argument("--decimal", choices=(".", ","), default=".", help="sign of its decimals (default: .)")
+    parser.add_argument("--encoding", choices=ENCODINGS, help="of its text (default: UTF-8)")
     parser.add_argument("--experiment", type=Path, metavar="FILE", help="ABExperiment manifest (default: the defaults)")
     parser.add_argument("--t0", metavar="ISO", help="start of the experiment (default: what FILE's status says)")
     parser.add_argument(
@@ -58,10 +63,9 @@ def run(args: argparse.Namespace) -> int:
         t0 = _time(args.t0, "--t0", experiment.t0)
         now = _time(args.now, "--now", experiment.decided_at)
         slow_ms = as_milliseconds(args.latency_objective) if args.latency_objective else experiment.slow_ms
-        with args.trades.open(encoding="utf-8-sig", newline="") as file:
-            lines = list(file)  # a cell may hold what str.splitlines takes for an end of line
         try:
-            table, requests = TradeTable.from_csv(lines), Requests.from_csv(lines)
+            lines = read_lines(args.trades, args.encoding)
+            table, requests = TradeTable.from_csv(lines, args.decimal), Requests.from_csv(lines, args.decimal)
         except ValueError as error:
             raise ValueError(f"{args.trades}: {error}") from None
         names_from, names_until = experiment.spec.naming(t0, now)
@@ -83,7 +87,7 @@ def _print_text(judgement: Judgement) -> None:
     for metric in METRICS:
         found = evidence.metrics[metric.name]
         print(f"{metric.key:9} {found.estimate:+.4f}  [{found.lower:+.4f}, {found.upper:+.4f}]")
-    left_out = evidence.refused + evidence.unrandomised + evidence.before_start
+    left_out = evidence.unrandomised + evidence.before_start
     if any(judgement.lost.by_reason.values()) or judgement.corrected:
         follow_ups = judgement.lost.by_reason.get(LostReason.FOLLOW_UP, 0)
         print(

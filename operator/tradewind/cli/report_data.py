@@ -223,7 +223,7 @@ def _parsed(resource: type[R], raw: object, where: str) -> R:
 
 
 def _row(number: int, row: Json) -> ReportRow:
-    cells = Cells(number, {name: None if value is None else str(value) for name, value in row.items()})
+    cells = Cells(number, {name: "" if value is None else str(value) for name, value in row.items()})
     try:
         return ReportRow(trade_row(cells), request_row(cells))
     except ValueError as error:

@@ -39,7 +39,6 @@ def evidence_status(judgement: Judgement, spec: EvidenceSpec) -> api.EvidenceSta
         rows_baseline=evidence.baseline.decisions,
         rows_candidate=evidence.candidate.decisions,
         pending_trades=evidence.pending,
-        refused_rows=evidence.refused,
         forced_rows=evidence.baseline.forced + evidence.candidate.forced,
         lost=api.LostStatus.model_validate(
             {

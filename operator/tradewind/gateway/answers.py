@@ -5,31 +5,18 @@ Belongs here: the validation of answers and the kinds of errors that count again
 
 import json
 from collections.abc import Mapping
-from enum import StrEnum
 
 from pydantic import JsonValue, ValidationError
 
 from tradewind.gateway.text import cleaned, unstorable
 from tradewind.schema.rules import first_fault
 from tradewind.trading.decision import Limits, TradeDecision, limit_violation
-
-
-class ErrorKind(StrEnum):
-    """Why the drawn arm's answer was not used; stored with the decision and counted by the error-rate guardrail."""
-
-    TIMEOUT = "timeout"
-    TRANSPORT = "transport"
-    STATUS = "status"
-    INVALID_JSON = "invalid_json"
-    INVALID_DECISION = "invalid_decision"
-    OVER_LIMIT = "over_limit"
-    BREAKER_OPEN = "breaker_open"
-    UNAVAILABLE = "unavailable"
-
+from tradewind.trading.error_kinds import ErrorKind
 
 MAX_DETAIL = 300
 MAX_PROBABILITIES = 16
 MAX_NAME = 64
+
 UNREACHED = frozenset({ErrorKind.TIMEOUT, ErrorKind.TRANSPORT, ErrorKind.STATUS})
 """Kinds that open the breaker. An arm that answers nonsense is reachable: the guardrail deals with it."""
 

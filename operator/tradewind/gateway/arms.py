@@ -18,11 +18,12 @@ import httpx
 import structlog
 from pydantic import JsonValue
 
-from tradewind.gateway.answers import UNREACHED, ArmError, ErrorKind
+from tradewind.gateway.answers import UNREACHED, ArmError
 from tradewind.gateway.breaker import Breaker
 from tradewind.gateway.metrics import Metrics
 from tradewind.gateway.outbound import client_for
 from tradewind.gateway.protocols import PROTOCOLS, ArmAnswer, ArmQuestion, storable
+from tradewind.trading.error_kinds import ErrorKind
 from tradewind.trading.routing import ArmTarget
 
 MAX_ANSWER_BYTES = 1024 * 1024

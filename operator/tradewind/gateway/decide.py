@@ -19,7 +19,7 @@ from psycopg.types.json import Jsonb
 from pydantic import JsonValue
 
 from tradewind.gateway import errors
-from tradewind.gateway.answers import ArmError, ErrorKind
+from tradewind.gateway.answers import ArmError
 from tradewind.gateway.arms import Arms, Asked
 from tradewind.gateway.assign import BlockPending, Draw, draw, flips, limits_of, view
 from tradewind.gateway.database import Assigned, AssignOutcome, Context, Database, DatabaseDownError, Stored
@@ -41,6 +41,7 @@ from tradewind.gateway.result import (
 from tradewind.gateway.spool import Record, Spool, SpoolFullError
 from tradewind.trading.account import Account, AccountError, account_of
 from tradewind.trading.decision import DecisionInput, DecisionRequest, request_hash, retry_hash
+from tradewind.trading.error_kinds import ErrorKind
 from tradewind.trading.routing import Routing
 
 LEASE_SLACK_SECONDS = 5.0

@@ -9,7 +9,8 @@ import ssl
 
 import httpx
 
-from tradewind.gateway.answers import ArmError, ErrorKind
+from tradewind.gateway.answers import ArmError
+from tradewind.trading.error_kinds import ErrorKind
 from tradewind.trading.routing import ArmTarget
 
 _POOL = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=30)

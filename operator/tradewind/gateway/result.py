@@ -9,13 +9,13 @@ from decimal import Decimal
 
 from pydantic import JsonValue
 
-from tradewind.gateway.answers import ErrorKind
 from tradewind.gateway.arms import Asked
 from tradewind.gateway.database import Stored, jsonb
 from tradewind.gateway.protocols import ArmAnswer
 from tradewind.gateway.spool import Record
 from tradewind.trading.account import Account
 from tradewind.trading.decision import Action, DecisionInput, DecisionRequest, Limits, TradeDecision
+from tradewind.trading.error_kinds import ErrorKind
 from tradewind.trading.routing import Routing
 
 Body = dict[str, JsonValue]

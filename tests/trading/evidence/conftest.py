@@ -69,7 +69,7 @@ def _rows(
     per_day: int = 24,
     messy: bool = False,
 ) -> list[TradeRow]:
-    """Independent t(4) returns of 1 %; messy: holds, rejections, open and late rows, bad notionals among them."""
+    """Independent t(4) returns of 1 %; messy: holds, rejections, open and late rows, tiny notionals among them."""
     rng = np.random.default_rng(seed)
     rows = []
     for i in range(days * per_day):
@@ -88,7 +88,7 @@ def _rows(
         elif kind < 0.16:
             row = replace(row, received_at=row.decided_at + timedelta(hours=float(rng.uniform(4, 60))))
         elif kind < 0.17:
-            row = replace(row, notional_usd=0.0)
+            row = replace(row, notional_usd=1.0, pnl_usd=row.pnl_usd and row.pnl_usd / 1000.0)
         elif kind < 0.18:
             row = replace(row, candidate_weight=0.0)
         rows.append(row)

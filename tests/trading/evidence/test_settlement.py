@@ -75,10 +75,11 @@ def test_no_trade_is_a_row_of_return_zero_and_half_a_win(status, notional, make,
 
 
 @pytest.mark.parametrize("notional", [0.0, -5.0])
-def test_a_trade_without_notional_is_refused_and_counted(notional, make, t0) -> None:
+def test_a_closed_trade_without_exposure_refuses_the_table(notional, make) -> None:
+    """Leaving such rows out for what their own trade was promoted a candidate that was worse."""
     rows = [make.row(0, 0), make.row(1, 1, notional_usd=notional)]
-    evidence = evaluate(make.table(rows), t0, t0 + timedelta(days=2), SPEC)
-    assert (evidence.refused, evidence.candidate.decisions) == (1, 1)
+    with pytest.raises(ValueError, match=r"row 2 .*, column notional_usd: is not above 0 on a closed row; give"):
+        make.table(rows)
 
 
 def test_rows_that_were_not_randomised_or_not_of_this_experiment_are_no_rows(make, t0) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from tradewind.gateway.answers import ArmError, ErrorKind
+from tradewind.gateway.answers import ArmError
 from tradewind.gateway.text import cleaned, unstorable
 from tradewind.trading.decision import DecisionInput, Limits, TradeDecision
+from tradewind.trading.error_kinds import ErrorKind
 from tradewind.trading.routing import ArmTarget
 
 

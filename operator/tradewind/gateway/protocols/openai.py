@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
-from tradewind.gateway.answers import ArmError, ErrorKind, parse_decision, parse_object
+from tradewind.gateway.answers import ArmError, parse_decision, parse_object
 from tradewind.gateway.protocols.base import ArmAnswer, ArmProtocol, ArmQuestion
+from tradewind.trading.error_kinds import ErrorKind
 from tradewind.trading.prompt import INSTRUCTION, render_prompt
 
 

@@ -5,6 +5,7 @@ and the spec: nothing is remembered, so that anyone can recompute a verdict from
 """
 
 from tradewind.trading.evidence.blocks import Settlement
+from tradewind.trading.evidence.cells import Cells
 from tradewind.trading.evidence.checks import ArmExposures, SampleRatio
 from tradewind.trading.evidence.confidence import log_e
 from tradewind.trading.evidence.evaluate import ArmCounts, Evidence, Looks, MetricEvidence, Verdict, evaluate
@@ -27,7 +28,6 @@ from tradewind.trading.evidence.spec import Accepted, EvidenceSpec
 from tradewind.trading.evidence.table import (
     NEVER,
     STATUSES,
-    Cells,
     Status,
     TradeRow,
     TradeTable,

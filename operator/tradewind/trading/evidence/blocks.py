@@ -69,7 +69,6 @@ class SettledRows:
         trade: closed in time (the arm traded).
         blocks: nb, number of complete blocks; rows of later blocks are no evidence yet.
         complete: number of leading rows that lie in complete blocks.
-        refused: closed rows left out because their notional is not positive.
         unrandomised: rows left out because their weight was 0 or 1.
         before_start: rows left out because they were decided before t0.
     """
@@ -85,7 +84,6 @@ class SettledRows:
     trade: Bools
     blocks: int
     complete: int
-    refused: int
     unrandomised: int
     before_start: int
 
@@ -110,9 +108,8 @@ def settle(table: TradeTable, t0_us: int, now_us: int, rule: Settlement) -> Sett
     deadline = decided + hold
     in_time = table.received_us <= np.minimum(deadline, now_us)
     traded = in_time & (table.status == CLOSED)
-    refused = traded & ~(table.notional > 0.0)
     row = seen & started & randomised
-    keep = np.flatnonzero(row & ~refused)
+    keep = np.flatnonzero(row)
     keep = keep[np.lexsort((table.decision_id[keep], decided[keep]))]
 
     candidate, in_time, trade = table.candidate[keep], in_time[keep], traded[keep]
@@ -142,7 +139,6 @@ def settle(table: TradeTable, t0_us: int, now_us: int, rule: Settlement) -> Sett
         trade=trade,
         blocks=int(blocks),
         complete=int(np.searchsorted(block, blocks)),
-        refused=int(np.count_nonzero(row & refused)),
         unrandomised=int(np.count_nonzero(seen & started & ~randomised)),
         before_start=int(np.count_nonzero(seen & ~started)),
     )

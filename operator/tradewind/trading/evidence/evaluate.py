@@ -121,7 +121,6 @@ class Evidence:
         threshold_rollback: ln(1/alpha_rollback).
         max_hold_too_short: more than 1 % of an arm's rows were settled by force.
         looks: every look up to max_duration.
-        refused: closed rows left out because their notional is not positive.
         unrandomised: rows left out because their weight was 0 or 1.
         before_start: rows left out because they were decided before the start of the evidence.
     """
@@ -138,7 +137,6 @@ class Evidence:
     threshold_rollback: float
     max_hold_too_short: bool
     looks: Looks
-    refused: int
     unrandomised: int
     before_start: int
 
@@ -212,7 +210,6 @@ def evaluate_rows(rows: SettledRows, t0: datetime, spec: EvidenceSpec) -> Eviden
         threshold_rollback=math.log(1.0 / spec.alpha_rollback),
         max_hold_too_short=max(baseline.forced_share, candidate.forced_share) > FORCED_SHARE_LIMIT,
         looks=looks,
-        refused=rows.refused,
         unrandomised=rows.unrandomised,
         before_start=rows.before_start,
     )

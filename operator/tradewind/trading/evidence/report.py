@@ -19,12 +19,12 @@ JSON = dict[str, "str | int | float | bool | JSON | list[JSON] | list[str] | Non
 
 
 def judgement_json(judgement: Judgement) -> JSON:
-    """decision, block, blocks, decisions, fast_harm_at_decision, metrics; `operator_verdict` with guardrails and checks."""
+    """What acts (`decision`), what the statistic alone says, blocks, decisions, metrics; `operator_verdict` with what overruled it."""
     evidence, verdict = judgement.evidence, judgement.verdict
     rolls_back = [result for result in judgement.guardrails if not result.guardrail.holds]
     exposures = judgement.exposures
     return {
-        "decision": evidence.decision.value,
+        "decision": verdict.verdict.value,
         "block": evidence.block,
         "blocks": evidence.blocks,
         "decisions": {"baseline": evidence.baseline.decisions, "candidate": evidence.candidate.decisions},
@@ -34,6 +34,7 @@ def judgement_json(judgement: Judgement) -> JSON:
             "verdict": verdict.verdict.value,
             "reason": str(verdict.reason),
             "message": verdict.message,
+            "statistic": {"decision": evidence.decision.value, "block": evidence.block},
             "watermark": evidence.watermark.isoformat(),
             "pending": evidence.pending,
             "max_hold_too_short": evidence.max_hold_too_short,
@@ -42,7 +43,6 @@ def judgement_json(judgement: Judgement) -> JSON:
                 "candidate": evidence.candidate.forced_share,
             },
             "left_out": {
-                "notional_not_positive": evidence.refused,
                 "weight_0_or_1": evidence.unrandomised,
                 "before_t0": evidence.before_start,
             },

@@ -4,8 +4,7 @@ Belongs here: the columns, how rows and CSV lines become them, and which of them
 watches on them (guardrails.py) and what the answers earned (table.py).
 """
 
-import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
@@ -14,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tradewind.trading.assignment import Arm
-from tradewind.trading.evidence.table import COLUMNS, Cells, Columns, floats, from_us, to_us
+from tradewind.trading.error_kinds import ErrorKind
+from tradewind.trading.evidence.cells import MAX_MS, Cells, records
+from tradewind.trading.evidence.table import COLUMNS, Columns, floats, from_us, to_us
 
 REQUEST_COLUMN = "error_kind"
 """Column that a CSV with requests has; `answered_at`, `latency_ms`, `fallback` and `reported_model` may stand beside it."""
@@ -132,7 +133,7 @@ class Requests(Columns):
         ).in_order(np.array([row.decision_id for row in found], np.str_))
 
     @classmethod
-    def from_csv(cls, lines: Iterable[str]) -> Self | None:
+    def from_csv(cls, lines: Iterable[str], decimal: str = ".") -> Self | None:
         """Requests of the lines of a trade table with a header, or None where it has no column `error_kind`.
 
         A row is a request of the experiment where its weight is above 0 and it has an answer's time, a latency or an
@@ -141,10 +142,10 @@ class Requests(Columns):
         Raises:
             ValueError: a value cannot be read; the message names row, id, column and remedy.
         """
-        reader = csv.DictReader(lines)
-        if REQUEST_COLUMN not in (reader.fieldnames or ()):
+        headings, found = records(lines, COLUMNS, decimal)
+        if REQUEST_COLUMN not in headings:
             return None
-        rows = (request_row(Cells(number, record)) for number, record in enumerate(reader, 1))
+        rows = map(request_row, found)
         return cls.from_rows(row for row in rows if row is not None)
 
     def in_order(self, decision_id: NDArray[np.str_]) -> Self:
@@ -178,15 +179,34 @@ class Requests(Columns):
         )
 
     def _change(self, arm: Arm, known: NDArray[np.bool_], first_block_us: int) -> ArmChange | None:
-        """The first name of an arm that is none of its first block's; several names at a time are no change."""
+        """The first name of an arm that is none of its first block's; several names at a time are no change.
+
+        A name is model/fingerprint, or the model alone where the API sent no fingerprint: that is silence, no other model.
+        The first fingerprint after silence is known from then on.
+        """
         said = known & (self.candidate == (arm is Arm.CANDIDATE)) & (self.reported_model != "")
-        first = self.reported_model[said & (self.decided_us < first_block_us)]
-        new = said & (self.decided_us >= first_block_us) & ~np.isin(self.reported_model, first)
-        if not len(first) or not new.any():
+        names = sorted({str(name) for name in self.reported_model[said & (self.decided_us < first_block_us)]})
+        later = said & (self.decided_us >= first_block_us) & ~np.isin(self.reported_model, names)
+        if not names or not later.any():
             return None
-        at = np.flatnonzero(new)[np.argmin(self.decided_us[new])]
-        names = tuple(sorted({str(name) for name in first}))
-        return ArmChange(arm, names, str(self.reported_model[at]), from_us(int(self.decided_us[at])))
+        told = list(names)
+        times = {
+            str(name): int(self.decided_us[later & (self.reported_model == name)].min())
+            for name in set(self.reported_model[later])
+        }
+        for name, since in sorted(times.items(), key=lambda item: (item[1], item[0])):
+            if not _is_known(name, told):
+                return ArmChange(arm, tuple(names), name, from_us(since))
+            told.append(name)
+        return None
+
+
+def _is_known(name: str, told: Sequence[str]) -> bool:
+    """Whether a name says nothing else than those told before: one of them without its end, or the first end of a bare one."""
+    if any(other == name or other.startswith(f"{name}/") for other in told):
+        return True
+    bare = [other for other in told if name.startswith(f"{other}/")]
+    return any(not any(other.startswith(f"{model}/") for other in told) for model in bare)
 
 
 def _known_us(row: RequestRow) -> int:
@@ -200,17 +220,23 @@ def request_row(cells: Cells) -> RequestRow | None:
     Raises:
         ValueError: a value cannot be read.
     """
-    text = cells.text
-    known = any(text(column) for column in ("answered_at", "latency_ms", REQUEST_COLUMN))
-    if float(text("candidate_weight")) <= 0.0 or not known:
+    weight, arm, decided_at = (
+        cells.number_of("candidate_weight"),
+        cells.word_of("arm", Arm),
+        cells.time_of("decided_at"),
+    )
+    error_kind, fallback = cells.word_of(REQUEST_COLUMN, ErrorKind), cells.flag_of("fallback")
+    latency_ms, answered_at = cells.number_of("latency_ms", low=0.0, high=MAX_MS), cells.time_of("answered_at")
+    known = answered_at is not None or latency_ms is not None or error_kind is not None
+    if weight is None or weight <= 0.0 or arm is None or decided_at is None or not known:
         return None
     return RequestRow(
-        decision_id=text("decision_id"),
-        arm=Arm(text("arm")),
-        decided_at=datetime.fromisoformat(text("decided_at")),
-        answered_at=cells.time_of("answered_at"),
-        latency_ms=cells.number_of("latency_ms"),
-        error_kind=text(REQUEST_COLUMN) or None,
-        fallback=text("fallback").lower() in ("t", "true", "1"),
-        reported_model=text("reported_model") or None,
+        decision_id=cells.text("decision_id"),
+        arm=arm,
+        decided_at=decided_at,
+        answered_at=answered_at,
+        latency_ms=latency_ms,
+        error_kind=error_kind,
+        fallback=fallback,
+        reported_model=cells.text("reported_model") or None,
     )

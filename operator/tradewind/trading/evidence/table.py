@@ -4,8 +4,7 @@ Belongs here: the columns, how rows and CSV lines become them, and what makes a 
 which rows count at an instant (blocks.py), and files and databases (the caller's).
 """
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tradewind.trading.assignment import Arm
+from tradewind.trading.evidence.cells import Cells, records
 
 NEVER = np.iinfo(np.int64).max
 """Time of a report that has not come."""
@@ -157,6 +157,12 @@ class TradeTable(Columns):
                 "notional_usd",
                 "is not a finite number on a closed row; give the filled exposure, size times leverage",
             ),
+            (
+                # Leaving such rows out for what their own trade was has promoted a candidate that was worse.
+                closed & ~(self.notional > 0.0),
+                "notional_usd",
+                "is not above 0 on a closed row; give the filled exposure without a sign, for shorts too",
+            ),
             (self.closed_us < self.decided_us, "closed_at", "is before decided_at; check both clocks"),
             (self.received_us < self.decided_us, "received_at", "is before decided_at; check both clocks"),
         ):
@@ -196,19 +202,15 @@ class TradeTable(Columns):
         )
 
     @classmethod
-    def from_csv(cls, lines: Iterable[str]) -> Self:
-        """Table of the lines of a CSV with a header: `COLUMNS` in any order, optionally `received_at`.
+    def from_csv(cls, lines: Iterable[str], decimal: str = ".") -> Self:
+        """Table of the lines of a CSV with a header: `COLUMNS` in any order, optionally `received_at` and `corrected`.
 
-        Other columns are ignored. Times are ISO 8601 with a time zone.
+        Other columns are ignored. What is read and what is refused: cells.py.
 
         Raises:
             ValueError: a column is missing or a value cannot be read; the message names row, id, column and remedy.
         """
-        reader = csv.DictReader(lines)
-        missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-        if missing:
-            raise ValueError(f"column {missing[0]}: missing from the header; the columns are {', '.join(COLUMNS)}")
-        return cls.from_rows(trade_row(Cells(number, record)) for number, record in enumerate(reader, 1))
+        return cls.from_rows(trade_row(cells) for cells in records(lines, COLUMNS, decimal)[1])
 
 
 def known_from(
@@ -251,69 +253,37 @@ def floats(values: Sequence[float | None]) -> NDArray[np.float64]:
     return np.array([np.nan if value is None else value for value in values], np.float64)
 
 
-@dataclass(frozen=True, slots=True)
-class Cells:
-    """The texts of one record of a table; what cannot be read is an error that names row, id, column and remedy."""
-
-    number: int
-    record: Mapping[str, str | None]
-
-    def place(self, column: str) -> str:
-        """Where a cell stands, for messages."""
-        return f"row {self.number} ({self.text('decision_id')}), column {column}"
-
-    def text(self, column: str) -> str:
-        """Without surrounding white space; "" where there is none."""
-        return (self.record.get(column) or "").strip()
-
-    def number_of(self, column: str) -> float | None:
-        """None where the cell is empty."""
-        value = self.text(column)
-        try:
-            return float(value) if value else None
-        except ValueError:
-            raise ValueError(f"{self.place(column)}: {value!r} is not a number; write a decimal such as 12.5") from None
-
-    def time_of(self, column: str) -> datetime | None:
-        """None where the cell is empty."""
-        value = self.text(column)
-        try:
-            return datetime.fromisoformat(value) if value else None
-        except ValueError:
-            raise ValueError(
-                f"{self.place(column)}: {value!r} is not a time; write ISO 8601, such as 2026-01-01T00:00:00Z"
-            ) from None
-
-
 def trade_row(cells: Cells) -> TradeRow:
     """The trade of one record.
 
     Raises:
         ValueError: a value cannot be read.
     """
-    text, number_of, time_of, place = cells.text, cells.number_of, cells.time_of, cells.place
-    decided_at, weight = time_of("decided_at"), number_of("candidate_weight")
-    if decided_at is None:
-        raise ValueError(f"{place('decided_at')}: empty; give the time of the decision")
-    if weight is None:
-        raise ValueError(f"{place('candidate_weight')}: empty; give the candidate's weight at the draw, 0 to 1")
-    try:
-        arm = Arm(text("arm"))
-    except ValueError:
-        raise ValueError(f"{place('arm')}: {text('arm')!r} is unknown; use {' or '.join(Arm)}") from None
-    try:
-        status = Status(text("status"))
-    except ValueError:
-        raise ValueError(f"{place('status')}: {text('status')!r} is unknown; use one of {', '.join(Status)}") from None
+    decided_at = cells.time_of("decided_at")
+    weight = cells.number_of("candidate_weight")
+    arm, status = cells.word_of("arm", Arm), cells.word_of("status", Status)
+    decision_id = cells.required("decision_id", "give each decision its id")
+    for column, value, what in (
+        ("decided_at", decided_at, "give the time of the decision"),
+        ("candidate_weight", weight, "give the candidate's weight at the draw, 0 to 1"),
+        ("arm", arm, f"use {' or '.join(Arm)}"),
+        ("status", status, f"use one of {', '.join(Status)}"),
+    ):
+        if value is None:
+            raise ValueError(f"{cells.place(column)}: empty; {what}")
+    assert decided_at is not None
+    assert weight is not None
+    assert arm is not None
+    assert status is not None
     return TradeRow(
-        decision_id=text("decision_id"),
+        decision_id=decision_id,
         arm=arm,
         candidate_weight=weight,
         decided_at=decided_at,
         status=status,
-        closed_at=time_of("closed_at"),
-        notional_usd=number_of("notional_usd"),
-        pnl_usd=number_of("pnl_usd"),
-        received_at=time_of("received_at"),
-        corrected=text("corrected").lower() in ("t", "true", "1"),
+        closed_at=cells.time_of("closed_at"),
+        notional_usd=cells.number_of("notional_usd"),
+        pnl_usd=cells.number_of("pnl_usd"),
+        received_at=cells.time_of("received_at"),
+        corrected=cells.flag_of("corrected"),
     )

@@ -6,12 +6,15 @@ import numpy as np
 
 from tradewind.schema.rules import StrictModel
 from tradewind.schema.scalars import Probability
+from tradewind.trading.evidence.blocks import Bools
 from tradewind.trading.evidence.confidence import Floats
 from tradewind.trading.evidence.metrics.base import Metric, ScoredRows, sum_before
 
 _FORCED_Z = -3.0
 _Z_LOW, _Z_HIGH = -8.0, 4.0
 _SIGMA_FLOOR = 1e-6
+_ODD, _ODD_COUNTS = 16.0, 8.0  # in scales as they stood at the row
+_MEDIAN_TO_SIGMA = 1.4826  # of a normal distribution
 
 
 class SharpeMargin(StrictModel):
@@ -37,20 +40,48 @@ class Sharpe(Metric):
         """
         candidate, ret, calibration = rows.candidate, rows.ret, rows.calibration
         known = np.isfinite(ret)
-        square = np.where(known, ret, 0.0) ** 2
-        calibrating = known & calibration
-        first = np.sum(square * calibrating, axis=-1, keepdims=True) / np.maximum(
-            np.sum(calibrating, axis=-1, keepdims=True), 1
-        )
-        pooled = (sum_before(square) + 10.0 * first) / (sum_before(known) + 10.0)
-        variance = np.empty_like(square)
-        for arm in (candidate, ~candidate):
-            own = arm & known
-            scale = (sum_before(square * own) + 50.0 * pooled) / (sum_before(own) + 50.0)
-            np.copyto(variance, scale, where=arm)
-        sigma = np.maximum(np.sqrt(variance), _SIGMA_FLOOR)
+        sigma = _scale(candidate, np.where(known, np.abs(ret), 0.0), known, calibration)
         z = np.clip(np.where(known, ret, 0.0) / sigma, _Z_LOW, _Z_HIGH)
         z = np.where(known, z, np.where(candidate, _FORCED_Z, 0.0))
         centre = sum_before(z) / (np.arange(z.shape[-1]) + 20.0)
         score = np.where(calibration, 0.0, (candidate - rows.weight) * (z - centre))
         return score, np.where(calibration, 0.0, rows.weight * (1.0 - rows.weight))
+
+
+def _scale(candidate: Bools, size: Floats, known: Bools, calibration: Bools) -> Floats:
+    """Scale of each row, from the rows before it: of its own arm, shrunk to both arms' pooled one.
+
+    A return beyond 16 times the scale as it stood at its row counts as 8 times that scale: one odd profit must not make all
+    later ones look small. What is kept and what is not rests on earlier rows alone, so repeating the sums until nothing
+    changes gives the same as going along the rows.
+
+    Args:
+        candidate, known, calibration: as in `ScoredRows`; known: the row has a return.
+        size: absolute returns, 0 where there is none.
+    """
+    told = square = size**2
+    first = _first_scale(size, known & calibration)
+    while True:
+        pooled = (sum_before(square) + 10.0 * first) / (sum_before(known) + 10.0)
+        variance = np.empty_like(square)
+        for arm in (candidate, ~candidate):
+            own = arm & known
+            np.copyto(variance, (sum_before(square * own) + 50.0 * pooled) / (sum_before(own) + 50.0), where=arm)
+        sigma: Floats = np.maximum(np.sqrt(variance), _SIGMA_FLOOR)
+        kept = np.where(size > _ODD * sigma, (_ODD_COUNTS * sigma) ** 2, told)
+        if np.array_equal(kept, square):
+            return sigma
+        square = kept
+
+
+def _first_scale(size: Floats, rows: Bools) -> Floats:
+    """Mean square of the first block's returns, each at most 8 times a scale that its median gives; 0 without any."""
+    if not size.shape[-1]:
+        return np.zeros((*size.shape[:-1], 1))
+    moved = np.where(rows & (size > 0.0), size, np.nan)
+    some = np.isfinite(moved).any(axis=-1, keepdims=True)
+    median = np.nanmedian(np.where(some, moved, 0.0), axis=-1, keepdims=True)
+    bound = np.where(some, _ODD_COUNTS * _MEDIAN_TO_SIGMA * median, 0.0)
+    total = np.sum(np.minimum(size, bound) ** 2 * rows, axis=-1, keepdims=True)
+    mean: Floats = total / np.maximum(np.sum(rows, axis=-1, keepdims=True), 1)
+    return mean
