@@ -4,6 +4,7 @@ import base64
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -166,7 +167,7 @@ def test_the_database_goes_away_and_comes_back(cluster: Cluster, endpoints: Spac
             lambda rows: len(rows) == 5,
         )
         assert all(row[1:] == ("answered", "api", None) for row in rows)
-        gateway.opened("outage-0", at="2026-01-01T00:00:00Z")
+        gateway.opened("outage-0", at=datetime.now(UTC).isoformat())
         assert gateway.decide("outage-0") == answers[0]
     (pod,) = installation.operator_pods()
     assert pod["status"]["containerStatuses"][0]["restartCount"] == restarts  # it held, and did not die

@@ -1,6 +1,7 @@
 """A live Endpoint with two gateway pods: what callers are told, who may run, and that serving outlives what is deleted."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -58,8 +59,8 @@ def _error(answer: httpx.Response, status: int, code: str, field: str | None = N
 def known(trader: GatewayClient) -> str:
     """A decision with an outcome."""
     assert trader.decide("known")["action"] == "open_long"
-    trader.opened("known", at="2026-01-01T00:00:00Z")
-    trader.closed("known", at="2026-01-01T01:00:00Z", pnl=1.5)
+    trader.opened("known", at=datetime.now(UTC).isoformat())
+    trader.closed("known", at=datetime.now(UTC).isoformat(), pnl=1.5)
     return "known"
 
 
@@ -104,7 +105,8 @@ class TestRefusals:
         _error(answer, 422, "invalid_request", "acount_state")
 
     def test_same_id_with_another_body(self, trader: GatewayClient, known: str) -> None:
-        answer = trader.post("/v1/decisions", question(known, hint="down"))
+        other = question(known) | {"scope": {"symbol": "EURUSD", "book": "another"}}  # fresh prices alone are a retry
+        answer = trader.post("/v1/decisions", other)
         _error(answer, 422, "decision_id_reused", "decision_id")
 
     def test_same_id_with_the_same_body_gets_the_same_answer(self, trader: GatewayClient, known: str) -> None:
@@ -116,11 +118,25 @@ class TestRefusals:
         outcome = {"closed_at": "2026-01-01T01:00:00Z", "pnl": 1.0, "fees": 0.0, "exit_reason": "x"}
         _error(trader.post("/v1/decisions/never/outcome", outcome), 404, "unknown_decision", "decision_id")
 
-    def test_second_outcome_that_differs(self, trader: GatewayClient, known: str) -> None:
-        outcome = {"closed_at": "2026-01-01T01:00:00Z", "pnl": 9.0, "fees": 0.0, "exit_reason": "test"}
-        answer = trader.post(f"/v1/decisions/{known}/outcome", outcome | {"duration_hours": 0.5})
-        assert answer.status_code == 409, answer.text
-        assert trader.closed(known, at="2026-01-01T01:00:00Z", pnl=1.5)  # the same one again is fine
+    def test_second_outcome_that_differs_corrects_the_first(self, trader: GatewayClient) -> None:
+        trader.decide("corrected")
+        now = datetime.now(UTC).isoformat()
+        trader.opened("corrected", at=now)
+        trader.closed("corrected", at=now, pnl=1.5)
+        trader.closed("corrected", at=now, pnl=9.0)
+        told = trader.http.get("/v1/decisions/corrected").json()["outcome"]
+        assert (told["pnl"], told["corrections"]) == (9.0, 1)
+
+    def test_time_before_the_decision(self, trader: GatewayClient) -> None:
+        trader.decide("too-early")
+        body = {
+            "status": "opened",
+            "opened_at": "2026-01-01T00:00:00Z",
+            "filled_notional_usd": 100,
+            "position_id": "too-early",
+        }
+        answer = trader.post("/v1/decisions/too-early/execution", body)
+        _error(answer, 422, "time_before_decision", "opened_at")
 
     @pytest.mark.parametrize("header", [{}, {"Authorization": "Bearer wrong"}], ids=["missing", "wrong"])
     def test_token(self, trader: GatewayClient, header: dict[str, str]) -> None:
