@@ -7,7 +7,8 @@ import pytest
 
 from demo.bars import SYMBOL, WARMUP, Bar, load_bars
 from demo.paper_trader import EXIT_CONFIG, EXIT_GAVE_UP, EXIT_REFUSED, Gateway, TraderError, settle, walk
-from tradewind.trading.decision import DecisionRequest, ExecutionReport, OutcomeReport
+from tradewind.trading.decision import DecisionRequest
+from tradewind.trading.reports import ExecutionReport, OutcomeReport
 
 BARS = load_bars()
 BAR = Bar(datetime(2017, 5, 1, 10, tzinfo=UTC), open=1.0, high=1.004, low=0.997, close=1.002)
