@@ -115,19 +115,21 @@ def free_port() -> int:
 
 
 async def measure(client: httpx.AsyncClient, requests: int, concurrency: int, prefix: str) -> tuple[list[float], float]:
-    """Milliseconds of every request, and requests a second."""
+    """Milliseconds of every request, and requests a second. Each caller has a scope of its own: in one they wait in turn."""
     times: list[float] = []
     numbers = iter(range(requests))
 
-    async def worker() -> None:
+    async def worker(caller: int) -> None:
+        scope = {"symbol": "BTC", "book": f"caller-{caller}"}
         for number in numbers:
             started = time.perf_counter()
-            response = await client.post("/v1/decisions", json=BODY | {"decision_id": f"{prefix}-{number}"})
+            asked = BODY | {"decision_id": f"{prefix}-{number}", "scope": scope}
+            response = await client.post("/v1/decisions", json=asked)
             response.raise_for_status()
             times.append((time.perf_counter() - started) * 1000)
 
     started = time.perf_counter()
-    await asyncio.gather(*(worker() for _ in range(concurrency)))
+    await asyncio.gather(*map(worker, range(concurrency)))
     return times, requests / (time.perf_counter() - started)
 
 
