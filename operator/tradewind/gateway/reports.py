@@ -144,7 +144,10 @@ class Reports:
         if decision_id is None:
             assert report.position_id is not None
             latest = report.at + as_timedelta(routing.reports.clock_skew)
-            decision_id = await self._database.decision_of_position(report.position_id, event.event_id, latest)
+            ends = event.kind in (EventKind.REDUCE, EventKind.CLOSE)
+            decision_id = await self._database.decision_of_position(
+                report.position_id, event.event_id, event.at, ends=ends, latest=latest
+            )
             if decision_id is None:
                 raise ApiError(
                     ErrorCode.UNKNOWN_DECISION,
@@ -190,7 +193,11 @@ class Reports:
             parent = await self._reported(str(known.row["parent_decision_id"]))
             if parent is not None and parent.action is known.action and not known.events:
                 position = parent.position
-                if position.is_open and position.position_id == report.position_id:
+                # A report that comes late, or twice, after the close is still one about that position.
+                inside = position.closed_at is None or (
+                    report.opened_at is not None and report.opened_at < position.closed_at
+                )
+                if position.position_id == report.position_id and inside:
                     return _growth(parent, report, of=known.decision_id)
         return _execution(known, report)
 
@@ -270,14 +277,14 @@ def _growth(known: Reported, report: ExecutionReport, of: str = "") -> Intent:
         event = execution_event(report, EventKind.ADD, report.filled_notional_usd, report.opened_at)
         event = event.named(hashlib.sha256(f"{of}\0{report.fingerprint}".encode()).hexdigest())
         return Intent(known.decision_id, None if known.event(event.event_id) else event, names)
-    grown = report.filled_notional_usd - position.peak
+    grown = report.filled_notional_usd - position.filled  # what partial exits took off was filled, too
     if (
         report.position_id == position.position_id
-        and abs(grown) <= position.peak * _SAME
+        and abs(grown) <= position.filled * _SAME
         and report.opened_at == position.opened_at
     ):
         return Intent(known.decision_id, None, names)
-    if report.position_id != position.position_id or grown <= position.peak * _SAME or not position.is_open:
+    if report.position_id != position.position_id or grown <= position.filled * _SAME or not position.is_open:
         raise PositionError(
             "execution_differs",
             "decision_id",

@@ -74,7 +74,9 @@ def demand_possible_event(
     Raises:
         PositionError: it cannot be true; field, bound and remedy are named.
     """
-    grown = after.cost - before.cost if event.kind in (EventKind.OPEN, EventKind.ADD) else Decimal(0)
+    grown = after.filled - before.filled if event.kind in (EventKind.OPEN, EventKind.ADD) else Decimal(0)
+    if event.kind is EventKind.CORRECT and after.largest_fill > before.largest_fill:
+        grown = after.largest_fill
     field = names.get("notional_usd", "notional_usd")
     if grown > decided.exposure * Decimal(bounds.max_fill):
         raise _beyond(
