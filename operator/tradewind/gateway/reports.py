@@ -191,13 +191,15 @@ class Reports:
     async def _execution_intent(self, known: Reported, report: ExecutionReport) -> Intent:
         if report.status == "opened" and known.row["parent_decision_id"] is not None:
             parent = await self._reported(str(known.row["parent_decision_id"]))
-            if parent is not None and parent.action is known.action and not known.events:
+            if parent is not None and parent.action is known.action:
                 position = parent.position
-                # A report that comes late, or twice, after the close is still one about that position.
+                if parent.event(_fill_id(known.decision_id, report)) is not None:
+                    return Intent(parent.decision_id, None)
+                # A fill that is reported after the close, but was before it, is still one of that position.
                 inside = position.closed_at is None or (
                     report.opened_at is not None and report.opened_at < position.closed_at
                 )
-                if position.position_id == report.position_id and inside:
+                if position.position_id == report.position_id and inside and not known.events:
                     return _growth(parent, report, of=known.decision_id)
         return _execution(known, report)
 
@@ -275,8 +277,7 @@ def _growth(known: Reported, report: ExecutionReport, of: str = "") -> Intent:
     position, names = known.position, {"notional_usd": "filled_notional_usd", "at": "opened_at"}
     if of:  # the fill of a follow-up's own: it comes on top
         event = execution_event(report, EventKind.ADD, report.filled_notional_usd, report.opened_at)
-        event = event.named(hashlib.sha256(f"{of}\0{report.fingerprint}".encode()).hexdigest())
-        return Intent(known.decision_id, None if known.event(event.event_id) else event, names)
+        return Intent(known.decision_id, event.named(_fill_id(of, report)), names)
     grown = report.filled_notional_usd - position.filled  # what partial exits took off was filled, too
     if (
         report.position_id == position.position_id
@@ -293,6 +294,11 @@ def _growth(known: Reported, report: ExecutionReport, of: str = "") -> Intent:
             "correct or void a wrong one by /v1/reports (target execution)",
         )
     return Intent(known.decision_id, execution_event(report, EventKind.ADD, grown, report.opened_at), names)
+
+
+def _fill_id(decision_id: str, report: ExecutionReport) -> str:
+    """The event's id where a follow-up's fill grows the position that it follows."""
+    return hashlib.sha256(f"{decision_id}\0{report.fingerprint}".encode()).hexdigest()
 
 
 def _outcome_event(known: Reported, report: OutcomeReport) -> Event | None:
