@@ -113,7 +113,7 @@ class Model:
         else:
             for held in self.holders(scope):
                 begun = held.opening["at"] if held.opening else held.since
-                if stated == [] and begun < at:
+                if stated == [] and begun is not None and begun < at:
                     self.release(held, "stated")
                     held.stated = at
                 elif held.old:
