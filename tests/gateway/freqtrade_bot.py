@@ -65,7 +65,7 @@ class Market:
 
     def __init__(self, pairs: list[str], seed: int) -> None:
         self.random = random.Random(seed)
-        self.prices = {pair: 1000.0 for pair in pairs}
+        self.prices = dict.fromkeys(pairs, 1000.0)
 
     def move(self) -> None:
         for pair in self.prices:

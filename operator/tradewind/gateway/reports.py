@@ -128,7 +128,7 @@ class Reports:
         """
 
         async def intent(known: Reported) -> Intent:
-            return Intent(decision_id, _outcome_event(known, report), {"at": "closed_at"})
+            return Intent(decision_id, _outcome_event(known, report), {"at": "closed_at", "pnl": "pnl"})
 
         label = await self._store(decision_id, intent, routing)
         return {"decision_id": decision_id, "label": label, "event_id": report.fingerprint}
