@@ -55,7 +55,8 @@ async def test_fills_partial_exits_and_cash_flows(rig, asked) -> None:
     assert float((await outcome(rig))["pnl_usd"]) == pytest.approx(8 - 0.015 + 13 - 0.015 + 0.05 - 0.25)
     assert done["label"] == "excellent_decision"
     stored = await outcome(rig)
-    assert (stored["exit_reason"], float(stored["fees_usd"])) == ("unspecified", pytest.approx(-0.02))
+    assert stored["exit_reason"] == "unspecified"
+    assert float(stored["fees_usd"]) == pytest.approx(-0.02)
     await report(asked, event("cash_flow", amount_usd=0.1))  # a rebate that comes after the close
     stored = await outcome(rig)
     assert float(stored["pnl_usd"]) == pytest.approx(20.77 + 0.1)
@@ -188,7 +189,14 @@ async def test_a_reversal_at_one_time(rig, asked) -> None:
 
 async def test_a_batch_stores_what_is_right(rig, asked) -> None:
     far = event("cash_flow", amount_usd=1, at=at(hours=8))
-    batch = [opening(), far, "no report", None, event("cash_flow", amount_usd=0.5), event("close", "nobody", total_pnl=1)]
+    batch = [
+        opening(),
+        far,
+        "no report",
+        None,
+        event("cash_flow", amount_usd=0.5),
+        event("close", "nobody", total_pnl=1),
+    ]
     for body, times in ((batch, 1), ({"reports": batch}, 2)):
         said = await report(asked, body, 422)
         assert (said["accepted"], said["refused"]) == (2, 4)
@@ -207,18 +215,35 @@ async def test_json_lines_forms_and_the_older_shapes(rig, asked) -> None:
     lines = "\n".join(json.dumps(e) for e in (opening(), event("cash_flow", amount_usd=1)))
     answer = await asked.post("/v1/reports", content=lines + "\n\n", headers={"content-type": "application/x-ndjson"})
     assert (answer.status_code, answer.json()["accepted"]) == (200, 2)
-    form = {"decision_id": "d1", "event": "reduce", "at": at(), "notional_usd": "20", "pnl": "0.5", "fees": "", "exit_reason": ""}
+    form = {
+        "decision_id": "d1",
+        "event": "reduce",
+        "at": at(),
+        "notional_usd": "20",
+        "pnl": "0.5",
+        "fees": "",
+        "exit_reason": "",
+    }
     assert (await asked.post("/v1/reports", data=form)).status_code == 200
-    execution = {"decision_id": "d1", "status": "opened", "opened_at": at(), "filled_notional_usd": 150, "position_id": 17}
+    execution = {
+        "decision_id": "d1",
+        "status": "opened",
+        "opened_at": at(),
+        "filled_notional_usd": 150,
+        "position_id": 17,
+    }
     await report(asked, execution)
-    closed = await asked.post("/v1/reports", data={"decision_id": "d1", "closed_at": at(), "pnl": "-1.5 USDT", "fees": "0.1 USDT"})
+    closed = await asked.post(
+        "/v1/reports", data={"decision_id": "d1", "closed_at": at(), "pnl": "-1.5 USDT", "fees": "0.1 USDT"}
+    )
     assert (closed.status_code, closed.json()["label"]) == (200, "acceptable_loss")
     assert float((await outcome(rig))["pnl_usd"]) == -1.5
     twice = await asked.post(
         "/v1/reports", content=b"event=close&event=open", headers={"content-type": "application/x-www-form-urlencoded"}
     )
     assert (twice.status_code, twice.json()["error"]["field"]) == (422, "event")
-    for body in ([], {"reports": []}, 7, {}, {"decision_id": "d1"}):
+    bodies: list[Any] = [[], {"reports": []}, 7, {}, {"decision_id": "d1"}]
+    for body in bodies:
         assert (await asked.post("/v1/reports", json=body)).status_code == 422, body
 
 
@@ -244,7 +269,7 @@ async def test_words_never_lose_the_money(rig, asked, words) -> None:
         ({"total_pnl": 10**400}, "invalid_request", "total_pnl"),
         ({"total_pnl": 1, "pnl": 1}, "invalid_request", None),
         ({"total_pnl": 1, "fees": 50}, "out_of_bounds", "fees"),
-        ({"total_pnl": 1, "\ud800": 1}, "invalid_request", None),
+        ({"total_pnl": 1, "\ud800": 1}, "invalid_request", "\ufffd"),
         ({"total_pnl": 1, "at": at(hours=8)}, "time_in_future", "at"),
         ({"total_pnl": 1, "at": at(hours=-8)}, "time_before_decision", "at"),
         ({"total_pnl": 1, "at": "2026-01-01T00:00:00"}, "invalid_request", "at"),

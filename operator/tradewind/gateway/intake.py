@@ -15,6 +15,7 @@ from tradewind.gateway.bodies import parsed_json
 from tradewind.gateway.errors import ApiError, ErrorCode
 from tradewind.gateway.reports import Reports
 from tradewind.gateway.result import Body
+from tradewind.gateway.text import unstorable
 from tradewind.schema.names import Identifier
 from tradewind.trading.reports import EventReport, ExecutionReport, OutcomeReport
 from tradewind.trading.routing import Routing
@@ -109,6 +110,10 @@ def _valid(model: type[_Report], value: JsonValue) -> _Report:
         return model.model_validate(value)
     except ValidationError as error:
         raise errors.from_validation(error) from None
+    except UnicodeEncodeError:  # a field whose name holds half a surrogate pair
+        fault = unstorable(dict.fromkeys(value) if isinstance(value, dict) else value)
+        field = "" if fault is None else fault.field
+        raise ApiError(ErrorCode.INVALID_REQUEST, f"{field}: is no field", f"remove {field}", field=field) from None
 
 
 def _items(content_type: str, body: bytes) -> tuple[list[JsonValue], bool]:
