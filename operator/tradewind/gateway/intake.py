@@ -106,14 +106,13 @@ class Intake:
 
 
 def _valid(model: type[_Report], value: JsonValue) -> _Report:
+    fault = unstorable(dict.fromkeys(value)) if isinstance(value, dict) else None
+    if fault is not None:  # in the name of a field: pydantic cannot say which
+        raise ApiError(ErrorCode.INVALID_REQUEST, str(fault), f"remove {fault.field}", field=fault.field)
     try:
         return model.model_validate(value)
     except ValidationError as error:
         raise errors.from_validation(error) from None
-    except UnicodeEncodeError:  # a field whose name holds half a surrogate pair
-        fault = unstorable(dict.fromkeys(value) if isinstance(value, dict) else value)
-        field = "" if fault is None else fault.field
-        raise ApiError(ErrorCode.INVALID_REQUEST, f"{field}: is no field", f"remove {field}", field=field) from None
 
 
 def _items(content_type: str, body: bytes) -> tuple[list[JsonValue], bool]:
