@@ -168,13 +168,6 @@ def _open(position: Position, event: Event, _: int) -> Position:
 
 def _add(position: Position, event: Event, _: int) -> Position:
     _require_open(position, event)
-    if position.quantity is None and event.money("notional_usd") is None:
-        raise PositionError(
-            "invalid_request",
-            "notional_usd",
-            "notional_usd: the opening told no quantity",
-            "give notional_usd of the fill",
-        )
     return _grown(position, event)
 
 
