@@ -124,7 +124,7 @@ def view(
     state: dict[str, JsonValue] = dict(request.account_state)
     if context is not None:
         scope = request.scope
-        shown = visible(account, version, context.owners, context.holders)
+        shown = visible(account, version, context.owners, context.holders, context.ended)
         if flipped:
             ended = of_scope(account, context.continued_position, scope.symbol, scope.book)
             shown = [place for place in shown if place not in ended]

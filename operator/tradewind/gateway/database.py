@@ -82,13 +82,15 @@ class Context:
     Attributes:
         history: its own last decisions, oldest first.
         owners: version that opened each of the stated positions last.
-        holders: who holds which scope; only read where a stated position has no id.
+        ended: those of the stated positions that are no longer open, as far as is known.
+        holders: who holds which scope; only read where positions are stated.
         continued_action: how the position was opened that the decision continues or flips; None: there is none.
         continued_position: its id.
     """
 
     history: tuple[dict[str, JsonValue], ...]
     owners: Mapping[str, str]
+    ended: frozenset[str]
     holders: tuple[Holder, ...]
     continued_action: str | None
     continued_position: str | None
@@ -98,7 +100,9 @@ class Context:
         """From a row with these columns."""
         action, position = row["continued"] or (None, None)
         holders = tuple(Holder(*holder) for holder in row["holders"])
-        return cls(tuple(row["history"]), row["owners"], holders, action, position)
+        owners = {name: version for name, (version, _) in row["owners"].items()}
+        ended = frozenset(name for name, (_, over) in row["owners"].items() if over)
+        return cls(tuple(row["history"]), owners, ended, holders, action, position)
 
 
 class AssignOutcome(StrEnum):
@@ -234,9 +238,18 @@ class Database:
         rows = await self._call(report_statements.REPORTED, {"decision_id": decision_id})
         return rows[0] if rows else None
 
-    async def decision_of_position(self, position_id: str, event_id: str, latest: datetime) -> str | None:
-        """The decision that opened a position of that id: the one that had the event, else the newest opened by `latest`."""
-        parameters = {"position_id": position_id, "event_id": event_id, "latest": latest}
+    async def decision_of_position(
+        self, position_id: str, event_id: str, at: datetime, *, ends: bool, latest: datetime
+    ) -> str | None:
+        """The decision that opened a position of that id: the one that had the event, else the newest opened by then.
+
+        Args:
+            position_id, event_id: of the report.
+            at: when it happened.
+            ends: it takes off exposure.
+            latest: up to when clocks that are off may have it opened.
+        """
+        parameters = {"position_id": position_id, "event_id": event_id, "at": at, "ends": ends, "latest": latest}
         rows = await self._call(report_statements.BY_POSITION, parameters)
         return str(rows[0]["decision_id"]) if rows else None
 

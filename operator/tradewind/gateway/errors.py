@@ -10,6 +10,7 @@ from typing import Self
 
 from pydantic import JsonValue, ValidationError
 
+from tradewind.gateway.text import cleaned
 from tradewind.schema.rules import first_fault
 
 RETRY_SECONDS = 1.0  # never for what is final for its id, such as no_answer
@@ -234,11 +235,11 @@ def from_validation(error: ValidationError) -> ApiError:
             f"the body is not JSON: {fault.message}",
             "send one JSON object, UTF-8, nested less than 200 deep",
         )
-    field = fault.field
+    field, message = cleaned(fault.field, 256), cleaned(fault.message, 1024)  # names and words are the caller's
     remedy = {
         "missing": f"add {field}",
         "extra_forbidden": f"remove {field}; unknown fields are refused so that a misspelt one is not ignored",
         "timezone_aware": f"give {field} with an offset, e.g. 2026-01-01T00:00:00Z",
         "identifier": f"send {field} as text of visible characters, or as a whole number",
     }.get(fault.type, f"correct {field or 'the body'} as in docs/gateway.md")
-    return ApiError(ErrorCode.INVALID_REQUEST, f"{field or 'body'}: {fault.message}", remedy, field=field or None)
+    return ApiError(ErrorCode.INVALID_REQUEST, f"{field or 'body'}: {message}", remedy, field=field or None)

@@ -15,6 +15,7 @@ from tradewind.gateway.bodies import parsed_json
 from tradewind.gateway.errors import ApiError, ErrorCode
 from tradewind.gateway.reports import Reports
 from tradewind.gateway.result import Body
+from tradewind.gateway.text import unstorable
 from tradewind.schema.names import Identifier
 from tradewind.trading.reports import EventReport, ExecutionReport, OutcomeReport
 from tradewind.trading.routing import Routing
@@ -105,6 +106,9 @@ class Intake:
 
 
 def _valid(model: type[_Report], value: JsonValue) -> _Report:
+    fault = unstorable(dict.fromkeys(value)) if isinstance(value, dict) else None
+    if fault is not None:  # in the name of a field: pydantic cannot say which
+        raise ApiError(ErrorCode.INVALID_REQUEST, str(fault), f"remove {fault.field}", field=fault.field)
     try:
         return model.model_validate(value)
     except ValidationError as error:

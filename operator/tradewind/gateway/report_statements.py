@@ -23,6 +23,8 @@ SELECT d.decision_id, d.state, d.answer ->> 'action' AS action, (d.answer ->> 's
 """)
 
 # A position by its own id, which may come back: the one that had this event already; else the newest that was opened by then.
+# A reversal closes and opens at one time: what ends a position ends the older one, if that is still open. Clocks that are
+# off come last, or the late end of the older one would be the newer one's.
 BY_POSITION: Final = """
 SELECT e.decision_id
   FROM tradewind.executions e
@@ -31,7 +33,12 @@ SELECT e.decision_id
  WHERE e.installation = %(installation)s AND e.namespace = %(namespace)s AND e.endpoint = %(endpoint)s
    AND e.position_id = %(position_id)s AND e.status = 'opened'
    AND (v.event_id IS NOT NULL OR e.opened_at <= %(latest)s::timestamptz)
- ORDER BY v.event_id IS NOT NULL DESC, e.opened_at DESC LIMIT 1
+ ORDER BY v.event_id IS NOT NULL DESC, e.opened_at <= %(at)s::timestamptz DESC,
+       %(ends)s AND e.opened_at = %(at)s::timestamptz AND EXISTS (
+           SELECT FROM tradewind.executions f LEFT JOIN tradewind.outcomes o USING (installation, namespace, endpoint, decision_id)
+            WHERE f.installation = e.installation AND f.namespace = e.namespace AND f.endpoint = e.endpoint
+              AND f.position_id = e.position_id AND f.opened_at < e.opened_at AND (o.decision_id IS NULL OR o.voided)),
+       e.opened_at DESC LIMIT 1
 """
 
 # `reports` is what the writer read: of two at once, the second reads again. What follows from the events is written with them.

@@ -128,7 +128,7 @@ class Reports:
         """
 
         async def intent(known: Reported) -> Intent:
-            return Intent(decision_id, _outcome_event(known, report), {"at": "closed_at"})
+            return Intent(decision_id, _outcome_event(known, report), {"at": "closed_at", "pnl": "pnl"})
 
         label = await self._store(decision_id, intent, routing)
         return {"decision_id": decision_id, "label": label, "event_id": report.fingerprint}
@@ -144,7 +144,10 @@ class Reports:
         if decision_id is None:
             assert report.position_id is not None
             latest = report.at + as_timedelta(routing.reports.clock_skew)
-            decision_id = await self._database.decision_of_position(report.position_id, event.event_id, latest)
+            ends = event.kind in (EventKind.REDUCE, EventKind.CLOSE)
+            decision_id = await self._database.decision_of_position(
+                report.position_id, event.event_id, event.at, ends=ends, latest=latest
+            )
             if decision_id is None:
                 raise ApiError(
                     ErrorCode.UNKNOWN_DECISION,
@@ -188,9 +191,15 @@ class Reports:
     async def _execution_intent(self, known: Reported, report: ExecutionReport) -> Intent:
         if report.status == "opened" and known.row["parent_decision_id"] is not None:
             parent = await self._reported(str(known.row["parent_decision_id"]))
-            if parent is not None and parent.action is known.action and not known.events:
+            if parent is not None and parent.action is known.action:
                 position = parent.position
-                if position.is_open and position.position_id == report.position_id:
+                if parent.event(_fill_id(known.decision_id, report)) is not None:
+                    return Intent(parent.decision_id, None)
+                # A fill that is reported after the close, but was before it, is still one of that position.
+                inside = position.closed_at is None or (
+                    report.opened_at is not None and report.opened_at < position.closed_at
+                )
+                if position.position_id == report.position_id and inside and not known.events:
                     return _growth(parent, report, of=known.decision_id)
         return _execution(known, report)
 
@@ -268,16 +277,15 @@ def _growth(known: Reported, report: ExecutionReport, of: str = "") -> Intent:
     position, names = known.position, {"notional_usd": "filled_notional_usd", "at": "opened_at"}
     if of:  # the fill of a follow-up's own: it comes on top
         event = execution_event(report, EventKind.ADD, report.filled_notional_usd, report.opened_at)
-        event = event.named(hashlib.sha256(f"{of}\0{report.fingerprint}".encode()).hexdigest())
-        return Intent(known.decision_id, None if known.event(event.event_id) else event, names)
-    grown = report.filled_notional_usd - position.peak
+        return Intent(known.decision_id, event.named(_fill_id(of, report)), names)
+    grown = report.filled_notional_usd - position.filled  # what partial exits took off was filled, too
     if (
         report.position_id == position.position_id
-        and abs(grown) <= position.peak * _SAME
+        and abs(grown) <= position.filled * _SAME
         and report.opened_at == position.opened_at
     ):
         return Intent(known.decision_id, None, names)
-    if report.position_id != position.position_id or grown <= position.peak * _SAME or not position.is_open:
+    if report.position_id != position.position_id or grown <= position.filled * _SAME or not position.is_open:
         raise PositionError(
             "execution_differs",
             "decision_id",
@@ -286,6 +294,11 @@ def _growth(known: Reported, report: ExecutionReport, of: str = "") -> Intent:
             "correct or void a wrong one by /v1/reports (target execution)",
         )
     return Intent(known.decision_id, execution_event(report, EventKind.ADD, grown, report.opened_at), names)
+
+
+def _fill_id(decision_id: str, report: ExecutionReport) -> str:
+    """The event's id where a follow-up's fill grows the position that it follows."""
+    return hashlib.sha256(f"{decision_id}\0{report.fingerprint}".encode()).hexdigest()
 
 
 def _outcome_event(known: Reported, report: OutcomeReport) -> Event | None:

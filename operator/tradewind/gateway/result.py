@@ -43,7 +43,7 @@ class Question:
     @property
     def seen(self) -> dict[str, object]:
         """What the database needs to say whose the stated positions are."""
-        return {"positions": self.account.position_ids, "nameless": self.account.nameless}
+        return {"positions": self.account.position_ids, "stated": bool(self.account.positions)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,14 +31,16 @@ _CONTEXT: Final = f"""
            AND d.drawn_version = r.drawn_version AND d.replay = r.replay AND d.decided_at <= r.decided_at
            AND d.decision_id <> r.decision_id
          ORDER BY d.decided_at DESC, d.decision_id DESC LIMIT %(history)s) h) AS history,
-    (SELECT coalesce(jsonb_object_agg(q.position_id, q.drawn_version), '{{}}'::jsonb) FROM (
-        SELECT DISTINCT ON (e.position_id) e.position_id, d.drawn_version
+    (SELECT coalesce(jsonb_object_agg(q.position_id, jsonb_build_array(q.drawn_version, q.ended)), '{{}}'::jsonb) FROM (
+        SELECT DISTINCT ON (e.position_id) e.position_id, d.drawn_version,
+               d.decision_id IS DISTINCT FROM r.parent_decision_id
+               AND coalesce(NOT r.replay OR d.released_at <= r.decided_at, false) AND d.released_at IS NOT NULL AS ended
           FROM tradewind.executions e JOIN tradewind.decisions d USING (installation, namespace, endpoint, decision_id)
          WHERE {KEY} AND e.position_id = ANY(%(positions)s::text[]) AND d.decided_at <= r.decided_at
          ORDER BY e.position_id, e.opened_at DESC, d.decided_at DESC) q) AS owners,
     (SELECT coalesce(jsonb_agg(jsonb_build_array(d.scope_symbol, d.scope_book, d.drawn_version)), '[]'::jsonb)
        FROM tradewind.decisions d
-      WHERE {KEY} AND %(nameless)s AND d.holding AND d.decided_at <= r.decided_at
+      WHERE {KEY} AND %(stated)s AND d.holding AND d.decided_at <= r.decided_at
         AND d.decision_id IS DISTINCT FROM r.flipped_from) AS holders,
     (SELECT jsonb_build_array(d.answer ->> 'action', e.position_id)
        FROM tradewind.decisions d LEFT JOIN tradewind.executions e USING (installation, namespace, endpoint, decision_id)

@@ -75,11 +75,6 @@ class Account:
         """Ids of all entries that have one."""
         return [p.position_id for p in self.positions or () if p.position_id is not None]
 
-    @property
-    def nameless(self) -> bool:
-        """Whether an entry has no id."""
-        return any(p.position_id is None for p in self.positions or ())
-
     def is_flat(self, symbol: str, book: str) -> bool:
         """Whether it says that nothing is open in the scope. An entry that may be of the scope counts as one that is."""
         return self.positions is not None and not any(p.is_open and _may_be(p, symbol, book) for p in self.positions)
@@ -160,25 +155,33 @@ def position_id_of(entry: Mapping[str, JsonValue], place: str = f"account_state.
     return None
 
 
-def visible(account: Account, version: str, owners: Mapping[str, str], holders: Iterable[Holder]) -> list[int]:
+def visible(
+    account: Account,
+    version: str,
+    owners: Mapping[str, str],
+    holders: Iterable[Holder],
+    ended: Collection[str] = frozenset(),
+) -> list[int]:
     """Places of the stated positions that a version may see: its own, and those that no version opened.
 
     A position with an id belongs to the version that has it now (the last that opened one of that name); one whose id
     nobody knows may be the other arm's, not reported yet, and is shown to none. A position without an id is known by its
-    symbol alone: it is left out where another version holds a scope that it may be of.
+    symbol alone: it is left out where another version holds a scope that it may be of. So is one whose id has ended: netting
+    ids come back, and the other arm's may not be reported yet.
 
     Args:
         account: as stated.
         version: the ModelVersion that is asked.
         owners: version that opened each id last.
         holders: who holds which scope now.
+        ended: ids whose last known position is no longer open.
     """
     others = [h for h in holders if h.version != version]
     shown = []
     for position in account.positions or ():
-        if position.position_id is not None:
-            mine = owners.get(position.position_id) == version
-        else:
+        known = position.position_id is not None
+        mine = not known or owners.get(str(position.position_id)) == version
+        if mine and (not known or position.position_id in ended):
             mine = not any(_may_be(position, h.symbol, h.book) for h in others)
         if mine:
             shown.append(position.index)
@@ -238,7 +241,7 @@ def _number(value: JsonValue) -> float | None:
         return None
     try:
         return float(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # 10**400 is a number, but no float
         return None
 
 

@@ -74,8 +74,11 @@ def demand_possible_event(
     Raises:
         PositionError: it cannot be true; field, bound and remedy are named.
     """
-    grown = after.cost - before.cost if event.kind in (EventKind.OPEN, EventKind.ADD) else Decimal(0)
-    field = names.get("notional_usd", "notional_usd")
+    grown = after.filled - before.filled if event.kind in (EventKind.OPEN, EventKind.ADD) else Decimal(0)
+    if event.kind is EventKind.CORRECT and after.largest_fill > before.largest_fill:
+        grown = after.largest_fill
+    told = "notional_usd" if "notional_usd" in event.body else "quantity"
+    field = names.get("notional_usd", told)
     if grown > decided.exposure * Decimal(bounds.max_fill):
         raise _beyond(
             field, grown, "one fill", bounds.max_fill, "the decision's size times leverage", decided.exposure, "maxFill"
@@ -93,7 +96,8 @@ def demand_possible_event(
     if abs(after.fees) > after.peak * Decimal(bounds.max_fee_share):
         raise _beyond("fees", after.fees, "all fees", bounds.max_fee_share, "the exposure", after.peak, "maxFeeShare")
     earned = after.total if after.total is not None else (after.earned or Decimal(0)) + after.cash
-    field = names.get("pnl", "amount_usd" if event.kind is EventKind.CASH_FLOW else "pnl")
+    told = "total_pnl" if "total_pnl" in event.body else "pnl"
+    field = names.get("pnl", "amount_usd" if event.kind is EventKind.CASH_FLOW else told)
     if earned < -after.peak * Decimal(bounds.max_loss):
         raise _beyond(field, earned, "the loss", bounds.max_loss, "the exposure", after.peak, "maxLoss")
     if earned > after.peak * Decimal(bounds.max_gain):

@@ -50,6 +50,8 @@ class Position:
         closed_at: when flat; None: it is not.
         cost: exposure that is open, at cost.
         peak: largest exposure at a time.
+        filled: sum of all fills.
+        largest_fill: largest of them.
         quantity: what is open; None: not told.
         entry: average price of what is open; None: not told.
         earned: by reductions and the close; None: of a part it is not known.
@@ -66,6 +68,8 @@ class Position:
     closed_at: datetime | None = None
     cost: Decimal = _ZERO
     peak: Decimal = _ZERO
+    filled: Decimal = _ZERO
+    largest_fill: Decimal = _ZERO
     quantity: Decimal | None = None
     entry: Decimal | None = None
     earned: Decimal | None = _ZERO
@@ -103,6 +107,8 @@ def effective(events: Sequence[Event]) -> tuple[Event, ...]:
             body.pop("pnl", None)
         elif "pnl" in event.body:
             body.pop("total_pnl", None)
+        if "fees_usd" in event.body and "fees_unpriced" not in event.body:
+            body.pop("fees_unpriced", None)
         at = datetime.fromisoformat(event.body["at"]) if "at" in event.body else target.at
         found[target.event_id] = Event(target.event_id, target.kind, at, body)
     return tuple(found.values())
@@ -162,13 +168,6 @@ def _open(position: Position, event: Event, _: int) -> Position:
 
 def _add(position: Position, event: Event, _: int) -> Position:
     _require_open(position, event)
-    if position.quantity is None and event.money("notional_usd") is None:
-        raise PositionError(
-            "invalid_request",
-            "notional_usd",
-            "notional_usd: the opening told no quantity",
-            "give notional_usd of the fill",
-        )
     return _grown(position, event)
 
 
@@ -191,6 +190,8 @@ def _grown(position: Position, event: Event) -> Position:
         position,
         cost=cost,
         peak=max(position.peak, cost),
+        filled=position.filled + notional,
+        largest_fill=max(position.largest_fill, notional),
         quantity=total_quantity,
         entry=entry,
         fees=position.fees + paid,
@@ -283,6 +284,8 @@ def _result(position: Position, event: Event, side: int, cost: Decimal, share: D
     told, price = event.money("pnl"), event.money("price")
     if told is not None:
         return told
+    if cost == 0:  # reductions took all of it: nothing is left to earn
+        return None if event.body.get("fees_unpriced") else -(event.money("fees_usd") or _ZERO)
     if price is None or position.entry is None or position.entry_fees is None or event.body.get("fees_unpriced"):
         return None
     fees = position.entry_fees * share + (event.money("fees_usd") or _ZERO)

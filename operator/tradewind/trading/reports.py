@@ -60,6 +60,9 @@ def _decimal(value: Any) -> Any:
     return repr(value) if isinstance(value, float) else value
 
 
+_SMALLEST = Decimal("1e-18")
+
+
 def _bounded(low: Decimal, high: Decimal) -> BeforeValidator:
     def read(value: Any) -> Decimal:
         try:
@@ -70,12 +73,11 @@ def _bounded(low: Decimal, high: Decimal) -> BeforeValidator:
             raise PydanticCustomError(
                 "money", "must be a finite number from {low} to {high}", {"low": str(low), "high": str(high)}
             )
-        return number
+        return number if abs(number) >= _SMALLEST else Decimal(0)  # no database holds 1e-20000
 
     return BeforeValidator(read)
 
 
-_SMALLEST = Decimal("1e-18")
 Usd = Annotated[Decimal, _bounded(-MAX_USD, MAX_USD)]
 """Amount in USD."""
 PositiveUsd = Annotated[Decimal, _bounded(_SMALLEST, MAX_USD)]
@@ -163,7 +165,7 @@ def _hours(value: Any) -> float | None:
     """A length of time that is only told: what is none is left out, since the times say it anyway."""
     try:
         hours = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return hours if 0 <= hours < 10**6 else None
 
@@ -370,14 +372,12 @@ def correction_event(report: OutcomeReport, target: str) -> Event:
     return Event(report.fingerprint, EventKind.CORRECT, said.at, {**body, "at": said.at.isoformat()})
 
 
-def _comparable(body: Mapping[str, Any]) -> dict[str, Any]:
-    def plain(value: Any) -> Any:
-        try:
-            return Decimal(str(value)).normalize()
-        except InvalidOperation:
-            return value
+_MONEY = frozenset({"notional_usd", "price", "quantity", "pnl", "total_pnl", "amount_usd", "fees_usd"})
 
-    return {name: plain(value) for name, value in body.items()}
+
+def _comparable(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Amounts by their value, all else as it is: a reason may read `nan`, and ids `1e3` and `1000` are two."""
+    return {name: Decimal(str(value)) if name in _MONEY else value for name, value in body.items()}
 
 
 def _stamp(time: datetime | None) -> str | None:

@@ -205,7 +205,9 @@ BEGIN
                AND (NOT p_replay OR h.decided_at <= p_decided_at)
         ), freed AS (
             UPDATE tradewind.decisions r
-               SET holding = false, released_at = p_decided_at,
+               SET holding = false,
+                   -- What opened after the statement was not in it, however late it is reported.
+                   released_at = CASE WHEN gone.stated THEN least(p_stated_at, p_decided_at) ELSE p_decided_at END,
                    released_by = CASE WHEN gone.stated THEN 'stated' ELSE 'max_hold' END
               FROM gone
              WHERE r.installation = p_installation AND r.namespace = p_namespace AND r.endpoint = p_endpoint
