@@ -5,6 +5,7 @@ import csv
 import json
 import math
 import re
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -300,3 +301,60 @@ def test_corrected_rows_are_counted(tmp_path, capsys) -> None:
         writer.writerows(rows)
     assert of("better", "--trades", str(tmp_path / "T.csv")) == 0
     assert json.loads(capsys.readouterr().out)["operator_verdict"]["corrected"] == 7
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "missing from the header"),
+        (b"\xff\xfed\x00", "UTF-16, not UTF-8; save it as CSV UTF-8, or read it with --encoding utf-16"),
+        ("decision_id,\u5907\u6ce8\n".encode("gb18030"), "--encoding gb18030"),
+        (b"PK\x03\x04rest", "is a zip file, but no workbook"),
+        (b"\xd0\xcf\x11\xe0rest", "old xls format"),
+        (b"decision_id\0", "NUL"),
+    ],
+)
+def test_a_file_that_is_no_table_is_one_line_and_exit_code_2(content, words, tmp_path, capsys) -> None:
+    path = tmp_path / "T.csv"
+    path.write_bytes(content)
+    assert run("--trades", str(path), "--t0", "2026-01-01T00:00:00Z", "--now", "2026-03-27T00:00:00Z") == 2
+    said = capsys.readouterr().err
+    assert "T.csv" in said
+    assert words in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_folder_is_no_table(tmp_path, capsys) -> None:
+    assert run("--trades", str(tmp_path), "--t0", "2026-01-01T00:00:00Z", "--now", "2026-03-27T00:00:00Z") == 2
+    assert str(tmp_path) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "gb18030", "utf-8"])
+def test_an_encoding_that_is_told_is_read(encoding, tmp_path, capsys) -> None:
+    header, *rows = (FIXTURES / "better.csv").read_text().splitlines()
+    text = "\n".join([f"{header},\u5907\u6ce8", *(f"{row},\u6b62\u635f" for row in rows)])
+    (tmp_path / "T.csv").write_bytes(text.encode(encoding))
+    times = ("--t0", "2026-01-01T00:00:00Z", "--now", "2026-03-27T00:00:00Z")
+    assert run("--trades", str(tmp_path / "T.csv"), "--encoding", encoding, *times) == 0
+    assert json.loads(capsys.readouterr().out)["decision"] == "promote"
+
+
+def test_a_workbook_is_read_and_its_dates_are_refused(tmp_path, capsys) -> None:
+    from openpyxl import Workbook
+
+    header, *rows = (FIXTURES / "better.csv").read_text().splitlines()
+    book = Workbook()
+    sheet = book.active
+    assert sheet is not None
+    for line in (header, *rows):
+        sheet.append(
+            [float(c) if c.replace(".", "", 1).replace("-", "", 1).isdigit() else c or None for c in line.split(",")]
+        )
+    book.save(tmp_path / "T.xlsx")
+    times = ("--t0", "2026-01-01T00:00:00Z", "--now", "2026-03-27T00:00:00Z")
+    assert run("--trades", str(tmp_path / "T.xlsx"), *times) == 0
+    assert json.loads(capsys.readouterr().out)["decision"] == "promote"
+    sheet["D2"] = datetime(2026, 1, 1)
+    book.save(tmp_path / "T.xlsx")
+    assert run("--trades", str(tmp_path / "T.xlsx"), *times) == 2
+    assert "column 4 has a cell of the type date" in capsys.readouterr().err
