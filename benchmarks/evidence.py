@@ -6,6 +6,7 @@ pandas, which answers an easier question (no watermark, no replay of looks, not 
 """
 
 import math
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -45,8 +46,6 @@ def naive_block_sums(rows: list[TradeRow], t0: datetime, now: datetime, spec: Ev
             continue
         reported = r.received_at or r.closed_at or (None if r.status is Status.OPEN else r.decided_at)
         settled = reported is not None and reported <= now and reported - r.decided_at <= spec.settlement.max_hold
-        if settled and r.status is Status.CLOSED and r.notional_usd <= 0:  # type: ignore[operator]
-            continue
         known.append((r, settled, (r.decided_at - t0) // length))
     known.sort(key=lambda k: (k[0].decided_at, k[0].decision_id))
     nb = (now - t0) // length
@@ -63,7 +62,9 @@ def naive_block_sums(rows: list[TradeRow], t0: datetime, now: datetime, spec: Ev
         for r, settled, b in known
         if b == first and settled
     ]
-    v0 = sum(x * x for x in calibration) / len(calibration) if calibration else 0.0
+    moved = [abs(x) for x in calibration if x]
+    most = 8 * 1.4826 * statistics.median(moved) if moved else 0.0
+    v0 = sum(min(abs(x), most) ** 2 for x in calibration) / len(calibration) if calibration else 0.0
     sum_y = sum_z = square = 0.0
     n = 0
     arm_square, arm_n = [0.0, 0.0], [0, 0]
@@ -73,8 +74,9 @@ def naive_block_sums(rows: list[TradeRow], t0: datetime, now: datetime, spec: Ev
         ret = (r.pnl_usd / r.notional_usd if trade else 0.0) if settled else None  # type: ignore[operator]
         y = (float(r.pnl_usd > 0) if trade else 0.5) if settled else float(not a)  # type: ignore[operator]
         pooled = (square + 10 * v0) / (n + 10)
-        sigma = math.sqrt((arm_square[a] + 50 * pooled) / (arm_n[a] + 50))
-        z = (-3.0 if a else 0.0) if ret is None else min(max(ret / max(sigma, 1e-6), -8.0), 4.0)
+        variance = (arm_square[a] + 50 * pooled) / (arm_n[a] + 50)
+        sigma = max(math.sqrt(variance), 1e-6)
+        z = (-3.0 if a else 0.0) if ret is None else min(max(ret / sigma, -8.0), 4.0)
         sums[b][2] += 2 * (a - w) * (y - (sum_y + 10) / (i + 20))
         sums[b][3] += w * (1 - w)
         if b != first:
@@ -84,9 +86,10 @@ def naive_block_sums(rows: list[TradeRow], t0: datetime, now: datetime, spec: Ev
         sum_y += y
         sum_z += z
         if ret is not None:
-            square += ret * ret
+            counted = (8 * sigma) ** 2 if variance > 0 and abs(ret) > 16 * sigma else ret * ret
+            square += counted
             n += 1
-            arm_square[a] += ret * ret
+            arm_square[a] += counted
             arm_n[a] += 1
     return sums
 

@@ -60,7 +60,7 @@ def test_lines_become_requests() -> None:
     ("cells", "message"),
     [
         (("", "fast", "", ""), "row 1 (d1), column latency_ms: 'fast' is not a number"),
-        (("noon", "1", "", ""), "row 1 (d1), column answered_at: 'noon' is not a time"),
+        (("noon", "1", "", ""), "row 1 (d1), column answered_at: 'noon' must be an ISO 8601 time"),
     ],
 )
 def test_what_cannot_be_read_is_named(cells: tuple[str, ...], message: str) -> None:

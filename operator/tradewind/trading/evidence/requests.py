@@ -19,6 +19,7 @@ from tradewind.trading.evidence.table import COLUMNS, Columns, floats, from_us, 
 
 REQUEST_COLUMN = "error_kind"
 """Column that a CSV with requests has; `answered_at`, `latency_ms`, `fallback` and `reported_model` may stand beside it."""
+_ASKED = ("decision_id", "arm", "candidate_weight", "decided_at")
 JUDGED_COLUMNS = (
     *COLUMNS, "received_at", "answered_at", "latency_ms", REQUEST_COLUMN, "fallback", "reported_model", "corrected",
 )  # fmt: skip
@@ -142,7 +143,7 @@ class Requests(Columns):
         Raises:
             ValueError: a value cannot be read; the message names row, id, column and remedy.
         """
-        headings, found = records(lines, COLUMNS, decimal)
+        headings, found = records(lines, _ASKED, decimal)
         if REQUEST_COLUMN not in headings:
             return None
         rows = map(request_row, found)

@@ -19,6 +19,7 @@ from tradewind.trading.evidence.cells import Cells, records
 NEVER = np.iinfo(np.int64).max
 """Time of a report that has not come."""
 
+_LEAST_USD = 1e-6  # below it a return is no number any more
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -159,7 +160,7 @@ class TradeTable(Columns):
             ),
             (
                 # Leaving such rows out for what their own trade was has promoted a candidate that was worse.
-                closed & ~(self.notional > 0.0),
+                closed & ~(self.notional >= _LEAST_USD),
                 "notional_usd",
                 "is not above 0 on a closed row; give the filled exposure without a sign, for shorts too",
             ),

@@ -1,5 +1,6 @@
 """The per-decision Sharpe: returns divided by a scale that only rows before gave."""
 
+import math
 from typing import ClassVar
 
 import numpy as np
@@ -52,26 +53,55 @@ def _scale(candidate: Bools, size: Floats, known: Bools, calibration: Bools) -> 
     """Scale of each row, from the rows before it: of its own arm, shrunk to both arms' pooled one.
 
     A return beyond 16 times the scale as it stood at its row counts as 8 times that scale: one odd profit must not make all
-    later ones look small. What is kept and what is not rests on earlier rows alone, so repeating the sums until nothing
-    changes gives the same as going along the rows.
+    later ones look small. Runs in which there is one are walked row by row, to the same bits as the others.
 
     Args:
         candidate, known, calibration: as in `ScoredRows`; known: the row has a return.
         size: absolute returns, 0 where there is none.
     """
-    told = square = size**2
     first = _first_scale(size, known & calibration)
-    while True:
-        pooled = (sum_before(square) + 10.0 * first) / (sum_before(known) + 10.0)
-        variance = np.empty_like(square)
-        for arm in (candidate, ~candidate):
-            own = arm & known
-            np.copyto(variance, (sum_before(square * own) + 50.0 * pooled) / (sum_before(own) + 50.0), where=arm)
-        sigma: Floats = np.maximum(np.sqrt(variance), _SIGMA_FLOOR)
-        kept = np.where(size > _ODD * sigma, (_ODD_COUNTS * sigma) ** 2, told)
-        if np.array_equal(kept, square):
-            return sigma
-        square = kept
+    square = size**2
+    pooled = (_before(square) + 10.0 * first) / (_before(known) + 10.0)
+    variance = np.empty_like(square)
+    for arm in (candidate, ~candidate):
+        own = arm & known
+        np.copyto(variance, (_before(square * own) + 50.0 * pooled) / (_before(own) + 50.0), where=arm)
+    sigma: Floats = np.maximum(np.sqrt(variance), _SIGMA_FLOOR)
+    for run in np.ndindex(*_odd(size, variance).any(axis=-1).shape):
+        if _odd(size[run], variance[run]).any():
+            sigma[run] = _walked(candidate[run], size[run], known[run], float(first[run][0]))
+    return sigma
+
+
+def _odd(size: Floats, variance: Floats) -> Bools:
+    """Before the first return that is not 0 there is no scale, and nothing is odd."""
+    odd: Bools = (size > _ODD * np.maximum(np.sqrt(variance), _SIGMA_FLOOR)) & (variance > 0.0)
+    return odd
+
+
+def _walked(candidate: Bools, size: Floats, known: Bools, first: float) -> Floats:
+    """The scale of one run, row by row; all of shape (rows,)."""
+    sigmas = np.empty(len(size))
+    squares, counts = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]  # of the baseline, the candidate, both
+    for row, (arm, amount, has) in enumerate(zip(candidate.tolist(), size.tolist(), known.tolist(), strict=True)):
+        pooled = (squares[2] + 10.0 * first) / (counts[2] + 10.0)
+        variance = (squares[arm] + 50.0 * pooled) / (counts[arm] + 50.0)
+        sigma = max(math.sqrt(variance), _SIGMA_FLOOR)
+        sigmas[row] = sigma
+        if has:
+            odd = variance > 0.0 and amount > _ODD * sigma
+            square = (_ODD_COUNTS * sigma) ** 2 if odd else amount * amount
+            for which in (arm, 2):
+                squares[which] += square
+                counts[which] += 1.0
+    return sigmas
+
+
+def _before(values: Floats | Bools) -> Floats:
+    """Sum over the rows strictly before each one; a row's own value leaves no trace of rounding in it."""
+    result = np.zeros(values.shape)
+    np.cumsum(values[..., :-1], axis=-1, out=result[..., 1:])
+    return result
 
 
 def _first_scale(size: Floats, rows: Bools) -> Floats:
