@@ -50,7 +50,7 @@ def test_other_spellings_are_other_ids(entry: dict[str, Any]) -> None:
     assert position_id_of(entry) not in (None, "17")
 
 
-@pytest.mark.parametrize("value", [True, 17.5, float("nan"), [17], {"id": 17}, "", " 17", "a\0b", 2.0**60, "x" * 129])
+@pytest.mark.parametrize("value", [True, 17.5, float("nan"), [17], {"id": 17}, " ", " 17", "a\0b", 2.0**60, "x" * 129])
 def test_what_is_no_id_is_refused(value: Any) -> None:
     with pytest.raises(AccountError, match="no id") as error:
         account_of({"positions": [{}, {"trade_id": value}]})
@@ -104,6 +104,8 @@ def test_a_symbol_in_any_spelling_is_not_flat(spelled: str, asked: str) -> None:
     [
         ({"size": 0}, False),
         ({"positionAmt": "0.000"}, False),
+        ({"position_amt": "0.000"}, False),
+        ({"SIZE_USD": 0}, False),
         ({"contracts": -0.0}, False),
         ({"amount": 0, "notional": 0}, False),
         ({"amount": 0, "contracts": 2}, True),

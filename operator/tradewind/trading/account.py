@@ -22,8 +22,8 @@ ID_FIELDS = ("positionid", "id", "tradeid", "ticket", "position", "posid", "deal
 SYMBOL_FIELDS = ("symbol", "pair", "instrumentid", "instrument", "tradingpair", "ticker", "instid", "coin", "asset")
 BOOK_FIELDS = ("book",)
 SIZE_FIELDS = (
-    "size", "size_usd", "amount", "quantity", "qty", "contracts", "positionAmt", "position_amt", "szi", "pos", "volume",
-    "notional", "notional_usd",
+    "size", "sizeusd", "amount", "quantity", "qty", "contracts", "positionamt", "szi", "pos", "volume", "notional",
+    "notionalusd",
 )  # fmt: skip
 _CLOSED = {"closed", "close", "flat", "liquidated"}
 
