@@ -358,3 +358,8 @@ def test_a_workbook_is_read_and_its_dates_are_refused(tmp_path, capsys) -> None:
     book.save(tmp_path / "T.xlsx")
     assert run("--trades", str(tmp_path / "T.xlsx"), *times) == 2
     assert "column 4 has a cell of the type date" in capsys.readouterr().err
+
+
+def test_more_retests_than_anybody_makes_are_refused(capsys) -> None:
+    assert of("better", "--now", "2026-03-27T00:00:00Z", "--retest", "5000") == 2
+    assert "retest: 5000; give a whole number from 0 to 500" in capsys.readouterr().err

@@ -29,6 +29,9 @@ class Accepted:
     block: int
 
 
+_MOST_RETESTS = 500  # alpha of one more would still be a number, and nobody would live to see it promote
+
+
 @dataclass(frozen=True)
 class EvidenceSpec:
     """What a verdict rests on besides the rows.
@@ -51,8 +54,8 @@ class EvidenceSpec:
     accepts: tuple[Accepted, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.retest < 0:
-            raise ValueError(f"retest: {self.retest}; give a whole number from 0 up")
+        if not 0 <= self.retest <= _MOST_RETESTS:
+            raise ValueError(f"retest: {self.retest}; give a whole number from 0 to {_MOST_RETESTS}")
 
     def known_at(self, time: datetime) -> Self:
         """What was accepted until then: a look of the past knows nothing of later."""
