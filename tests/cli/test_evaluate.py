@@ -139,18 +139,25 @@ def test_requests_in_the_table_are_watched(broken, status, reason, tmp_path, cap
     assert json.loads(capsys.readouterr().out)["operator_verdict"]["reason"] == reason
 
 
-def test_an_arm_that_changed_holds_the_promotion(tmp_path, capsys) -> None:
-    (tmp_path / "experiment.yaml").write_text(STARTED.replace("retestNumber: 4", "retestNumber: 0"))
+def renamed(folder: Path, day: str) -> Path:
+    """The table of the better candidate, whose baseline calls itself m/new from that day on and m/old before."""
     with (FIXTURES / "better.csv").open(newline="") as lines:
         rows = list(csv.DictReader(lines))
     for row in rows:
-        name = "m/new" if row["decided_at"] >= "2026-02-01" else "m/old"
+        name = "m/new" if row["decided_at"] >= day else "m/old"
         row |= {"error_kind": "", "latency_ms": "40", "reported_model": name if row["arm"] == "baseline" else ""}
-    with (tmp_path / "trades.csv").open("w", newline="") as file:
+    path = folder / "trades.csv"
+    with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    assert run("--trades", str(tmp_path / "trades.csv"), "--experiment", str(tmp_path / "experiment.yaml")) == 0
+    return path
+
+
+def test_an_arm_that_changed_holds_the_promotion(tmp_path, capsys) -> None:
+    (tmp_path / "experiment.yaml").write_text(STARTED.replace("retestNumber: 4", "retestNumber: 0"))
+    trades = renamed(tmp_path, "2026-02-01")
+    assert run("--trades", str(trades), "--experiment", str(tmp_path / "experiment.yaml")) == 0
     told = json.loads(capsys.readouterr().out)
     verdict = told["operator_verdict"]
     assert (told["decision"], verdict["verdict"], verdict["reason"]) == (
@@ -170,16 +177,8 @@ def test_an_accepted_change_is_read_from_the_status(tmp_path, capsys) -> None:
     )
     status = STARTED.replace("retestNumber: 4", "retestNumber: 0") + accepted
     (tmp_path / "experiment.yaml").write_text(status)
-    with (FIXTURES / "better.csv").open(newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    for row in rows:
-        name = "m/new" if row["decided_at"] >= "2026-01-09" else "m/old"
-        row |= {"error_kind": "", "latency_ms": "40", "reported_model": name if row["arm"] == "baseline" else ""}
-    with (tmp_path / "trades.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    assert run("--trades", str(tmp_path / "trades.csv"), "--experiment", str(tmp_path / "experiment.yaml")) == 0
+    trades = renamed(tmp_path, "2026-01-09")
+    assert run("--trades", str(trades), "--experiment", str(tmp_path / "experiment.yaml")) == 0
     told = json.loads(capsys.readouterr().out)
     verdict = told["operator_verdict"]
     assert (told["decision"], verdict["verdict"], verdict["reason"]) == ("promote", "promote", "Better")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue, ValidationError
 
-from tradewind.gateway.text import cleaned, unstorable
+from tradewind.gateway.text import RefusedJsonError, cleaned, unique_keys, unstorable
 from tradewind.schema.rules import first_fault
 from tradewind.trading.decision import Limits, TradeDecision, limit_violation
 from tradewind.trading.error_kinds import ErrorKind
@@ -40,9 +40,9 @@ def parse_object(text: str | bytes) -> dict[str, JsonValue]:
         ArmError: invalid_json; also for a key that comes twice, NaN and infinities, which readers disagree about.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        value = json.loads(text, object_pairs_hook=unique_keys, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        reason = error.args[0] if isinstance(error, _RefusedError) else type(error).__name__
+        reason = error.args[0] if isinstance(error, RefusedJsonError) else type(error).__name__
         raise ArmError(ErrorKind.INVALID_JSON, f"the answer is not one JSON object: {reason}") from None
     if not isinstance(value, dict):
         raise ArmError(ErrorKind.INVALID_JSON, "the answer is JSON, but not an object")
@@ -89,16 +89,5 @@ def parse_probabilities(value: JsonValue) -> dict[str, float] | None:
     return numbers if len(numbers) == len(value) else None
 
 
-class _RefusedError(ValueError):
-    pass
-
-
-def _unique(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
-    keys = dict(pairs)
-    if len(keys) != len(pairs):
-        raise _RefusedError("a key comes twice")
-    return keys
-
-
 def _refuse_constant(name: str) -> JsonValue:
-    raise _RefusedError(f"{name} is not JSON")
+    raise RefusedJsonError(f"{name} is not JSON")

@@ -14,7 +14,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from tradewind.gateway import errors
 from tradewind.gateway.errors import ApiError, ErrorCode
-from tradewind.gateway.text import unstorable
+from tradewind.gateway.text import RefusedJsonError, unique_keys, unstorable
 from tradewind.trading.decision import MAX_BODY_BYTES
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -76,26 +76,15 @@ def parsed_json(body: bytes) -> JsonValue:
     """
     text = _utf8(body)
     try:
-        value: JsonValue = json.loads(text, parse_int=_whole_number, object_pairs_hook=_once)
+        value: JsonValue = json.loads(text, parse_int=_whole_number, object_pairs_hook=unique_keys)
     except ValueError as error:
-        said = str(error) if isinstance(error, _TwiceError) else "it cannot be read"
+        said = str(error) if isinstance(error, RefusedJsonError) else "it cannot be read"
         raise ApiError(
             ErrorCode.MALFORMED_JSON, f"the body is not JSON: {said}", "send one JSON object, UTF-8, each name once"
         ) from None
     except RecursionError:
         raise ApiError(ErrorCode.MALFORMED_JSON, "the body is nested too deep", "send a flat object") from None
     return value
-
-
-class _TwiceError(ValueError):
-    pass
-
-
-def _once(pairs: list[tuple[str, JsonValue]]) -> JsonValue:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise _TwiceError("a name comes twice")
-    return found
 
 
 def _unpacked(body: bytes, encoding: str, window: int) -> bytes:

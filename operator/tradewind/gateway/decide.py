@@ -6,6 +6,7 @@ Does not belong here: HTTP (app.py), SQL, and how an arm is asked.
 
 import asyncio
 import contextlib
+import itertools
 import time
 import uuid
 from collections import OrderedDict
@@ -168,7 +169,7 @@ class Decider:
         queue = self._queues.setdefault(scope, asyncio.Lock())
         try:
             async with asyncio.timeout(self._timeout), queue:  # of this replica's, one looks at a time
-                for look in range(1_000_000):
+                for look in itertools.count():
                     assigned = await self._database.assign(parameters)
                     if assigned.outcome is not AssignOutcome.BUSY:
                         break

@@ -4,8 +4,8 @@ Belongs here: taking a body apart and answering for each part. Does not belong h
 """
 
 import json
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
@@ -34,11 +34,11 @@ class Intake:
 
     async def execution(self, decision_id: str, body: bytes, routing: Routing) -> Body:
         """`POST /v1/decisions/{id}/execution`; raises what `Reports` raises."""
-        return await self._kept(decision_id, body, lambda value: self._execution(decision_id, value, routing))
+        return await self._kept(decision_id, body, lambda: self._execution(decision_id, parsed_json(body), routing))
 
     async def outcome(self, decision_id: str, body: bytes, routing: Routing) -> Body:
         """`POST /v1/decisions/{id}/outcome`; raises what `Reports` raises."""
-        return await self._kept(decision_id, body, lambda value: self._outcome(decision_id, value, routing))
+        return await self._kept(decision_id, body, lambda: self._outcome(decision_id, parsed_json(body), routing))
 
     async def batch(self, content_type: str, body: bytes, routing: Routing) -> tuple[int, Body]:
         """`POST /v1/reports`: status and body. One report is answered as by its own call; of many, each for itself.
@@ -48,15 +48,12 @@ class Intake:
         """
         items, single = _items(content_type, body)
         if single:
-            return 200, await self._kept(
-                _id_of(items[0]), _text(items[0]), lambda value: self._any(value, routing), items[0]
-            )
+            return 200, await self._one(items[0], routing)
         results: list[JsonValue] = []
         refused = 0
         for item in items:
             try:
-                done = await self._kept(_id_of(item), _text(item), lambda value: self._any(value, routing), item)
-                results.append({"status": 200, **done})
+                results.append({"status": 200, **await self._one(item, routing)})
             except ApiError as error:
                 if error.status >= 500:
                     raise  # nothing is known of the rest: the same body may be sent again
@@ -64,14 +61,16 @@ class Intake:
                 results.append({"status": error.status, "decision_id": _id_of(item), **error.body()})
         return (422 if refused else 200), {"accepted": len(items) - refused, "refused": refused, "results": results}
 
-    async def _kept(self, decision_id: str | None, body: bytes, store: Any, value: Any = None) -> Body:
+    async def _one(self, item: JsonValue, routing: Routing) -> Body:
+        return await self._kept(_id_of(item), _text(item), lambda: self._any(item, routing))
+
+    async def _kept(self, decision_id: str | None, body: bytes, store: Callable[[], Awaitable[Body]]) -> Body:
         try:
-            done: Body = await store(parsed_json(body) if value is None else value)
+            return await store()
         except ApiError as error:
             if error.status in (400, 404, 409, 422) and error.retry_after is None:
                 await self._reports.refuse(decision_id, body, error)
             raise
-        return done
 
     async def _execution(self, decision_id: str, value: JsonValue, routing: Routing) -> Body:
         return await self._reports.execution(decision_id, _valid(ExecutionReport, value), routing)

@@ -28,6 +28,22 @@ class Unstorable:
         return f"{self.field}: {self.what}" if self.field else self.what
 
 
+class RefusedJsonError(ValueError):
+    """JSON that readers disagree about; the message says what."""
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object's pairs as a dict, for json's `object_pairs_hook`.
+
+    Raises:
+        RefusedJsonError: a key comes twice.
+    """
+    keys = dict(pairs)
+    if len(keys) != len(pairs):
+        raise RefusedJsonError("a key comes twice")
+    return keys
+
+
 def cleaned(text: str, length: int) -> str:
     """The text as it can be stored, at most `length` characters; what cannot be stored shows as U+FFFD."""
     return _UNSTORABLE.sub(REPLACEMENT, text)[:length]

@@ -100,3 +100,16 @@ def change(*names: str) -> str | None:
 )
 def test_what_is_not_said_is_no_other_model(names, now) -> None:
     assert change(*names) == now
+
+
+def test_a_cut_at_8_scales_would_move_published_returns_and_one_at_16_does_not(published) -> None:
+    """What docs/statistics.md says of the cut: returns of the published tables reach 14.5 scales."""
+    reached = 0.0
+    for name in ("better", "worse", "null", "never_closed_candidate", "selective_regime"):
+        table, _, _ = published(name)
+        order = np.argsort(table.decided_us, kind="stable")
+        ret = np.where(table.notional > 0, table.pnl / table.notional, np.nan)[order]
+        day = (table.decided_us[order] - table.decided_us.min()) // (86_400 * 10**6)
+        sigma = _scale(table.candidate[order], np.abs(np.nan_to_num(ret)), np.isfinite(ret), day == 0)
+        reached = max(reached, float(np.nanmax(np.abs(ret) / sigma)))
+    assert 8.0 < reached < 16.0

@@ -54,7 +54,9 @@ class EvidenceSpec:
     accepts: tuple[Accepted, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 0 <= self.retest <= _MOST_RETESTS:
+        if self.retest < 0:
+            raise ValueError(f"retest: {self.retest}; give a whole number from 0 up")
+        if self.retest > _MOST_RETESTS:
             raise ValueError(f"retest: {self.retest}; give a whole number from 0 to {_MOST_RETESTS}")
 
     def known_at(self, time: datetime) -> Self:

@@ -68,7 +68,7 @@ class Metric(ABC):
 
 
 def sum_before(values: Floats | Bools) -> Floats:
-    """Sum over the rows strictly before each row, along the last axis."""
-    result: Floats = np.cumsum(values, axis=-1, dtype=np.float64)
-    result -= values
+    """Sum over the rows strictly before each row, along the last axis; a row's own value leaves no rounding in it."""
+    result = np.zeros(values.shape)
+    np.cumsum(values[..., :-1], axis=-1, out=result[..., 1:])
     return result

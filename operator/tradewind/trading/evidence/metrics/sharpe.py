@@ -61,22 +61,16 @@ def _scale(candidate: Bools, size: Floats, known: Bools, calibration: Bools) -> 
     """
     first = _first_scale(size, known & calibration)
     square = size**2
-    pooled = (_before(square) + 10.0 * first) / (_before(known) + 10.0)
+    pooled = (sum_before(square) + 10.0 * first) / (sum_before(known) + 10.0)
     variance = np.empty_like(square)
     for arm in (candidate, ~candidate):
         own = arm & known
-        np.copyto(variance, (_before(square * own) + 50.0 * pooled) / (_before(own) + 50.0), where=arm)
+        np.copyto(variance, (sum_before(square * own) + 50.0 * pooled) / (sum_before(own) + 50.0), where=arm)
     sigma: Floats = np.maximum(np.sqrt(variance), _SIGMA_FLOOR)
-    for run in np.ndindex(*_odd(size, variance).any(axis=-1).shape):
-        if _odd(size[run], variance[run]).any():
-            sigma[run] = _walked(candidate[run], size[run], known[run], float(first[run][0]))
+    odd = (size > _ODD * sigma) & (variance > 0.0)  # before the first return there is no scale, and nothing is odd
+    for run in map(tuple, np.argwhere(odd.any(axis=-1))):
+        sigma[run] = _walked(candidate[run], size[run], known[run], float(first[run][0]))
     return sigma
-
-
-def _odd(size: Floats, variance: Floats) -> Bools:
-    """Before the first return that is not 0 there is no scale, and nothing is odd."""
-    odd: Bools = (size > _ODD * np.maximum(np.sqrt(variance), _SIGMA_FLOOR)) & (variance > 0.0)
-    return odd
 
 
 def _walked(candidate: Bools, size: Floats, known: Bools, first: float) -> Floats:
@@ -95,13 +89,6 @@ def _walked(candidate: Bools, size: Floats, known: Bools, first: float) -> Float
                 squares[which] += square
                 counts[which] += 1.0
     return sigmas
-
-
-def _before(values: Floats | Bools) -> Floats:
-    """Sum over the rows strictly before each one; a row's own value leaves no trace of rounding in it."""
-    result = np.zeros(values.shape)
-    np.cumsum(values[..., :-1], axis=-1, out=result[..., 1:])
-    return result
 
 
 def _first_scale(size: Floats, rows: Bools) -> Floats:
