@@ -1,5 +1,6 @@
 """A live Endpoint with two gateway pods: what callers are told, who may run, and that serving outlives what is deleted."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -38,9 +39,23 @@ def trader(space: Space) -> Iterator[GatewayClient]:
 
 
 def _ready_pods(space: Space) -> int:
-    status = (space.get("Deployment", "trader-gateway") or {}).get("status") or {}
+    """Ready pods of the newest template, 0 while an older one still runs."""
+    deployment = space.get("Deployment", "trader-gateway") or {}
+    status = deployment.get("status") or {}
     settled = status.get("replicas") == status.get("updatedReplicas") == status.get("readyReplicas")
+    settled = settled and status.get("observedGeneration") == deployment.get("metadata", {}).get("generation")
     return int(status.get("readyReplicas") or 0) if settled else 0
+
+
+def _has_key(space: Space, version: str) -> bool:
+    """Whether the gateway's template mounts the API key of a version."""
+    return f"/arms/{version}" in json.dumps(space.get("Deployment", "trader-gateway"))
+
+
+def _gateway_pods(space: Space) -> set[str]:
+    """Gateway pods that are to stay."""
+    pods = space.select("Pod", "app.kubernetes.io/component=gateway")
+    return {pod["metadata"]["name"] for pod in pods if "deletionTimestamp" not in pod["metadata"]}
 
 
 def _error(answer: httpx.Response, status: int, code: str, field: str | None = None) -> str:
@@ -231,26 +246,28 @@ def test_deleting_experiment_run_and_schedule_leaves_serving_alone(
         wait_for(
             "no experiment in the routing", lambda: space.routing("trader").get("experiment"), lambda held: not held
         )
-        wait_for(
-            "gateways without the candidate's key", lambda: _ready_pods(space), lambda ready: ready == 2, seconds=90
-        )
+        wait_for("two gateways of one template", lambda: _ready_pods(space), lambda ready: ready == 2, seconds=90)
         load.more(10)
     assert load.failed == []
     assert len(load.answered) > 30
     told = space.refused("delete", "modelversion", "api", "--wait=false")
     assert "ModelVersion api is in use by Endpoint" in told
     space.kubectl("delete", "modelversion", "other", "--timeout=30s")  # nobody needs it any more
+    # Its key was still mounted, for the positions that it opened: the gateways are replaced by ones without it.
+    wait_for("a template without the candidate's key", lambda: _has_key(space, "other"), lambda has: not has)
+    wait_for("gateways without the key", lambda: _ready_pods(space), lambda ready: ready == 2, seconds=90)
 
 
 def test_a_rolling_restart_fails_and_doubles_no_decision(space: Space, trader: GatewayClient, arms: str) -> None:
-    before = {pod["metadata"]["name"] for pod in space.select("Pod", "app.kubernetes.io/component=gateway")}
+    before = _gateway_pods(space)
     with Load(trader, "rolled", threads=3) as load:
         load.more(10)
         space.kubectl("rollout", "restart", "deployment/trader-gateway")
         space.kubectl("rollout", "status", "deployment/trader-gateway", "--timeout=150s", seconds=160)
         load.more(10)
     assert load.failed == []
-    after = {pod["metadata"]["name"] for pod in space.select("Pod", "app.kubernetes.io/component=gateway")}
-    assert len(after - before) == 2
+    after = _gateway_pods(space)
+    assert len(after) == 2
+    assert not after & before
     asked = httpx.get(f"{arms}/asks", timeout=30, trust_env=False).json()
     assert {tag: asked[f"steady/{tag}"] for tag in load.answered if asked[f"steady/{tag}"] != 1} == {}
