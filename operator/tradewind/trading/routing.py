@@ -65,6 +65,9 @@ class ExperimentRoute(StrictModel):
     candidate_weight: Annotated[Decimal, Field(ge=0, le=1)]
     epoch: int
     blocks: tuple[BlockWeight, ...] = ()
+    shadow: Literal["none", "candidate", "both"] = "none"
+    """Who is asked beside the drawn arm: nobody, the candidate where the baseline was drawn, or whoever was not drawn."""
+    shadow_share: Annotated[Decimal, Field(ge=0, le=1)] = Decimal(1)
 
 
 class LevelLimits(StrictModel):

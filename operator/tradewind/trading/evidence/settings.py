@@ -6,7 +6,7 @@ Belongs here: the fields, their bounds and the rules across them. Does not belon
 
 from decimal import Decimal
 from itertools import pairwise
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -86,6 +86,9 @@ class EvidenceSettings(StrictModel):
     )
 
 
+Shadow = Literal["none", "candidate", "both"]
+"""Who is asked beside the drawn arm."""
+
 _STEPS = "(!has(self.steps) || "
 _DEFAULT_POLICY = POLICIES[0].name
 
@@ -138,6 +141,12 @@ class TrafficSettings(StrictModel):
     """Weight of policy fixed, such as '0.5'."""
     steps: Annotated[tuple[WeightStep, ...], Field(min_length=1, max_length=16)] | None = None
     """Weights of policy gated (absent: 0.10, 0.25, 0.50) or schedule, rising, above 0 and at most 0.5."""
+    shadow: Shadow | None = None
+    """Who is asked beside the drawn arm, without delaying its answer, and settled on paper. candidate: the candidate, whenever
+    the baseline was drawn. both: whichever was not drawn. Absent: candidate where the candidate is owned and the baseline
+    external, both where both are owned, else none."""
+    shadow_share: Fraction = "1"
+    """Share of the decisions that a shadow is asked for, drawn by hash."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
