@@ -259,6 +259,17 @@ class RampStatus(StatusModel):
     """Since when there was no fault."""
 
 
+class BasisStatus(StatusModel):
+    """What the verdict rests on besides the rows, fixed at t0."""
+
+    shadow: Literal["none", "candidate", "both"] = "none"
+    """Who is asked beside the drawn arm."""
+    scale_by_symbol: bool | None = None
+    """Whether returns are divided by a scale of their symbol first."""
+    reference_notional_usd: float | None = None
+    """What prices of answers are compared with."""
+
+
 class ABExperimentStatus(CommonStatus):
     """What the operator sees of an ABExperiment."""
 
@@ -268,6 +279,8 @@ class ABExperimentStatus(CommonStatus):
     """Start of the first block; never changes."""
     max_hold: Duration | None = None
     """maxHold of the Endpoint at t0. Blocks and settlement go by it, whatever the Endpoint says later."""
+    basis: BasisStatus | None = None
+    """What the verdict rests on besides the rows."""
     latency_objective: LatencyObjective | None = None
     """Latency that the candidate must keep, as it was at t0; absent: none."""
     baseline_ref: VersionStatusRef | None = None

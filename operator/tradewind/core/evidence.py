@@ -9,6 +9,7 @@ from tradewind.schema.scalars import as_timedelta
 from tradewind.trading.evidence import (
     METRICS,
     Accepted,
+    Basis,
     EvidenceSpec,
     Judgement,
     LostCounts,
@@ -27,6 +28,18 @@ def settlement_of(experiment: ABExperiment, endpoint: Endpoint) -> Settlement:
 def accepts_of(experiment: ABExperiment) -> tuple[Accepted, ...]:
     """The changes of an arm that were accepted, as the statistic takes them."""
     return tuple(Accepted(accept.time, accept.block) for accept in experiment.status.accepted or ())
+
+
+def basis_of(experiment: ABExperiment) -> Basis:
+    """What was settled at the start; before it, what the spec alone says."""
+    found = experiment.status.basis
+    if found is None:
+        return Basis(shadow=experiment.spec.traffic.shadow or "none")
+    return Basis(
+        shadow=found.shadow,
+        scale_by_symbol=found.scale_by_symbol or False,
+        reference_notional=found.reference_notional_usd,
+    )
 
 
 def evidence_status(judgement: Judgement, spec: EvidenceSpec) -> api.EvidenceStatus:

@@ -4,7 +4,7 @@ The public surface of the package; its modules are private to it. Everything is 
 and the spec: nothing is remembered, so that anyone can recompute a verdict from the table.
 """
 
-from tradewind.trading.evidence.blocks import Settlement
+from tradewind.trading.evidence.blocks import Pairing, Settlement
 from tradewind.trading.evidence.cells import Cells
 from tradewind.trading.evidence.checks import ArmExposures, SampleRatio
 from tradewind.trading.evidence.confidence import log_e
@@ -24,7 +24,7 @@ from tradewind.trading.evidence.requests import (
     request_row,
 )
 from tradewind.trading.evidence.settings import ExperimentRules, MetricName, WeightStep
-from tradewind.trading.evidence.spec import Accepted, EvidenceSpec
+from tradewind.trading.evidence.spec import Accepted, Basis, EvidenceSpec
 from tradewind.trading.evidence.table import (
     NEVER,
     STATUSES,
@@ -59,6 +59,7 @@ __all__ = [
     "ArmChange",
     "ArmCounts",
     "ArmExposures",
+    "Basis",
     "Cells",
     "Evidence",
     "EvidenceSpec",
@@ -76,6 +77,7 @@ __all__ = [
     "MetricEvidence",
     "MetricName",
     "OperatorVerdict",
+    "Pairing",
     "PolicyFacts",
     "RequestLog",
     "RequestRow",

@@ -38,6 +38,10 @@ class VerdictReason(StrEnum):
     """The statistic shows that the candidate is worse. Rolled back."""
     BETTER = "Better"
     """The statistic shows that the candidate is better on one metric and not worse on the other. Promoted."""
+    NOT_INFERIOR = "NotInferior"
+    """The statistic shows that the candidate is not worse by more than the margins, as the objective asks. Promoted."""
+    FUTILE = "Futile"
+    """Better can hardly be shown any more in the time that is left; the baseline stays."""
     MIN_DURATION = "MinDurationNotReached"
     """Better, but minDuration is not over; promotion waits."""
     MAX_HOLD_TOO_SHORT = "MaxHoldTooShort"
@@ -81,6 +85,7 @@ class Judgement:
         changes: the first change of each arm, baseline first.
         lost: decisions that are no evidence, by reason.
         corrected: rows of evidence whose outcome was corrected after it counted.
+        statistic: why the statistic alone decides as it does.
         verdict: what follows.
     """
 
@@ -91,7 +96,14 @@ class Judgement:
     changes: tuple[ArmChange, ...]
     lost: LostCounts
     corrected: int
+    statistic: VerdictReason
     verdict: OperatorVerdict
+
+    @property
+    def reason(self) -> str:
+        """Why the verdict is what it is: what the statistic says, unless it was overruled."""
+        agree = self.verdict.verdict is self.evidence.decision
+        return str(self.statistic) if agree else str(self.verdict.reason)
 
     @property
     def tripped(self) -> GuardrailResult | None:
@@ -156,6 +168,7 @@ def judge(
         changes=state.changes,
         lost=state.lost,
         corrected=int(np.count_nonzero(table.corrected[rows.index])),
+        statistic=_statistical_reason(state.evidence, spec),
         verdict=_operator_verdict(state),
     )
 
@@ -199,18 +212,42 @@ def _operator_verdict(state: _State) -> OperatorVerdict:
         case Verdict.ROLLBACK:
             return OperatorVerdict(Verdict.ROLLBACK, VerdictReason.WORSE, _decided(evidence, "worse"))
         case Verdict.PROMOTE:
+            how = "not worse by more than the margins" if spec.not_inferior else "better"
             held = _promotion_held(state)
             if held is None:
-                return OperatorVerdict(Verdict.PROMOTE, VerdictReason.BETTER, _decided(evidence, "better"))
+                return OperatorVerdict(Verdict.PROMOTE, _statistical_reason(evidence, spec), _decided(evidence, how))
             reason, why = held
-            message = f"{_decided(evidence, 'better')}, but promotion waits: {why}"
+            message = f"{_decided(evidence, how)}, but promotion waits: {why}"
             return OperatorVerdict(Verdict.INCONCLUSIVE if over else Verdict.CONTINUE, reason, message)
+        case Verdict.INCONCLUSIVE if evidence.futile:
+            message = (
+                f"given up at block {evidence.block}: the candidate can hardly be shown to be "
+                f"{'not worse' if spec.not_inferior else 'better'} in the time that is left; the baseline stays: {_so_far(evidence)}"
+            )
+            return OperatorVerdict(Verdict.INCONCLUSIVE, VerdictReason.FUTILE, message)
         case Verdict.INCONCLUSIVE:
             reason = VerdictReason.MAX_HOLD_TOO_SHORT if evidence.max_hold_too_short else VerdictReason.MAX_DURATION
             message = f"no decision in {format_duration(spec.max_duration)}; the baseline stays: {_so_far(evidence)}"
             return OperatorVerdict(Verdict.INCONCLUSIVE, reason, message)
         case Verdict.CONTINUE:
             return _going_on(evidence, spec, over=over)
+
+
+def _statistical_reason(evidence: Evidence, spec: EvidenceSpec) -> VerdictReason:
+    match evidence.decision:
+        case Verdict.PROMOTE:
+            return VerdictReason.NOT_INFERIOR if spec.not_inferior else VerdictReason.BETTER
+        case Verdict.ROLLBACK:
+            return VerdictReason.WORSE
+        case Verdict.INCONCLUSIVE:
+            return VerdictReason.FUTILE if evidence.futile else VerdictReason.MAX_DURATION
+        case Verdict.CONTINUE:
+            return VerdictReason.UNDECIDED if _enough(evidence, spec) else VerdictReason.NOT_ENOUGH_DATA
+
+
+def _enough(evidence: Evidence, spec: EvidenceSpec) -> bool:
+    rows = min(evidence.baseline.decisions, evidence.candidate.decisions)
+    return evidence.blocks >= MIN_BLOCKS and rows >= spec.min_trades_per_arm
 
 
 def _promotion_held(state: _State) -> tuple[str, str] | None:
@@ -266,8 +303,7 @@ def _going_on(evidence: Evidence, spec: EvidenceSpec, *, over: bool) -> Operator
         )
     if evidence.max_hold_too_short:
         return goes_on(VerdictReason.MAX_HOLD_TOO_SHORT, f"no decision is taken: {_forced(evidence)}")
-    rows = min(evidence.baseline.decisions, evidence.candidate.decisions)
-    if evidence.blocks < MIN_BLOCKS or rows < spec.min_trades_per_arm:
+    if not _enough(evidence, spec):
         return goes_on(
             VerdictReason.NOT_ENOUGH_DATA,
             f"{evidence.blocks} of at least {MIN_BLOCKS} blocks, and {evidence.baseline.decisions} baseline and "

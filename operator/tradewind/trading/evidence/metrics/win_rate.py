@@ -3,18 +3,20 @@
 from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from tradewind.schema.rules import StrictModel
 from tradewind.schema.scalars import Probability
 from tradewind.trading.evidence.confidence import Floats
-from tradewind.trading.evidence.metrics.base import Metric, ScoredRows, sum_before
+from tradewind.trading.evidence.metrics.base import Metric, ScoredRows
+from tradewind.trading.evidence.scale import sum_before
 
 
 class WinRateMargin(StrictModel):
     """How much lower the win rate may be."""
 
-    win_rate: Probability = "0.05"
-    """Margin of the win rate, where sharpe is primary."""
+    win_rate: Probability | None = None
+    """Margin of the win rate, as a probability; absent: 0.05, with objective notInferior 0.075."""
 
 
 class WinRate(Metric):
@@ -31,3 +33,12 @@ class WinRate(Metric):
         before = np.arange(rows.win.shape[-1])
         centre = (sum_before(rows.win) + 10.0) / (before + 20.0)
         return 2.0 * (rows.candidate - rows.weight) * (rows.win - centre), rows.weight * (1.0 - rows.weight)
+
+    def outcome(self, rows: ScoredRows) -> Floats:
+        """2 for a win, 0 for a loss, 1 where nothing was opened."""
+        return 2.0 * rows.win
+
+    @override
+    def on_paper(self, rows: ScoredRows, arm: int, paper: Floats) -> Floats:
+        """The same of a paper: one that earned nothing counts as 1."""
+        return 1.0 + np.sign(np.nan_to_num(paper))
