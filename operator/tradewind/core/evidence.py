@@ -34,7 +34,9 @@ def basis_of(experiment: ABExperiment) -> Basis:
     """What was settled at the start; before it, what the spec alone says."""
     found = experiment.status.basis
     if found is None:
-        return Basis(shadow=experiment.spec.traffic.shadow or "none")
+        # One that began before there was a basis began with the boundary that was the only one, and without shadows.
+        began = experiment.status.t0 is not None
+        return Basis(boundary="anytime") if began else Basis(shadow=experiment.spec.traffic.shadow or "none")
     return Basis(
         shadow=found.shadow,
         scale_by_symbol=found.scale_by_symbol or False,

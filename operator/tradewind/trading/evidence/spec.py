@@ -40,11 +40,14 @@ class Basis:
         shadow: who is asked beside the drawn arm.
         scale_by_symbol: returns are divided by their symbol's scale first.
         reference_notional: R in USD, what prices of answers are compared with; None: not known.
+        boundary: what the experiment began with, where its version of this program had another default; None: as the rules
+            say.
     """
 
     shadow: Shadow = "none"
     scale_by_symbol: bool = False
     reference_notional: float | None = None
+    boundary: str | None = None
 
 
 SHADOW_WEIGHT = 0.25
@@ -151,12 +154,13 @@ class EvidenceSpec:
     @property
     def boundary(self) -> Boundary:
         """When evidence suffices."""
-        return BOUNDARIES[self.rules.evidence.boundary]
+        began_with = self.basis.boundary if self.basis is not None else None
+        return BOUNDARIES[began_with or self.rules.evidence.boundary]
 
     @property
     def scale_rule(self) -> ScaleRule:
         """What an odd return counts in the scale."""
-        return ANYTIME if self.rules.evidence.boundary == "anytime" else ROBUST
+        return ANYTIME if self.boundary is ANYTIME_BOUNDARY else ROBUST
 
     @cached_property
     def futility_z(self) -> float | None:

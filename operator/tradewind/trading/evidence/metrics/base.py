@@ -118,8 +118,9 @@ def _first_block(rows: SettledRows, scale_rule: ScaleRule) -> Bools:
     if not len(block):
         return np.zeros(0, dtype=np.bool_)
     if scale_rule is ANYTIME:
-        return block == block[0]
-    until = block[int(np.argmax(trade))] if trade.any() else block[-1]
+        until = block[0]
+    else:
+        until = block[int(np.argmax(trade))] if trade.any() else block[-1]
     result: Bools = block <= until
     return result
 
