@@ -123,6 +123,27 @@ class LostStatus(StatusModel):
     """All decisions that lostShare is of."""
 
 
+class PairsStatus(StatusModel):
+    """The decisions that both arms answered."""
+
+    number: Count | None = None
+    """Decisions that have a pair."""
+    share_without: float | None = None
+    """Share of the decisions that have none."""
+    alike: float | None = None
+    """Share of the pairs whose papers went the same way."""
+    slope_baseline: float | None = None
+    """What the baseline's outcome changes by where its predictor changes by 1."""
+    slope_candidate: float | None = None
+    """The same of the candidate."""
+    correlation: float | None = None
+    """Of real returns with their papers."""
+    unpaired_days: float | None = None
+    """Days that would have told as much without pairs."""
+    comparable: bool | None = None
+    """Whether failures of a shadow do not depend on the draw; else pairs are not used."""
+
+
 class EvidenceStatus(StatusModel):
     """What the evidence shows."""
 
@@ -148,6 +169,10 @@ class EvidenceStatus(StatusModel):
     """Evidence rows whose outcome was corrected after it counted: labels and accounts follow, the evidence does not."""
     metrics: Annotated[tuple[MetricEvidence, ...], Field(max_length=4)] = ()
     """Evidence on each metric."""
+    score: Literal["unpaired", "both", "candidate", "market"] | None = None
+    """Which pairs the last look used."""
+    pairs: PairsStatus | None = None
+    """What the pairs say; no verdict rests on it."""
     superior: bool | None = None
     """Whether the candidate was shown to be better."""
     not_inferior: bool | None = None
@@ -170,7 +195,7 @@ class GuardrailStatus(StatusModel):
     name: Text64
     """Name of the guardrail."""
     value: float | None = None
-    """Where it stands."""
+    """Where it stands, in its unit: USD, a ratio, or evidence in times."""
     threshold: float | None = None
     """Where it trips."""
     tripped: bool = False

@@ -64,6 +64,8 @@ def evidence_status(judgement: Judgement, spec: EvidenceSpec) -> api.EvidenceSta
         lost_share=finite(judgement.lost.share),
         corrected=judgement.corrected,
         metrics=tuple(_metric(judgement, metric) for metric in METRICS),
+        score=evidence.score.value,
+        pairs=_pairs(judgement),
         superior=evidence.superior,
         not_inferior=evidence.not_inferior,
         alpha=spec.alpha,
@@ -87,8 +89,8 @@ def guardrail_status(judgement: Judgement) -> tuple[api.GuardrailStatus, ...]:
     return tuple(
         api.GuardrailStatus(
             name=result.reason,
-            value=finite(result.evidence),
-            threshold=finite(result.threshold),
+            value=finite(result.guardrail.unit.measured(result.evidence)),
+            threshold=finite(result.guardrail.unit.measured(result.threshold)),
             tripped=result.tripped,
             message=f"tripped at row {result.first_row}" if result.tripped else f"{result.rows} rows read",
         )
@@ -101,6 +103,22 @@ def risk_budget(judgement: Judgement) -> float | None:
     """The budget in force, in USD: the spec's, or the default that the baseline's decisions before t0 gave."""
     budgets = (result for result in judgement.guardrails if result.guardrail is RISK_BUDGET)
     return next((finite(result.threshold) for result in budgets), None)
+
+
+def _pairs(judgement: Judgement) -> api.PairsStatus | None:
+    found = judgement.evidence.about_pairs
+    if found is None:
+        return None
+    return api.PairsStatus(
+        number=found.pairs,
+        share_without=finite(found.share_without),
+        alike=finite(found.alike),
+        slope_baseline=finite(found.slope[0]),
+        slope_candidate=finite(found.slope[1]),
+        correlation=finite(found.correlation),
+        unpaired_days=finite(found.unpaired_days),
+        comparable=judgement.evidence.comparable,
+    )
 
 
 def finite(number: float) -> float | None:

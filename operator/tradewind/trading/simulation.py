@@ -209,6 +209,7 @@ def _sums(spec: EvidenceSpec, candidate: Bools, weight: Floats, returns: Floats,
     return BlockSums.from_rows(
         _scored(spec, candidate, weight, returns, per_block),
         by_block,
+        primary=spec.primary.name,
         rows=(by_block(~candidate), by_block(candidate)),
         forced=(none, none),
         paired_until=np.full(returns.shape[:-1], blocks),

@@ -43,6 +43,7 @@ from tradewind.trading.evidence.verdict import (
     change_message,
     change_reason,
     judge,
+    not_comparable,
 )
 from tradewind.trading.evidence.weights import candidate_weight_for_block
 
@@ -101,6 +102,7 @@ __all__ = [
     "judgement_json",
     "known_from",
     "log_e",
+    "not_comparable",
     "request_row",
     "to_us",
     "trade_row",

@@ -4,6 +4,7 @@ Belongs here: block sums to looks, looks to the first decision, and what is show
 guardrails, minimum duration and exposure, which the operator adds (verdict.py).
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -17,6 +18,7 @@ from tradewind.trading.evidence.boundary import BlockScores, Path
 from tradewind.trading.evidence.comparable import first_incomparable
 from tradewind.trading.evidence.confidence import Floats
 from tradewind.trading.evidence.metrics import METRICS, Metric, ScoredRows
+from tradewind.trading.evidence.pair_facts import PairFacts, pair_facts
 from tradewind.trading.evidence.settings import MIN_BLOCKS
 from tradewind.trading.evidence.spec import EvidenceSpec
 from tradewind.trading.evidence.table import TradeTable, from_us, to_us
@@ -135,6 +137,7 @@ class Evidence:
         pairs: rows in complete blocks that have what the pairing needs.
         comparable: the failures of shadows do not depend on the draw, so pairs may be used.
         alone: evidence on each metric without pairs; the same as `metrics` where none were used.
+        about_pairs: what the pairs say; None where none are looked for.
         max_hold_too_short: more than 1 % of an arm's rows were settled by force.
         looks: every look up to max_duration.
         unrandomised: rows left out because their weight was 0 or 1.
@@ -156,6 +159,7 @@ class Evidence:
     pairs: int
     comparable: bool
     alone: Mapping[str, MetricEvidence]
+    about_pairs: PairFacts | None
     max_hold_too_short: bool
     looks: Looks
     unrandomised: int
@@ -236,6 +240,13 @@ def evaluate_rows(rows: SettledRows, t0: datetime, spec: EvidenceSpec) -> Eviden
         pairs=int(np.count_nonzero(rows.paired[: rows.complete])),
         comparable=int(sums.paired_until) >= rows.blocks,
         alone=alone,
+        about_pairs=pair_facts(
+            rows,
+            spec.pairing,
+            sums.slopes,
+            days=rows.blocks * spec.block_length.days,
+            gain=_gain(sums, spec) if uses_pairs else 1.0,
+        ),
         max_hold_too_short=max(baseline.forced_share, candidate.forced_share) > FORCED_SHARE_LIMIT,
         looks=looks,
         unrandomised=rows.unrandomised,
@@ -250,6 +261,7 @@ class BlockSums:
     Attributes:
         alone: scores of each metric, by its name, without pairs.
         paired: the same with pairs; None: there are none.
+        slopes: b of baseline and candidate of the primary metric at the last row; nan without pairs. Of one experiment only.
         paired_until: look from which on pairs must not be used, shape (...); the number of blocks: never.
         rows: decisions of baseline and candidate.
         forced: of these, settled by force.
@@ -257,6 +269,7 @@ class BlockSums:
 
     alone: Mapping[str, BlockScores]
     paired: Mapping[str, BlockScores] | None
+    slopes: tuple[float, float]
     paired_until: Ints
     rows: tuple[Floats, Floats]
     forced: tuple[Floats, Floats]
@@ -276,6 +289,7 @@ class BlockSums:
         return cls.from_rows(
             scored,
             by_block,
+            primary=spec.primary.name,
             rows=(by_block(~candidate), by_block(candidate)),
             forced=(by_block(forced & ~candidate), by_block(forced & candidate)),
             paired_until=np.array(rows.blocks if row >= len(block) else block[int(row)], np.int64),
@@ -293,6 +307,7 @@ class BlockSums:
         scored: ScoredRows,
         by_block: Callable[[Floats | Bools], Floats],
         *,
+        primary: str,
         rows: tuple[Floats, Floats],
         forced: tuple[Floats, Floats],
         paired_until: Ints,
@@ -303,12 +318,15 @@ class BlockSums:
         def summed(scores: Floats, infos: Floats) -> BlockScores:
             return BlockScores(by_block(scores), by_block(infos), after_first)
 
-        paired = None
+        paired, slopes = None, (math.nan, math.nan)
         if scored.pairing is not Pairing.UNPAIRED:
             found = {metric.name: metric.paired(scored) for metric in METRICS}
             paired = {name: summed(pair.score, pair.info) for name, pair in found.items()}
+            b = found[primary].slopes
+            if b.baseline.ndim == 1:
+                slopes = float(b.baseline[-1]), float(b.candidate[-1])
         alone = {metric.name: summed(*metric.scores(scored)) for metric in METRICS}
-        return cls(alone, paired, paired_until, rows, forced)
+        return cls(alone, paired, slopes, paired_until, rows, forced)
 
 
 def look_back(sums: BlockSums, spec: EvidenceSpec) -> Looks:
@@ -396,6 +414,18 @@ def _first_decision(looks: Looks, blocks: int, spec: EvidenceSpec) -> tuple[Verd
     if looks.rollback[block]:
         return Verdict.ROLLBACK, block
     return (Verdict.PROMOTE if looks.promote[block] else Verdict.INCONCLUSIVE), block
+
+
+def _gain(sums: BlockSums, spec: EvidenceSpec) -> float:
+    """Variance of the primary metric's difference without pairs over that with them; 1 before either is known."""
+
+    def spread(of: Mapping[str, BlockScores]) -> float:
+        found = of[spec.primary.name]
+        info = float(found.infos.sum())
+        return float(spec.boundary.variance(found.scores)[-1]) / info**2 if info > 0.0 else math.nan
+
+    gain = spread(sums.alone) / (spread(sums.in_use) or math.nan) if len(sums.rows[0]) else math.nan
+    return gain if math.isfinite(gain) else 1.0
 
 
 def _count(rows: SettledRows, arm: Bools) -> ArmCounts:

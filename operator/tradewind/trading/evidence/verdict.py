@@ -25,6 +25,7 @@ from tradewind.trading.evidence.evaluate import (
 )
 from tradewind.trading.evidence.guardrails import GUARDRAILS, GuardrailResult, Watched
 from tradewind.trading.evidence.lost import NOTHING_LOST, LostCounts, LostDecisions, count_lost
+from tradewind.trading.evidence.metrics import Metric
 from tradewind.trading.evidence.requests import ArmChange, RequestLog
 from tradewind.trading.evidence.settings import MIN_BLOCKS
 from tradewind.trading.evidence.spec import EvidenceSpec
@@ -54,6 +55,8 @@ class VerdictReason(StrEnum):
     """The baseline's API names another model than in the first block; promotion waits, or the change is accepted."""
     CANDIDATE_CHANGED = "CandidateChanged"
     """The candidate's API names another model than in the first block; promotion waits, or the change is accepted."""
+    SHADOW_NOT_COMPARABLE = "ShadowNotComparable"
+    """An arm fails more often in one role, drawn or shadow, than the draws say: the comparison goes on without pairs."""
     MAX_DURATION = "MaxDurationReached"
     """maxDuration is over without a decision; the baseline stays."""
     NOT_ENOUGH_DATA = "NotEnoughData"
@@ -210,24 +213,28 @@ def _operator_verdict(state: _State) -> OperatorVerdict:
     over = state.elapsed >= spec.max_duration
     match evidence.decision:
         case Verdict.ROLLBACK:
-            return OperatorVerdict(Verdict.ROLLBACK, VerdictReason.WORSE, _decided(evidence, "worse"))
+            return OperatorVerdict(Verdict.ROLLBACK, VerdictReason.WORSE, _decided(evidence, spec, "worse"))
         case Verdict.PROMOTE:
             how = "not worse by more than the margins" if spec.not_inferior else "better"
             held = _promotion_held(state)
             if held is None:
-                return OperatorVerdict(Verdict.PROMOTE, _statistical_reason(evidence, spec), _decided(evidence, how))
+                return OperatorVerdict(
+                    Verdict.PROMOTE, _statistical_reason(evidence, spec), _decided(evidence, spec, how)
+                )
             reason, why = held
-            message = f"{_decided(evidence, how)}, but promotion waits: {why}"
+            message = f"{_decided(evidence, spec, how)}, but promotion waits: {why}"
             return OperatorVerdict(Verdict.INCONCLUSIVE if over else Verdict.CONTINUE, reason, message)
         case Verdict.INCONCLUSIVE if evidence.futile:
             message = (
-                f"given up at block {evidence.block}: the candidate can hardly be shown to be "
-                f"{'not worse' if spec.not_inferior else 'better'} in the time that is left; the baseline stays: {_so_far(evidence)}"
+                f"given up {_when(evidence, spec)}: the candidate can hardly be shown to be "
+                f"{'not worse' if spec.not_inferior else 'better'} in the time that is left; the baseline stays: {_so_far(evidence, spec)}"
             )
             return OperatorVerdict(Verdict.INCONCLUSIVE, VerdictReason.FUTILE, message)
         case Verdict.INCONCLUSIVE:
             reason = VerdictReason.MAX_HOLD_TOO_SHORT if evidence.max_hold_too_short else VerdictReason.MAX_DURATION
-            message = f"no decision in {format_duration(spec.max_duration)}; the baseline stays: {_so_far(evidence)}"
+            message = (
+                f"no decision in {format_duration(spec.max_duration)}; the baseline stays: {_so_far(evidence, spec)}"
+            )
             return OperatorVerdict(Verdict.INCONCLUSIVE, reason, message)
         case Verdict.CONTINUE:
             return _going_on(evidence, spec, over=over)
@@ -277,6 +284,11 @@ def _promotion_held(state: _State) -> tuple[str, str] | None:
     return None
 
 
+def not_comparable(judgement: Judgement) -> str | None:
+    """Why pairs are no longer used, and what to do about it; None where they may be."""
+    return None if judgement.evidence.comparable else _NOT_COMPARABLE
+
+
 def change_reason(change: ArmChange) -> VerdictReason:
     """The fixed word for a change of an arm."""
     return VerdictReason.BASELINE_CHANGED if change.arm is Arm.BASELINE else VerdictReason.CANDIDATE_CHANGED
@@ -299,7 +311,7 @@ def _going_on(evidence: Evidence, spec: EvidenceSpec, *, over: bool) -> Operator
         until = evidence.watermark.isoformat()
         return goes_on(
             VerdictReason.AWAITING_SETTLEMENT,
-            f"{evidence.pending} open trades are younger than maxHold; complete until {until}: {_so_far(evidence)}",
+            f"{evidence.pending} open trades are younger than maxHold; complete until {until}: {_so_far(evidence, spec)}",
         )
     if evidence.max_hold_too_short:
         return goes_on(VerdictReason.MAX_HOLD_TOO_SHORT, f"no decision is taken: {_forced(evidence)}")
@@ -309,22 +321,75 @@ def _going_on(evidence: Evidence, spec: EvidenceSpec, *, over: bool) -> Operator
             f"{evidence.blocks} of at least {MIN_BLOCKS} blocks, and {evidence.baseline.decisions} baseline and "
             f"{evidence.candidate.decisions} candidate decisions of at least {spec.min_trades_per_arm} each",
         )
-    return goes_on(VerdictReason.UNDECIDED, _so_far(evidence))
+    return goes_on(VerdictReason.UNDECIDED, _so_far(evidence, spec))
 
 
-def _decided(evidence: Evidence, how: str) -> str:
-    return f"the candidate is {how}, decided at block {evidence.block}; now {_so_far(evidence)}"
+def _decided(evidence: Evidence, spec: EvidenceSpec, how: str) -> str:
+    return f"the candidate is {how}, decided {_when(evidence, spec)}; now {_so_far(evidence, spec)}"
 
 
-def _so_far(evidence: Evidence) -> str:
+def _when(evidence: Evidence, spec: EvidenceSpec) -> str:
+    assert evidence.block is not None
+    return f"at block {evidence.block} (day {(evidence.block + 1) * spec.block_length.days})"
+
+
+def _so_far(evidence: Evidence, spec: EvidenceSpec) -> str:
     metric = primary_evidence(evidence)
-    return (
-        f"{evidence.primary.title} difference {_signed(metric.estimate)} (at least {_signed(metric.lower)}, at most "
-        f"{_signed(metric.upper)}), evidence for better "
-        f"{_ratio(metric.log_e_better)} of {_ratio(evidence.threshold_promote)}, for worse "
-        f"{_ratio(metric.log_e_worse)} of {_ratio(evidence.threshold_rollback)}, after {evidence.blocks} blocks with "
+    others = "".join(f", {_not_worse(evidence, spec, other)}" for other in spec.others)
+    said = (
+        f"{_difference(evidence, spec.primary)}{others}; evidence for "
+        f"{'not worse' if spec.not_inferior else 'better'} {times(_primary_log_e(evidence))} of "
+        f"{times(evidence.threshold_promote)}, for worse {times(metric.log_e_worse)} of "
+        f"{times(evidence.threshold_rollback)}, after {evidence.blocks} blocks with "
         f"{evidence.baseline.decisions} baseline and {evidence.candidate.decisions} candidate decisions"
     )
+    return said + _about_pairs(evidence)
+
+
+def _primary_log_e(evidence: Evidence) -> float:
+    """The evidence that promotes, at the last look; against the margin where the objective is to be no worse."""
+    return float(evidence.looks.better[-1]) if len(evidence.looks.better) else 0.0
+
+
+def _difference(evidence: Evidence, metric: Metric) -> str:
+    found = evidence.metrics[metric.name]
+    return (
+        f"{metric.title} difference {metric.show(found.estimate)} (at least {metric.show(found.lower)}, "
+        f"at most {metric.show(found.upper)})"
+    )
+
+
+def _not_worse(evidence: Evidence, spec: EvidenceSpec, metric: Metric) -> str:
+    margin = spec.margin(metric) * metric.unit
+    return f"{_difference(evidence, metric)} with {metric.show(-margin)} allowed"
+
+
+def _about_pairs(evidence: Evidence) -> str:
+    pairs = evidence.about_pairs
+    if pairs is None or not evidence.blocks:
+        return ""
+    if not evidence.comparable:
+        return f"; {_NOT_COMPARABLE}"
+    said = (
+        f"; {pairs.pairs} decisions have a pair ({pairs.share_without:.0%} have none)"
+        if pairs.pairs
+        else "; no decision has a pair"
+    )
+    if isfinite(pairs.alike):
+        said += f", the arms' papers went the same way in {pairs.alike:.0%}"
+    if isfinite(pairs.slope[0]):
+        said += f", slope {pairs.slope[0]:.2f} and {pairs.slope[1]:.2f}"
+    if isfinite(pairs.correlation):
+        said += f", real returns and papers correlate by {pairs.correlation:.2f}"
+    if pairs.pairs and isfinite(pairs.unpaired_days):
+        said += f"; without pairs it would have needed about {pairs.unpaired_days:.0f} days"
+    return said
+
+
+_NOT_COMPARABLE = (
+    "pairs are not used: an arm fails more often in one role, drawn or shadow, than the draws say; compare latency and errors "
+    "of its drawn and its shadow calls, and give the slower one room (timeouts, replicas)"
+)
 
 
 def primary_evidence(evidence: Evidence) -> MetricEvidence:
@@ -340,9 +405,6 @@ def _forced(evidence: Evidence) -> str:
     )
 
 
-def _signed(number: float) -> str:
-    return f"{number:+.3f}" if isfinite(number) else "unknown"
-
-
-def _ratio(log: float) -> str:
+def times(log: float) -> str:
+    """Evidence in times, from its logarithm."""
     return f"{exp(log):.3g}" if log < 14.0 else f"e^{log:.1f}"

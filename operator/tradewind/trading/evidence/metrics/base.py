@@ -117,9 +117,8 @@ def _first_block(rows: SettledRows, scale_rule: ScaleRule) -> Bools:
     block, trade = rows.block[: rows.complete], rows.trade[: rows.complete]
     if not len(block):
         return np.zeros(0, dtype=np.bool_)
-    if scale_rule is ANYTIME:
-        until = block[0]
-    else:
+    until = block[0]
+    if scale_rule is not ANYTIME:
         until = block[int(np.argmax(trade))] if trade.any() else block[-1]
     result: Bools = block <= until
     return result
@@ -150,6 +149,10 @@ class Metric(ABC):
     @abstractmethod
     def on_paper(self, rows: ScoredRows, arm: int, paper: Floats) -> Floats:
         """What an arm (0 baseline, 1 candidate) would have had with these returns, in the unit of the score."""
+
+    @abstractmethod
+    def show(self, number: float) -> str:
+        """A difference, with its sign, as a person reads it."""
 
     def paired(self, rows: ScoredRows) -> PairedScore:
         """Scores and infos of rows that have pairs."""

@@ -1,5 +1,6 @@
 """The per-decision Sharpe: returns divided by a scale that only rows before gave."""
 
+import math
 from typing import ClassVar
 
 import numpy as np
@@ -49,3 +50,7 @@ class Sharpe(Metric):
     def on_paper(self, rows: ScoredRows, arm: int, paper: Floats) -> Floats:
         """The paper's return in units of the arm's scale, clipped as a real one is."""
         return np.clip(np.nan_to_num(paper) / rows.scales[arm], _Z_LOW, _Z_HIGH)
+
+    def show(self, number: float) -> str:
+        """A plain number."""
+        return f"{number:+.3f}" if math.isfinite(number) else "unknown"

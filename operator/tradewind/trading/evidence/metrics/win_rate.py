@@ -1,5 +1,6 @@
 """The win rate: the share of decisions that earned something."""
 
+import math
 from typing import ClassVar
 
 import numpy as np
@@ -42,3 +43,7 @@ class WinRate(Metric):
     def on_paper(self, rows: ScoredRows, arm: int, paper: Floats) -> Floats:
         """The same of a paper: one that earned nothing counts as 1."""
         return 1.0 + np.sign(np.nan_to_num(paper))
+
+    def show(self, number: float) -> str:
+        """In percentage points."""
+        return f"{100.0 * number:+.1f} points" if math.isfinite(number) else "unknown"
