@@ -10,7 +10,7 @@ from tradewind.schema.rules import StrictModel
 from tradewind.schema.scalars import Probability
 from tradewind.trading.evidence.confidence import Floats
 from tradewind.trading.evidence.metrics.base import Metric, ScoredRows
-from tradewind.trading.evidence.scale import sum_before
+
 
 
 class MeanReturnMargin(StrictModel):
@@ -32,7 +32,8 @@ class MeanReturn(Metric):
     def scores(self, rows: ScoredRows) -> tuple[Floats, Floats]:
         """Percent of the notional; a row settled by force counts as 0."""
         value = self.outcome(rows)
-        centre = sum_before(value) / (np.arange(value.shape[-1]) + 20.0)
+        before = rows.running.before
+        centre = before("mean.value", value) / (before("mean.rows", np.ones_like(value)) + 20.0)
         return (rows.candidate - rows.weight) * (value - centre), rows.weight * (1.0 - rows.weight)
 
     def outcome(self, rows: ScoredRows) -> Floats:

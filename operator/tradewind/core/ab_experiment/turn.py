@@ -134,7 +134,7 @@ class Turn:
             slow_ms = as_milliseconds(objective.p99) if objective else math.inf
             names_from, names_until = self.spec.naming(self.t0, look)
             log = self.requests.log(look, slow_ms, names_until, names_from)
-            self._judged[look] = judge(self.table, self.t0, look, self.spec, log, self.seen.lost)
+            self._judged[look] = judge(self.table, self.t0, look, self.spec, log, self.seen.lost, self.seen.memory)
         return self._judged[look]
 
     def block_start(self, block: int) -> datetime:

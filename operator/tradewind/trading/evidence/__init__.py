@@ -11,6 +11,7 @@ from tradewind.trading.evidence.confidence import log_e
 from tradewind.trading.evidence.evaluate import ArmCounts, Evidence, Looks, MetricEvidence, Verdict, evaluate
 from tradewind.trading.evidence.guardrails import GUARDRAILS, Guardrail, GuardrailResult
 from tradewind.trading.evidence.guardrails.latency import LatencyObjective
+from tradewind.trading.evidence.kept import Memory
 from tradewind.trading.evidence.lost import LOSSES, LOST_REASONS, LostCounts, LostDecisions, LostReason, LostRow
 from tradewind.trading.evidence.metrics import METRICS, Metric
 from tradewind.trading.evidence.policies import POLICIES, PolicyFacts, WeightDecision, WeightPolicy
@@ -74,6 +75,7 @@ __all__ = [
     "LostDecisions",
     "LostReason",
     "LostRow",
+    "Memory",
     "Metric",
     "MetricEvidence",
     "MetricName",

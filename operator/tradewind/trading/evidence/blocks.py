@@ -96,7 +96,7 @@ class SettledRows:
         forced: settled by max_hold, not by a report.
         pending: open and younger than max_hold.
         trade: closed in time (the arm traded).
-        symbol: number of the row's symbol, in the order of their names.
+        symbol: what was decided on.
         paper_baseline, paper_candidate, market: returns that may tell what the other arm would have had, nan where unknown.
         paired: what the pairing needs was known in time.
         failed: each arm, baseline first, was asked and failed, drawn or as shadow.
@@ -115,7 +115,7 @@ class SettledRows:
     forced: Bools
     pending: Bools
     trade: Bools
-    symbol: Ints
+    symbol: NDArray[np.str_]
     paper_baseline: Floats
     paper_candidate: Floats
     market: Floats
@@ -188,7 +188,7 @@ def settle(table: TradeTable, t0_us: int, now_us: int, rule: Settlement, reading
         forced=forced,
         pending=pending,
         trade=trade,
-        symbol=np.unique(table.symbol[keep], return_inverse=True)[1].astype(np.int64),
+        symbol=table.symbol[keep],
         paper_baseline=table.paper_baseline[keep],
         paper_candidate=table.paper_candidate[keep],
         market=table.market[keep],

@@ -17,8 +17,11 @@ from tradewind.trading.evidence.blocks import Bools, Ints, Pairing, SettledRows,
 from tradewind.trading.evidence.boundary import BlockScores, Path
 from tradewind.trading.evidence.comparable import first_incomparable
 from tradewind.trading.evidence.confidence import Floats
+from tradewind.trading.evidence.kept import KeptSums, Memory
 from tradewind.trading.evidence.metrics import METRICS, Metric, ScoredRows
+from tradewind.trading.evidence.metrics.base import calibrating
 from tradewind.trading.evidence.pair_facts import PairFacts, pair_facts
+from tradewind.trading.evidence.running import Running
 from tradewind.trading.evidence.settings import MIN_BLOCKS
 from tradewind.trading.evidence.spec import EvidenceSpec
 from tradewind.trading.evidence.table import TradeTable, from_us, to_us
@@ -216,13 +219,13 @@ def settled_at(table: TradeTable, t0: datetime, now: datetime, spec: EvidenceSpe
     return settle(table, to_us(spec.start(t0), "t0"), now_us, spec.settlement, spec.reading)
 
 
-def evaluate_rows(rows: SettledRows, t0: datetime, spec: EvidenceSpec) -> Evidence:
-    """Statistical decision from the rows that `settled_at` gives."""
-    sums = BlockSums.of(rows, spec)
+def evaluate_rows(rows: SettledRows, t0: datetime, spec: EvidenceSpec, memory: Memory | None = None) -> Evidence:
+    """Statistical decision from the rows that `settled_at` gives; `memory` keeps block sums from look to look."""
+    sums = BlockSums.of(rows, spec, memory)
     looks = look_back(sums, spec)
     decision, block = _first_decision(looks, rows.blocks, spec)
     baseline, candidate = _count(rows, ~rows.candidate), _count(rows, rows.candidate)
-    uses_pairs = sums.in_use is sums.paired
+    uses_pairs, pairs = sums.in_use is sums.paired, int(np.count_nonzero(rows.paired[: rows.complete]))
     alone = {m.name: _metric(sums.alone[m.name], m, spec) for m in METRICS}
     return Evidence(
         decision=decision,
@@ -236,8 +239,8 @@ def evaluate_rows(rows: SettledRows, t0: datetime, spec: EvidenceSpec) -> Eviden
         primary=spec.primary,
         threshold_promote=spec.threshold,
         threshold_rollback=spec.threshold_rollback,
-        score=spec.pairing if uses_pairs else Pairing.UNPAIRED,
-        pairs=int(np.count_nonzero(rows.paired[: rows.complete])),
+        score=spec.pairing if uses_pairs and pairs else Pairing.UNPAIRED,
+        pairs=pairs,
         comparable=int(sums.paired_until) >= rows.blocks,
         alone=alone,
         about_pairs=pair_facts(
@@ -275,24 +278,77 @@ class BlockSums:
     forced: tuple[Floats, Floats]
 
     @classmethod
-    def of(cls, rows: SettledRows, spec: EvidenceSpec) -> "BlockSums":
-        """Block sums of settled rows; only complete blocks enter."""
-        part = slice(0, rows.complete)
-        candidate, block, forced = rows.candidate[part], rows.block[part], rows.forced[part]
-        scored = ScoredRows.complete(rows, spec.scale_rule, spec.pairing, by_symbol=spec.by_symbol)
+    def of(cls, rows: SettledRows, spec: EvidenceSpec, memory: Memory | None = None) -> "BlockSums":
+        """Block sums of settled rows; only complete blocks enter.
+
+        Args:
+            rows: settled rows.
+            spec: what they are scored under.
+            memory: what earlier looks kept, and this one keeps.
+        """
+        kept = memory.recall(rows, spec) if memory is not None else None
+        since, done = (kept.complete, kept.blocks) if kept is not None else (0, 0)
+        part, running = slice(since, rows.complete), Running(kept.state if kept is not None else None)
+        candidate, block, forced = rows.candidate[part], rows.block[part] - done, rows.forced[part]
+        scored = ScoredRows.complete(
+            rows, spec.scale_rule, spec.pairing, by_symbol=spec.by_symbol, since=since, running=running
+        )
         failed = rows.failed[0][part], rows.failed[1][part]
-        row = first_incomparable(candidate, rows.weight[part], failed, spec.pairing, spec.shadow_share)
+        row = first_incomparable(candidate, rows.weight[part], failed, spec.pairing, spec.shadow_share, running)
+        until = int(block[int(row)]) + done if row < len(block) else rows.blocks
 
         def by_block(values: Floats | Bools) -> Floats:
-            return block_sums(block, values.astype(np.float64, copy=False), rows.blocks)
+            return block_sums(block, values.astype(np.float64, copy=False), rows.blocks - done)
 
-        return cls.from_rows(
+        new = cls.from_rows(
             scored,
             by_block,
             primary=spec.primary.name,
             rows=(by_block(~candidate), by_block(candidate)),
             forced=(by_block(forced & ~candidate), by_block(forced & candidate)),
-            paired_until=np.array(rows.blocks if row >= len(block) else block[int(row)], np.int64),
+            paired_until=np.array(until, np.int64),
+        )
+        sums = new if kept is None else new.after(kept)
+        if memory is not None and rows.complete and not calibrating(rows, spec.scale_rule)[rows.complete - 1]:
+            memory.kept = KeptSums(
+                spec=spec,
+                rows=rows,
+                complete=rows.complete,
+                blocks=rows.blocks,
+                state=running.state,
+                alone=sums.alone,
+                paired=sums.paired,
+                counts=(*sums.rows, *sums.forced),
+                paired_until=int(sums.paired_until),
+            )
+        return sums
+
+    def after(self, kept: KeptSums) -> "BlockSums":
+        """These sums behind those of the blocks before."""
+
+        def joined(one: Floats, other: Floats) -> Floats:
+            return np.concatenate([one, other])
+
+        rows = joined(kept.counts[0], self.rows[0]), joined(kept.counts[1], self.rows[1])
+        after_first = _after_first(rows)
+
+        def scores(one: Mapping[str, BlockScores], other: Mapping[str, BlockScores]) -> dict[str, BlockScores]:
+            return {
+                name: BlockScores(
+                    joined(one[name].scores, found.scores), joined(one[name].infos, found.infos), after_first
+                )
+                for name, found in other.items()
+            }
+
+        return BlockSums(
+            alone=scores(kept.alone, self.alone),
+            paired=scores(kept.paired, self.paired) if kept.paired is not None and self.paired is not None else None,
+            slopes=self.slopes,
+            paired_until=np.array(kept.paired_until, np.int64)
+            if kept.paired_until < kept.blocks
+            else self.paired_until,
+            rows=rows,
+            forced=(joined(kept.counts[2], self.forced[0]), joined(kept.counts[3], self.forced[1])),
         )
 
     @property
@@ -313,7 +369,7 @@ class BlockSums:
         paired_until: Ints,
     ) -> "BlockSums":
         """Block sums of scored rows; `by_block` sums values of rows by block."""
-        after_first = np.cumsum(rows[0] + rows[1], axis=-1) > rows[0] + rows[1]
+        after_first = _after_first(rows)
 
         def summed(scores: Floats, infos: Floats) -> BlockScores:
             return BlockScores(by_block(scores), by_block(infos), after_first)
@@ -323,10 +379,16 @@ class BlockSums:
             found = {metric.name: metric.paired(scored) for metric in METRICS}
             paired = {name: summed(pair.score, pair.info) for name, pair in found.items()}
             b = found[primary].slopes
-            if b.baseline.ndim == 1:
+            if b.baseline.ndim == 1 and len(b.baseline):
                 slopes = float(b.baseline[-1]), float(b.candidate[-1])
         alone = {metric.name: summed(*metric.scores(scored)) for metric in METRICS}
         return cls(alone, paired, slopes, paired_until, rows, forced)
+
+
+def _after_first(rows: tuple[Floats, Floats]) -> Bools:
+    """Blocks before which one had rows."""
+    result: Bools = np.cumsum(rows[0] + rows[1], axis=-1) > rows[0] + rows[1]
+    return result
 
 
 def look_back(sums: BlockSums, spec: EvidenceSpec) -> Looks:

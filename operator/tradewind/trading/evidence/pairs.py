@@ -14,7 +14,7 @@ import numpy as np
 
 from tradewind.trading.evidence.blocks import Bools, Pairing
 from tradewind.trading.evidence.confidence import Floats
-from tradewind.trading.evidence.scale import sum_before
+from tradewind.trading.evidence.running import Running
 
 _SLOPE_MOST = 1.5
 _PRIOR = 50.0  # rows that the prior of a slope and of a level counts as
@@ -48,6 +48,8 @@ def paired_score(
     paired: Bools,
     calibration: Bools,
     pairing: Pairing,
+    running: Running | None = None,
+    name: str = "",
 ) -> PairedScore:
     """Scores of rows in time order; the first block gives first spreads and carries no evidence of its own.
 
@@ -59,40 +61,66 @@ def paired_score(
         paired: the row has a predictor.
         calibration: rows of the first block that has rows.
         pairing: how slopes and spreads are shared between the arms.
+        running: sums of the rows before these; None: these are the first.
+        name: what the sums are of.
     """
+    before = _Sums(running or Running(), f"pairs.{name}")
     f = [np.where(paired, predictor, 0.0) for predictor in predictors]
     own = paired & ~candidate, paired & candidate
     x = np.where(candidate, f[1], f[0])
-    slopes = _slopes(x, outcome, own, paired & calibration, pairing)
+    slopes = _slopes(x, outcome, own, paired & calibration, pairing, before)
     b = slopes.baseline, slopes.candidate
 
     rest = np.where(paired, outcome - np.where(candidate, b[1], b[0]) * x, 0.0)
-    counts = [sum_before(arm) for arm in own]
-    level = sum_before(rest) / (counts[0] + counts[1] + _LEVEL_PRIOR)
+    counts = [before(f"own.{arm}", rows) for arm, rows in enumerate(own)]
+    level = before("rest", rest) / (counts[0] + counts[1] + _LEVEL_PRIOR)
     q = [
-        (sum_before(rest * arm) + _PRIOR * level) / (count + _PRIOR) + slope * predictor
-        for arm, count, slope, predictor in zip(own, counts, b, f, strict=True)
+        (before(f"rest.{arm}", rest * own[arm]) + _PRIOR * level) / (counts[arm] + _PRIOR) + b[arm] * f[arm]
+        for arm in (0, 1)
     ]
-    alone = outcome - sum_before(outcome) / (np.arange(outcome.shape[-1]) + _LEVEL_PRIOR)
+    every = np.ones_like(paired)
+    alone = outcome - before("outcome", outcome) / (before("rows", every) + _LEVEL_PRIOR)
     error = np.where(paired, outcome - np.where(candidate, q[1], q[0]), alone)
     difference = np.where(paired, q[1] - q[0], 0.0)
 
     chance = weight * (1.0 - weight)
     if pairing is Pairing.BOTH:
-        noise = _spread(error, paired, calibration) / chance
+        noise = _spread("error", error, paired, calibration, before) / chance
     else:
-        noise = _spread(error, own[1], calibration) / weight + _spread(error, own[0], calibration) / (1.0 - weight)
-    noise += _spread(difference, paired, calibration)
-    unpaired = _spread(alone, np.ones_like(paired), calibration) / chance
+        noise = _spread("error.1", error, own[1], calibration, before) / weight
+        noise += _spread("error.0", error, own[0], calibration, before) / (1.0 - weight)
+    noise += _spread("difference", difference, paired, calibration, before)
+    unpaired = _spread("alone", alone, every, calibration, before) / chance
     info = np.where(calibration, 0.0, 1.0 / np.where(paired, noise, unpaired))
     return PairedScore(info * ((candidate - weight) / chance * error + difference), info, slopes)
 
 
-def _slopes(x: Floats, outcome: Floats, own: tuple[Bools, Bools], first: Bools, pairing: Pairing) -> Slopes:
+class _Sums:
+    """Running sums under one name."""
+
+    def __init__(self, running: Running, name: str) -> None:
+        self.running, self.name = running, name
+
+    def __call__(self, what: str, values: Floats | Bools) -> Floats:
+        return self.running.before(f"{self.name}.{what}", values)
+
+    def first_mean(self, what: str, square: Floats, rows: Bools) -> Floats:
+        """Mean over rows of the first block, fixed with it; 0 without rows; shape (..., 1)."""
+
+        def mean() -> Floats:
+            total = np.sum(np.where(rows, square, 0.0), axis=-1, keepdims=True)
+            result: Floats = total / np.maximum(np.sum(rows, axis=-1, keepdims=True), 1)
+            return result
+
+        return self.running.once(f"{self.name}.{what}.first", mean)
+
+
+def _slopes(
+    x: Floats, outcome: Floats, own: tuple[Bools, Bools], first: Bools, pairing: Pairing, before: _Sums
+) -> Slopes:
     """Regression of outcome on predictor over earlier rows, shrunk by a prior of 50 rows of the first block's size."""
-    mean = np.sum(np.where(first, x * x, 0.0), axis=-1, keepdims=True)
-    prior = _PRIOR * mean / np.maximum(np.sum(first, axis=-1, keepdims=True), 1)
-    (xx0, xy0), (xx1, xy1) = (_centred(x, outcome, arm) for arm in own)
+    prior = _PRIOR * before.first_mean("x", x * x, first)
+    (xx0, xy0), (xx1, xy1) = (_centred(arm, x, outcome, rows, before) for arm, rows in enumerate(own))
     match pairing:
         case Pairing.BOTH:  # one rule settles both papers: one slope, and 1 is the best guess
             shared = np.clip((xy0 + xy1 + prior) / (xx0 + xx1 + prior + _TINY), 0.0, _SLOPE_MOST)
@@ -110,19 +138,19 @@ def _slopes(x: Floats, outcome: Floats, own: tuple[Bools, Bools], first: Bools, 
             )
 
 
-def _centred(x: Floats, outcome: Floats, rows: Bools) -> tuple[Floats, Floats]:
-    """Centred sums of squares and of products over the earlier ones of the rows."""
-    count = np.maximum(sum_before(rows), 1.0)
+def _centred(arm: int, x: Floats, outcome: Floats, rows: Bools, before: _Sums) -> tuple[Floats, Floats]:
+    """Centred sums of squares and of products over the earlier ones of the arm's rows."""
+    count = np.maximum(before(f"n.{arm}", rows), 1.0)
     kept = np.where(rows, x, 0.0)
-    sums, outcomes = sum_before(kept), sum_before(np.where(rows, outcome, 0.0))
-    return sum_before(kept * kept) - sums * sums / count, sum_before(kept * outcome) - sums * outcomes / count
+    sums, outcomes = before(f"x.{arm}", kept), before(f"y.{arm}", np.where(rows, outcome, 0.0))
+    squares, products = before(f"xx.{arm}", kept * kept), before(f"xy.{arm}", kept * outcome)
+    return squares - sums * sums / count, products - sums * outcomes / count
 
 
-def _spread(values: Floats, rows: Bools, calibration: Bools) -> Floats:
+def _spread(what: str, values: Floats, rows: Bools, calibration: Bools, before: _Sums) -> Floats:
     """Mean square over the earlier ones of the rows, with 10 rows of the first block's as prior, at least 0.05."""
     square = np.where(rows, values * values, 0.0)
-    first = rows & calibration
-    start = np.sum(np.where(first, square, 0.0), axis=-1, keepdims=True)
-    start = np.maximum(start / np.maximum(np.sum(first, axis=-1, keepdims=True), 1), _SPREAD_LEAST)
-    result: Floats = (sum_before(square) + _SPREAD_PRIOR * start) / (sum_before(rows) + _SPREAD_PRIOR)
+    start = np.maximum(before.first_mean(what, square, rows & calibration), _SPREAD_LEAST)
+    squares, counts = before(f"{what}.squares", square), before(f"{what}.counts", rows)
+    result: Floats = (squares + _SPREAD_PRIOR * start) / (counts + _SPREAD_PRIOR)
     return result

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tradewind.trading.evidence.blocks import Bools, Ints
+from tradewind.trading.evidence.blocks import Bools
 from tradewind.trading.evidence.confidence import Floats
+from tradewind.trading.evidence.running import Running
 
 _SIGMA_FLOOR = 1e-6
 _COUNTS = 8.0
@@ -37,14 +39,9 @@ ANYTIME: Final = ScaleRule(odd=2.0 * _COUNTS, unknown=0.0)
 """The older rule: the published tables of `boundary: anytime` reach 14.5 scales."""
 
 
-def sum_before(values: Floats | Bools) -> Floats:
-    """Sum over the rows strictly before each row, along the last axis; a row's own value leaves no rounding in it."""
-    result = np.zeros(values.shape)
-    np.cumsum(values[..., :-1], axis=-1, out=result[..., 1:])
-    return result
-
-
-def arm_scales(candidate: Bools, ret: Floats, calibration: Bools, rule: ScaleRule) -> tuple[Floats, Floats]:
+def arm_scales(
+    candidate: Bools, ret: Floats, calibration: Bools, rule: ScaleRule, running: Running | None = None
+) -> tuple[Floats, Floats]:
     """Scale of each arm at every row, baseline first: its own mean square, shrunk to both arms' pooled one.
 
     Runs in which a return is odd are walked row by row, to the same bits as the others.
@@ -54,66 +51,79 @@ def arm_scales(candidate: Bools, ret: Floats, calibration: Bools, rule: ScaleRul
         ret: returns, nan where there is none, same shape.
         calibration: rows of the first block, whose returns give the first scale.
         rule: what is odd.
+        running: sums of the rows before these; None: these are the first.
     """
+    running = running or Running()
     known = np.isfinite(ret)
     size = np.where(known, np.abs(ret), 0.0)
-    first = _first_square(size, known & calibration, rule)
-    square = size**2
-    pooled = (sum_before(square) + _PRIOR_ROWS * first) / (sum_before(known) + _PRIOR_ROWS)
-
-    def scale(arm: Bools) -> Floats:
-        own = arm & known
-        shrunk = (sum_before(square * own) + _SHRINKAGE * pooled) / (sum_before(own) + _SHRINKAGE)
-        return np.maximum(np.sqrt(shrunk), _SIGMA_FLOOR)
-
-    scales = scale(~candidate), scale(candidate)
-    odd = size > rule.odd * np.where(candidate, scales[1], scales[0])
-    odd &= pooled > 0.0  # before the first return there is no scale, and nothing is odd
-    runs = odd.any(axis=-1)
-    if runs.any():
-        part = (runs, slice(None)) if ret.ndim > 1 else ...
-        walked = _walked(candidate[part].T, size[part].T, known[part].T, first[part][..., 0], rule.odd)
-        for scale_of_arm, found in zip(scales, walked, strict=True):
-            scale_of_arm[part] = found.T
-    return scales
+    first = running.once("scale.first", lambda: _first_square(size, known & calibration, rule))
+    own = ~candidate & known, candidate & known, known
+    baseline, other, pooled = _scales(size, own, first, running)
+    # Before the first return there is no scale, and nothing is odd.
+    odd = (size > rule.odd * np.where(candidate, other, baseline)) & (pooled > 0.0)
+    if odd.any():
+        size = _capped(candidate, size, own, first, rule.odd, running)
+        baseline, other, _ = _scales(size, own, first, running)
+    return baseline, other
 
 
-def _walked(candidate: Bools, size: Floats, known: Bools, first: Floats, odd: float) -> tuple[Floats, Floats]:
-    """The scales row by row; rows are the first axis here, all runs are walked at once."""
+def _scales(
+    size: Floats, own: tuple[Bools, Bools, Bools], first: Floats, running: Running
+) -> tuple[Floats, Floats, Floats]:
+    """Scale of baseline and candidate, and the pooled mean square."""
+    square = size * size
+    squares = [running.before(f"scale.squares.{which}", square * rows) for which, rows in enumerate(own)]
+    counts = [running.before(f"scale.counts.{which}", rows) for which, rows in enumerate(own)]
+    pooled = (squares[2] + _PRIOR_ROWS * first) / (counts[2] + _PRIOR_ROWS)
+    baseline, candidate = (
+        np.maximum(np.sqrt((squares[arm] + _SHRINKAGE * pooled) / (counts[arm] + _SHRINKAGE)), _SIGMA_FLOOR)
+        for arm in (0, 1)
+    )
+    return baseline, candidate, pooled
+
+
+def _capped(
+    candidate: Bools, size: Floats, own: tuple[Bools, Bools, Bools], first: Floats, odd: float, running: Running
+) -> Floats:
+    """Absolute returns as they count in the scale; which one is odd depends on how the ones before counted."""
+    start = [[running.at_start(f"scale.{what}.{which}") for which in range(3)] for what in ("squares", "counts")]
     if size.ndim == 1:
-        return _walked_alone(candidate, size, known, float(first), odd)
-    scales = np.empty_like(size), np.empty_like(size)
-    squares, counts = np.zeros((3, *size.shape[1:])), np.zeros((3, *size.shape[1:]))  # baseline, candidate, both
-    for row, (arm, amount, has) in enumerate(zip(candidate, size, known, strict=True)):
-        pooled = (squares[2] + _PRIOR_ROWS * first) / (counts[2] + _PRIOR_ROWS)
-        for which in (0, 1):
-            shrunk = (squares[which] + _SHRINKAGE * pooled) / (counts[which] + _SHRINKAGE)
-            scales[which][row] = np.maximum(np.sqrt(shrunk), _SIGMA_FLOOR)
-        sigma = np.where(arm, scales[1][row], scales[0][row])
-        is_odd = (amount > odd * sigma) & (pooled > 0.0)
-        square = np.where(is_odd, _COUNTS * sigma, amount) ** 2 * has
+        return _capped_alone(candidate, size, own[2], float(first[0]), odd, [[float(x) for x in row] for row in start])
+    counted = size.copy()
+    squares, counts = ([np.broadcast_to(x, size.shape[:-1]).copy() for x in row] for row in start)
+    for row in range(size.shape[-1]):
+        pooled = (squares[2] + _PRIOR_ROWS * first[..., 0]) / (counts[2] + _PRIOR_ROWS)
+        arm, amount, has = candidate[..., row], size[..., row], own[2][..., row]
+        mine = np.where(arm, squares[1], squares[0]), np.where(arm, counts[1], counts[0])
+        sigma = np.maximum(np.sqrt((mine[0] + _SHRINKAGE * pooled) / (mine[1] + _SHRINKAGE)), _SIGMA_FLOOR)
+        counted[..., row] = np.where((amount > odd * sigma) & (pooled > 0.0), _COUNTS * sigma, amount)
+        square = counted[..., row] ** 2
         for which, rows in ((0, ~arm & has), (1, arm & has), (2, has)):
             squares[which] += square * rows
             counts[which] += rows
-    return scales
+    return counted
 
 
-def _walked_alone(candidate: Bools, size: Floats, known: Bools, first: float, odd: float) -> tuple[Floats, Floats]:
+def _capped_alone(
+    candidate: Bools, size: Floats, known: Bools, first: float, odd: float, start: list[list[float]]
+) -> Floats:
     """The same of one run: plain numbers are faster than arrays of one."""
-    scales: tuple[list[float], list[float]] = [], []
-    squares, counts = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
-    for arm, amount, has in zip(candidate.tolist(), size.tolist(), known.tolist(), strict=True):
+    counted = size.tolist()
+    squares, counts = start
+    for row, (arm, amount, has) in enumerate(zip(candidate.tolist(), counted, known.tolist(), strict=True)):
+        if not has:
+            continue
         pooled = (squares[2] + _PRIOR_ROWS * first) / (counts[2] + _PRIOR_ROWS)
-        for which in (0, 1):
-            shrunk = (squares[which] + _SHRINKAGE * pooled) / (counts[which] + _SHRINKAGE)
-            scales[which].append(max(math.sqrt(shrunk), _SIGMA_FLOOR))
-        if has:
-            sigma = scales[arm][-1]
-            amount = _COUNTS * sigma if amount > odd * sigma and pooled > 0.0 else amount  # noqa: PLW2901
-            for which in (int(arm), 2):
-                squares[which] += amount * amount
-                counts[which] += 1.0
-    return np.array(scales[0]), np.array(scales[1])
+        shrunk = (squares[arm] + _SHRINKAGE * pooled) / (counts[arm] + _SHRINKAGE)
+        sigma = max(math.sqrt(shrunk), _SIGMA_FLOOR)
+        if amount > odd * sigma and pooled > 0.0:
+            amount = counted[row] = _COUNTS * sigma  # noqa: PLW2901
+        square = amount * amount
+        squares[arm] += square
+        squares[2] += square
+        counts[arm] += 1.0
+        counts[2] += 1.0
+    return np.array(counted)
 
 
 def _first_square(size: Floats, rows: Bools, rule: ScaleRule) -> Floats:
@@ -134,25 +144,42 @@ def _first_bound(size: Floats, rows: Bools) -> Floats:
     return np.where(some, _COUNTS * _MEDIAN_TO_SIGMA * median, 0.0)
 
 
-def symbol_scale(symbol: Ints, ret: Floats, calibration: Bools) -> Floats:
-    """Scale of the symbol at every row, shape (..., rows); what symbols without a row in the first block start with is all
+def symbol_scale(symbol: NDArray[np.str_], ret: Floats, calibration: Bools, running: Running) -> Floats:
+    """Scale of the symbol at every row, shape (rows,); what symbols without a row in the first block start with is all
     symbols' scale there.
 
     Args:
-        symbol: number of the row's symbol, from 0.
-        ret, calibration: as in `arm_scales`.
+        symbol: of each row.
+        ret, calibration, running: as in `arm_scales`.
     """
     known = np.isfinite(ret)
     size = np.where(known, np.abs(ret), 0.0)
     scale = np.ones_like(size)
-    for number in range(int(symbol.max(initial=-1)) + 1):
-        own = known & (symbol == number)
-        first = own & calibration
-        first = np.where(first.any(axis=-1, keepdims=True), first, known & calibration)
-        bound = _first_bound(size, first)
+    if not len(size):
+        return scale
+    everywhere = _first_of_symbol("", size, known & calibration, running)
+    for name in np.unique(symbol):
+        own = known & (symbol == name)
+        bound, start = everywhere
+        if (own & calibration).any() or running.knows(f"symbol.{name}.bound"):
+            bound, start = _first_of_symbol(str(name), size, own & calibration, running)
         square = np.minimum(size, np.where(bound > 0.0, bound, np.inf)) ** 2
-        start = np.sum(square * first, axis=-1, keepdims=True) / np.maximum(np.sum(first, axis=-1, keepdims=True), 1)
-        start = np.where(bound > 0.0, start, 1.0)
-        mean = (sum_before(square * own) + _PRIOR_ROWS * start) / (sum_before(own) + _PRIOR_ROWS)
-        np.copyto(scale, np.maximum(np.sqrt(mean), _SIGMA_FLOOR), where=symbol == number)
+        squares, counts = (
+            running.before(f"symbol.{name}.squares", square * own),
+            running.before(f"symbol.{name}.counts", own),
+        )
+        mean = (squares + _PRIOR_ROWS * start) / (counts + _PRIOR_ROWS)
+        np.copyto(scale, np.maximum(np.sqrt(mean), _SIGMA_FLOOR), where=symbol == name)
     return scale
+
+
+def _first_of_symbol(name: str, size: Floats, rows: Bools, running: Running) -> tuple[Floats, Floats]:
+    """Bound of a return and first mean square of a symbol, or ("") of all; shape (1,)."""
+    bound = running.once(f"symbol.{name}.bound", lambda: _first_bound(size, rows))
+
+    def mean() -> Floats:
+        square = np.minimum(size, bound) ** 2
+        total = np.sum(square * rows, keepdims=True) / np.maximum(np.sum(rows, keepdims=True), 1)
+        return np.where(bound > 0.0, total, 1.0)
+
+    return bound, running.once(f"symbol.{name}.start", mean)

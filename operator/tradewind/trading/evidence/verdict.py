@@ -24,6 +24,7 @@ from tradewind.trading.evidence.evaluate import (
     settled_at,
 )
 from tradewind.trading.evidence.guardrails import GUARDRAILS, GuardrailResult, Watched
+from tradewind.trading.evidence.kept import Memory
 from tradewind.trading.evidence.lost import NOTHING_LOST, LostCounts, LostDecisions, count_lost
 from tradewind.trading.evidence.metrics import Metric
 from tradewind.trading.evidence.requests import ArmChange, RequestLog
@@ -121,6 +122,7 @@ def judge(
     spec: EvidenceSpec,
     requests: RequestLog | None = None,
     lost: LostDecisions | LostCounts | None = None,
+    memory: Memory | None = None,
 ) -> Judgement:
     """Evidence, guardrails, checks and verdict at `now`, from the rows known at `now`.
 
@@ -135,6 +137,7 @@ def judge(
         requests: the requests up to now; None: error rate, latency and changes of the arms are not watched.
         lost: decisions that are no rows, or whose reports were lost; None: none are known but for what was settled by
             force. Counts: what was counted at `now` where the decisions themselves are not at hand.
+        memory: what earlier looks at the same experiment kept; None: all is summed from nothing, to the same bits.
 
     Raises:
         ValueError: t0 or now has no time zone, or now is before t0.
@@ -154,7 +157,7 @@ def judge(
         largest_weight=spec.policy.largest(spec.ladder),
     )
     state = _State(
-        evidence=evaluate_rows(rows, t0, spec),
+        evidence=evaluate_rows(rows, t0, spec, memory),
         spec=spec,
         elapsed=now - t0,
         measured=now - start,

@@ -5,7 +5,7 @@ leads to (evaluate.py).
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar, Final
 
@@ -15,7 +15,8 @@ from tradewind.schema.rules import StrictModel
 from tradewind.trading.evidence.blocks import Bools, Pairing, SettledRows
 from tradewind.trading.evidence.confidence import Floats
 from tradewind.trading.evidence.pairs import PairedScore, paired_score
-from tradewind.trading.evidence.scale import ANYTIME, ROBUST, ScaleRule, arm_scales, sum_before, symbol_scale
+from tradewind.trading.evidence.running import Running
+from tradewind.trading.evidence.scale import ANYTIME, ROBUST, ScaleRule, arm_scales, symbol_scale
 
 DEFAULT_MARGIN: Final = {"superior": 0.05, "notInferior": 0.075}
 """How much worse a metric may be where no margin is given, by objective, in the unit that users read."""
@@ -41,6 +42,7 @@ class ScoredRows:
         papers: returns on paper of baseline and candidate; read where `paired`.
         market: the market's move; read where `paired`.
         paired: the row has what the pairing needs; None: no row has.
+        running: sums of the rows before these.
     """
 
     candidate: Bools
@@ -53,6 +55,7 @@ class ScoredRows:
     papers: tuple[Floats, Floats] | None = None
     market: Floats | None = None
     paired: Bools | None = None
+    running: Running = field(default_factory=Running)
 
     @classmethod
     def complete(
@@ -62,6 +65,8 @@ class ScoredRows:
         pairing: Pairing = Pairing.UNPAIRED,
         *,
         by_symbol: bool = False,
+        since: int = 0,
+        running: Running | None = None,
     ) -> "ScoredRows":
         """The rows of complete blocks.
 
@@ -70,13 +75,23 @@ class ScoredRows:
             scale_rule: what an odd return counts in the scale.
             pairing: what the rows were settled with.
             by_symbol: returns are divided by their symbol's scale first.
+            since: number of leading rows whose sums are in `running`.
+            running: sums of these rows.
         """
-        part = slice(0, rows.complete)
+        part, running = slice(since, rows.complete), running or Running()
         ret = rows.ret[part]
-        first = _first_block(rows, scale_rule)
-        unit = symbol_scale(rows.symbol[part], ret, first) if by_symbol else 1.0
-        scored = cls(rows.candidate[part], rows.weight[part], ret / unit, rows.win[part], first, scale_rule)
-        if pairing is Pairing.UNPAIRED or not rows.paired[part].any():
+        first = calibrating(rows, scale_rule)[part]
+        unit = symbol_scale(rows.symbol[part], ret, first, running) if by_symbol else 1.0
+        scored = cls(
+            rows.candidate[part],
+            rows.weight[part],
+            ret / unit,
+            rows.win[part],
+            first,
+            scale_rule,
+            running=running,
+        )
+        if pairing is Pairing.UNPAIRED:
             return scored
         return replace(
             scored,
@@ -89,7 +104,7 @@ class ScoredRows:
     @cached_property
     def scales(self) -> tuple[Floats, Floats]:
         """Scale of the returns of each arm at every row, baseline first."""
-        return arm_scales(self.candidate, self.ret, self.calibration, self.scale_rule)
+        return arm_scales(self.candidate, self.ret, self.calibration, self.scale_rule, self.running)
 
     def own(self, arms: tuple[Floats, Floats]) -> Floats:
         """Of what each arm has, baseline first, that of the drawn one."""
@@ -103,14 +118,22 @@ class ScoredRows:
         assert self.paired is not None
         square = np.where(self.paired, self.market, 0.0) ** 2
         first = self.paired & self.calibration
-        start = np.sum(square * first, axis=-1, keepdims=True) / np.maximum(np.sum(first, axis=-1, keepdims=True), 1)
-        mean = (sum_before(square) + _MARKET_PRIOR * start) / (sum_before(self.paired) + _MARKET_PRIOR)
+        start = self.running.once(
+            "market.start",
+            lambda: (
+                np.sum(square * first, axis=-1, keepdims=True) / np.maximum(np.sum(first, axis=-1, keepdims=True), 1)
+            ),
+        )
+        before = self.running.before
+        mean = (before("market.squares", square) + _MARKET_PRIOR * start) / (
+            before("market.counts", self.paired) + _MARKET_PRIOR
+        )
         move = np.where(self.paired, self.market, 0.0) / np.maximum(np.sqrt(mean), 1e-6)
         result: Floats = np.clip(move, -_MARKET_CLIP, _MARKET_CLIP)
         return result
 
 
-def _first_block(rows: SettledRows, scale_rule: ScaleRule) -> Bools:
+def calibrating(rows: SettledRows, scale_rule: ScaleRule) -> Bools:
     """The rows of complete blocks that calibrate: up to the end of the first block with a trade, for nothing before it tells
     how large a return is.
     """
@@ -167,7 +190,15 @@ class Metric(ABC):
             case _:
                 predictors = self.on_paper(rows, 0, rows.papers[0]), self.on_paper(rows, 1, rows.papers[1])
         return paired_score(
-            rows.candidate, rows.weight, self.outcome(rows), predictors, rows.paired, rows.calibration, rows.pairing
+            rows.candidate,
+            rows.weight,
+            self.outcome(rows),
+            predictors,
+            rows.paired,
+            rows.calibration,
+            rows.pairing,
+            rows.running,
+            self.name,
         )
 
     def margin(self, settings: StrictModel, objective: str) -> float:

@@ -9,7 +9,6 @@ from tradewind.schema.rules import StrictModel
 from tradewind.schema.scalars import Probability
 from tradewind.trading.evidence.confidence import Floats
 from tradewind.trading.evidence.metrics.base import Metric, ScoredRows
-from tradewind.trading.evidence.scale import sum_before
 
 _FORCED_Z = -3.0
 _Z_LOW, _Z_HIGH = -8.0, 4.0
@@ -37,7 +36,8 @@ class Sharpe(Metric):
         The rows of the first block give the first scale and carry no evidence of their own.
         """
         z = self.outcome(rows)
-        centre = sum_before(z) / (np.arange(z.shape[-1]) + 20.0)
+        before = rows.running.before
+        centre = before("sharpe.z", z) / (before("sharpe.rows", np.ones_like(z)) + 20.0)
         score = np.where(rows.calibration, 0.0, (rows.candidate - rows.weight) * (z - centre))
         return score, np.where(rows.calibration, 0.0, rows.weight * (1.0 - rows.weight))
 

@@ -10,7 +10,6 @@ from tradewind.schema.rules import StrictModel
 from tradewind.schema.scalars import Probability
 from tradewind.trading.evidence.confidence import Floats
 from tradewind.trading.evidence.metrics.base import Metric, ScoredRows
-from tradewind.trading.evidence.scale import sum_before
 
 
 class WinRateMargin(StrictModel):
@@ -31,8 +30,8 @@ class WinRate(Metric):
 
     def scores(self, rows: ScoredRows) -> tuple[Floats, Floats]:
         """Wins around their predictable centre."""
-        before = np.arange(rows.win.shape[-1])
-        centre = (sum_before(rows.win) + 10.0) / (before + 20.0)
+        before = rows.running.before
+        centre = (before("win.win", rows.win) + 10.0) / (before("win.rows", np.ones_like(rows.win)) + 20.0)
         return 2.0 * (rows.candidate - rows.weight) * (rows.win - centre), rows.weight * (1.0 - rows.weight)
 
     def outcome(self, rows: ScoredRows) -> Floats:
