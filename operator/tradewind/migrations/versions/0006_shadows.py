@@ -1,4 +1,4 @@
-"""The arm that was not drawn: what it was asked beside the drawn one, and what came of it."""
+"""The arm that was not drawn: what it was asked beside the drawn one, what came of it, and what each arm earned on paper."""
 
 from alembic import op
 
@@ -10,7 +10,8 @@ depends_on = None
 SHADOWS = """
 -- One row for each decision that was drawn for an experiment with shadows, written when the shadow has ended; a decision
 -- without one was cut off. `absent`: the arm did not get its chance (late, shed, not asked, cut off), which says nothing of
--- what it would have decided.
+-- what it would have decided. `failed`: it was wrong in itself; `answer` is then the fallback's (`answered_by`) that would have
+-- stood, or NULL where nobody would have answered: nothing would have been opened.
 CREATE TABLE tradewind.shadows (
     installation text NOT NULL,
     namespace text NOT NULL,
@@ -21,6 +22,7 @@ CREATE TABLE tradewind.shadows (
     sha256 text,
     state text NOT NULL CHECK (state IN ('answered', 'failed', 'absent')),
     answer jsonb,
+    answered_by text,
     probabilities jsonb,
     latency_ms double precision,
     error_kind text,
@@ -32,13 +34,36 @@ CREATE TABLE tradewind.shadows (
     answered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (installation, namespace, endpoint, decision_id),
     FOREIGN KEY (installation, namespace, endpoint, decision_id) REFERENCES tradewind.decisions ON DELETE CASCADE,
-    CHECK ((answer IS NOT NULL) = (state = 'answered'))
+    CHECK (answer IS NOT NULL OR state <> 'answered'),
+    CHECK (answer IS NULL OR state <> 'absent'),
+    CHECK ((answer IS NULL) = (answered_by IS NULL))
 );
 -- An arm's history: what it said, drawn or not.
 CREATE INDEX shadows_version ON tradewind.shadows (installation, namespace, endpoint, version, asked_at DESC);
 """
 
+PAPERS = """
+-- What an arm's answer would have earned by one rule, or the market's move over the same time. `ret`: on notional, net of the
+-- trading cost; `known_at`: on the clock of the prices.
+CREATE TABLE tradewind.papers (
+    installation text NOT NULL,
+    namespace text NOT NULL,
+    endpoint text NOT NULL,
+    decision_id text NOT NULL,
+    arm text NOT NULL CHECK (arm IN ('baseline', 'candidate', 'market')),
+    ret double precision,
+    exit_reason text,
+    exit_at timestamptz,
+    known_at timestamptz,
+    source text,
+    received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (installation, namespace, endpoint, decision_id, arm),
+    FOREIGN KEY (installation, namespace, endpoint, decision_id) REFERENCES tradewind.decisions ON DELETE CASCADE
+);
+"""
+
 
 def upgrade() -> None:
-    """Adds the table of shadows."""
-    op.get_bind().exec_driver_sql(SHADOWS)
+    """Adds the tables of shadows and papers."""
+    for statements in (SHADOWS, PAPERS):
+        op.get_bind().exec_driver_sql(statements)
