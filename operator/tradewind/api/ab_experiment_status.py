@@ -12,6 +12,7 @@ from tradewind.api.common import CommonStatus, VersionStatusRef, WeightStatus
 from tradewind.schema.rules import StatusModel
 from tradewind.schema.scalars import Count, Duration, Name, Text64, Text128, Text256, Text1024, Timestamp
 from tradewind.trading.evidence import LatencyObjective, MetricName
+from tradewind.trading.evidence.settings import Shadow
 
 
 class ABExperimentPhase(StrEnum):
@@ -259,6 +260,13 @@ class RampStatus(StatusModel):
     """Since when there was no fault."""
 
 
+class BasisStatus(StatusModel):
+    """What the verdict rests on besides the rows, fixed at t0."""
+
+    shadow: Shadow | None = None
+    """Who is asked beside the drawn arm: traffic.shadow, or what follows from the arms where that is absent."""
+
+
 class ABExperimentStatus(CommonStatus):
     """What the operator sees of an ABExperiment."""
 
@@ -274,6 +282,8 @@ class ABExperimentStatus(CommonStatus):
     """The baseline as it was at t0."""
     candidate_ref: VersionStatusRef | None = None
     """The candidate as it was at t0."""
+    basis: BasisStatus | None = None
+    """What the verdict rests on besides the rows, fixed at t0; absent: the experiment started before there was such a thing."""
     weight: CandidateWeight | None = None
     """Share of the candidate, and why."""
     epoch: Count | None = None
