@@ -12,6 +12,7 @@ from tradewind.api.common import CommonStatus, VersionStatusRef, WeightStatus
 from tradewind.schema.rules import StatusModel
 from tradewind.schema.scalars import Count, Duration, Name, Text64, Text128, Text256, Text1024, Timestamp
 from tradewind.trading.evidence import LatencyObjective, MetricName
+from tradewind.trading.evidence.settings import Shadow
 
 
 class ABExperimentPhase(StrEnum):
@@ -287,8 +288,10 @@ class RampStatus(StatusModel):
 class BasisStatus(StatusModel):
     """What the verdict rests on besides the rows, fixed at t0."""
 
-    shadow: Literal["none", "candidate", "both"] = "none"
-    """Who is asked beside the drawn arm."""
+    shadow: Shadow | None = None
+    """Who is asked beside the drawn arm: traffic.shadow, or what follows from the arms where that is absent."""
+    boundary: Literal["fixedHorizon", "anytime"] | None = None
+    """When evidence suffices."""
     scale_by_symbol: bool | None = None
     """Whether returns are divided by a scale of their symbol first."""
     reference_notional_usd: float | None = None

@@ -38,7 +38,8 @@ def basis_of(experiment: ABExperiment) -> Basis:
         began = experiment.status.t0 is not None
         return Basis(boundary="anytime") if began else Basis(shadow=experiment.spec.traffic.shadow or "none")
     return Basis(
-        shadow=found.shadow,
+        shadow=found.shadow or "none",
+        boundary=found.boundary,
         scale_by_symbol=found.scale_by_symbol or False,
         reference_notional=found.reference_notional_usd,
     )
