@@ -12,6 +12,7 @@ from tradewind.api.common import CommonStatus, VersionStatusRef, WeightStatus
 from tradewind.schema.rules import StatusModel
 from tradewind.schema.scalars import Count, Duration, Name, Text64, Text128, Text256, Text1024, Timestamp
 from tradewind.trading.evidence import LatencyObjective, MetricName
+from tradewind.trading.settings.paper import PaperSettings
 
 
 class ABExperimentPhase(StrEnum):
@@ -259,6 +260,13 @@ class RampStatus(StatusModel):
     """Since when there was no fault."""
 
 
+class BasisStatus(StatusModel):
+    """What the verdict rests on besides the rows, fixed at t0."""
+
+    paper: PaperSettings | None = None
+    """`spec.paper` of the Endpoint; absent: papers are only those that are reported."""
+
+
 class ABExperimentStatus(CommonStatus):
     """What the operator sees of an ABExperiment."""
 
@@ -270,6 +278,8 @@ class ABExperimentStatus(CommonStatus):
     """maxHold of the Endpoint at t0. Blocks and settlement go by it, whatever the Endpoint says later."""
     latency_objective: LatencyObjective | None = None
     """Latency that the candidate must keep, as it was at t0; absent: none."""
+    basis: BasisStatus | None = None
+    """What the verdict rests on besides the rows, fixed at t0."""
     baseline_ref: VersionStatusRef | None = None
     """The baseline as it was at t0."""
     candidate_ref: VersionStatusRef | None = None

@@ -1,4 +1,4 @@
-"""The operator's SQL, all of it. Rows in, typed facts out; every key starts with installation, namespace, endpoint.
+"""The operator's SQL, all of it but that of papers (papers.py). Rows in, typed facts out; every key starts with installation, namespace, endpoint.
 
 The gateway has its own statements, and the jobs theirs; the schema is in `tradewind.migrations`.
 """
@@ -22,6 +22,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from tradewind.core.decision import PublishEpoch, RecordExperiment, RecordPromotion, RecordVerdict
 from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport, StartedExperiment
 from tradewind.core.world import DatabaseUnavailableError
+from tradewind.shell import papers
 from tradewind.trading.evidence import (
     JUDGED_COLUMNS,
     LOST_REASONS,
@@ -33,6 +34,7 @@ from tradewind.trading.evidence import (
     TradeTable,
     known_from,
 )
+from tradewind.trading.paper import PaperBasis
 
 CHANNEL = "tradewind"
 
@@ -141,6 +143,25 @@ class Database:
                   WHERE installation = %s AND namespace = %s AND endpoint = %s AND NOT o.voided
                     AND d.decided_at > coalesce(%s::timestamptz, '-infinity')"""
         return int((await self._rows(sql, (self._installation, namespace, endpoint, since)))[0][0])
+
+    async def settle_papers(
+        self,
+        namespace: str,
+        endpoint: str,
+        experiment_uid: str,
+        t0: datetime,
+        basis: PaperBasis,
+        until: datetime | None,
+    ) -> None:
+        """Settles on paper what both arms answered since t0, up to now, or to a look on the data's clock."""
+        key = {
+            "installation": self._installation,
+            "namespace": namespace,
+            "endpoint": endpoint,
+            "uid": experiment_uid,
+        }
+        async with self._connection() as connection:
+            await papers.settle_papers(connection, key, t0, basis, until)
 
     async def evidence(self, namespace: str, endpoint: str, experiment_uid: str) -> tuple[TradeTable, Requests]:
         """All that a look at an experiment reads, as of one moment: its rows, its requests, the baseline's prior trades.

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from decimal import Decimal
 
-from tradewind.api.ab_experiment_status import ABExperimentPhase, ABExperimentStatus, HistoryEntry
+from tradewind.api.ab_experiment_status import ABExperimentPhase, ABExperimentStatus, BasisStatus, HistoryEntry
 from tradewind.api.common import VersionStatusRef
 from tradewind.api.endpoint import Clock
 from tradewind.core.ab_experiment.seen import Reason
@@ -94,6 +94,7 @@ def _start(turn: Turn, status: ABExperimentStatus, admissible: Fact) -> Decision
             "t0": t0,
             "max_hold": turn.endpoint.spec.max_hold,
             "latency_objective": turn.latency_objective,
+            "basis": None if turn.endpoint.spec.paper is None else BasisStatus(paper=turn.endpoint.spec.paper),
             "start_time": now,
             "baseline_ref": VersionStatusRef(
                 name=baseline.name, uid=baseline.metadata.uid, sha256=record.baseline_sha256

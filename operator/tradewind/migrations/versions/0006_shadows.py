@@ -36,6 +36,23 @@ CREATE TABLE tradewind.shadows (
 );
 -- An arm's history: what it said, drawn or not.
 CREATE INDEX shadows_version ON tradewind.shadows (installation, namespace, endpoint, version, asked_at DESC);
+
+-- What both answers, and the market, would have earned by one rule (arm market: over a fixed horizon, without stops).
+CREATE TABLE tradewind.papers (
+    installation text NOT NULL,
+    namespace text NOT NULL,
+    endpoint text NOT NULL,
+    decision_id text NOT NULL,
+    arm text NOT NULL CHECK (arm IN ('baseline', 'candidate', 'market')),
+    ret double precision NOT NULL,
+    exit_reason text NOT NULL,
+    exit_at timestamptz NOT NULL,
+    known_at timestamptz NOT NULL,
+    source text NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (installation, namespace, endpoint, decision_id, arm),
+    FOREIGN KEY (installation, namespace, endpoint, decision_id) REFERENCES tradewind.decisions ON DELETE CASCADE
+);
 """
 
 
