@@ -263,7 +263,7 @@ async def test_looked_at_each_hour_or_once_late_or_twice_it_is_the_same(
     assert {source for _, _, source in at_once.values()} == {"answer", "prices", "reported"}
     assert all(known <= T0 + (int(name[1:]) + 24) * HOUR for (name, _), (_, known, _) in at_once.items())
     replay.connection.execute(drop)
-    for hour in range(0, 81):
+    for hour in range(81):
         look = T0 + hour * HOUR
         for _ in range(1 + hour % 2):  # a restart settles again
             await settle(database, look)

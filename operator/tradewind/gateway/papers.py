@@ -13,10 +13,9 @@ from tradewind.gateway.database import Database
 from tradewind.gateway.errors import ApiError, ErrorCode
 from tradewind.gateway.result import Body
 from tradewind.schema.scalars import as_timedelta
-from tradewind.trading.paper import trade_of
 from tradewind.trading.prices import BarReports, PaperReport
 from tradewind.trading.routing import Routing
-from tradewind.trading.standing import Drawn, Missing, Shadow, drawn_standing, shadow_standing
+from tradewind.trading.standing import Drawn, Missing, Shadow, drawn_standing, shadow_standing, trade_of
 
 
 class Papers:

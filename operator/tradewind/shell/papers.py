@@ -18,7 +18,6 @@ from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 
 from tradewind.trading.paper import (
-    NoPaper,
     Paper,
     PaperBasis,
     PaperExit,
@@ -28,10 +27,9 @@ from tradewind.trading.paper import (
     hold,
     market_move,
     settled,
-    trade_of,
 )
 from tradewind.trading.settings.paper import SYMBOL, pointer_parts
-from tradewind.trading.standing import Drawn, Missing, Shadow, drawn_standing, shadow_standing
+from tradewind.trading.standing import Drawn, Missing, Shadow, drawn_standing, shadow_standing, trade_of
 
 ARMS: Final = ("baseline", "candidate")
 PAGE: Final = 2000
@@ -238,7 +236,7 @@ def _papers(
         if isinstance(answer, Missing):
             continue
         trade = trade_of(answer)
-        if isinstance(trade, NoPaper):
+        if isinstance(trade, Missing):
             continue
         if trade is None:
             yield from written(arm, hold(decided_at), "answer")

@@ -13,17 +13,22 @@ paper: no price at the entry, a gap while the trade is open, a price that is non
 """
 
 import math
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Self
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tradewind.schema.scalars import as_timedelta
-from tradewind.trading.decision import Action
 from tradewind.trading.settings.paper import PaperSettings
+from tradewind.trading.standing import Trade
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 _LEAST, _MOST = -5.0, 20.0
 """Returns beyond are a mistake in the prices, such as another unit; reports are held to the same by default."""
@@ -44,8 +49,6 @@ class NoPaper(StrEnum):
 
     NO_ENTRY = "no_entry"
     """The request has no price, or one that is no number above 0."""
-    NO_ANSWER = "no_answer"
-    """What is stored is no decision: no action, no size, a distance that is negative or no number."""
     GAP = "gap"
     """There was no price for longer than maxGap while the trade was open."""
     IMPLAUSIBLE = "implausible"
@@ -131,23 +134,64 @@ class Prices:
     """Prices of one symbol in the order in which they became known. Invalid ones are left out."""
 
     def __init__(self, prices: Iterable[Price]) -> None:
-        known = ((max(price.known_at, price.end), price) for price in prices if price.is_valid)
-        self._ordered = sorted(known, key=lambda p: (p[0], p[1].end, p[1].start, p[1].close, p[1].low, p[1].high))
-        self._times = [time for time, _ in self._ordered]
+        rows = [
+            (max(_us(p.known_at), _us(p.end)), _us(p.end), _us(p.start), p.open, p.high, p.low, p.close)
+            for p in prices
+            if p.is_valid
+        ]
+        rows.sort()
+        times = np.array([row[:3] for row in rows], np.int64).reshape(-1, 3)
+        self._known, self._end, self._start = times.T
+        self._prices = np.array([row[3:] for row in rows], np.float64).reshape(-1, 4)
+        self._newest: tuple[datetime, PaperRule, _Window] | None = None
 
-    def known_after(self, time: datetime, latest: datetime) -> Iterator[tuple[datetime, Price]]:
-        """Those that became known after a time, up to another one: all that are later than it are among them."""
-        for index in range(bisect_right(self._times, time), bisect_right(self._times, latest)):
-            yield self._ordered[index]
+    def window(self, decided_at: datetime, rule: PaperRule) -> "_Window":
+        """What may settle a decision of that time. The newest is kept, as both arms and the market need it."""
+        if self._newest is None or self._newest[:2] != (decided_at, rule):
+            self._newest = decided_at, rule, self._window(_us(decided_at), rule)
+        return self._newest[2]
+
+    def _window(self, decided: int, rule: PaperRule) -> "_Window":
+        ends = decided + rule.horizon // _MICROSECOND
+        over, max_gap = ends + rule.max_gap // _MICROSECOND, rule.max_gap // _MICROSECOND
+        # What is later than the decision became known later than it.
+        first = np.searchsorted(self._known, decided, "right")
+        last = np.searchsorted(self._known, decided + rule.max_hold // _MICROSECOND, "right")
+        within = slice(first, last)
+        known, end, start, prices = self._known[within], self._end[within], self._start[within], self._prices[within]
+        # Of a bar that began before the decision only the close is surely later; of one that begins at the end, or reaches
+        # far beyond it, only the open is surely in time.
+        before = start < decided
+        late = ~before & ((start >= ends) | (end > over))
+        start, end = np.where(before, end, start), np.where(late, start, end)
+        prices = np.where(before[:, None], prices[:, 3:], np.where(late[:, None], prices[:, :1], prices))
+        counts = start <= over
+        reached = np.maximum.accumulate(np.concatenate(([decided], np.where(counts, end, decided))))[:-1]
+        fresh = counts & (end > reached)
+        at_end = np.flatnonzero((end >= ends) & (end <= over))
+        market = None if not len(at_end) else (float(prices[at_end[0], 3]), int(end[at_end[0]]), int(known[at_end[0]]))
+        gap = (start - reached > max_gap)[fresh]
+        return _Window(start[fresh], end[fresh], known[fresh], prices[fresh].T, gap, end[fresh] >= ends, market)
 
 
-@dataclass(frozen=True, slots=True)
-class Trade:
-    """An opening answer: side 1 long, -1 short; distances of the exits as fractions of the entry, 0 for none."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Window:
+    """The prices that are walked for one decision, in order; all of shape (n,), times in microseconds.
 
-    side: int
-    stop_loss: float
-    take_profit: float
+    Attributes:
+        prices: open, high, low, close, shape (4, n).
+        gap: it comes after too long a time without a price.
+        at_end: it is the first price at the horizon or later.
+        market: price, time and when it was known of the first at the horizon; None: there is none.
+    """
+
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    known: NDArray[np.int64]
+    prices: NDArray[np.float64]
+    gap: NDArray[np.bool_]
+    at_end: NDArray[np.bool_]
+    market: tuple[float, int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,21 +202,6 @@ class Paper:
     exit_reason: PaperExit
     exit_at: datetime
     known_at: datetime
-
-
-def trade_of(answer: Mapping[str, Any]) -> Trade | NoPaper | None:
-    """The trade that an answer opens; None: it opens none, which is a return of 0."""
-    try:
-        action = Action(answer["action"])
-        if not action.opens:
-            return None
-        size, stop, target = (float(answer[name]) for name in ("size_usd", "stop_loss_pct", "take_profit_pct"))
-    except (KeyError, TypeError, ValueError):
-        return NoPaper.NO_ANSWER
-    # A distance below 0 would put the exit on the wrong side of the entry.
-    if not (0 < size < math.inf and 0 <= stop <= 1 and 0 <= target <= 10):
-        return NoPaper.NO_ANSWER
-    return Trade(1 if action is Action.OPEN_LONG else -1, stop, target)
 
 
 def hold(decided_at: datetime) -> Paper:
@@ -198,27 +227,32 @@ def settled(
     if not _is_price(entry):
         return NoPaper.NO_ENTRY
     assert entry is not None
-    ends = decided_at + rule.horizon
-    over = ends + rule.max_gap
-    stop, target = entry * (1 - trade.side * trade.stop_loss), entry * (1 + trade.side * trade.take_profit)
-    last = decided_at
-    for known_at, price in prices.known_after(decided_at, decided_at + rule.max_hold):
-        seen = _seen(price, decided_at, ends, over)
-        if seen.end <= last or seen.start > over:
-            continue
-        if seen.start - last > rule.max_gap:
-            return NoPaper.GAP
-        last = seen.end
-        found = _exit(trade, seen, stop, target)
-        if found is None and seen.end >= ends:
-            found = seen.close, PaperExit.HORIZON
-        if found is not None:
-            level, reason = found
-            ret = trade.side * (level / entry - 1) - rule.cost
-            at_open = level == seen.open and reason is not PaperExit.HORIZON
-            exit_at = max(seen.start, decided_at) if at_open else seen.end
-            return Paper(ret, reason, exit_at, known_at) if _LEAST <= ret <= _MOST else NoPaper.IMPLAUSIBLE
-    return None
+    window = prices.window(decided_at, rule)
+    side, opened, high, low, close = trade.side, *window.prices
+    worst, best = (low, high) if side > 0 else (high, low)
+    none = np.zeros(len(opened), np.bool_)
+    stop, target = entry * (1 - side * trade.stop_loss), entry * (1 + side * trade.take_profit)
+    # In the order in which they count: what opens beyond fills at its open; where a bar touched both, the stop counts.
+    exits = (
+        (PaperExit.STOP_LOSS, opened, side * (opened - stop) <= 0 if trade.stop_loss else none),
+        (PaperExit.TAKE_PROFIT, opened, side * (opened - target) >= 0 if trade.take_profit else none),
+        (PaperExit.STOP_LOSS, np.full(len(opened), stop), side * (worst - stop) <= 0 if trade.stop_loss else none),
+        (
+            PaperExit.TAKE_PROFIT,
+            np.full(len(opened), target),
+            side * (best - target) >= 0 if trade.take_profit else none,
+        ),
+        (PaperExit.HORIZON, close, window.at_end),
+    )
+    ended = np.flatnonzero(window.gap | exits[0][2] | exits[1][2] | exits[2][2] | exits[3][2] | window.at_end)
+    if not len(ended):
+        return None
+    at = int(ended[0])
+    if window.gap[at]:
+        return NoPaper.GAP
+    number, (reason, level, _) = next((n, found) for n, found in enumerate(exits) if found[2][at])
+    exit_us = window.start[at] if number < 2 else window.end[at]
+    return _paper(side * (float(level[at]) / entry - 1) - rule.cost, reason, int(exit_us), int(window.known[at]))
 
 
 def market_move(decided_at: datetime, entry: float | None, prices: Prices, rule: PaperRule) -> Paper | NoPaper | None:
@@ -226,40 +260,19 @@ def market_move(decided_at: datetime, entry: float | None, prices: Prices, rule:
     if not _is_price(entry):
         return NoPaper.NO_ENTRY
     assert entry is not None
-    ends = decided_at + rule.horizon
-    over = ends + rule.max_gap
-    for known_at, price in prices.known_after(decided_at, decided_at + rule.max_hold):
-        seen = _seen(price, decided_at, ends, over)
-        if ends <= seen.end <= over:
-            ret = seen.close / entry - 1
-            if not _LEAST <= ret <= _MOST:
-                return NoPaper.IMPLAUSIBLE
-            return Paper(ret, PaperExit.HORIZON, seen.end, known_at)
-    return None
+    found = prices.window(decided_at, rule).market
+    return None if found is None else _paper(found[0] / entry - 1, PaperExit.HORIZON, found[1], found[2])
+
+
+def _paper(ret: float, reason: PaperExit, exit_us: int, known_us: int) -> Paper | NoPaper:
+    if not _LEAST <= ret <= _MOST:
+        return NoPaper.IMPLAUSIBLE
+    return Paper(ret, reason, _EPOCH + exit_us * _MICROSECOND, _EPOCH + known_us * _MICROSECOND)
+
+
+def _us(time: datetime) -> int:
+    return (time - _EPOCH) // _MICROSECOND
 
 
 def _is_price(number: float | None) -> bool:
     return number is not None and 0 < number < math.inf
-
-
-def _seen(price: Price, decided_at: datetime, ends: datetime, over: datetime) -> Price:
-    """What of a bar counts for a trade: nothing from before the decision, and nothing from after the first price at the end."""
-    if price.start < decided_at:
-        return Price.point(price.end, price.close, price.known_at)
-    if price.start >= ends or price.end > over:
-        return Price.point(price.start, price.open, price.known_at)
-    return price
-
-
-def _exit(trade: Trade, price: Price, stop: float, target: float) -> tuple[float, PaperExit] | None:
-    """Price and reason of an exit within a bar. Where both were touched the stop counts; what opens beyond fills there."""
-    worst, best = (price.low, price.high) if trade.side > 0 else (price.high, price.low)
-    if trade.stop_loss > 0 and trade.side * (price.open - stop) <= 0:
-        return price.open, PaperExit.STOP_LOSS
-    if trade.take_profit > 0 and trade.side * (price.open - target) >= 0:
-        return price.open, PaperExit.TAKE_PROFIT
-    if trade.stop_loss > 0 and trade.side * (worst - stop) <= 0:
-        return stop, PaperExit.STOP_LOSS
-    if trade.take_profit > 0 and trade.side * (best - target) >= 0:
-        return target, PaperExit.TAKE_PROFIT
-    return None
