@@ -70,6 +70,9 @@ async def test_a_replay_between_two_blocks_reads_the_rows_where_accept_is_asked_
         async def replay_clock(self, *_: Any) -> Any:
             return case.seen.clock
 
+        async def settle_papers(self, *_: Any) -> None:
+            pass
+
         async def evidence(self, *_: Any) -> Any:
             self.reads += 1
             return load(*PAIR).seen.table, load(*PAIR).seen.requests

@@ -13,6 +13,7 @@ from tradewind.schema.rules import StatusModel
 from tradewind.schema.scalars import Count, Duration, Name, Text64, Text128, Text256, Text1024, Timestamp
 from tradewind.trading.evidence import LatencyObjective, MetricName
 from tradewind.trading.evidence.settings import Shadow
+from tradewind.trading.settings.paper import PaperSettings
 
 
 class ABExperimentPhase(StrEnum):
@@ -296,6 +297,8 @@ class BasisStatus(StatusModel):
     """Whether returns are divided by a scale of their symbol first."""
     reference_notional_usd: float | None = None
     """What prices of answers are compared with."""
+    paper: PaperSettings | None = None
+    """`spec.paper` of the Endpoint; absent: papers are only those that are reported."""
 
 
 class ABExperimentStatus(CommonStatus):

@@ -36,6 +36,7 @@ from tradewind.schema.scalars import (
     cel_seconds,
 )
 from tradewind.trading.settings.labels import LabelThresholds
+from tradewind.trading.settings.paper import PaperSettings
 from tradewind.trading.settings.reports import ReportBounds
 
 
@@ -145,6 +146,23 @@ class EndpointLimits(StrictModel):
     """Symbols that may be asked about; absent: any."""
 
 
+def _cel_length(parent: str, name: str, default: str) -> str:
+    """CEL of the seconds in a field, or in its default where it is not written."""
+    return f"(has({parent}.{name}) ? {cel_seconds(f'{parent}.{name}')} : {int(as_timedelta(default).total_seconds())})"
+
+
+_CEL_PAPER_ENDS = f"{_cel_length('self.paper', 'horizon', '8h')} + {_cel_length('self.paper', 'maxGap', '2h')}"
+
+
+class EndpointCosts(StrictModel):
+    """Prices that turn answers into USD, for experiments with evidence.netOfCost and for reports."""
+
+    server_usd_per_hour: PositiveDecimal | None = None
+    """Price of the server of an owned version in USD per hour; its answers cost that, divided by decisions per hour."""
+    cny_per_usd: PositiveDecimal | None = None
+    """Exchange rate for pricePerCallCNY of external versions, such as '7.1'."""
+
+
 class EndpointSpec(StrictModel):
     """What the user wants of an Endpoint."""
 
@@ -174,10 +192,17 @@ class EndpointSpec(StrictModel):
     decision is leased (`timeouts.decision` and 5 s), or is refused."""
     reports: ReportBounds = ReportBounds()
     """What executions and outcomes may say at most; what lies beyond is refused and kept."""
+    paper: PaperSettings | None = None
+    """How answers are settled on paper for experiments with shadows; absent: only as reported. A change concerns experiments
+    that start later."""
     clock: Clock = Clock.LIVE
     """live: decisions are made now. replay: every request carries `as_of`, the time of recorded data."""
     labels: LabelThresholds = LabelThresholds()
     """Bounds of the labels of closed trades."""
+    costs: EndpointCosts = EndpointCosts()
+    """What answers cost. A change concerns experiments that start later."""
+    reference_notional_usd: PositiveDecimal | None = None
+    """What the price of an answer is compared with where the baseline has fewer than 30 trades before the start."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -185,6 +210,16 @@ class EndpointSpec(StrictModel):
             lambda s: as_timedelta(s.max_hold).total_seconds() > 0,
             "maxHold must be above 0, such as 24h",
             "maxHold",
+        ),
+        Rule(
+            f"!has(self.paper) || {_CEL_PAPER_ENDS} <= {_cel_length('self', 'maxHold', '24h')}",
+            lambda s: (
+                s.paper is None
+                or as_timedelta(s.paper.horizon) + as_timedelta(s.paper.max_gap) <= as_timedelta(s.max_hold)
+            ),
+            "paper.horizon and paper.maxGap together must not exceed maxHold: a paper that is known later never counts; "
+            "shorten them or raise maxHold",
+            "paper",
         ),
     )
     immutable: ClassVar[Immutable | None] = Immutable("create another Endpoint", only=frozenset({"clock"}))

@@ -18,11 +18,20 @@ from tradewind.trading.evidence import (
     Settlement,
 )
 from tradewind.trading.evidence.guardrails.risk_budget import RISK_BUDGET
+from tradewind.trading.paper import PaperBasis
 
 
 def settlement_of(experiment: ABExperiment, endpoint: Endpoint) -> Settlement:
     """What an experiment goes by: maxHold of the Endpoint at t0. A later edit would move blocks that are past."""
     return Settlement(as_timedelta(experiment.status.max_hold or endpoint.spec.max_hold))
+
+
+def paper_basis(experiment: ABExperiment, endpoint: Endpoint) -> PaperBasis:
+    """What an experiment's papers rest on: the Endpoint's settings as they were at t0."""
+    basis = experiment.status.basis
+    settings = basis.paper if basis is not None else None
+    share = float(experiment.spec.traffic.shadow_share)
+    return PaperBasis(settings, settlement_of(experiment, endpoint).max_hold, endpoint.spec.fallback, share)
 
 
 def accepts_of(experiment: ABExperiment) -> tuple[Accepted, ...]:

@@ -12,6 +12,7 @@ from tradewind.api.training_run import TrainingRun
 from tradewind.api.training_run_status import ProgressStatus
 from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport, StartedExperiment
 from tradewind.trading.evidence import LostDecisions, Memory, Requests, TradeTable
+from tradewind.trading.paper import PaperBasis
 
 R = TypeVar("R", bound=Resource)
 Json = Mapping[str, Any]
@@ -60,6 +61,20 @@ class Database(Protocol):
 
     async def new_samples(self, namespace: str, endpoint: str, since: datetime | None) -> int:
         """Closed trades decided after `since`."""
+
+    async def settle_papers(
+        self,
+        namespace: str,
+        endpoint: str,
+        experiment_uid: str,
+        t0: datetime,
+        basis: PaperBasis,
+        until: datetime | None,
+    ) -> None:
+        """Settles on paper what both arms answered since t0, up to now, or to a look on the data's clock.
+
+        No fact, but what follows from facts that are stored: whoever settles first writes what all would.
+        """
 
     async def evidence(self, namespace: str, endpoint: str, experiment_uid: str) -> tuple[TradeTable, Requests]:
         """The rows and requests that a look at an experiment reads, as of one moment."""

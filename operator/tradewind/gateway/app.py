@@ -19,18 +19,20 @@ from pydantic import BaseModel, JsonValue
 
 from tradewind.gateway import errors
 from tradewind.gateway.arms import Arms, Credential
-from tradewind.gateway.bodies import parsed, read_bytes
+from tradewind.gateway.bodies import parsed, parsed_strictly, read_bytes
 from tradewind.gateway.database import Database, DatabaseDownError, UnstorableError
 from tradewind.gateway.decide import Decider
 from tradewind.gateway.errors import ApiError, ErrorCode
 from tradewind.gateway.intake import Intake
 from tradewind.gateway.metrics import Metrics
+from tradewind.gateway.papers import Papers
 from tradewind.gateway.readback import ReadBack
 from tradewind.gateway.reports import Reports
 from tradewind.gateway.routing_source import RoutingWatcher, routing_source
 from tradewind.gateway.settings import Settings
 from tradewind.gateway.spool import Spool
 from tradewind.trading.decision import DecisionRequest
+from tradewind.trading.prices import BarReports, PaperReport
 from tradewind.trading.routing import Routing
 
 REPORT_SECONDS = 10.0
@@ -62,6 +64,7 @@ class Gateway:
             timeout=settings.decision_timeout,
         )
         self.intake = Intake(Reports(self.database, self.metrics))
+        self.papers = Papers(self.database)
         self.read_back = ReadBack(self.database)
         self.watcher = RoutingWatcher(routing_source(settings), settings.endpoint, self._routing_changed)
         self.token = Credential(settings.auth_token_file) if settings.auth_token_file else None
@@ -240,6 +243,18 @@ def create_app(settings: Settings) -> FastAPI:
         gateway.authorize(request)
         body, routing = await read_bytes(request), gateway.routing
         return await _stored(lambda: gateway.intake.outcome(decision_id, body, routing))
+
+    @app.post("/v1/decisions/{decision_id:path}/paper")
+    async def paper(decision_id: str, request: Request) -> Response:
+        gateway.authorize(request)
+        report, routing = parsed_strictly(await read_bytes(request), PaperReport), gateway.routing
+        return await _stored(lambda: gateway.papers.paper(decision_id, report, routing))
+
+    @app.post("/v1/prices")
+    async def prices(request: Request) -> Response:
+        gateway.authorize(request)
+        reports, routing = parsed_strictly(await read_bytes(request), BarReports), gateway.routing
+        return await _stored(lambda: gateway.papers.prices(reports, routing))
 
     @app.post("/v1/reports")
     async def reports(request: Request) -> Response:

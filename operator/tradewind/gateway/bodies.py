@@ -87,6 +87,22 @@ def parsed_json(body: bytes) -> JsonValue:
     return value
 
 
+def parsed_strictly(body: bytes, model: type[_Model]) -> _Model:
+    """A body of JSON, each name once, as a model.
+
+    Raises:
+        ApiError: as `parsed_json`, and 422 a value that cannot be stored, or not the schema.
+    """
+    value = parsed_json(body)
+    fault = unstorable(value)
+    if fault is not None:
+        raise ApiError(ErrorCode.INVALID_REQUEST, str(fault), "leave it out", field=fault.field or None)
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise errors.from_validation(error) from None
+
+
 def _unpacked(body: bytes, encoding: str, window: int) -> bytes:
     content = bytearray()
     rest = body

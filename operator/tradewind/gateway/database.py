@@ -20,7 +20,7 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from pydantic import JsonValue
 
-from tradewind.gateway import report_statements, statements
+from tradewind.gateway import paper_statements, report_statements, statements
 from tradewind.gateway.settings import Settings
 from tradewind.trading.account import Holder
 from tradewind.trading.decision import HISTORY_SHOWN
@@ -242,6 +242,7 @@ class Database:
         if self._settings.retention is None:
             return 0
         await self._call(report_statements.PURGE_REFUSED, {"retention": self._settings.retention})
+        await self._call(paper_statements.PURGE_BARS, {"retention": self._settings.retention})
         return len(await self._call(statements.PURGE, {"retention": self._settings.retention}))
 
     async def reported(self, decision_id: str) -> dict[str, Any] | None:
@@ -281,6 +282,10 @@ class Database:
     async def refused(self, parameters: Parameters) -> None:
         """Keeps a report that was refused."""
         await self._call(report_statements.REFUSED, parameters)
+
+    async def rows(self, statement: str, parameters: Parameters) -> list[dict[str, Any]]:
+        """The rows of a statement on prices and papers (paper_statements.py)."""
+        return await self._call(statement, parameters)
 
     async def read(self, decision_id: str) -> dict[str, Any] | None:
         """One decision with all that was reported about it."""

@@ -70,6 +70,19 @@ class ErrorCode(StrEnum):
     EVENT_DIFFERS = "event_differs", 409, "the `event_id` was reported with other words", "give each event its own id"
     UNKNOWN_EVENT = "unknown_event", 409, "a correction or void of an event that does not stand", "name one that does"
     POSITION_TAKEN = "position_taken", 409, "the `position_id` is open elsewhere", "give each open position its own id"
+    PRICE_DIFFERS = (
+        "price_differs",
+        409,
+        "a bar is stored with other prices",
+        "the first stands; post bars once they are complete",
+    )
+    PAPER_DIFFERS = "paper_differs", 409, "another paper was reported of that arm", "the first stands"
+    NO_PAIR = (
+        "no_pair",
+        409,
+        "a paper of a decision that no experiment drew, or of an arm that gave no answer",
+        "report none of it",
+    )
     BODY_TOO_LARGE = "body_too_large", 413, "over 256 KiB, unpacked", "send less"
     UNSUPPORTED_ENCODING = (
         "unsupported_encoding",

@@ -16,7 +16,7 @@ from decimal import Decimal
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.ab_experiment_status import ABExperimentPhase, ABExperimentStatus, RampStatus
 from tradewind.core.ab_experiment.accept import accept
-from tradewind.core.ab_experiment.looks import between_blocks, live, replay, replay_has_news
+from tradewind.core.ab_experiment.looks import between_blocks, live, newest_look, replay, replay_has_news
 from tradewind.core.ab_experiment.seen import Reason, Seen
 from tradewind.core.ab_experiment.start import pending
 from tradewind.core.ab_experiment.turn import LIVE_LOOK, Turn, baseline_name, handled, weighted
@@ -26,7 +26,7 @@ from tradewind.core.decision import Decision
 from tradewind.core.endpoint import TERMINAL
 from tradewind.core.verbs import Verb, pending_verb
 
-__all__ = ["Reason", "Seen", "Turn", "baseline_name", "decide", "replay_has_news"]
+__all__ = ["Reason", "Seen", "Turn", "baseline_name", "decide", "newest_look", "replay_has_news"]
 
 
 def decide(experiment: ABExperiment, seen: Seen, now: datetime) -> Decision:

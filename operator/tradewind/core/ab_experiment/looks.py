@@ -83,6 +83,16 @@ def replay_has_news(
     return int((clock - t0) // block) not in {row.block for row in epochs}
 
 
+def newest_look(experiment: ABExperiment, clock: datetime | None, block: timedelta) -> datetime | None:
+    """The newest look that a replay's clock has reached: the start of a block, or the end of the window; None: none yet."""
+    t0, replay = experiment.status.t0, experiment.spec.replay
+    if t0 is None or replay is None or clock is None or clock < t0:
+        return None
+    if replay.end_time is not None and clock >= replay.end_time:
+        return replay.end_time
+    return t0 + (clock - t0) // block * block
+
+
 def between_blocks(turn: Turn, status: ABExperimentStatus) -> Decision:
     """Nothing while nothing new can be computed but the weight of the newest block that has one."""
     newest = max(turn.seen.epochs, key=lambda row: row.block, default=None)

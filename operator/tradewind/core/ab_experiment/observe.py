@@ -10,9 +10,9 @@ from dataclasses import replace
 from tradewind.api.ab_experiment import ABExperiment, Mode
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
-from tradewind.core.ab_experiment import Seen, baseline_name, replay_has_news
+from tradewind.core.ab_experiment import Seen, baseline_name, newest_look, replay_has_news
 from tradewind.core.endpoint import TERMINAL
-from tradewind.core.evidence import settlement_of
+from tradewind.core.evidence import paper_basis, settlement_of
 from tradewind.core.verbs import pending_verb
 from tradewind.core.world import Database, DatabaseUnavailableError, World
 from tradewind.trading.evidence import Memory
@@ -64,12 +64,17 @@ async def _recorded(
     if experiment.status.t0 is None:
         return seen
     seen = replace(seen, epochs=await database.epochs(*place, uid))
+    settled_until = None
     if experiment.spec.mode is Mode.REPLAY:
         seen = replace(seen, clock=await database.replay_clock(*place))
         block = settlement_of(experiment, endpoint).block_length
         asked = pending_verb(experiment, ("accept",)) is not None
         if not asked and not replay_has_news(experiment, seen.epochs, seen.clock, block):
             return seen
+        settled_until = newest_look(experiment, seen.clock, block)
+    if experiment.spec.mode is Mode.LIVE or settled_until is not None:
+        basis = paper_basis(experiment, endpoint)
+        await database.settle_papers(*place, uid, experiment.status.t0, basis, settled_until)
     table, requests = await database.evidence(*place, uid)
     # A moment later than the rows: what was lost meanwhile counts as lost already, and no row of the first is missing.
     lost = await database.lost_decisions(*place, uid, experiment.status.t0)

@@ -37,6 +37,7 @@ def _basis(turn: Turn, baseline: ModelVersion, candidate: ModelVersion) -> Basis
     return BasisStatus(
         shadow=shadow_of(turn.experiment.spec.traffic.shadow, baseline, candidate),
         boundary=evidence.boundary,
+        paper=turn.endpoint.spec.paper,
         scale_by_symbol=several if evidence.scale_by_symbol is None else evidence.scale_by_symbol,
     )
 

@@ -27,8 +27,10 @@ from tradewind.trading.evidence.requests import (
 from tradewind.trading.evidence.settings import ExperimentRules, MetricName, WeightStep
 from tradewind.trading.evidence.spec import Accepted, Basis, EvidenceSpec
 from tradewind.trading.evidence.table import (
+    FAILURES,
     NEVER,
     STATUSES,
+    Failure,
     Status,
     TradeRow,
     TradeTable,
@@ -49,6 +51,7 @@ from tradewind.trading.evidence.verdict import (
 from tradewind.trading.evidence.weights import candidate_weight_for_block
 
 __all__ = [
+    "FAILURES",
     "GUARDRAILS",
     "JUDGED_COLUMNS",
     "LOSSES",
@@ -66,6 +69,7 @@ __all__ = [
     "Evidence",
     "EvidenceSpec",
     "ExperimentRules",
+    "Failure",
     "Guardrail",
     "GuardrailResult",
     "Judgement",

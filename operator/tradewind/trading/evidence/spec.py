@@ -70,7 +70,7 @@ class EvidenceSpec:
         basis: what was settled at the start; None: what the rules alone say.
 
     Raises:
-        ValueError: retest is out of bounds, or returns are to be net of prices and nothing is known to compare those with.
+        ValueError: retest is out of bounds.
     """
 
     rules: ExperimentRules = field(default_factory=ExperimentRules)
@@ -81,11 +81,6 @@ class EvidenceSpec:
     basis: Basis | None = None
 
     def __post_init__(self) -> None:
-        if self.rules.evidence.net_of_cost and not (self.reference_notional or 0.0) > 0.0:
-            raise ValueError(
-                "evidence.netOfCost: no notional to compare the price of an answer with; give referenceNotionalUSD of the "
-                "Endpoint (evaluate: --reference-notional-usd)"
-            )
         if self.retest < 0:
             raise ValueError(f"retest: {self.retest}; give a whole number from 0 up")
         if self.retest > _MOST_RETESTS:
@@ -199,8 +194,24 @@ class EvidenceSpec:
         return self.basis.reference_notional if self.basis is not None else None
 
     @property
+    def unpriced(self) -> str | None:
+        """Why returns cannot be net of the price of answers, naming field and remedy; None: they can, or need not be."""
+        if not self.rules.evidence.net_of_cost or (self.reference_notional or 0.0) > 0.0:
+            return None
+        return (
+            "evidence.netOfCost: no notional to compare the price of an answer with; give referenceNotionalUSD of the Endpoint "
+            "(evaluate and simulate: --reference-notional-usd)"
+        )
+
+    @property
     def reading(self) -> Reading:
-        """What is read of a row besides its outcome."""
+        """What is read of a row besides its outcome.
+
+        Raises:
+            ValueError: returns cannot be net of the price of answers.
+        """
+        if self.unpriced is not None:
+            raise ValueError(self.unpriced)
         notional = self.reference_notional if self.rules.evidence.net_of_cost else None
         # The older rule shows rows after its end, too; it does not decide on them.
         ends = self.boundary is not ANYTIME_BOUNDARY or self.pairing is not Pairing.UNPAIRED
