@@ -80,6 +80,11 @@ class Store:
             "version": "v1",
             "state": state,
             "answer": stored,
+            "answered_by": None if answer is None else "v1",
+            "scope_symbol": "BTC",
+            "scope_book": "",
+            "replay": self.replay,
+            "decided_at": at,
             "asked_at": at,
             "answered_at": at,
         }
