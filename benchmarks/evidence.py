@@ -20,7 +20,17 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # as a script it has its own folder there
 
 from tradewind.trading.assignment import Arm
-from tradewind.trading.evidence import EvidenceSpec, Status, TradeRow, TradeTable, evaluate, judge
+from tradewind.trading.evidence import (
+    METRICS,
+    EvidenceSpec,
+    ExperimentRules,
+    Status,
+    TradeRow,
+    TradeTable,
+    evaluate,
+    judge,
+)
+from tradewind.trading.evidence.settings import EvidenceSettings
 from workshop.benchmark import print_ratios, size
 from workshop.progress import say
 
@@ -134,7 +144,7 @@ def naive_evaluate(
         if k + 1 < 7 or min(sum(b[4] for b in seen), sum(b[5] for b in seen)) < spec.min_trades_per_arm:
             continue
         s, v = sum(b[0] for b in seen), sum(b[0] ** 2 for b in seen)
-        shifted = [b[2] + 2 * float(spec.rules.evidence.non_inferiority.win_rate) * b[3] for b in seen]
+        shifted = [b[2] + spec.margin(METRICS[1]) * b[3] for b in seen]
         if log_e(-s, v, 30) >= math.log(1 / spec.alpha_rollback):
             decision, block = "rollback", k
             break
@@ -188,7 +198,7 @@ def pandas_z_test(frame: pd.DataFrame) -> float:
 
 
 def main() -> None:
-    spec = EvidenceSpec()
+    spec = EvidenceSpec(ExperimentRules(evidence=EvidenceSettings(boundary="anytime")))
     rows = make_rows(2016, 0.0, 1)
     table = TradeTable.from_rows(rows)
     ours = seconds(lambda: evaluate(table, T0, NOW, spec), size(50, 1))

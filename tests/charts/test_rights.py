@@ -18,6 +18,7 @@ from tradewind.core.decision import Apply, Create, Delete, Hold
 from tradewind.core.registry import BY_KIND
 from tradewind.core.world import DatabaseUnavailableError, Json
 from tradewind.shell import watch
+from tradewind.trading.evidence import Memory
 
 pytestmark = pytest.mark.e2e  # needs the helm that `make cluster` builds
 
@@ -51,6 +52,9 @@ class Asked:
 
     def all(self, *_: object) -> tuple[()]:
         return ()
+
+    def memory(self, _: str) -> Memory:
+        return Memory()
 
     def progress(self, _: Resource) -> None:
         return None

@@ -142,7 +142,7 @@ async def test_an_unforeseen_exception_is_the_arms_error(rig, gateway, monkeypat
     assert any(line["event"] == "arm failed unexpectedly" and line["error"] == kind.__name__ for line in lines)
     assert "sk-very-secret" not in json.dumps(lines) + row["error_detail"]
     metrics = (await gateway.get("/metrics")).text
-    assert 'tradewind_arm_errors_total{kind="unavailable",version="api"} 1.0' in metrics
+    assert 'tradewind_arm_errors_total{kind="unavailable",role="drawn",version="api"} 1.0' in metrics
 
 
 async def test_a_price_that_cannot_be_told_takes_no_answer_away(rig, gateway, monkeypatch):

@@ -120,9 +120,9 @@ async def test_metrics(rig, gateway):
     for line in (
         'tradewind_decisions_total{arm="candidate",result="answered"} 1.0',
         'tradewind_decisions_total{arm="candidate",result="repeated"} 1.0',
-        'tradewind_arm_errors_total{kind="status",version="v1"} 1.0',
+        'tradewind_arm_errors_total{kind="status",role="drawn",version="v1"} 1.0',
         'tradewind_fallbacks_total{version="v1"} 1.0',
-        'tradewind_arm_seconds_count{version="v1"} 1.0',
+        'tradewind_arm_seconds_count{role="drawn",version="v1"} 1.0',
         "tradewind_routing_epoch 5.0",
         "tradewind_database_up 1.0",
     ):

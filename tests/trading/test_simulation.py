@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from specs import anytime
 from specs import spec as spec_of
 from tradewind.trading.assignment import Arm
 from tradewind.trading.evidence import (
@@ -21,8 +22,8 @@ from tradewind.trading.simulation import Market, Share, _draw, operating_charact
 
 DAY = timedelta(days=1)
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
-HALF = spec_of(traffic={"policy": "fixed", "weight": "0.5"})
-LADDER = spec_of(
+HALF = anytime(traffic={"policy": "fixed", "weight": "0.5"})
+LADDER = anytime(
     traffic={
         "policy": "schedule",
         "steps": [
@@ -59,7 +60,7 @@ def test_the_default_policy_promotes_equal_arms_seldom() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spec", [HALF, LADDER, EvidenceSpec()], ids=["fixed", "schedule", "gated"])
+@pytest.mark.parametrize("spec", [HALF, LADDER, EvidenceSpec()], ids=["anytime, fixed", "anytime, schedule", "gated"])
 def test_false_verdicts_of_ten_thousand_experiments(spec) -> None:
     """Equal arms, looked at after each of 84 blocks: what is promised, 5 % and 10 %, is kept with room to spare."""
     promoted = rolled_back = 0.0
@@ -67,7 +68,7 @@ def test_false_verdicts_of_ten_thousand_experiments(spec) -> None:
         (result,) = operating_characteristics(spec, [0.0], 2000, np.random.default_rng(100 + seed))
         promoted, rolled_back = promoted + result.promote.value / 5, rolled_back + result.rollback.value / 5
     print(f"promoted {promoted:.2%}, rolled back {rolled_back:.2%}")
-    for share, most in ((promoted, 0.025), (rolled_back, 0.05)):
+    for share, most in ((promoted, 0.05), (rolled_back, 0.10)):
         assert share + 4 * (share * (1 - share) / 10_000) ** 0.5 < most
 
 

@@ -12,6 +12,7 @@ from tradewind.api.common import CommonStatus, VersionStatusRef, WeightStatus
 from tradewind.schema.rules import StatusModel
 from tradewind.schema.scalars import Count, Duration, Name, Text64, Text128, Text256, Text1024, Timestamp
 from tradewind.trading.evidence import LatencyObjective, MetricName
+from tradewind.trading.evidence.settings import Shadow
 from tradewind.trading.settings.paper import PaperSettings
 
 
@@ -124,6 +125,27 @@ class LostStatus(StatusModel):
     """All decisions that lostShare is of."""
 
 
+class PairsStatus(StatusModel):
+    """The decisions that both arms answered."""
+
+    number: Count | None = None
+    """Decisions that have a pair."""
+    share_without: float | None = None
+    """Share of the decisions that have none."""
+    alike: float | None = None
+    """Share of the pairs whose papers went the same way."""
+    slope_baseline: float | None = None
+    """What the baseline's outcome changes by where its predictor changes by 1."""
+    slope_candidate: float | None = None
+    """The same of the candidate."""
+    correlation: float | None = None
+    """Of real returns with their papers."""
+    unpaired_days: float | None = None
+    """Days that would have told as much without pairs."""
+    comparable: bool | None = None
+    """Whether failures of a shadow do not depend on the draw; else pairs are not used."""
+
+
 class EvidenceStatus(StatusModel):
     """What the evidence shows."""
 
@@ -149,6 +171,10 @@ class EvidenceStatus(StatusModel):
     """Evidence rows whose outcome was corrected after it counted: labels and accounts follow, the evidence does not."""
     metrics: Annotated[tuple[MetricEvidence, ...], Field(max_length=4)] = ()
     """Evidence on each metric."""
+    score: Literal["unpaired", "both", "candidate", "market"] | None = None
+    """Which pairs the last look used."""
+    pairs: PairsStatus | None = None
+    """What the pairs say; no verdict rests on it."""
     superior: bool | None = None
     """Whether the candidate was shown to be better."""
     not_inferior: bool | None = None
@@ -171,7 +197,7 @@ class GuardrailStatus(StatusModel):
     name: Text64
     """Name of the guardrail."""
     value: float | None = None
-    """Where it stands."""
+    """Where it stands, in its unit: USD, a ratio, or evidence in times."""
     threshold: float | None = None
     """Where it trips."""
     tripped: bool = False
@@ -263,6 +289,14 @@ class RampStatus(StatusModel):
 class BasisStatus(StatusModel):
     """What the verdict rests on besides the rows, fixed at t0."""
 
+    shadow: Shadow | None = None
+    """Who is asked beside the drawn arm: traffic.shadow, or what follows from the arms where that is absent."""
+    boundary: Literal["fixedHorizon", "anytime"] | None = None
+    """When evidence suffices."""
+    scale_by_symbol: bool | None = None
+    """Whether returns are divided by a scale of their symbol first."""
+    reference_notional_usd: float | None = None
+    """What prices of answers are compared with."""
     paper: PaperSettings | None = None
     """`spec.paper` of the Endpoint; absent: papers are only those that are reported."""
 
@@ -276,10 +310,10 @@ class ABExperimentStatus(CommonStatus):
     """Start of the first block; never changes."""
     max_hold: Duration | None = None
     """maxHold of the Endpoint at t0. Blocks and settlement go by it, whatever the Endpoint says later."""
+    basis: BasisStatus | None = None
+    """What the verdict rests on besides the rows."""
     latency_objective: LatencyObjective | None = None
     """Latency that the candidate must keep, as it was at t0; absent: none."""
-    basis: BasisStatus | None = None
-    """What the verdict rests on besides the rows, fixed at t0."""
     baseline_ref: VersionStatusRef | None = None
     """The baseline as it was at t0."""
     candidate_ref: VersionStatusRef | None = None

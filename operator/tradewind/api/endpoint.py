@@ -154,6 +154,15 @@ def _cel_length(parent: str, name: str, default: str) -> str:
 _CEL_PAPER_ENDS = f"{_cel_length('self.paper', 'horizon', '8h')} + {_cel_length('self.paper', 'maxGap', '2h')}"
 
 
+class EndpointCosts(StrictModel):
+    """Prices that turn answers into USD, for experiments with evidence.netOfCost and for reports."""
+
+    server_usd_per_hour: PositiveDecimal | None = None
+    """Price of the server of an owned version in USD per hour; its answers cost that, divided by decisions per hour."""
+    cny_per_usd: PositiveDecimal | None = None
+    """Exchange rate for pricePerCallCNY of external versions, such as '7.1'."""
+
+
 class EndpointSpec(StrictModel):
     """What the user wants of an Endpoint."""
 
@@ -190,6 +199,10 @@ class EndpointSpec(StrictModel):
     """live: decisions are made now. replay: every request carries `as_of`, the time of recorded data."""
     labels: LabelThresholds = LabelThresholds()
     """Bounds of the labels of closed trades."""
+    costs: EndpointCosts = EndpointCosts()
+    """What answers cost. A change concerns experiments that start later."""
+    reference_notional_usd: PositiveDecimal | None = None
+    """What the price of an answer is compared with where the baseline has fewer than 30 trades before the start."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(

@@ -15,6 +15,7 @@ Exit codes: 0 a verdict was printed, whatever it is; 2 an argument or a file is 
 
 import argparse
 import json
+import math
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -44,6 +45,12 @@ def add_parser(subparsers: "Subparsers") -> None:
         "--now", metavar="ISO", help="instant of the evaluation (default: the verdict in FILE's status)"
     )
     parser.add_argument("--max-hold", metavar="24h", help="longest time that a position stays open, of the Endpoint")
+    parser.add_argument(
+        "--reference-notional-usd",
+        type=float,
+        metavar="USD",
+        help="what prices of answers are compared with, of the Endpoint (default: FILE's status)",
+    )
     parser.add_argument("--latency-objective", metavar="100ms", help="of the candidate (default: FILE's)")
     parser.add_argument(
         "--retest",
@@ -59,7 +66,9 @@ def run(args: argparse.Namespace) -> int:
     """Prints the verdict and returns the exit code."""
     try:
         max_hold = parse_duration(args.max_hold, "--max-hold") if args.max_hold else None
-        experiment = read_experiment(args.experiment, max_hold=max_hold, retest=args.retest)
+        experiment = read_experiment(
+            args.experiment, max_hold=max_hold, retest=args.retest, reference_notional=_notional(args)
+        )
         t0 = _time(args.t0, "--t0", experiment.t0)
         now = _time(args.now, "--now", experiment.decided_at)
         slow_ms = as_milliseconds(args.latency_objective) if args.latency_objective else experiment.slow_ms
@@ -95,6 +104,13 @@ def _print_text(judgement: Judgement) -> None:
             f"{judgement.corrected} rows were corrected after they counted"
         )
     print(f"complete until {evidence.watermark.isoformat()}, {evidence.pending} pending, {left_out} rows left out")
+
+
+def _notional(args: argparse.Namespace) -> float | None:
+    notional: float | None = args.reference_notional_usd
+    if notional is not None and not 0.0 < notional < math.inf:
+        raise ValueError(f"--reference-notional-usd: {notional:g}; give an amount above 0, such as 1000")
+    return notional
 
 
 def _time(text: str | None, name: str, default: datetime | None) -> datetime:

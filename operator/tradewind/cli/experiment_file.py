@@ -17,10 +17,10 @@ from tradewind.api.ab_experiment import ABExperiment, Mode
 from tradewind.api.ab_experiment_status import ABExperimentStatus
 from tradewind.api.common import API_VERSION
 from tradewind.api.parse import InvalidSpec, explain, parse
-from tradewind.core.evidence import accepts_of, lost_counts
+from tradewind.core.evidence import accepts_of, basis_of, lost_counts
 from tradewind.schema.durations import parse_duration
 from tradewind.schema.scalars import as_milliseconds
-from tradewind.trading.evidence import EvidenceSpec, ExperimentRules, LostCounts, Settlement
+from tradewind.trading.evidence import Basis, EvidenceSpec, ExperimentRules, LostCounts, Settlement
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,11 @@ class ExperimentFile:
 
 
 def read_experiment(
-    path: Path | None, *, max_hold: timedelta | None = None, retest: int | None = None
+    path: Path | None,
+    *,
+    max_hold: timedelta | None = None,
+    retest: int | None = None,
+    reference_notional: float | None = None,
 ) -> ExperimentFile:
     """The first ABExperiment in a YAML or JSON file; the defaults without a file.
 
@@ -52,7 +56,9 @@ def read_experiment(
         ValueError: it is no YAML, holds no ABExperiment, or a field is wrong.
     """
     if path is None:
-        return ExperimentFile(_spec(ExperimentRules(), max_hold, retest or 0))
+        return ExperimentFile(
+            _spec(ExperimentRules(), max_hold, retest or 0, Basis(reference_notional=reference_notional))
+        )
     try:
         documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -60,14 +66,18 @@ def read_experiment(
     for document in documents:
         if isinstance(document, Mapping) and document.get("kind") == "ABExperiment":
             try:
-                return experiment_of(document, max_hold=max_hold, retest=retest)
+                return experiment_of(document, max_hold=max_hold, retest=retest, reference_notional=reference_notional)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
     raise ValueError(f"{path}: holds no ABExperiment; give a manifest of kind ABExperiment, apiVersion {API_VERSION}")
 
 
 def experiment_of(
-    document: Mapping[str, object], *, max_hold: timedelta | None = None, retest: int | None = None
+    document: Mapping[str, object],
+    *,
+    max_hold: timedelta | None = None,
+    retest: int | None = None,
+    reference_notional: float | None = None,
 ) -> ExperimentFile:
     """What a manifest says. Arguments go before its status, and the status before the spec and the defaults.
 
@@ -83,9 +93,14 @@ def experiment_of(
         max_hold = parse_duration(status.max_hold, "status.maxHold")
     if retest is None:
         retest = (status.evidence.retest_number if status.evidence is not None else None) or 0
+    basis = basis_of(experiment)
+    if reference_notional is not None:
+        basis = replace(basis, reference_notional=reference_notional)
     objective = spec.guardrails.latency_objective or status.latency_objective
     return ExperimentFile(
-        spec=replace(_spec(spec, max_hold, retest, replay=spec.mode is Mode.REPLAY), accepts=accepts_of(experiment)),
+        spec=replace(
+            _spec(spec, max_hold, retest, basis, replay=spec.mode is Mode.REPLAY), accepts=accepts_of(experiment)
+        ),
         t0=status.t0 or (spec.replay.start_time if spec.replay is not None else None),
         decided_at=status.verdict.time if status.verdict is not None else None,
         slow_ms=as_milliseconds(objective.p99) if objective is not None else math.inf,
@@ -116,6 +131,8 @@ def _named(document: Mapping[str, object]) -> Mapping[str, object]:
     return {"metadata": {"name": "unnamed"}, **document, "spec": named}
 
 
-def _spec(rules: ExperimentRules, max_hold: timedelta | None, retest: int, *, replay: bool = False) -> EvidenceSpec:
+def _spec(
+    rules: ExperimentRules, max_hold: timedelta | None, retest: int, basis: Basis, *, replay: bool = False
+) -> EvidenceSpec:
     settlement = Settlement() if max_hold is None else Settlement(max_hold)
-    return EvidenceSpec(rules=rules, settlement=settlement, retest=retest, replay=replay)
+    return EvidenceSpec(rules=rules, settlement=settlement, retest=retest, replay=replay, basis=basis)

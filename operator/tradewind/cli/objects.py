@@ -18,6 +18,7 @@ from tradewind.core.evidence import lost_counts
 from tradewind.shell.cluster import Cluster, ClusterError
 from tradewind.trading.evidence import LostReason
 from tradewind.trading.evidence.guardrails import shown
+from tradewind.trading.evidence.verdict import times
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -150,9 +151,9 @@ def _details(body: Json) -> str:
             f"{metric[k]:+.4f}" if metric.get(k) is not None else "unknown" for k in ("estimate", "lower", "upper")
         ]
         lines.append(
-            f"  {metric['name']}: {bounds[0]} ({bounds[1]} to {bounds[2]}), ln evidence for better "
-            f"{metric.get('logEBetter', 0):.2f}, for worse {metric.get('logEWorse', 0):.2f}, "
-            f"threshold {metric.get('threshold', 0):.2f}"
+            f"  {metric['name']}: {bounds[0]} ({bounds[1]} to {bounds[2]}), evidence for better "
+            f"{times(metric.get('logEBetter', 0))}, for worse {times(metric.get('logEWorse', 0))}, "
+            f"threshold {times(metric.get('threshold', 0))}"
         )
     lines += _lost_lines(status.get("evidence") or {})
     for guardrail in status.get("guardrails", []):

@@ -94,6 +94,8 @@ class RecordExperiment:
     t0: datetime
     alpha: float
     spec: Mapping[str, Any]
+    costs: tuple[float | None, float | None, float | None] = (None, None, None)
+    """CNY per USD, and what an answer of baseline and candidate costs in USD beside its calls; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)

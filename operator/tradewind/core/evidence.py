@@ -9,6 +9,7 @@ from tradewind.schema.scalars import as_timedelta
 from tradewind.trading.evidence import (
     METRICS,
     Accepted,
+    Basis,
     EvidenceSpec,
     Judgement,
     LostCounts,
@@ -29,12 +30,28 @@ def paper_basis(experiment: ABExperiment, endpoint: Endpoint) -> PaperBasis:
     """What an experiment's papers rest on: the Endpoint's settings as they were at t0."""
     basis = experiment.status.basis
     settings = basis.paper if basis is not None else None
-    return PaperBasis(settings, settlement_of(experiment, endpoint).max_hold, endpoint.spec.fallback)
+    share = float(experiment.spec.traffic.shadow_share)
+    return PaperBasis(settings, settlement_of(experiment, endpoint).max_hold, endpoint.spec.fallback, share)
 
 
 def accepts_of(experiment: ABExperiment) -> tuple[Accepted, ...]:
     """The changes of an arm that were accepted, as the statistic takes them."""
     return tuple(Accepted(accept.time, accept.block) for accept in experiment.status.accepted or ())
+
+
+def basis_of(experiment: ABExperiment) -> Basis:
+    """What was settled at the start; before it, what the spec alone says."""
+    found = experiment.status.basis
+    if found is None:
+        # One that began before there was a basis began with the boundary that was the only one, and without shadows.
+        began = experiment.status.t0 is not None
+        return Basis(boundary="anytime") if began else Basis(shadow=experiment.spec.traffic.shadow or "none")
+    return Basis(
+        shadow=found.shadow or "none",
+        boundary=found.boundary,
+        scale_by_symbol=found.scale_by_symbol or False,
+        reference_notional=found.reference_notional_usd,
+    )
 
 
 def evidence_status(judgement: Judgement, spec: EvidenceSpec) -> api.EvidenceStatus:
@@ -57,6 +74,8 @@ def evidence_status(judgement: Judgement, spec: EvidenceSpec) -> api.EvidenceSta
         lost_share=finite(judgement.lost.share),
         corrected=judgement.corrected,
         metrics=tuple(_metric(judgement, metric) for metric in METRICS),
+        score=evidence.score.value,
+        pairs=_pairs(judgement),
         superior=evidence.superior,
         not_inferior=evidence.not_inferior,
         alpha=spec.alpha,
@@ -80,8 +99,8 @@ def guardrail_status(judgement: Judgement) -> tuple[api.GuardrailStatus, ...]:
     return tuple(
         api.GuardrailStatus(
             name=result.reason,
-            value=finite(result.evidence),
-            threshold=finite(result.threshold),
+            value=finite(result.guardrail.unit.measured(result.evidence)),
+            threshold=finite(result.guardrail.unit.measured(result.threshold)),
             tripped=result.tripped,
             message=f"tripped at row {result.first_row}" if result.tripped else f"{result.rows} rows read",
         )
@@ -94,6 +113,22 @@ def risk_budget(judgement: Judgement) -> float | None:
     """The budget in force, in USD: the spec's, or the default that the baseline's decisions before t0 gave."""
     budgets = (result for result in judgement.guardrails if result.guardrail is RISK_BUDGET)
     return next((finite(result.threshold) for result in budgets), None)
+
+
+def _pairs(judgement: Judgement) -> api.PairsStatus | None:
+    found = judgement.evidence.about_pairs
+    if found is None:
+        return None
+    return api.PairsStatus(
+        number=found.pairs,
+        share_without=finite(found.share_without),
+        alike=finite(found.alike),
+        slope_baseline=finite(found.slope[0]),
+        slope_candidate=finite(found.slope[1]),
+        correlation=finite(found.correlation),
+        unpaired_days=finite(found.unpaired_days),
+        comparable=judgement.evidence.comparable,
+    )
 
 
 def finite(number: float) -> float | None:

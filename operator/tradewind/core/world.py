@@ -11,7 +11,7 @@ from tradewind.api.common import Resource
 from tradewind.api.training_run import TrainingRun
 from tradewind.api.training_run_status import ProgressStatus
 from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport, StartedExperiment
-from tradewind.trading.evidence import LostDecisions, Requests, TradeTable
+from tradewind.trading.evidence import LostDecisions, Memory, Requests, TradeTable
 from tradewind.trading.paper import PaperBasis
 
 R = TypeVar("R", bound=Resource)
@@ -106,6 +106,9 @@ class World(Protocol):
 
     async def pods(self, namespace: str, selector: str) -> Sequence[Json]:
         """Pods that match labels."""
+
+    def memory(self, experiment_uid: str) -> Memory:
+        """What the looks at an experiment have kept; it only saves time."""
 
     def progress(self, run: TrainingRun) -> ProgressStatus | None:
         """The newest report of a run's trainer to this process."""

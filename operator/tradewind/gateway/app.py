@@ -79,6 +79,7 @@ class Gateway:
         try:
             yield
         finally:
+            await self.decider.close()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

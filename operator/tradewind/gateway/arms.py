@@ -92,13 +92,14 @@ class Arms:
         for connection in self._connections.values():
             await connection.client.aclose()
 
-    async def ask(self, version: str, question: ArmQuestion | None, at_most: float) -> Asked:
+    async def ask(self, version: str, question: ArmQuestion | None, at_most: float, role: str = "drawn") -> Asked:
         """Asks one arm. Never raises for what the arm does: the error is part of the result.
 
         Args:
             version: name of the ModelVersion.
             question: what it is asked; None if the routing no longer has the arm.
             at_most: seconds that are left for it; its own timeout holds where that is shorter.
+            role: drawn or shadow. Both count alike for the breaker.
         """
         started = time.perf_counter()
         reached = False
@@ -122,7 +123,7 @@ class Arms:
         elif error is not None and error.kind in UNREACHED:
             breaker.failed(time.monotonic())
         seconds = time.perf_counter() - started
-        self._observe(version, error, seconds, is_open=breaker.is_open)
+        self._observe(version, role, error, seconds, is_open=breaker.is_open)
         cost = _price(version, question.target) if reached and question is not None else None
         return Asked(version, answer, error, seconds * 1000, cost)
 
@@ -174,11 +175,11 @@ class Arms:
         self._connections[version] = _Connection(target, client)
         return client
 
-    def _observe(self, version: str, error: ArmError | None, seconds: float, *, is_open: bool) -> None:
-        self._metrics.arm_seconds.labels(version).observe(seconds)
+    def _observe(self, version: str, role: str, error: ArmError | None, seconds: float, *, is_open: bool) -> None:
+        self._metrics.arm_seconds.labels(version, role).observe(seconds)
         self._metrics.breaker_open.labels(version).set(is_open)
         if error is not None:
-            self._metrics.errors.labels(version, error.kind).inc()
+            self._metrics.errors.labels(version, role, error.kind).inc()
 
 
 async def _post(

@@ -1,4 +1,4 @@
-"""Which arm a decision goes to, and what that arm may see. Pure: the routing document, the request and the time decide.
+"""Which arm a decision goes to, who is its shadow, and what an arm may see. Pure: the routing document, the request and the time decide.
 
 Belongs here: the draw, limits, flips, and the view of one arm. Does not belong here: the commit (database.py), inheriting an
 open position's arm (the same SQL statement that commits), whose a stated position is (trading/account.py), asking (arms.py).
@@ -10,10 +10,10 @@ from datetime import datetime
 
 from pydantic import JsonValue
 
-from tradewind.gateway.database import Context
+from tradewind.gateway.database import Context, Stored
 from tradewind.gateway.errors import ApiError, ErrorCode
 from tradewind.trading.account import Account, account_shown, of_scope, visible
-from tradewind.trading.assignment import Arm, draw_arm
+from tradewind.trading.assignment import Arm, draw_arm, has_shadow
 from tradewind.trading.decision import Action, DecisionInput, DecisionRequest, Limits, Scope
 from tradewind.trading.routing import BlockWeight, ExperimentRoute, Routing, live_weight, replay_block
 
@@ -29,6 +29,16 @@ class Draw:
     weight: float | None = None
     block: int | None = None
     epoch: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowDraw:
+    """The arm that a draw passed over. `asked`: whether the decision is one of the share that has a shadow."""
+
+    arm: Arm
+    version: str
+    sha256: str | None
+    asked: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +67,19 @@ def draw(routing: Routing, decision_id: str, decided_at: datetime, now: datetime
     if published is None:
         return BlockPending(block)
     return _drawn(routing, experiment, decision_id, published)
+
+
+def shadow_of(routing: Routing, stored: Stored) -> ShadowDraw | None:
+    """The shadow of a draw that was committed; None where the mode asks nobody, or another experiment runs by now."""
+    experiment = routing.experiment
+    if experiment is None or stored.arm is None or stored.experiment_uid != experiment.uid:
+        return None
+    arm = Arm(stored.arm).other
+    if experiment.shadow == "none" or (experiment.shadow == "candidate" and arm is Arm.BASELINE):
+        return None
+    version = experiment.candidate if arm is Arm.CANDIDATE else experiment.baseline
+    asked = has_shadow(experiment.uid, stored.decision_id, float(experiment.shadow_share))
+    return ShadowDraw(arm, version, routing.arms[version].sha256, asked)
 
 
 def limits_of(routing: Routing, request: DecisionRequest) -> Limits | None:
@@ -116,8 +139,8 @@ def view(
     Args:
         request: as asked. Its `recent_history` is not passed on: it may tell of the other arm's decisions.
         account: its stated positions.
-        context: of the drawn version; None (the database is down) shows all positions and no history.
-        version: the drawn one: a fallback stands in for it and sees the same.
+        context: of the version; None (the database is down) shows all positions and no history.
+        version: the drawn one or the shadow: a fallback stands in for it and sees the same.
         flipped: the position that was continued has ended: whoever is drawn is asked as if it were gone.
         external_fields: fields of account_state that may leave for an external API; None: all.
     """

@@ -80,7 +80,8 @@ class Context:
     """What the drawn version may see besides the request, and what it continues.
 
     Attributes:
-        history: its own last decisions, oldest first.
+        history: its own last answers, drawn and shadow alike, oldest first.
+        shadow_history: those of the version that the draw passed over; None: nobody is asked beside the drawn one.
         owners: version that opened each of the stated positions last.
         ended: those of the stated positions that are no longer open, as far as is known.
         holders: who holds which scope; only read where positions are stated.
@@ -94,6 +95,7 @@ class Context:
     holders: tuple[Holder, ...]
     continued_action: str | None
     continued_position: str | None
+    shadow_history: tuple[dict[str, JsonValue], ...] | None = None
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
@@ -102,7 +104,8 @@ class Context:
         holders = tuple(Holder(*holder) for holder in row["holders"])
         owners = {name: version for name, (version, _) in row["owners"].items()}
         ended = frozenset(name for name, (_, over) in row["owners"].items() if over)
-        return cls(tuple(row["history"]), owners, ended, holders, action, position)
+        shadow = None if row["shadow_history"] is None else tuple(row["shadow_history"])
+        return cls(tuple(row["history"]), owners, ended, holders, action, position, shadow)
 
 
 class AssignOutcome(StrEnum):
@@ -161,6 +164,7 @@ class Database:
             },
         )
         self._running: set[asyncio.Task[Any]] = set()
+        self.timeout = settings.database_timeout
         self.up = False
 
     async def open(self) -> None:
@@ -207,10 +211,17 @@ class Database:
         rows = await self._call(statements.STORED, {"decision_id": decision_id})
         return Stored.of(rows[0]) if rows else None
 
-    async def finish(self, parameters: Parameters) -> bool:
-        """Writes the answer or the failure, once; False if somebody else has."""
-        rows = await self._call(statements.FINISH, parameters)
+    async def finish(self, parameters: Parameters, shadow: Parameters | None = None) -> bool:
+        """Writes the answer or the failure, once, with the shadow's row if there is one; False if somebody else has."""
+        if shadow is None:
+            rows = await self._call(statements.FINISH, parameters)
+        else:
+            rows = await self._call(statements.FINISH_WITH_SHADOW, {**parameters, **shadow})
         return bool(rows[0]["written"])
+
+    async def shadow(self, parameters: Parameters) -> bool:
+        """Writes the shadow of a decision that has its answer; False if it has one already, or is no draw of that arm."""
+        return bool(await self._call(statements.SHADOW, parameters))
 
     async def ingest(self, parameters: Parameters) -> bool:
         """Writes a decision from the spool; False if the row has another answer already.

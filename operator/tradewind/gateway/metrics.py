@@ -9,7 +9,7 @@ _SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2, 5,
 
 
 class Metrics:
-    """All metrics. `arm` is baseline, candidate or none; `version` the ModelVersion."""
+    """All metrics. `arm` is baseline, candidate or none; `version` the ModelVersion, `role` drawn or shadow."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -22,7 +22,7 @@ class Metrics:
         self.arm_seconds = Histogram(
             "tradewind_arm_seconds",
             "Time of one question to an arm",
-            ("version",),
+            ("version", "role"),
             buckets=_SECONDS,
             registry=self.registry,
         )
@@ -30,7 +30,16 @@ class Metrics:
             "tradewind_decision_seconds", "Time of a whole request", ("arm",), buckets=_SECONDS, registry=self.registry
         )
         self.errors = Counter(
-            "tradewind_arm_errors", "Questions without a usable answer", ("version", "kind"), registry=self.registry
+            "tradewind_arm_errors",
+            "Questions without a usable answer",
+            ("version", "role", "kind"),
+            registry=self.registry,
+        )
+        self.shadows = Counter(
+            "tradewind_shadows",
+            "Shadows that were stored, by what they are to a pair",
+            ("version", "state"),
+            registry=self.registry,
         )
         self.fallbacks = Counter(
             "tradewind_fallbacks",

@@ -162,6 +162,7 @@ def _told(row: Mapping[str, Any]) -> Body:
         "released_by": row["released_by"],
         "position": position,
         "outcome": outcome,
+        "shadow": row["shadow"],
         "events": row["events"],
     }
 

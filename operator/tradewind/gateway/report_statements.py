@@ -95,11 +95,18 @@ DELETE FROM tradewind.refused_reports
    AND last_at < clock_timestamp() - make_interval(secs => %(retention)s)
 """
 
+_SHADOW: Final = f"""
+    (SELECT jsonb_build_object('arm', s.arm, 'version', s.version, 'state', s.state, 'answer', s.answer,
+                               'answered_by', s.answered_by, 'latency_ms', s.latency_ms, 'error_kind', s.error_kind,
+                               'error_detail', s.error_detail, 'cost_cny', s.cost_cny)
+       FROM tradewind.shadows s WHERE {KEY} AND s.decision_id = d.decision_id) AS shadow
+"""
+
 _READ: Final = f"""
 SELECT d.decision_id, d.state, d.scope_symbol, d.scope_book, d.decided_at, d.answered_at, d.answer, d.answered_by, d.drawn_version,
        d.arm, d.experiment_uid, d.epoch, d.fallback, d.parent_decision_id, d.flipped_from, d.holding, d.released_at,
        d.released_by, e.status AS execution, e.position_id, e.opened_at, e.filled_notional_usd, o.closed_at, o.pnl_usd,
-       o.fees_usd, o.exit_reason, o.label, o.corrections, {_EVENTS}
+       o.fees_usd, o.exit_reason, o.label, o.corrections, {_EVENTS}, {_SHADOW}
   FROM tradewind.decisions d
   LEFT JOIN tradewind.executions e USING (installation, namespace, endpoint, decision_id)
   LEFT JOIN (SELECT * FROM tradewind.outcomes WHERE NOT voided) o USING (installation, namespace, endpoint, decision_id)

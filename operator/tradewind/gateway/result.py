@@ -42,8 +42,15 @@ class Question:
 
     @property
     def seen(self) -> dict[str, object]:
-        """What the database needs to say whose the stated positions are."""
-        return {"positions": self.account.position_ids, "stated": bool(self.account.positions)}
+        """What the database needs to say whose the stated positions are, and whose past is told beside the drawn one's."""
+        experiment = self.routing.experiment
+        mode = "none" if experiment is None else experiment.shadow
+        return {
+            "positions": self.account.position_ids,
+            "stated": bool(self.account.positions),
+            "shadow_of_baseline": experiment.candidate if experiment is not None and mode != "none" else None,
+            "shadow_of_candidate": experiment.baseline if experiment is not None and mode == "both" else None,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +161,11 @@ def parameters_of(record: Record) -> dict[str, object]:
 def failure(columns: dict[str, JsonValue]) -> str:
     """The drawn arm's error in words."""
     return f"{columns['error_kind'] or ErrorKind.UNAVAILABLE}: {columns['error_detail'] or 'unknown'}"
+
+
+def shadow_values(columns: dict[str, JsonValue]) -> dict[str, object]:
+    """Columns of a shadow as parameters, under names of their own."""
+    return {f"shadow_{name}": value for name, value in sql_values(columns).items()}
 
 
 def sql_values(columns: dict[str, JsonValue]) -> dict[str, object]:

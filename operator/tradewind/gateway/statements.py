@@ -16,21 +16,15 @@ def one_line(text: str) -> str:
 KEY: Final = "installation = %(installation)s AND namespace = %(namespace)s AND endpoint = %(endpoint)s"
 NOTIFY_OPERATOR: Final = "pg_notify('tradewind', %(namespace)s || '/' || %(endpoint)s)"
 
-# What an arm may see besides the request: its own last answers in this scope, whose the stated positions are, and what it
-# continues. `r` is the decision; nothing later than its time is in it.
+# What the arms may see besides the request: each its own last answers in this scope, whose the stated positions are, and what
+# the decision continues. `r` is the decision; nothing later than its time is in it. The shadow is whom the draw passed over.
+_SHADOW: Final = """CASE WHEN r.parent_decision_id IS NULL THEN CASE r.arm
+    WHEN 'baseline' THEN %(shadow_of_baseline)s::text WHEN 'candidate' THEN %(shadow_of_candidate)s::text END END"""
+_HISTORY: Final = """tradewind.history(r.installation, r.namespace, r.endpoint, {version}, r.scope_symbol, r.scope_book, r.replay,
+    r.decided_at, r.decision_id, %(history)s)"""
 _CONTEXT: Final = f"""
-    (SELECT coalesce(jsonb_agg(h.entry ORDER BY h.decided_at, h.decision_id), '[]'::jsonb) FROM (
-        SELECT d.decided_at, d.decision_id, jsonb_build_object(
-                   'timestamp', to_char(d.decided_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-                   'action', d.answer -> 'action', 'symbol', d.answer -> 'symbol', 'size_usd', d.answer -> 'size_usd',
-                   'leverage', d.answer -> 'leverage', 'confidence', d.answer -> 'confidence',
-                   'result', CASE WHEN o.closed_at <= r.decided_at AND NOT o.voided THEN jsonb_build_object(
-                       'profitable', o.pnl_usd > 0, 'pnl', o.pnl_usd, 'exit_reason', o.exit_reason) END) AS entry
-          FROM tradewind.decisions d LEFT JOIN tradewind.outcomes o USING (installation, namespace, endpoint, decision_id)
-         WHERE {KEY} AND d.scope_symbol = r.scope_symbol AND d.scope_book = r.scope_book AND d.state = 'answered'
-           AND d.drawn_version = r.drawn_version AND d.replay = r.replay AND d.decided_at <= r.decided_at
-           AND d.decision_id <> r.decision_id
-         ORDER BY d.decided_at DESC, d.decision_id DESC LIMIT %(history)s) h) AS history,
+    {_HISTORY.format(version="r.drawn_version")} AS history,
+    {_HISTORY.format(version=_SHADOW)} AS shadow_history,
     (SELECT coalesce(jsonb_object_agg(q.position_id, jsonb_build_array(q.drawn_version, q.ended)), '{{}}'::jsonb) FROM (
         SELECT DISTINCT ON (e.position_id) e.position_id, d.drawn_version,
                d.decision_id IS DISTINCT FROM r.parent_decision_id
@@ -110,6 +104,41 @@ WITH written AS (
 )
 SELECT count(*) AS written, max(CASE WHEN state = 'failed' THEN {NOTIFY_OPERATOR}::text END) FROM written
 """
+
+_SHADOW_COLUMNS: Final = """
+    installation, namespace, endpoint, decision_id, arm, version, sha256, scope_symbol, scope_book, replay, decided_at, state,
+    answer, answered_by, probabilities, latency_ms, error_kind, error_detail, cost_cny, reported_model, shown, asked_at
+"""
+_SHADOW_VALUES: Final = """
+    d.installation, d.namespace, d.endpoint, d.decision_id, %(shadow_arm)s, %(shadow_version)s, %(shadow_sha256)s,
+    d.scope_symbol, d.scope_book, d.replay, d.decided_at, %(shadow_state)s, %(shadow_answer)s::jsonb, %(shadow_answered_by)s,
+    %(shadow_probabilities)s::jsonb, %(shadow_latency_ms)s::double precision, %(shadow_error_kind)s, %(shadow_error_detail)s,
+    %(shadow_cost_cny)s::numeric, %(shadow_reported_model)s, %(shadow_shown)s::jsonb, %(shadow_asked_at)s::timestamptz
+"""
+
+# A replay's answer and its shadow are one fact: a kill between them would make two runs differ.
+FINISH_WITH_SHADOW: Final = f"""
+WITH written AS (
+    UPDATE tradewind.decisions
+       SET {_ANSWER_COLUMNS}, holding = %(holds)s AND parent_decision_id IS NULL,
+           held_since = CASE WHEN %(holds)s THEN %(held_since)s::timestamptz END
+     WHERE {KEY} AND decision_id = %(decision_id)s AND state = 'assigned'
+    RETURNING *
+), shadow AS (
+    INSERT INTO tradewind.shadows ({_SHADOW_COLUMNS}) SELECT {_SHADOW_VALUES} FROM written d
+    ON CONFLICT DO NOTHING
+)
+SELECT count(*) AS written, max(CASE WHEN state = 'failed' THEN {NOTIFY_OPERATOR}::text END) FROM written
+"""
+
+# Beside a decision that has its answer, of the draw that the shadow was asked for. First write wins.
+SHADOW: Final = one_line(f"""
+INSERT INTO tradewind.shadows ({_SHADOW_COLUMNS}) SELECT {_SHADOW_VALUES}
+  FROM tradewind.decisions d
+ WHERE {KEY} AND decision_id = %(decision_id)s AND d.state <> 'assigned' AND d.bar_from_evidence IS NULL
+   AND d.parent_decision_id IS NULL AND d.arm <> %(shadow_arm)s
+ON CONFLICT DO NOTHING RETURNING decision_id
+""")
 
 # From the spool: the row may be absent, assigned (the outage came in between), or swept as abandoned meanwhile.
 INGEST: Final = f"""

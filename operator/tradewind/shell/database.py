@@ -24,10 +24,12 @@ from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport, StartedE
 from tradewind.core.world import DatabaseUnavailableError
 from tradewind.shell import papers
 from tradewind.trading.evidence import (
+    FAILURES,
     JUDGED_COLUMNS,
     LOST_REASONS,
     NEVER,
     STATUSES,
+    Failure,
     LostDecisions,
     LostReason,
     Requests,
@@ -168,10 +170,11 @@ class Database:
 
         Times come as microseconds and go into columns as they are: a look at tens of thousands of rows holds up the others.
         """
-        times = ("decided_at", "closed_at", "received_at", "answered_at")
+        times = ("decided_at", "closed_at", "received_at", "answered_at", "paper_at", "market_at")
         in_us = ", ".join(f"(extract(epoch FROM {name}) * 1000000)::bigint" for name in times)
         sql = f"""SELECT decision_id, arm = 'candidate', candidate_weight, status, notional_usd, pnl_usd, latency_ms,
-                         error_kind IS NOT NULL, fallback, cost_cny::double precision, reported_model, {in_us}, corrected
+                         error_kind IS NOT NULL, fallback, cost_cny::double precision, reported_model, {in_us}, corrected,
+                         symbol, answer_cost_usd, paper_baseline, paper_candidate, market_return, failed, shadow_failed
                     FROM tradewind.judged_rows
                    WHERE installation = %s AND namespace = %s AND endpoint = %s AND experiment_uid = %s
                    ORDER BY decided_at, decision_id"""
@@ -251,12 +254,12 @@ class Database:
         """Store what was started; the first record stays."""
         sql = """INSERT INTO tradewind.experiments
                         (installation, namespace, endpoint, experiment_uid, name, mode, baseline, baseline_sha256,
-                         candidate, candidate_sha256, t0, alpha, spec)
-                 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
+                         candidate, candidate_sha256, t0, alpha, spec, cny_per_usd, baseline_cost_usd, candidate_cost_usd)
+                 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
         r = record
         pair = (r.baseline, r.baseline_sha256, r.candidate, r.candidate_sha256)
         key = (self._installation, namespace, r.endpoint, r.experiment_uid)
-        await self._execute(sql, (*key, r.name, r.mode, *pair, r.t0, r.alpha, json.dumps(r.spec)))
+        await self._execute(sql, (*key, r.name, r.mode, *pair, r.t0, r.alpha, json.dumps(r.spec), *r.costs))
 
     async def record_verdict(self, namespace: str, verdict: RecordVerdict) -> None:
         """Store how an experiment ended; the first verdict stays, but for a promotion that was taken back."""
@@ -307,9 +310,13 @@ class Database:
             raise DatabaseUnavailableError(message) from error
 
 
+def _failures(words: Sequence[str]) -> NDArray[np.int8]:
+    return np.array([FAILURES.index(Failure(word)) for word in words], np.int8)
+
+
 def _evidence(rows: Sequence[TupleRow]) -> tuple[TradeTable, Requests]:
     """Columns of the rows of `Database.evidence`, in its order."""
-    columns: list[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * 16
+    columns: list[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * 25
 
     def numbers(index: int) -> NDArray[np.float64]:
         return np.array(columns[index], np.float64)  # None becomes nan
@@ -330,7 +337,16 @@ def _evidence(rows: Sequence[TupleRow]) -> tuple[TradeTable, Requests]:
         received_us=known_from(status, decided, closed, times(13)),
         notional=numbers(4),
         pnl=numbers(5),
-        corrected=np.array(columns[15], np.bool_),
+        corrected=np.array(columns[17], np.bool_),
+        symbol=np.array(columns[18], np.str_),
+        answer_cost=numbers(19),
+        paper_baseline=numbers(20),
+        paper_candidate=numbers(21),
+        paper_us=times(15),
+        market=numbers(22),
+        market_us=times(16),
+        failed=_failures(columns[23]),
+        shadow_failed=_failures(columns[24]),
     )
     answered = times(14)
     asked = (table.weight > 0.0) & (answered != NEVER)

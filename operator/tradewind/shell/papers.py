@@ -17,6 +17,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 
+from tradewind.trading.assignment import has_shadow
 from tradewind.trading.paper import (
     Paper,
     PaperBasis,
@@ -183,7 +184,8 @@ async def settle_papers(
         if not rows:
             break
         prices = {} if rule is None else await _prices(cursor, common, rows, rule)
-        papers = [paper for row in rows for paper in _papers(row, prices, basis, rule, clock)]
+        uid = str(key["uid"])
+        papers = [paper for row in rows for paper in _papers(row, prices, basis, rule, clock, uid)]
         if papers:
             await cursor.execute(_WRITE, {**key, "papers": Jsonb(papers)})
         written += len(papers)
@@ -219,7 +221,7 @@ async def _prices(
 
 
 def _papers(
-    row: DictRow, prices: Mapping[str, Prices], basis: PaperBasis, rule: PaperRule | None, clock: _Clock
+    row: DictRow, prices: Mapping[str, Prices], basis: PaperBasis, rule: PaperRule | None, clock: _Clock, uid: str
 ) -> Iterable[dict[str, object]]:
     """The papers of one decision that are new, known in time, and that nothing can overtake any more."""
     drawn = Drawn(row["state"], row["error_kind"], row["answer"], row["answered_by"])
@@ -240,8 +242,9 @@ def _papers(
                 "source": source,
             }
 
+    shared = has_shadow(uid, row["decision_id"], basis.shadow_share)
     for arm in ARMS:
-        if arm in row["done"]:
+        if arm in row["done"] or not shared:
             continue
         is_drawn = arm == row["arm"]
         answer = drawn_standing(drawn) if is_drawn else shadow_standing(drawn, shadow, basis.fallback)

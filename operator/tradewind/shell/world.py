@@ -11,6 +11,10 @@ from tradewind.core.world import DatabaseUnavailableError, Json
 from tradewind.shell.cache import Cache
 from tradewind.shell.cluster import Cluster
 from tradewind.shell.database import Database
+from tradewind.trading.evidence import Memory
+
+_MEMORIES = 16
+"""Each holds the rows of an experiment: some 20 MB at 100,000."""
 
 R = TypeVar("R", bound=Resource)
 
@@ -22,12 +26,14 @@ class ClusterWorld:
     Attributes:
         sql: None: no database is configured.
         reports: newest report of each run's trainer, by (namespace, name).
+        memories: block sums of experiments by uid, the one looked at last at the end.
     """
 
     cluster: Cluster
     sql: Database | None
     cache: Cache
     reports: Mapping[tuple[str, str], ProgressStatus] = field(default_factory=dict)
+    memories: dict[str, Memory] = field(default_factory=dict)
 
     @property
     def database(self) -> Database:
@@ -60,6 +66,14 @@ class ClusterWorld:
     async def pods(self, namespace: str, selector: str) -> Sequence[Json]:
         """Pods that match labels."""
         return await self.cluster.select("v1", "Pod", namespace, label_selector=selector)
+
+    def memory(self, experiment_uid: str) -> Memory:
+        """Of the experiments that were looked at last: those of others are summed from nothing."""
+        memory = self.memories.pop(experiment_uid, None) or Memory()
+        self.memories[experiment_uid] = memory
+        while len(self.memories) > _MEMORIES:
+            del self.memories[next(iter(self.memories))]
+        return memory
 
     def progress(self, run: TrainingRun) -> ProgressStatus | None:
         """The newest report of a run's trainer."""

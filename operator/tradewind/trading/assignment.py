@@ -1,6 +1,6 @@
 """The draw that sends a decision to an arm.
 
-Belongs here: the hash, the arm enum and the draw. Does not belong here: who holds the position that gives the key,
+Belongs here: the hash, the arm enum, the draw, and the draw of the decisions that have a shadow. Does not belong here: who holds the position that gives the key,
 where the assignment is committed (gateway), and the weight itself (evidence/policy.py).
 """
 
@@ -15,6 +15,11 @@ class Arm(StrEnum):
 
     BASELINE = "baseline"
     CANDIDATE = "candidate"
+
+    @property
+    def other(self) -> "Arm":
+        """The arm that was not drawn."""
+        return Arm.BASELINE if self is Arm.CANDIDATE else Arm.CANDIDATE
 
 
 def draw_arm(experiment_uid: str, key: str, weight: float) -> Arm:
@@ -36,6 +41,20 @@ def draw_arm(experiment_uid: str, key: str, weight: float) -> Arm:
         raise ValueError(f"weight: {weight!r} is not a probability; give a number from 0 to 1")
     # weight * 2^64 is exact (a power of two) and Python compares int with float exactly: no rounding at the edges.
     return Arm.CANDIDATE if hash64(experiment_uid, key) < weight * _SPAN else Arm.BASELINE
+
+
+def has_shadow(experiment_uid: str, key: str, share: float) -> bool:
+    """Whether a decision is one of the share that has a shadow. Has nothing to do with which arm it is drawn for.
+
+    Args:
+        experiment_uid: uid of the experiment.
+        key: decision_id.
+        share: of the decisions, 0 to 1.
+
+    Raises:
+        ValueError: as draw_arm.
+    """
+    return draw_arm(f"{experiment_uid} shadow", key, share) is Arm.CANDIDATE
 
 
 def hash64(experiment_uid: str, key: str) -> int:

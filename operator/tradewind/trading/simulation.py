@@ -17,8 +17,8 @@ import numpy as np
 
 from tradewind.trading.evidence.blocks import Bools
 from tradewind.trading.evidence.confidence import Floats
-from tradewind.trading.evidence.evaluate import MetricSums, look_back
-from tradewind.trading.evidence.metrics import METRICS, ScoredRows
+from tradewind.trading.evidence.evaluate import BlockSums, look_back
+from tradewind.trading.evidence.metrics import ScoredRows
 from tradewind.trading.evidence.policies import PolicyFacts
 from tradewind.trading.evidence.spec import EvidenceSpec
 
@@ -118,7 +118,7 @@ def _simulate(
     noise = rng.standard_t(_DEGREES, shape) / math.sqrt(_DEGREES / (_DEGREES - 2.0))
     candidate, weight = _draw(spec, effect, noise, rng.random(shape), market)
     returns = noise + effect * candidate
-    sums = _sums(candidate, weight, returns, blocks)
+    sums = _sums(spec, candidate, weight, returns, blocks)
     looks = look_back(sums, spec)
     first = [
         np.where(called.any(axis=-1), called.argmax(axis=-1), blocks) for called in (looks.promote, looks.rollback)
@@ -192,34 +192,34 @@ def _progress(
         return np.zeros(len(noise)), np.zeros(len(noise))
     part = (slice(None), slice(0, complete))
     returns = noise[part] + effect * candidate[part]
-    rows, _ = spec.primary.scores(_scored(candidate[part], weight[part], returns, per_block))
+    rows, _ = spec.primary.scores(_scored(spec, candidate[part], weight[part], returns, per_block))
     scores = rows.reshape(len(rows), -1, per_block).sum(axis=-1)
     return scores.sum(axis=-1), (scores**2).sum(axis=-1)
 
 
-def _sums(candidate: Bools, weight: Floats, returns: Floats, blocks: int) -> MetricSums:
+def _sums(spec: EvidenceSpec, candidate: Bools, weight: Floats, returns: Floats, blocks: int) -> BlockSums:
     """Block sums of rows of equal blocks, shapes (runs, blocks)."""
     per_block = returns.shape[-1] // blocks
-    rows = _scored(candidate, weight, returns, per_block)
-    scored = {metric.name: metric.scores(rows) for metric in METRICS}
 
     def by_block(values: Floats | Bools) -> Floats:
         result: Floats = values.reshape(*values.shape[:-1], blocks, per_block).sum(axis=-1, dtype=np.float64)
         return result
 
     none = np.zeros((*returns.shape[:-1], blocks))
-    return MetricSums(
-        scores={name: by_block(score) for name, (score, _) in scored.items()},
-        infos={name: by_block(info) for name, (_, info) in scored.items()},
+    return BlockSums.from_rows(
+        _scored(spec, candidate, weight, returns, per_block),
+        by_block,
+        primary=spec.primary.name,
         rows=(by_block(~candidate), by_block(candidate)),
         forced=(none, none),
+        paired_until=np.full(returns.shape[:-1], blocks),
     )
 
 
-def _scored(candidate: Bools, weight: Floats, returns: Floats, per_block: int) -> ScoredRows:
+def _scored(spec: EvidenceSpec, candidate: Bools, weight: Floats, returns: Floats, per_block: int) -> ScoredRows:
     """Filled trades as the metrics read them."""
     calibration = np.arange(returns.shape[-1]) < per_block
-    return ScoredRows(candidate, weight, returns, (returns > 0.0).astype(np.float64), calibration)
+    return ScoredRows(candidate, weight, returns, (returns > 0.0).astype(np.float64), calibration, spec.scale_rule)
 
 
 def _median_error(ordered: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> float | None:

@@ -11,15 +11,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 from tradewind.trading.decision import Action
-from tradewind.trading.error_kinds import ErrorKind
-
-OWN_FAULTS: Final = frozenset(
-    {ErrorKind.STATUS, ErrorKind.INVALID_JSON, ErrorKind.INVALID_DECISION, ErrorKind.OVER_LIMIT}
-)
-"""Errors of the arm itself; the others say nothing of what it would have decided."""
+from tradewind.trading.error_kinds import WRONG_IN_ITSELF
 
 
 class Missing(StrEnum):
@@ -54,7 +49,9 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """What came of the arm that was asked beside it: answered (with its answer), failed (in itself) or absent."""
+    """What came of the arm that was asked beside it: answered (with its answer), failed (in itself, with the fallback's answer
+    where that was asked for it) or absent.
+    """
 
     state: str
     answer: Mapping[str, Any] | None
@@ -64,7 +61,7 @@ def drawn_standing(drawn: Drawn) -> Mapping[str, Any] | Missing:
     """The answer that stands for the drawn arm."""
     if drawn.state == "assigned":
         return Missing.PENDING
-    if drawn.error_kind is not None and drawn.error_kind not in OWN_FAULTS:
+    if drawn.error_kind is not None and drawn.error_kind not in WRONG_IN_ITSELF:
         return Missing.NO_CHANCE
     return Missing.NO_FALLBACK if drawn.answer is None else drawn.answer
 
@@ -83,6 +80,8 @@ def shadow_standing(drawn: Drawn, shadow: Shadow | None, fallback: str) -> Mappi
         return Missing.NO_CHANCE if shadow.answer is None else shadow.answer
     if shadow.state != "failed":
         return Missing.NO_CHANCE
+    if shadow.answer is not None:
+        return shadow.answer
     if drawn.state == "assigned":
         return Missing.PENDING
     return drawn.answer if drawn.answer is not None and drawn.answered_by == fallback else Missing.NO_FALLBACK

@@ -1,13 +1,16 @@
 """The mean return of a decision, in percent."""
 
+import math
 from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from tradewind.schema.rules import StrictModel
 from tradewind.schema.scalars import Probability
 from tradewind.trading.evidence.confidence import Floats
-from tradewind.trading.evidence.metrics.base import Metric, ScoredRows, sum_before
+from tradewind.trading.evidence.metrics.base import Metric, ScoredRows
+
 
 
 class MeanReturnMargin(StrictModel):
@@ -28,6 +31,20 @@ class MeanReturn(Metric):
 
     def scores(self, rows: ScoredRows) -> tuple[Floats, Floats]:
         """Percent of the notional; a row settled by force counts as 0."""
-        value = 100.0 * np.nan_to_num(rows.ret)
-        centre = sum_before(value) / (np.arange(value.shape[-1]) + 20.0)
+        value = self.outcome(rows)
+        before = rows.running.before
+        centre = before("mean.value", value) / (before("mean.rows", np.ones_like(value)) + 20.0)
         return (rows.candidate - rows.weight) * (value - centre), rows.weight * (1.0 - rows.weight)
+
+    def outcome(self, rows: ScoredRows) -> Floats:
+        """The same percent."""
+        return 100.0 * np.nan_to_num(rows.ret)
+
+    @override
+    def on_paper(self, rows: ScoredRows, arm: int, paper: Floats) -> Floats:
+        """Percent of the notional on paper."""
+        return 100.0 * np.nan_to_num(paper)
+
+    def show(self, number: float) -> str:
+        """In percent."""
+        return f"{number:+.3f} %" if math.isfinite(number) else "unknown"

@@ -45,7 +45,7 @@ def test_bounds_are_the_first_refuted_shifts(seed) -> None:
     rng = np.random.default_rng(seed)
     infos = rng.uniform(0.0, 6.0, 60)
     scores = 0.3 * infos + rng.normal(0, 2.4, 60)
-    bounds = interval(scores, infos, 0.05)
+    bounds = interval(scores, infos, math.log(20))
     shifts = np.arange(0.0, 3.0, 0.0005)
 
     def first(side: int) -> float:
@@ -59,13 +59,13 @@ def test_bounds_are_the_first_refuted_shifts(seed) -> None:
 
 
 def test_few_blocks_have_no_bounds() -> None:
-    bounds = interval(np.array([1.0, -0.5]), np.array([3.0, 3.0]), 0.05)
+    bounds = interval(np.array([1.0, -0.5]), np.array([3.0, 3.0]), math.log(20))
     assert (bounds.lower, bounds.upper) == (-math.inf, math.inf)
     assert bounds.estimate == pytest.approx(0.5 / 6)
 
 
 def test_no_information_has_no_estimate() -> None:
-    bounds = interval(np.zeros(0), np.zeros(0), 0.05)
+    bounds = interval(np.zeros(0), np.zeros(0), math.log(20))
     assert math.isnan(bounds.estimate)
     assert (bounds.lower, bounds.upper) == (-math.inf, math.inf)
 
@@ -79,6 +79,6 @@ def test_a_bound_that_only_just_exists_is_found() -> None:
     centred = scores - scores.mean()
     path = log_e_path(scan * infos.sum(), (centred**2).sum() + scan**2 * (infos**2).sum())
     alpha = math.exp(-(path.max() - 1e-5))
-    bounds = interval(scores, infos, alpha)
+    bounds = interval(scores, infos, math.log(1 / alpha))
     assert bounds.estimate - bounds.lower == pytest.approx(scan[np.argmax(path >= math.log(1 / alpha))], rel=2e-3)
-    assert interval(scores, infos, math.exp(-(path.max() + 1e-5))).lower == -math.inf
+    assert interval(scores, infos, float(path.max()) + 1e-5).lower == -math.inf

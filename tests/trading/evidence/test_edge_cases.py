@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from specs import spec
+from specs import ANYTIME, anytime, spec
 from tradewind.trading.evidence import EvidenceSpec, Status, Verdict, evaluate, judge
 
-SPEC = EvidenceSpec()
+SPEC = ANYTIME
 
 
 def test_no_rows(make, t0) -> None:
@@ -97,7 +97,7 @@ def test_no_look_after_max_duration(make, t0) -> None:
         )
         for i, row in enumerate(make.rows(60, 3, effect=0.8))
     ]
-    short = spec(evidence={"maxDuration": "40d"})
+    short = anytime(evidence={"maxDuration": "40d"})
     table = make.table(rows)
     assert evaluate(table, t0, t0 + timedelta(days=101), SPEC).decision is Verdict.PROMOTE
     evidence = evaluate(table, t0, t0 + timedelta(days=101), short)

@@ -7,7 +7,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from specs import spec
+from specs import ANYTIME, spec
 from tradewind.trading.evidence import EvidenceSpec, Guardrail, GuardrailResult, RequestLog, Status, judge
 from tradewind.trading.evidence.guardrails.bets import LOG_THRESHOLD, log_e_rate
 from tradewind.trading.evidence.guardrails.error_rate import ERROR_RATE
@@ -15,7 +15,7 @@ from tradewind.trading.evidence.guardrails.fast_harm import FAST_HARM
 from tradewind.trading.evidence.guardrails.latency import LATENCY
 from tradewind.trading.evidence.guardrails.risk_budget import RISK_BUDGET, default_risk_budget
 
-SPEC = EvidenceSpec()
+SPEC = ANYTIME
 
 
 def tripped(judgement) -> list[Guardrail]:

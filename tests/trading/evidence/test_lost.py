@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from specs import spec
+from specs import ANYTIME, spec
 from tradewind.trading.assignment import Arm
 from tradewind.trading.evidence import (
     LOSSES,
-    EvidenceSpec,
     Judgement,
     LostCounts,
     LostDecisions,
@@ -24,7 +23,7 @@ from tradewind.trading.evidence import (
     judge,
 )
 
-SPEC = EvidenceSpec()
+SPEC = ANYTIME
 DAY = timedelta(days=1)
 R = LostReason
 

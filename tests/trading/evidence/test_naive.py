@@ -8,9 +8,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from tradewind.trading.evidence import EvidenceSpec, Settlement, evaluate
+from specs import ANYTIME, anytime
+from tradewind.trading.evidence import evaluate
 from tradewind.trading.evidence.blocks import settle
-from tradewind.trading.evidence.evaluate import MetricSums
+from tradewind.trading.evidence.evaluate import BlockSums
 from tradewind.trading.evidence.table import to_us
 
 
@@ -29,21 +30,19 @@ def naive() -> ModuleType:
 @pytest.mark.parametrize("hold", [timedelta(hours=6), timedelta(hours=24), timedelta(hours=30)])
 def test_block_sums_of_messy_tables(seed, hold, make, naive, t0) -> None:
     rows = make.rows(20, seed, effect=0.3, weights=(0.05, 0.1, 0.25, 0.5), messy=True)
-    spec = EvidenceSpec(settlement=Settlement(hold))
+    spec = anytime(max_hold=hold)
     for now in (t0, t0 + timedelta(days=3, hours=5), t0 + timedelta(days=19), t0 + timedelta(days=60)):
         expected = np.array(naive.naive_block_sums(rows, t0, now, spec)).reshape(-1, 6)
-        sums = MetricSums.of(settle(make.table(rows), to_us(t0, ""), to_us(now, ""), spec.settlement))
-        got = np.stack(
-            [*(sums_of[name] for name in ("sharpe", "winRate") for sums_of in (sums.scores, sums.infos)), *sums.rows],
-            axis=-1,
-        )
+        sums = BlockSums.of(settle(make.table(rows), to_us(t0, ""), to_us(now, ""), spec.settlement), spec)
+        scored = [sums.alone[name] for name in ("sharpe", "winRate")]
+        got = np.stack([*(part for of in scored for part in (of.scores, of.infos)), *sums.rows], axis=-1)
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize(("seed", "effect"), [(1, 0.0), (2, 0.3), (3, -0.3), (4, 0.3)])
 def test_decisions_and_intervals(seed, effect, make, naive, t0) -> None:
     rows = make.rows(84, seed, effect=effect, weights=(0.1,) * 5 + (0.5,))
-    now, spec = t0 + timedelta(days=90), EvidenceSpec()
+    now, spec = t0 + timedelta(days=90), ANYTIME
     decision, block, metrics = naive.naive_evaluate(rows, t0, now, spec)
     evidence = evaluate(make.table(rows), t0, now, spec)
     assert (evidence.decision.value, evidence.block) == (decision, block)

@@ -6,17 +6,19 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from specs import ANYTIME
 from tradewind.trading.assignment import Arm
-from tradewind.trading.evidence import EvidenceSpec, RequestRow, Requests, Verdict, evaluate
-from tradewind.trading.evidence.metrics.sharpe import _scale
+from tradewind.trading.evidence import RequestRow, Requests, Verdict, evaluate, scale
+from tradewind.trading.evidence.scale import arm_scales
 
-SPEC = EvidenceSpec()
+SPEC = ANYTIME
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
 def row_sigma(candidate, ret, calibration):
-    return _scale(candidate, np.abs(ret), np.isfinite(ret), calibration)
+    scales = arm_scales(candidate, ret, calibration, scale.ANYTIME)
+    return np.where(candidate, scales[1], scales[0])
 
 
 @pytest.mark.parametrize(("name", "decision"), [("worse", Verdict.ROLLBACK), ("better", Verdict.PROMOTE)])
@@ -110,6 +112,6 @@ def test_a_cut_at_8_scales_would_move_published_returns_and_one_at_16_does_not(p
         order = np.argsort(table.decided_us, kind="stable")
         ret = np.where(table.notional > 0, table.pnl / table.notional, np.nan)[order]
         day = (table.decided_us[order] - table.decided_us.min()) // (86_400 * 10**6)
-        sigma = _scale(table.candidate[order], np.abs(np.nan_to_num(ret)), np.isfinite(ret), day == 0)
+        sigma = row_sigma(table.candidate[order], ret, day == 0)
         reached = max(reached, float(np.nanmax(np.abs(ret) / sigma)))
     assert 8.0 < reached < 16.0

@@ -6,11 +6,12 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from tradewind.trading.evidence import EvidenceSpec, Settlement, Status, Verdict, evaluate
+from specs import ANYTIME
+from tradewind.trading.evidence import Settlement, Status, Verdict, evaluate
 from tradewind.trading.evidence.blocks import settle
 from tradewind.trading.evidence.table import to_us
 
-SPEC = EvidenceSpec()
+SPEC = ANYTIME
 
 
 def rows_at(table, t0, **elapsed):

@@ -6,15 +6,15 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from specs import spec
+from specs import ANYTIME, spec
 from tradewind.trading.assignment import Arm
-from tradewind.trading.evidence import EvidenceSpec, Verdict, VerdictReason, judge
+from tradewind.trading.evidence import Verdict, VerdictReason, judge
 from tradewind.trading.evidence.checks import arm_exposures, check_sample_ratio
 from tradewind.trading.evidence.guardrails.exposure import EXPOSURE
 from tradewind.trading.evidence.guardrails.fast_harm import FAST_HARM
 from tradewind.trading.evidence.table import to_us
 
-SPEC = EvidenceSpec()
+SPEC = ANYTIME
 DAY = timedelta(days=1)
 
 
@@ -103,7 +103,7 @@ def test_too_little_data_is_said_with_numbers(make, t0) -> None:
 
 
 def test_open_trades_at_the_end_are_waited_for(make, t0) -> None:
-    short = spec(evidence={"maxDuration": "14d"})
+    short = spec(evidence={"maxDuration": "14d", "futility": False})
     table = make.table(make.rows(20, 1))
     judgement = judge(table, t0, t0 + 14 * DAY + timedelta(hours=2), short)
     assert outcome(judgement) == (Verdict.CONTINUE, VerdictReason.AWAITING_SETTLEMENT)

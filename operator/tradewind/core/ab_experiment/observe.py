@@ -15,6 +15,7 @@ from tradewind.core.endpoint import TERMINAL
 from tradewind.core.evidence import paper_basis, settlement_of
 from tradewind.core.verbs import pending_verb
 from tradewind.core.world import Database, DatabaseUnavailableError, World
+from tradewind.trading.evidence import Memory
 
 
 async def observe(experiment: ABExperiment, world: World) -> Seen:
@@ -31,7 +32,7 @@ async def observe(experiment: ABExperiment, world: World) -> Seen:
     if seen.endpoint is None:
         return seen
     try:
-        return await _recorded(experiment, seen.endpoint, seen, world.database)
+        return await _recorded(experiment, seen.endpoint, seen, world.database, world.memory(experiment.metadata.uid))
     except DatabaseUnavailableError as error:
         return replace(seen, database_error=str(error))
 
@@ -51,7 +52,9 @@ async def _fresh(experiment: ABExperiment, endpoint: Endpoint, seen: Seen, world
     return replace(seen, endpoint=point, versions=versions)
 
 
-async def _recorded(experiment: ABExperiment, endpoint: Endpoint, seen: Seen, database: Database) -> Seen:
+async def _recorded(
+    experiment: ABExperiment, endpoint: Endpoint, seen: Seen, database: Database, memory: Memory
+) -> Seen:
     """The facts with what was stored; a replay without news reads no rows."""
     baseline = baseline_name(experiment, endpoint)
     if baseline is None:
@@ -75,4 +78,4 @@ async def _recorded(experiment: ABExperiment, endpoint: Endpoint, seen: Seen, da
     table, requests = await database.evidence(*place, uid)
     # A moment later than the rows: what was lost meanwhile counts as lost already, and no row of the first is missing.
     lost = await database.lost_decisions(*place, uid, experiment.status.t0)
-    return replace(seen, table=table, requests=requests, lost=lost)
+    return replace(seen, table=table, requests=requests, lost=lost, memory=memory)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
 from tradewind.core.endpoint import EpochRow
-from tradewind.trading.evidence import LostDecisions, Requests, TradeTable
+from tradewind.trading.evidence import LostDecisions, Memory, Requests, TradeTable
 
 
 class Reason(StrEnum):
@@ -83,6 +83,7 @@ class Seen:
         epochs: stored weights of this experiment.
         clock: newest `as_of` that a replay asked for.
         tested_before: how often this pair was compared before this experiment started.
+        memory: what earlier looks kept; no fact, it only saves time.
     """
 
     endpoint: Endpoint | None = None
@@ -94,3 +95,4 @@ class Seen:
     clock: datetime | None = None
     tested_before: int = 0
     database_error: str | None = None
+    memory: Memory | None = field(default=None, compare=False, repr=False)

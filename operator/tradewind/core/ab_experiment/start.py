@@ -6,11 +6,13 @@ from decimal import Decimal
 from tradewind.api.ab_experiment_status import ABExperimentPhase, ABExperimentStatus, BasisStatus, HistoryEntry
 from tradewind.api.common import VersionStatusRef
 from tradewind.api.endpoint import Clock
+from tradewind.api.model_version import ModelVersion
 from tradewind.core.ab_experiment.seen import Reason
 from tradewind.core.ab_experiment.turn import Turn, noted, weighted
 from tradewind.core.conditions import Fact, is_true
 from tradewind.core.decision import Decision, RecordExperiment
 from tradewind.core.endpoint import version_sha256
+from tradewind.trading.evidence.settings import Shadow
 
 
 def pending(turn: Turn) -> Decision:
@@ -27,6 +29,29 @@ def pending(turn: Turn) -> Decision:
     holder = f"Endpoint {turn.endpoint.name} runs ABExperiment {active.name}" if active else "waiting for the Endpoint"
     message = f"{holder}: one experiment runs at a time; this one starts when it ends"
     return turn.decision(waiting, admissible, Fact("Succeeded", None, Reason.ENDPOINT_BUSY, message))
+
+
+def _basis(turn: Turn, baseline: ModelVersion, candidate: ModelVersion) -> BasisStatus:
+    evidence, symbols = turn.experiment.spec.evidence, turn.endpoint.spec.limits.symbols
+    several = symbols is None or len(symbols) > 1
+    return BasisStatus(
+        shadow=shadow_of(turn.experiment.spec.traffic.shadow, baseline, candidate),
+        boundary=evidence.boundary,
+        paper=turn.endpoint.spec.paper,
+        scale_by_symbol=several if evidence.scale_by_symbol is None else evidence.scale_by_symbol,
+    )
+
+
+def shadow_of(wanted: Shadow | None, baseline: ModelVersion, candidate: ModelVersion) -> Shadow:
+    """Who is asked beside the drawn arm: as the spec says, else whoever costs nothing to ask.
+
+    An external arm is a shadow only where the spec says so: each question is billed.
+    """
+    if wanted is not None:
+        return wanted
+    if candidate.spec.external is not None:
+        return "none"
+    return "both" if baseline.spec.external is None else "candidate"
 
 
 def _inadmissible(turn: Turn) -> tuple[Reason, str] | None:
@@ -94,7 +119,7 @@ def _start(turn: Turn, status: ABExperimentStatus, admissible: Fact) -> Decision
             "t0": t0,
             "max_hold": turn.endpoint.spec.max_hold,
             "latency_objective": turn.latency_objective,
-            "basis": None if turn.endpoint.spec.paper is None else BasisStatus(paper=turn.endpoint.spec.paper),
+            "basis": _basis(turn, baseline, candidate),
             "start_time": now,
             "baseline_ref": VersionStatusRef(
                 name=baseline.name, uid=baseline.metadata.uid, sha256=record.baseline_sha256

@@ -20,7 +20,7 @@ from tradewind.core.conditions import Fact, with_facts
 from tradewind.core.costs import cost_benefit
 from tradewind.core.decision import Decision, Effect
 from tradewind.core.endpoint import EpochRow
-from tradewind.core.evidence import accepts_of, evidence_status, guardrail_status, risk_budget, settlement_of
+from tradewind.core.evidence import accepts_of, basis_of, evidence_status, guardrail_status, risk_budget, settlement_of
 from tradewind.schema.scalars import as_milliseconds
 from tradewind.trading.evidence import (
     EvidenceSpec,
@@ -96,6 +96,7 @@ class Turn:
             retest=self.seen.tested_before,
             replay=self.replays,
             accepts=accepts_of(self.experiment),
+            basis=basis_of(self.experiment),
         )
 
     @cached_property
@@ -133,7 +134,7 @@ class Turn:
             slow_ms = as_milliseconds(objective.p99) if objective else math.inf
             names_from, names_until = self.spec.naming(self.t0, look)
             log = self.requests.log(look, slow_ms, names_until, names_from)
-            self._judged[look] = judge(self.table, self.t0, look, self.spec, log, self.seen.lost)
+            self._judged[look] = judge(self.table, self.t0, look, self.spec, log, self.seen.lost, self.seen.memory)
         return self._judged[look]
 
     def block_start(self, block: int) -> datetime:

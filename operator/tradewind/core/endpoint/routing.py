@@ -121,6 +121,8 @@ def _experiment_route(endpoint: Endpoint, active: ABExperiment | None, seen: See
         candidate_weight=Decimal(weight.desired) if weight and weight.desired else Decimal(0),
         epoch=max((b.epoch for b in blocks), default=active.status.epoch or 0),
         blocks=blocks,
+        shadow=(active.status.basis.shadow if active.status.basis else None) or "none",
+        shadow_share=Decimal(active.spec.traffic.shadow_share),
     )
 
 

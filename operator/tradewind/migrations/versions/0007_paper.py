@@ -91,7 +91,7 @@ SELECT d.installation, d.namespace, d.endpoint, d.experiment_uid, d.decision_id,
        CASE WHEN d.error_kind IS NULL THEN ''
             WHEN d.error_kind IN ('status', 'invalid_json', 'invalid_decision', 'over_limit') THEN 'error'
             ELSE 'timeout' END AS failed,
-       CASE sh.state WHEN 'failed' THEN 'error' WHEN 'absent' THEN CASE WHEN sh.error_kind IS NULL THEN '' ELSE 'timeout' END
+       CASE WHEN sh.state = 'failed' THEN 'error' WHEN sh.state = 'absent' AND sh.error_kind <> 'not_asked' THEN 'timeout'
             ELSE '' END AS shadow_failed
   FROM tradewind.decisions d
   LEFT JOIN tradewind.executions e USING (installation, namespace, endpoint, decision_id)

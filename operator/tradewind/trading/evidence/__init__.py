@@ -4,13 +4,14 @@ The public surface of the package; its modules are private to it. Everything is 
 and the spec: nothing is remembered, so that anyone can recompute a verdict from the table.
 """
 
-from tradewind.trading.evidence.blocks import Settlement
+from tradewind.trading.evidence.blocks import Pairing, Settlement
 from tradewind.trading.evidence.cells import Cells
 from tradewind.trading.evidence.checks import ArmExposures, SampleRatio
 from tradewind.trading.evidence.confidence import log_e
 from tradewind.trading.evidence.evaluate import ArmCounts, Evidence, Looks, MetricEvidence, Verdict, evaluate
 from tradewind.trading.evidence.guardrails import GUARDRAILS, Guardrail, GuardrailResult
 from tradewind.trading.evidence.guardrails.latency import LatencyObjective
+from tradewind.trading.evidence.kept import Memory
 from tradewind.trading.evidence.lost import LOSSES, LOST_REASONS, LostCounts, LostDecisions, LostReason, LostRow
 from tradewind.trading.evidence.metrics import METRICS, Metric
 from tradewind.trading.evidence.policies import POLICIES, PolicyFacts, WeightDecision, WeightPolicy
@@ -24,10 +25,12 @@ from tradewind.trading.evidence.requests import (
     request_row,
 )
 from tradewind.trading.evidence.settings import ExperimentRules, MetricName, WeightStep
-from tradewind.trading.evidence.spec import Accepted, EvidenceSpec
+from tradewind.trading.evidence.spec import Accepted, Basis, EvidenceSpec
 from tradewind.trading.evidence.table import (
+    FAILURES,
     NEVER,
     STATUSES,
+    Failure,
     Status,
     TradeRow,
     TradeTable,
@@ -43,10 +46,12 @@ from tradewind.trading.evidence.verdict import (
     change_message,
     change_reason,
     judge,
+    not_comparable,
 )
 from tradewind.trading.evidence.weights import candidate_weight_for_block
 
 __all__ = [
+    "FAILURES",
     "GUARDRAILS",
     "JUDGED_COLUMNS",
     "LOSSES",
@@ -59,10 +64,12 @@ __all__ = [
     "ArmChange",
     "ArmCounts",
     "ArmExposures",
+    "Basis",
     "Cells",
     "Evidence",
     "EvidenceSpec",
     "ExperimentRules",
+    "Failure",
     "Guardrail",
     "GuardrailResult",
     "Judgement",
@@ -72,10 +79,12 @@ __all__ = [
     "LostDecisions",
     "LostReason",
     "LostRow",
+    "Memory",
     "Metric",
     "MetricEvidence",
     "MetricName",
     "OperatorVerdict",
+    "Pairing",
     "PolicyFacts",
     "RequestLog",
     "RequestRow",
@@ -99,6 +108,7 @@ __all__ = [
     "judgement_json",
     "known_from",
     "log_e",
+    "not_comparable",
     "request_row",
     "to_us",
     "trade_row",

@@ -48,7 +48,7 @@ def log_e(score: float, variance: float, rho: float = RHO) -> float:
     return float(log_e_path(np.array([score]), np.array([variance]), rho)[0])
 
 
-def log_e_path(score: Floats, variance: Floats, rho: float = RHO) -> Floats:
+def log_e_path(score: Floats, variance: Floats, rho: float | Floats = RHO) -> Floats:
     """`log_e` of arrays of any one shape."""
     total = variance + rho
     scaled = score / np.sqrt(total)
@@ -61,27 +61,29 @@ def normal_cdf(x: float) -> float:
     return 0.5 * math.erfc(-x / math.sqrt(2.0))
 
 
-def interval(block_scores: Floats, block_infos: Floats, alpha: float, rho: float = RHO) -> Interval:
-    """Estimate sum U / sum I and the bounds at level alpha on each side, valid at any stopping time.
+def interval(
+    block_scores: Floats, block_infos: Floats, threshold: float, rho: float = RHO, *, guarded: bool = False
+) -> Interval:
+    """Estimate sum U / sum I and a bound on each side, valid at any look of the boundary that the threshold belongs to.
 
-    The lower bound is the largest shift below the estimate that the data speak against with evidence 1/alpha, the
+    The lower bound is the largest shift below the estimate that the data speak against with that evidence, the
     upper bound its mirror. Far from the estimate the evidence falls again (the shift inflates its own variance), so
     the bound is bracketed outwards from the estimate before it is bisected; with few blocks there is none.
 
     Args:
         block_scores: U, shape (blocks,).
         block_infos: I, shape (blocks,), >= 0.
-        alpha: level of each side, 0 to 1.
-        rho: precision of the mixture.
+        threshold: logarithm of the evidence that suffices.
+        rho: precision of the mixture; nan: there is none yet, and no bound.
+        guarded: V counts what neighbouring blocks have in common.
     """
     info = float(block_infos.sum())
     if info <= 0.0:
         return Interval(math.nan, -math.inf, math.inf)
     estimate = float(block_scores.sum()) / info
-    centred = block_scores - estimate * block_infos
-    # With d = estimate - shift, U_b(shift) = centred_b + d I_b: S = d * sum I, and V is a quadratic in d.
-    moments = (info, float(centred @ centred), float(centred @ block_infos), float(block_infos @ block_infos))
-    threshold = math.log(1.0 / alpha)
+    if not rho > 0.0:
+        return Interval(estimate, -math.inf, math.inf)
+    moments = _Moments.of(block_scores - estimate * block_infos, block_infos, guarded=guarded)
     return Interval(
         estimate,
         estimate - _distance(moments, 1.0, threshold, rho),
@@ -89,16 +91,52 @@ def interval(block_scores: Floats, block_infos: Floats, alpha: float, rho: float
     )
 
 
+@dataclass(frozen=True)
+class _Moments:
+    """Block sums around the estimate: with d = estimate - shift, U_b(shift) = c_b + d I_b, so S = d J and V is a quadratic in d.
+
+    Attributes:
+        info: J, the sum of I.
+        square: coefficients of 1, d and d^2 in the sum of U_b^2.
+        neighbours: the same in the sum of U_b U_(b-1); None: V has no guard.
+        blocks: number of blocks.
+    """
+
+    info: float
+    square: tuple[float, float, float]
+    neighbours: tuple[float, float, float] | None
+    blocks: int
+
+    @classmethod
+    def of(cls, centred: Floats, infos: Floats, *, guarded: bool) -> "_Moments":
+        square = float(centred @ centred), 2.0 * float(centred @ infos), float(infos @ infos)
+        before, after = slice(None, -1), slice(1, None)
+        crossed = float(centred[after] @ infos[before]) + float(centred[before] @ infos[after])
+        neighbours = float(centred[after] @ centred[before]), crossed, float(infos[after] @ infos[before])
+        return cls(float(infos.sum()), square, neighbours if guarded else None, len(infos))
+
+    def variance(self, d: Floats) -> Floats:
+        """V at each distance."""
+        result: Floats = np.maximum(_quadratic(self.square, d), 0.0)
+        if self.neighbours is None:
+            return result
+        together = _quadratic(self.neighbours, d) - (d * self.info) ** 2 / self.blocks
+        return result + 2.0 * np.maximum(together, 0.0)
+
+
+def _quadratic(coefficients: tuple[float, float, float], d: Floats) -> Floats:
+    constant, linear, quadratic = coefficients
+    return constant + linear * d + quadratic * d * d
+
+
 _STEPS: Floats = np.geomspace(1e-6, 1e6, 200)
 
 
-def _distance(moments: tuple[float, float, float, float], side: float, threshold: float, rho: float) -> float:
+def _distance(moments: _Moments, side: float, threshold: float, rho: float) -> float:
     """Smallest distance from the estimate on one side at which the evidence reaches the threshold; inf if none."""
-    info, constant, linear, quadratic = moments
 
     def evidence(distance: Floats) -> Floats:
-        variance = constant + 2.0 * side * distance * linear + distance * distance * quadratic
-        return log_e_path(distance * info, np.maximum(variance, 0.0), rho)
+        return log_e_path(distance * moments.info, moments.variance(side * distance), rho)
 
     grid = _STEPS
     values = evidence(grid)

@@ -5,16 +5,23 @@ guardrails, minimum duration and exposure, which the operator adds (verdict.py).
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 
-from tradewind.trading.evidence.blocks import Bools, Ints, SettledRows, block_sums, settle
-from tradewind.trading.evidence.confidence import RHO_ROLLBACK, Floats, interval, log_e, log_e_path
+from tradewind.trading.evidence.blocks import Bools, Ints, Pairing, SettledRows, block_sums, settle
+from tradewind.trading.evidence.boundary import BlockScores, Path
+from tradewind.trading.evidence.comparable import first_incomparable
+from tradewind.trading.evidence.confidence import Floats
+from tradewind.trading.evidence.kept import KeptSums, Memory
 from tradewind.trading.evidence.metrics import METRICS, Metric, ScoredRows
+from tradewind.trading.evidence.metrics.base import calibrating
+from tradewind.trading.evidence.pair_facts import PairFacts, pair_facts
+from tradewind.trading.evidence.running import Running
 from tradewind.trading.evidence.settings import MIN_BLOCKS
 from tradewind.trading.evidence.spec import EvidenceSpec
 from tradewind.trading.evidence.table import TradeTable, from_us, to_us
@@ -65,7 +72,8 @@ class MetricEvidence:
         log_e_better: logarithm of the evidence that the candidate is better.
         log_e_worse: logarithm of the evidence that it is worse.
         score: S, the sum of the block sums.
-        variance: V, the sum of their squares.
+        variance: V, their variance as the boundary counts it.
+        info: J, the sum of the blocks' infos.
     """
 
     estimate: float
@@ -75,6 +83,7 @@ class MetricEvidence:
     log_e_worse: float
     score: float
     variance: float
+    info: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +91,7 @@ class Looks:
     """Every look, one at each block end; all arrays have shape (..., looks).
 
     Attributes:
-        better: logarithm of the evidence that the primary metric is better.
+        better: logarithm of the evidence that the primary metric is better (notInferior: not worse by its margin).
         not_worse: the same, for each other metric by its name, that it is not worse by its margin.
         worse: the same that the primary metric is worse.
         ready: enough blocks and rows for a decision.
@@ -91,6 +100,7 @@ class Looks:
         not_inferior: "not worse" has been shown of every other metric, each at this look or before.
         promote: promotion is called at this look (and, unless held, at every later one).
         rollback: statistical rollback is called at this look.
+        futile: the experiment is given up at this look.
     """
 
     better: Floats
@@ -102,6 +112,12 @@ class Looks:
     not_inferior: Bools
     promote: Bools
     rollback: Bools
+    futile: Bools
+
+    @property
+    def ends(self) -> Bools:
+        """A decision is called at this look."""
+        return self.promote | self.rollback | self.futile
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,15 +126,21 @@ class Evidence:
 
     Attributes:
         decision: first decision of any look; final.
-        block: number of the block at whose end it fell, from 0 at t0; None while there is none or it is inconclusive.
+        block: number of the block at whose end it fell, from 0 at t0; None while there is none, or at the end of max_duration.
+        futile: it was given up there.
         blocks: nb, number of complete blocks since the start of the evidence.
         watermark: end of the last complete block; rows decided later are no evidence yet.
         baseline: rows of the baseline.
         candidate: rows of the candidate.
         metrics: evidence on each metric, by its name.
         primary: the metric that decides.
-        threshold_promote: ln(1/alpha) of this test.
-        threshold_rollback: ln(1/alpha_rollback).
+        threshold_promote: logarithm of the evidence that promotes.
+        threshold_rollback: the same that rolls back.
+        score: which score the last look used.
+        pairs: rows in complete blocks that have what the pairing needs.
+        comparable: the failures of shadows do not depend on the draw, so pairs may be used.
+        alone: evidence on each metric without pairs; the same as `metrics` where none were used.
+        about_pairs: what the pairs say; None where none are looked for.
         max_hold_too_short: more than 1 % of an arm's rows were settled by force.
         looks: every look up to max_duration.
         unrandomised: rows left out because their weight was 0 or 1.
@@ -127,6 +149,7 @@ class Evidence:
 
     decision: Verdict
     block: int | None
+    futile: bool
     blocks: int
     watermark: datetime
     baseline: ArmCounts
@@ -135,6 +158,11 @@ class Evidence:
     primary: Metric
     threshold_promote: float
     threshold_rollback: float
+    score: Pairing
+    pairs: int
+    comparable: bool
+    alone: Mapping[str, MetricEvidence]
+    about_pairs: PairFacts | None
     max_hold_too_short: bool
     looks: Looks
     unrandomised: int
@@ -188,26 +216,40 @@ def settled_at(table: TradeTable, t0: datetime, now: datetime, spec: EvidenceSpe
     t0_us, now_us = to_us(t0, "t0"), to_us(now, "now")
     if now_us < t0_us:
         raise ValueError(f"now: {now.isoformat()} is before t0 {t0.isoformat()}; give a time after the start")
-    return settle(table, to_us(spec.start(t0), "t0"), now_us, spec.settlement)
+    return settle(table, to_us(spec.start(t0), "t0"), now_us, spec.settlement, spec.reading)
 
 
-def evaluate_rows(rows: SettledRows, t0: datetime, spec: EvidenceSpec) -> Evidence:
-    """Statistical decision from the rows that `settled_at` gives."""
-    sums = MetricSums.of(rows)
+def evaluate_rows(rows: SettledRows, t0: datetime, spec: EvidenceSpec, memory: Memory | None = None) -> Evidence:
+    """Statistical decision from the rows that `settled_at` gives; `memory` keeps block sums from look to look."""
+    sums = BlockSums.of(rows, spec, memory)
     looks = look_back(sums, spec)
     decision, block = _first_decision(looks, rows.blocks, spec)
     baseline, candidate = _count(rows, ~rows.candidate), _count(rows, rows.candidate)
+    uses_pairs, pairs = sums.in_use is sums.paired, int(np.count_nonzero(rows.paired[: rows.complete]))
+    alone = {m.name: _metric(sums.alone[m.name], m, spec) for m in METRICS}
     return Evidence(
         decision=decision,
         block=None if block is None else spec.first_block + block,
+        futile=block is not None and bool(looks.futile[block]) and decision is Verdict.INCONCLUSIVE,
         blocks=rows.blocks,
         watermark=from_us(to_us(spec.start(t0), "t0") + rows.blocks * spec.block_us),
         baseline=baseline,
         candidate=candidate,
-        metrics={m.name: _metric(m, sums, spec.alpha) for m in METRICS},
+        metrics={m.name: _metric(sums.in_use[m.name], m, spec) for m in METRICS} if uses_pairs else alone,
         primary=spec.primary,
-        threshold_promote=math.log(1.0 / spec.alpha),
-        threshold_rollback=math.log(1.0 / spec.alpha_rollback),
+        threshold_promote=spec.threshold,
+        threshold_rollback=spec.threshold_rollback,
+        score=spec.pairing if uses_pairs and pairs else Pairing.UNPAIRED,
+        pairs=pairs,
+        comparable=int(sums.paired_until) >= rows.blocks,
+        alone=alone,
+        about_pairs=pair_facts(
+            rows,
+            spec.pairing,
+            sums.slopes,
+            days=rows.blocks * spec.block_length.days,
+            gain=_gain(sums, spec) if uses_pairs else 1.0,
+        ),
         max_hold_too_short=max(baseline.forced_share, candidate.forced_share) > FORCED_SHARE_LIMIT,
         looks=looks,
         unrandomised=rows.unrandomised,
@@ -216,71 +258,190 @@ def evaluate_rows(rows: SettledRows, t0: datetime, spec: EvidenceSpec) -> Eviden
 
 
 @dataclass(frozen=True, eq=False)
-class MetricSums:
+class BlockSums:
     """Sums of each block, all of shape (..., blocks).
 
     Attributes:
-        scores: U of each metric, by its name.
-        infos: its I.
+        alone: scores of each metric, by its name, without pairs.
+        paired: the same with pairs; None: there are none.
+        slopes: b of baseline and candidate of the primary metric at the last row; nan without pairs. Of one experiment only.
+        paired_until: look from which on pairs must not be used, shape (...); the number of blocks: never.
         rows: decisions of baseline and candidate.
         forced: of these, settled by force.
     """
 
-    scores: Mapping[str, Floats]
-    infos: Mapping[str, Floats]
+    alone: Mapping[str, BlockScores]
+    paired: Mapping[str, BlockScores] | None
+    slopes: tuple[float, float]
+    paired_until: Ints
     rows: tuple[Floats, Floats]
     forced: tuple[Floats, Floats]
 
     @classmethod
-    def of(cls, rows: SettledRows) -> "MetricSums":
-        """Block sums of settled rows; only complete blocks enter."""
-        part = slice(0, rows.complete)
-        candidate, block, forced = rows.candidate[part], rows.block[part], rows.forced[part]
-        scored = {metric.name: metric.scores(ScoredRows.complete(rows)) for metric in METRICS}
+    def of(cls, rows: SettledRows, spec: EvidenceSpec, memory: Memory | None = None) -> "BlockSums":
+        """Block sums of settled rows; only complete blocks enter.
+
+        Args:
+            rows: settled rows.
+            spec: what they are scored under.
+            memory: what earlier looks kept, and this one keeps.
+        """
+        kept = memory.recall(rows, spec) if memory is not None else None
+        since, done = (kept.complete, kept.blocks) if kept is not None else (0, 0)
+        part, running = slice(since, rows.complete), Running(kept.state if kept is not None else None)
+        candidate, block, forced = rows.candidate[part], rows.block[part] - done, rows.forced[part]
+        scored = ScoredRows.complete(
+            rows, spec.scale_rule, spec.pairing, by_symbol=spec.by_symbol, since=since, running=running
+        )
+        failed = rows.failed[0][part], rows.failed[1][part]
+        row = first_incomparable(candidate, rows.weight[part], failed, spec.pairing, spec.shadow_share, running)
+        until = int(block[int(row)]) + done if row < len(block) else rows.blocks
 
         def by_block(values: Floats | Bools) -> Floats:
-            return block_sums(block, values.astype(np.float64, copy=False), rows.blocks)
+            return block_sums(block, values.astype(np.float64, copy=False), rows.blocks - done)
 
-        return cls(
-            scores={name: by_block(score) for name, (score, _) in scored.items()},
-            infos={name: by_block(info) for name, (_, info) in scored.items()},
+        new = cls.from_rows(
+            scored,
+            by_block,
+            primary=spec.primary.name,
             rows=(by_block(~candidate), by_block(candidate)),
             forced=(by_block(forced & ~candidate), by_block(forced & candidate)),
+            paired_until=np.array(until, np.int64),
+        )
+        sums = new if kept is None else new.after(kept)
+        if memory is not None and rows.complete and not calibrating(rows, spec.scale_rule)[rows.complete - 1]:
+            memory.kept = KeptSums(
+                spec=spec,
+                rows=rows,
+                complete=rows.complete,
+                blocks=rows.blocks,
+                state=running.state,
+                alone=sums.alone,
+                paired=sums.paired,
+                counts=(*sums.rows, *sums.forced),
+                paired_until=int(sums.paired_until),
+            )
+        return sums
+
+    def after(self, kept: KeptSums) -> "BlockSums":
+        """These sums behind those of the blocks before."""
+
+        def joined(one: Floats, other: Floats) -> Floats:
+            return np.concatenate([one, other])
+
+        rows = joined(kept.counts[0], self.rows[0]), joined(kept.counts[1], self.rows[1])
+        after_first = _after_first(rows)
+
+        def scores(one: Mapping[str, BlockScores], other: Mapping[str, BlockScores]) -> dict[str, BlockScores]:
+            return {
+                name: BlockScores(
+                    joined(one[name].scores, found.scores), joined(one[name].infos, found.infos), after_first
+                )
+                for name, found in other.items()
+            }
+
+        return BlockSums(
+            alone=scores(kept.alone, self.alone),
+            paired=scores(kept.paired, self.paired) if kept.paired is not None and self.paired is not None else None,
+            slopes=self.slopes,
+            paired_until=np.array(kept.paired_until, np.int64)
+            if kept.paired_until < kept.blocks
+            else self.paired_until,
+            rows=rows,
+            forced=(joined(kept.counts[2], self.forced[0]), joined(kept.counts[3], self.forced[1])),
         )
 
+    @property
+    def in_use(self) -> Mapping[str, BlockScores]:
+        """Scores that the last look of one experiment uses: those with pairs, as long as they may be used."""
+        usable = self.paired is not None and int(self.paired_until) >= self.rows[0].shape[-1]
+        return self.paired if usable and self.paired is not None else self.alone
 
-def look_back(sums: MetricSums, spec: EvidenceSpec) -> Looks:
+    @classmethod
+    def from_rows(
+        cls,
+        scored: ScoredRows,
+        by_block: Callable[[Floats | Bools], Floats],
+        *,
+        primary: str,
+        rows: tuple[Floats, Floats],
+        forced: tuple[Floats, Floats],
+        paired_until: Ints,
+    ) -> "BlockSums":
+        """Block sums of scored rows; `by_block` sums values of rows by block."""
+        after_first = _after_first(rows)
+
+        def summed(scores: Floats, infos: Floats) -> BlockScores:
+            return BlockScores(by_block(scores), by_block(infos), after_first)
+
+        paired, slopes = None, (math.nan, math.nan)
+        if scored.pairing is not Pairing.UNPAIRED:
+            found = {metric.name: metric.paired(scored) for metric in METRICS}
+            paired = {name: summed(pair.score, pair.info) for name, pair in found.items()}
+            b = found[primary].slopes
+            if b.baseline.ndim == 1 and len(b.baseline):
+                slopes = float(b.baseline[-1]), float(b.candidate[-1])
+        alone = {metric.name: summed(*metric.scores(scored)) for metric in METRICS}
+        return cls(alone, paired, slopes, paired_until, rows, forced)
+
+
+def _after_first(rows: tuple[Floats, Floats]) -> Bools:
+    """Blocks before which one had rows."""
+    result: Bools = np.cumsum(rows[0] + rows[1], axis=-1) > rows[0] + rows[1]
+    return result
+
+
+def look_back(sums: BlockSums, spec: EvidenceSpec) -> Looks:
     """All looks from the start of the evidence to the end of max_duration.
 
     Superiority and each "not worse" latch at the look where their evidence suffices, but only at looks that may decide:
-    ready, and not held because max_hold is too short.
+    ready, and not held because max_hold is too short. Where pairs must not be used any more, they latch anew without them.
     """
-    primary = sums.scores[spec.primary.name]
-    count = min(primary.shape[-1], spec.looks)
+    count = min(sums.rows[0].shape[-1], spec.looks)
     part = (..., slice(0, count))
-    score, variance = np.cumsum(primary[part], axis=-1), np.cumsum(primary[part] ** 2, axis=-1)
-
-    def path_not_worse(metric: Metric) -> Floats:
-        shifted = sums.scores[metric.name][part] + spec.margin(metric) * sums.infos[metric.name][part]
-        return log_e_path(np.cumsum(shifted, axis=-1), np.cumsum(shifted**2, axis=-1))
-
-    better, worse = log_e_path(score, variance), log_e_path(-score, variance, RHO_ROLLBACK)
-    not_worse = {metric.name: path_not_worse(metric) for metric in spec.others}
-
     rows = [np.cumsum(arm[part], axis=-1) for arm in sums.rows]
     forced = [np.cumsum(arm[part], axis=-1) for arm in sums.forced]
     enough = np.minimum(rows[0], rows[1]) >= spec.min_trades_per_arm
     ready = enough & (np.arange(1, count + 1) >= MIN_BLOCKS)
     held = (forced[0] > FORCED_SHARE_LIMIT * rows[0]) | (forced[1] > FORCED_SHARE_LIMIT * rows[1])
-    may = ready & ~held
-    threshold = math.log(1.0 / spec.alpha)
+    if sums.paired is None:
+        return _looks(sums.alone, spec, count, ready=ready, held=held, may=ready & ~held)
+    usable = np.arange(count) < np.asarray(sums.paired_until)[..., None]
+    paired = _looks(sums.paired, spec, count, ready=ready, held=held, may=ready & ~held & usable)
+    if usable.all():
+        return paired
+    alone = _looks(sums.alone, spec, count, ready=ready, held=held, may=ready & ~held & ~usable)
+    return _merged(usable, paired, alone)
+
+
+def _looks(
+    sums: Mapping[str, BlockScores], spec: EvidenceSpec, count: int, *, ready: Bools, held: Bools, may: Bools
+) -> Looks:
+    boundary, blocks = spec.boundary, spec.looks
+    primary = sums[spec.primary.name].until(count)
+    path = boundary.path(primary, spec.shift, blocks)
+    better, worse = path.better, path.worse
+    not_worse = {
+        metric.name: boundary.path(sums[metric.name].until(count), -spec.margin(metric), blocks).better
+        for metric in spec.others
+    }
 
     def latched(path: Floats) -> Bools:
-        shown: Bools = np.logical_or.accumulate(may & (path >= threshold), axis=-1)
+        shown: Bools = np.logical_or.accumulate(may & (path >= spec.threshold), axis=-1)
         return shown
 
     superior = latched(better)
     not_inferior = np.logical_and.reduce([latched(path) for path in not_worse.values()])
+    futile = np.zeros_like(superior)
+    if spec.futility_z is not None:
+        look = np.arange(count)
+        late = look >= -(-blocks // 3)
+        to_come = np.maximum(blocks - 1 - look, 0) / np.maximum(look, 1)
+        # What S would be at the end if the rest went as the past and futility_z standard errors better.
+        hoped = path.score + (path.score + spec.futility_z * np.sqrt(path.variance)) * to_come
+        at_end = path.variance * (blocks - 1) / np.maximum(look, 1)
+        hopeless = Path(hoped, at_end, path.rho, path.rho_worse).better < spec.threshold
+        futile = may & late & ~superior & (path.variance > 0.0) & np.isfinite(path.rho) & hopeless
     return Looks(
         better=better,
         not_worse=not_worse,
@@ -290,16 +451,43 @@ def look_back(sums: MetricSums, spec: EvidenceSpec) -> Looks:
         superior=superior,
         not_inferior=not_inferior,
         promote=may & superior & not_inferior,
-        rollback=may & (worse >= math.log(1.0 / spec.alpha_rollback)),
+        rollback=may & (worse >= spec.threshold_rollback),
+        futile=futile,
     )
 
 
+def _merged(first: Bools, a: Looks, b: Looks) -> Looks:
+    """Of two sets of looks, the first where `first` says so, else the second."""
+
+    def pick(name: str) -> Any:
+        one, other = getattr(a, name), getattr(b, name)
+        if isinstance(one, Mapping):
+            return {key: np.where(first, one[key], other[key]) for key in one}
+        return np.where(first, one, other)
+
+    return Looks(**{field.name: pick(field.name) for field in fields(Looks)})
+
+
 def _first_decision(looks: Looks, blocks: int, spec: EvidenceSpec) -> tuple[Verdict, int | None]:
-    decided = looks.promote | looks.rollback
-    if decided.any():
-        block = int(np.argmax(decided))
-        return (Verdict.ROLLBACK if looks.rollback[block] else Verdict.PROMOTE), block
-    return (Verdict.INCONCLUSIVE if blocks >= spec.looks else Verdict.CONTINUE), None
+    ends = looks.ends
+    if not ends.any():
+        return (Verdict.INCONCLUSIVE if blocks >= spec.looks else Verdict.CONTINUE), None
+    block = int(np.argmax(ends))
+    if looks.rollback[block]:
+        return Verdict.ROLLBACK, block
+    return (Verdict.PROMOTE if looks.promote[block] else Verdict.INCONCLUSIVE), block
+
+
+def _gain(sums: BlockSums, spec: EvidenceSpec) -> float:
+    """Variance of the primary metric's difference without pairs over that with them; 1 before either is known."""
+
+    def spread(of: Mapping[str, BlockScores]) -> float:
+        found = of[spec.primary.name]
+        info = float(found.infos.sum())
+        return float(spec.boundary.variance(found.scores)[-1]) / info**2 if info > 0.0 else math.nan
+
+    gain = spread(sums.alone) / (spread(sums.in_use) or math.nan) if len(sums.rows[0]) else math.nan
+    return gain if math.isfinite(gain) else 1.0
 
 
 def _count(rows: SettledRows, arm: Bools) -> ArmCounts:
@@ -316,16 +504,20 @@ def _count(rows: SettledRows, arm: Bools) -> ArmCounts:
     )
 
 
-def _metric(metric: Metric, sums: MetricSums, alpha: float) -> MetricEvidence:
-    scores = sums.scores[metric.name]
-    bounds = interval(scores, sums.infos[metric.name], alpha)
-    score, variance = float(scores.sum()), float(scores @ scores)
+def _metric(sums: BlockScores, metric: Metric, spec: EvidenceSpec) -> MetricEvidence:
+    bounds = spec.boundary.interval(sums, spec.threshold, spec.looks)
+    path = spec.boundary.path(sums, 0.0, spec.looks)
+
+    def last(values: Floats) -> float:
+        return float(values[-1]) if len(values) else 0.0
+
     return MetricEvidence(
         estimate=bounds.estimate * metric.unit,
         lower=bounds.lower * metric.unit,
         upper=bounds.upper * metric.unit,
-        log_e_better=log_e(score, variance),
-        log_e_worse=log_e(-score, variance, RHO_ROLLBACK),
-        score=score,
-        variance=variance,
+        log_e_better=last(path.better),
+        log_e_worse=last(path.worse),
+        score=last(path.score),
+        variance=last(path.variance),
+        info=float(sums.infos.sum()),
     )

@@ -25,9 +25,14 @@ def judgement_json(judgement: Judgement) -> JSON:
     exposures = judgement.exposures
     return {
         "decision": verdict.verdict.value,
+        "reason": judgement.reason,
         "block": evidence.block,
         "blocks": evidence.blocks,
         "decisions": {"baseline": evidence.baseline.decisions, "candidate": evidence.candidate.decisions},
+        "pairs": evidence.pairs,
+        "score": evidence.score.value,
+        "shadow_comparable": evidence.comparable,
+        "threshold": {"promotion": evidence.threshold_promote, "rollback": evidence.threshold_rollback},
         "fast_harm_at_decision": next((r.first_row for r in rolls_back if r.guardrail is FAST_HARM), None),
         "metrics": {metric.key: _metric(evidence.metrics[metric.name]) for metric in METRICS},
         "operator_verdict": {
@@ -46,11 +51,9 @@ def judgement_json(judgement: Judgement) -> JSON:
                 "weight_0_or_1": evidence.unrandomised,
                 "before_t0": evidence.before_start,
             },
-            "threshold": {
-                "log_e_better": evidence.threshold_promote,
-                "log_e_worse": evidence.threshold_rollback,
-            },
             "variance": {metric.key: evidence.metrics[metric.name].variance for metric in METRICS},
+            "info": {metric.key: evidence.metrics[metric.name].info for metric in METRICS},
+            "unpaired": {metric.key: _metric(evidence.alone[metric.name]) for metric in METRICS},
             "guardrails": [_guardrail(result) for result in rolls_back],
             "exposure": {
                 "ratio": _finite(exposures.ratio),

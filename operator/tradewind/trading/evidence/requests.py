@@ -22,6 +22,8 @@ REQUEST_COLUMN = "error_kind"
 _ASKED = ("decision_id", "arm", "candidate_weight", "decided_at")
 JUDGED_COLUMNS = (
     *COLUMNS, "received_at", "answered_at", "latency_ms", REQUEST_COLUMN, "fallback", "reported_model", "corrected",
+    "symbol", "answer_cost_usd", "paper_baseline", "paper_candidate", "paper_at", "market_return", "market_at", "failed",
+    "shadow_failed",
 )  # fmt: skip
 """Columns of the view judged_rows that a judgement rests on: what the operator reads and an export has."""
 

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from tradewind.schema.checked import Checked
 from tradewind.schema.rules import Rule, StrictModel
 from tradewind.schema.scalars import Duration, Fraction, OneOf, Probability, as_timedelta, cel_number, cel_seconds
 from tradewind.trading.evidence.guardrails import GUARDRAILS
@@ -33,7 +34,13 @@ class WeightStep(StrictModel):
 
 
 class NonInferiority(*(metric.settings for metric in METRICS)):  # type: ignore[misc]
-    """How much worse the candidate may be on the other metric."""
+    """How much worse the candidate may be: on the other metric, and with objective notInferior on the primary one too."""
+
+
+FutilityZ = Annotated[
+    str, Checked("[0-9]([.][0-9]{1,4})?", "must be a number from 0 to 9.9999 in quotes, such as '2' or '2.5'", 8)
+]
+"""Standard errors."""
 
 
 class EvidenceSettings(StrictModel):
@@ -41,12 +48,33 @@ class EvidenceSettings(StrictModel):
 
     primary: MetricName = METRICS[0].name
     """Metric that must be better; the other must not be worse by more than its margin."""
+    objective: Literal["superior", "notInferior"] = "superior"
+    """superior: the candidate must be better. notInferior: it must not be worse by more than nonInferiority, for a
+    candidate that is cheaper or faster."""
+    boundary: Literal["fixedHorizon", "anytime"] = "fixedHorizon"
+    """fixedHorizon: uses that the experiment ends after maxDuration, and decides sooner. anytime: a boundary that knows no
+    end, without futility."""
     alpha: Probability = "0.05"
     """Chance of promoting a candidate that is no better, over the whole experiment however often it is looked at."""
     alpha_rollback: Probability = "0.10"
     """The same for rolling back a candidate that is no worse."""
     non_inferiority: NonInferiority = NonInferiority()
-    """How much worse the candidate may be on the other metric."""
+    """How much worse the candidate may be; on the primary metric with objective notInferior only."""
+    min_effect: Probability = "0.1"
+    """Smallest difference of interest, in the unit of the primary metric: what the forecast is made for. No verdict depends
+    on it."""
+    futility: bool = True
+    """Whether an experiment that can hardly succeed any more ends early as inconclusive."""
+    futility_z: FutilityZ | None = None
+    """Standard errors of optimism that are granted before it ends early; absent: 2, with objective notInferior 3."""
+    net_of_cost: bool = False
+    """Whether returns are net of the price of the answers. Needs the notional that a price is compared with: 30 trades of the
+    baseline before the start, or referenceNotionalUSD of the Endpoint."""
+    market_adjustment: bool = False
+    """Whether the market's move over the paper's horizon sharpens the comparison; for experiments without a shadow."""
+    scale_by_symbol: bool | None = None
+    """Whether returns are first divided by a scale of their symbol; absent: unless the Endpoint's limits name one symbol
+    only."""
     min_duration: Duration = "14d"
     """Promotion waits at least so long; rollback does not."""
     max_duration: Duration = "84d"
@@ -83,6 +111,12 @@ class EvidenceSettings(StrictModel):
             "maxLostShare must be above 0: one lost report would hold every promotion; '1' never holds one",
             "maxLostShare",
         ),
+        Rule(
+            "!has(self.boundary) || self.boundary != 'anytime' || !has(self.futilityZ)",
+            lambda s: s.boundary != "anytime" or s.futility_z is None,
+            "futilityZ goes with boundary fixedHorizon: leave it out, an experiment without an end cannot be futile",
+            "futilityZ",
+        ),
     )
 
 
@@ -107,8 +141,8 @@ def _names(policies: tuple[WeightPolicy, ...]) -> str:
     return " or ".join(policy.name for policy in policies)
 
 
-def _is(name: str, policies: tuple[WeightPolicy, ...]) -> bool:
-    return name in {policy.name for policy in policies}
+def _is(name: str | None, policies: tuple[WeightPolicy, ...]) -> bool:
+    return (name or _DEFAULT_POLICY) in {policy.name for policy in policies}
 
 
 _WEIGHTED = _with("weight", Use.REQUIRED)
@@ -134,8 +168,8 @@ def rising(steps: tuple[WeightStep, ...]) -> bool:
 class TrafficSettings(StrictModel):
     """How the candidate's share of decisions moves while evidence gathers."""
 
-    policy: PolicyName = _DEFAULT_POLICY
-    """gated: up and down the steps on evidence. fixed: one weight. schedule: each step for its duration.
+    policy: PolicyName | None = None
+    """Absent: gated, or with shadow candidate and without steps: fixed at 0.25. gated: up and down the steps on evidence. fixed: one weight. schedule: each step for its duration.
     thompsonCapped: with the evidence, from 0.10 to 0.50."""
     weight: Probability | None = None
     """Weight of policy fixed, such as '0.5'."""

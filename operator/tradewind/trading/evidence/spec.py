@@ -10,10 +10,13 @@ from functools import cached_property
 from typing import Self
 
 from tradewind.schema.scalars import as_timedelta
-from tradewind.trading.evidence.blocks import Settlement
+from tradewind.trading.evidence.blocks import Pairing, Reading, Settlement
+from tradewind.trading.evidence.boundary import ANYTIME as ANYTIME_BOUNDARY
+from tradewind.trading.evidence.boundary import BOUNDARIES, Boundary
 from tradewind.trading.evidence.metrics import METRICS, Metric
-from tradewind.trading.evidence.policies import POLICIES, Ladder, Step, WeightPolicy
-from tradewind.trading.evidence.settings import MIN_BLOCKS, ExperimentRules, WeightStep
+from tradewind.trading.evidence.policies import POLICIES, Fixed, Ladder, Step, WeightPolicy
+from tradewind.trading.evidence.scale import ANYTIME, ROBUST, ScaleRule
+from tradewind.trading.evidence.settings import MIN_BLOCKS, ExperimentRules, Shadow, WeightStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,28 @@ class Accepted:
     block: int
 
 
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What was settled at the start where the spec leaves it to the Endpoint and its versions.
+
+    Attributes:
+        shadow: who is asked beside the drawn arm.
+        scale_by_symbol: returns are divided by their symbol's scale first.
+        reference_notional: R in USD, what prices of answers are compared with; None: not known.
+        boundary: what the experiment began with, where its version of this program had another default; None: as the rules
+            say.
+    """
+
+    shadow: Shadow = "none"
+    scale_by_symbol: bool = False
+    reference_notional: float | None = None
+    boundary: str | None = None
+
+
+SHADOW_WEIGHT = 0.25
+"""Weight where a shadow answers for the candidate: a larger one takes more from the pairs than it gives."""
+
+_PAIRINGS: dict[str, Pairing] = {"both": Pairing.BOTH, "candidate": Pairing.CANDIDATE, "none": Pairing.UNPAIRED}
 _MOST_RETESTS = 500  # alpha of one more would still be a number, and nobody would live to see it promote
 
 
@@ -42,9 +67,10 @@ class EvidenceSpec:
         retest: number of earlier tests of the same pair; this one runs at alpha / 2^retest.
         replay: on recorded data; latency is not watched there.
         accepts: changes of an arm that were accepted, the oldest first; each halves alpha once more.
+        basis: what was settled at the start; None: what the rules alone say.
 
     Raises:
-        ValueError: retest is negative.
+        ValueError: retest is out of bounds.
     """
 
     rules: ExperimentRules = field(default_factory=ExperimentRules)
@@ -52,6 +78,7 @@ class EvidenceSpec:
     retest: int = 0
     replay: bool = False
     accepts: tuple[Accepted, ...] = ()
+    basis: Basis | None = None
 
     def __post_init__(self) -> None:
         if self.retest < 0:
@@ -107,7 +134,98 @@ class EvidenceSpec:
 
     def margin(self, metric: Metric) -> float:
         """How much lower the metric may be, in the unit of its score."""
-        return metric.margin(self.rules.evidence.non_inferiority)
+        return metric.margin(self.rules.evidence.non_inferiority, self.rules.evidence.objective)
+
+    @property
+    def not_inferior(self) -> bool:
+        """The candidate has to be no worse, and need not be better."""
+        return self.rules.evidence.objective == "notInferior"
+
+    @cached_property
+    def shift(self) -> float:
+        """Difference of the primary metric that must be exceeded, in the unit of its score: 0, or minus the margin."""
+        return -self.margin(self.primary) if self.not_inferior else 0.0
+
+    @property
+    def boundary(self) -> Boundary:
+        """When evidence suffices."""
+        began_with = self.basis.boundary if self.basis is not None else None
+        return BOUNDARIES[began_with or self.rules.evidence.boundary]
+
+    @property
+    def scale_rule(self) -> ScaleRule:
+        """What an odd return counts in the scale."""
+        return ANYTIME if self.boundary is ANYTIME_BOUNDARY else ROBUST
+
+    @cached_property
+    def futility_z(self) -> float | None:
+        """Standard errors of optimism before an experiment is given up; None: it never is."""
+        evidence = self.rules.evidence
+        if not (evidence.futility and self.boundary.futile):
+            return None
+        return float(evidence.futility_z) if evidence.futility_z is not None else 3.0 if self.not_inferior else 2.0
+
+    @property
+    def shadow(self) -> Shadow:
+        """Who is asked beside the drawn arm."""
+        return self.basis.shadow if self.basis is not None else self.rules.traffic.shadow or "none"
+
+    @cached_property
+    def shadow_share(self) -> float:
+        """Share of the decisions that a shadow is asked for."""
+        return float(self.rules.traffic.shadow_share)
+
+    @property
+    def pairing(self) -> Pairing:
+        """What tells, beside a row's own outcome, what the other arm would have had."""
+        found = _PAIRINGS[self.shadow]
+        adjusts = found is Pairing.UNPAIRED and self.rules.evidence.market_adjustment
+        return Pairing.MARKET if adjusts else found
+
+    @property
+    def by_symbol(self) -> bool:
+        """Returns are divided by their symbol's scale first."""
+        given = self.rules.evidence.scale_by_symbol
+        return given if given is not None else self.basis is not None and self.basis.scale_by_symbol
+
+    @property
+    def reference_notional(self) -> float | None:
+        """What prices of answers are compared with, in USD; None: not known."""
+        return self.basis.reference_notional if self.basis is not None else None
+
+    @property
+    def unpriced(self) -> str | None:
+        """Why returns cannot be net of the price of answers, naming field and remedy; None: they can, or need not be."""
+        if not self.rules.evidence.net_of_cost or (self.reference_notional or 0.0) > 0.0:
+            return None
+        return (
+            "evidence.netOfCost: no notional to compare the price of an answer with; give referenceNotionalUSD of the Endpoint "
+            "(evaluate and simulate: --reference-notional-usd)"
+        )
+
+    @property
+    def reading(self) -> Reading:
+        """What is read of a row besides its outcome.
+
+        Raises:
+            ValueError: returns cannot be net of the price of answers.
+        """
+        if self.unpriced is not None:
+            raise ValueError(self.unpriced)
+        notional = self.reference_notional if self.rules.evidence.net_of_cost else None
+        # The older rule shows rows after its end, too; it does not decide on them.
+        ends = self.boundary is not ANYTIME_BOUNDARY or self.pairing is not Pairing.UNPAIRED
+        return Reading(self.pairing, notional, self.looks if ends else None)
+
+    @cached_property
+    def threshold(self) -> float:
+        """Logarithm of the evidence that promotes."""
+        return self.boundary.log_threshold(self.alpha, self.looks)
+
+    @cached_property
+    def threshold_rollback(self) -> float:
+        """Logarithm of the evidence that rolls back."""
+        return self.boundary.log_threshold(self.alpha_rollback, self.looks)
 
     @cached_property
     def alpha(self) -> float:
@@ -162,13 +280,19 @@ class EvidenceSpec:
     @cached_property
     def policy(self) -> WeightPolicy:
         """How the weight moves."""
-        return next(policy for policy in POLICIES if policy.name == self.rules.traffic.policy)
+        name = self.rules.traffic.policy or (Fixed.name if self._at_shadow_weight else POLICIES[0].name)
+        return next(policy for policy in POLICIES if policy.name == name)
+
+    @property
+    def _at_shadow_weight(self) -> bool:
+        traffic = self.rules.traffic
+        return self.shadow == "candidate" and traffic.policy is None and traffic.steps is None
 
     @cached_property
     def ladder(self) -> Ladder:
         """What the policy moves along."""
         traffic = self.rules.traffic
-        weight = None if traffic.weight is None else float(traffic.weight)
+        weight = SHADOW_WEIGHT if self._at_shadow_weight else None if traffic.weight is None else float(traffic.weight)
         return Ladder(weight, tuple(map(_step, traffic.steps or ())))
 
 

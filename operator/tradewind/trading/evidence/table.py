@@ -19,6 +19,9 @@ from tradewind.trading.evidence.cells import Cells, records
 NEVER = np.iinfo(np.int64).max
 """Time of a report that has not come."""
 
+MAX_RETURN = 100.0
+"""Beyond it a return on paper is another unit: a fraction is meant, 0.01 for one per cent."""
+
 _LEAST_USD = 1e-6  # below it a return is no number any more
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -49,7 +52,22 @@ COLUMNS = (
     "notional_usd",
     "pnl_usd",
 )
-"""Columns that a CSV must have; `received_at` may follow."""
+"""Columns that a CSV must have; those of the other fields of `TradeRow` may follow."""
+
+
+class Failure(StrEnum):
+    """Why an arm, drawn or shadow, gave no answer of its own."""
+
+    NONE = ""
+    TIMEOUT = "timeout"
+    """It did not get its chance: late, shed, cut off."""
+    ERROR = "error"
+    """Its answer was wrong in itself."""
+
+
+FAILURES = tuple(Failure)
+"""Failure of each code in `TradeTable.failed`; 0: none."""
+TIMEOUT = FAILURES.index(Failure.TIMEOUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +86,15 @@ class TradeRow:
         received_at: when the report came; None: at closed_at, or with the decision where there is none. For a replay
             it must be on the data's clock, so leave it None.
         corrected: its outcome was corrected after it counted.
+        symbol: what was decided on.
+        answer_cost_usd: price of the drawn arm's answer; None: not known.
+        paper_baseline: what the baseline's answer would have earned on paper, return on notional; None: not known.
+        paper_candidate: the same of the candidate's.
+        paper_at: when both were known.
+        market_return: the market's move over a fixed horizon from decided_at.
+        market_at: when it was known.
+        failed: how the drawn arm failed.
+        shadow_failed: how the other one failed.
     """
 
     decision_id: str
@@ -80,6 +107,15 @@ class TradeRow:
     pnl_usd: float | None = None
     received_at: datetime | None = None
     corrected: bool = False
+    symbol: str = ""
+    answer_cost_usd: float | None = None
+    paper_baseline: float | None = None
+    paper_candidate: float | None = None
+    paper_at: datetime | None = None
+    market_return: float | None = None
+    market_at: datetime | None = None
+    failed: Failure = Failure.NONE
+    shadow_failed: Failure = Failure.NONE
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +125,21 @@ class Columns:
     def select(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Self:
         """The rows that a mask or an index names."""
         return replace(self, **{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
+
+
+_NOTHING: dict[str, "bool | str | float | np.int8"] = {
+    "corrected": False,
+    "symbol": "",
+    "answer_cost": np.nan,
+    "paper_baseline": np.nan,
+    "paper_candidate": np.nan,
+    "paper_us": NEVER,
+    "market": np.nan,
+    "market_us": NEVER,
+    "failed": np.int8(0),
+    "shadow_failed": np.int8(0),
+}
+"""What a column holds that was left out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +156,18 @@ class TradeTable(Columns):
         received_us: when the outcome became known, NEVER where it is open.
         notional: filled exposure in USD, nan where unknown.
         pnl: net profit in USD, nan where unknown.
-        corrected: its outcome was corrected after it counted; empty: none was.
+        corrected: its outcome was corrected after it counted.
+        symbol: what was decided on.
+        answer_cost: price of the drawn arm's answer in USD, nan where unknown.
+        paper_baseline: return of the baseline's answer on paper, nan where unknown.
+        paper_candidate: the same of the candidate's.
+        paper_us: when the papers were known, NEVER where there is none.
+        market: the market's move over a fixed horizon, nan where unknown.
+        market_us: when it was known.
+        failed: code of how the drawn arm failed, index into `FAILURES`.
+        shadow_failed: the same of the other arm.
+
+    Columns from `corrected` on may be left out: then there is none of it.
 
     Raises:
         ValueError: a value cannot be right; the message names row, id, column and remedy.
@@ -121,10 +183,20 @@ class TradeTable(Columns):
     notional: NDArray[np.float64]
     pnl: NDArray[np.float64]
     corrected: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    symbol: NDArray[np.str_] = field(default_factory=lambda: np.zeros(0, np.str_))
+    answer_cost: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0, np.float64))
+    paper_baseline: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0, np.float64))
+    paper_candidate: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0, np.float64))
+    paper_us: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    market: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0, np.float64))
+    market_us: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    failed: NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, np.int8))
+    shadow_failed: NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, np.int8))
 
     def __post_init__(self) -> None:
-        if not len(self.corrected):
-            object.__setattr__(self, "corrected", np.zeros(len(self.decision_id), np.bool_))
+        for name, nothing in _NOTHING.items():
+            if not len(getattr(self, name)):
+                object.__setattr__(self, name, np.full(len(self.decision_id), nothing))
         closed = self.status == CLOSED
         opened = self.status == OPEN
         order = np.argsort(self.decision_id, kind="stable")
@@ -166,6 +238,23 @@ class TradeTable(Columns):
             ),
             (self.closed_us < self.decided_us, "closed_at", "is before decided_at; check both clocks"),
             (self.received_us < self.decided_us, "received_at", "is before decided_at; check both clocks"),
+            (
+                (np.isfinite(self.paper_baseline) | np.isfinite(self.paper_candidate)) & (self.paper_us == NEVER),
+                "paper_at",
+                "is missing beside a paper return; give the time when it was known",
+            ),
+            (self.paper_us < self.decided_us, "paper_at", "is before decided_at; check both clocks"),
+            (
+                np.isfinite(self.market) & (self.market_us == NEVER),
+                "market_at",
+                "is missing beside market_return; give the time when it was known",
+            ),
+            (self.market_us < self.decided_us, "market_at", "is before decided_at; check both clocks"),
+            (
+                self.answer_cost < 0.0,
+                "answer_cost_usd",
+                "is negative; give what the answer cost, 0 where it was free",
+            ),
         ):
             if bad.any():
                 at = int(np.argmax(bad))
@@ -200,11 +289,21 @@ class TradeTable(Columns):
             notional=floats([row.notional_usd for row in rows]),
             pnl=floats([row.pnl_usd for row in rows]),
             corrected=np.array([row.corrected for row in rows], np.bool_),
+            symbol=np.array([row.symbol for row in rows], np.str_),
+            answer_cost=floats([row.answer_cost_usd for row in rows]),
+            paper_baseline=floats([row.paper_baseline for row in rows]),
+            paper_candidate=floats([row.paper_candidate for row in rows]),
+            paper_us=times("paper_at"),
+            market=floats([row.market_return for row in rows]),
+            market_us=times("market_at"),
+            failed=np.array([FAILURES.index(row.failed) for row in rows], np.int8),
+            shadow_failed=np.array([FAILURES.index(row.shadow_failed) for row in rows], np.int8),
         )
 
     @classmethod
     def from_csv(cls, lines: Iterable[str], decimal: str = ".") -> Self:
-        """Table of the lines of a CSV with a header: `COLUMNS` in any order, optionally `received_at` and `corrected`.
+        """Table of the lines of a CSV with a header: `COLUMNS` in any order, optionally those of the other fields
+        of `TradeRow`.
 
         Other columns are ignored. What is read and what is refused: cells.py.
 
@@ -287,4 +386,13 @@ def trade_row(cells: Cells) -> TradeRow:
         pnl_usd=cells.number_of("pnl_usd"),
         received_at=cells.time_of("received_at"),
         corrected=cells.flag_of("corrected"),
+        symbol=cells.text("symbol"),
+        answer_cost_usd=cells.number_of("answer_cost_usd"),
+        paper_baseline=cells.number_of("paper_baseline", low=-MAX_RETURN, high=MAX_RETURN),
+        paper_candidate=cells.number_of("paper_candidate", low=-MAX_RETURN, high=MAX_RETURN),
+        paper_at=cells.time_of("paper_at"),
+        market_return=cells.number_of("market_return", low=-MAX_RETURN, high=MAX_RETURN),
+        market_at=cells.time_of("market_at"),
+        failed=cells.word_of("failed", Failure) or Failure.NONE,
+        shadow_failed=cells.word_of("shadow_failed", Failure) or Failure.NONE,
     )

@@ -24,7 +24,9 @@ from tradewind.trading.evidence.evaluate import (
     settled_at,
 )
 from tradewind.trading.evidence.guardrails import GUARDRAILS, GuardrailResult, Watched
+from tradewind.trading.evidence.kept import Memory
 from tradewind.trading.evidence.lost import NOTHING_LOST, LostCounts, LostDecisions, count_lost
+from tradewind.trading.evidence.metrics import Metric
 from tradewind.trading.evidence.requests import ArmChange, RequestLog
 from tradewind.trading.evidence.settings import MIN_BLOCKS
 from tradewind.trading.evidence.spec import EvidenceSpec
@@ -38,6 +40,10 @@ class VerdictReason(StrEnum):
     """The statistic shows that the candidate is worse. Rolled back."""
     BETTER = "Better"
     """The statistic shows that the candidate is better on one metric and not worse on the other. Promoted."""
+    NOT_INFERIOR = "NotInferior"
+    """The statistic shows that the candidate is not worse by more than the margins, as the objective asks. Promoted."""
+    FUTILE = "Futile"
+    """Better can hardly be shown any more in the time that is left; the baseline stays."""
     MIN_DURATION = "MinDurationNotReached"
     """Better, but minDuration is not over; promotion waits."""
     MAX_HOLD_TOO_SHORT = "MaxHoldTooShort"
@@ -50,6 +56,8 @@ class VerdictReason(StrEnum):
     """The baseline's API names another model than in the first block; promotion waits, or the change is accepted."""
     CANDIDATE_CHANGED = "CandidateChanged"
     """The candidate's API names another model than in the first block; promotion waits, or the change is accepted."""
+    SHADOW_NOT_COMPARABLE = "ShadowNotComparable"
+    """An arm fails more often in one role, drawn or shadow, than the draws say: the comparison goes on without pairs."""
     MAX_DURATION = "MaxDurationReached"
     """maxDuration is over without a decision; the baseline stays."""
     NOT_ENOUGH_DATA = "NotEnoughData"
@@ -81,6 +89,7 @@ class Judgement:
         changes: the first change of each arm, baseline first.
         lost: decisions that are no evidence, by reason.
         corrected: rows of evidence whose outcome was corrected after it counted.
+        statistic: why the statistic alone decides as it does.
         verdict: what follows.
     """
 
@@ -91,7 +100,14 @@ class Judgement:
     changes: tuple[ArmChange, ...]
     lost: LostCounts
     corrected: int
+    statistic: VerdictReason
     verdict: OperatorVerdict
+
+    @property
+    def reason(self) -> str:
+        """Why the verdict is what it is: what the statistic says, unless it was overruled."""
+        agree = self.verdict.verdict is self.evidence.decision
+        return str(self.statistic) if agree else str(self.verdict.reason)
 
     @property
     def tripped(self) -> GuardrailResult | None:
@@ -106,6 +122,7 @@ def judge(
     spec: EvidenceSpec,
     requests: RequestLog | None = None,
     lost: LostDecisions | LostCounts | None = None,
+    memory: Memory | None = None,
 ) -> Judgement:
     """Evidence, guardrails, checks and verdict at `now`, from the rows known at `now`.
 
@@ -120,6 +137,7 @@ def judge(
         requests: the requests up to now; None: error rate, latency and changes of the arms are not watched.
         lost: decisions that are no rows, or whose reports were lost; None: none are known but for what was settled by
             force. Counts: what was counted at `now` where the decisions themselves are not at hand.
+        memory: what earlier looks at the same experiment kept; None: all is summed from nothing, to the same bits.
 
     Raises:
         ValueError: t0 or now has no time zone, or now is before t0.
@@ -139,7 +157,7 @@ def judge(
         largest_weight=spec.policy.largest(spec.ladder),
     )
     state = _State(
-        evidence=evaluate_rows(rows, t0, spec),
+        evidence=evaluate_rows(rows, t0, spec, memory),
         spec=spec,
         elapsed=now - t0,
         measured=now - start,
@@ -156,6 +174,7 @@ def judge(
         changes=state.changes,
         lost=state.lost,
         corrected=int(np.count_nonzero(table.corrected[rows.index])),
+        statistic=_statistical_reason(state.evidence, spec),
         verdict=_operator_verdict(state),
     )
 
@@ -197,20 +216,48 @@ def _operator_verdict(state: _State) -> OperatorVerdict:
     over = state.elapsed >= spec.max_duration
     match evidence.decision:
         case Verdict.ROLLBACK:
-            return OperatorVerdict(Verdict.ROLLBACK, VerdictReason.WORSE, _decided(evidence, "worse"))
+            return OperatorVerdict(Verdict.ROLLBACK, VerdictReason.WORSE, _decided(evidence, spec, "worse"))
         case Verdict.PROMOTE:
+            how = "not worse by more than the margins" if spec.not_inferior else "better"
             held = _promotion_held(state)
             if held is None:
-                return OperatorVerdict(Verdict.PROMOTE, VerdictReason.BETTER, _decided(evidence, "better"))
+                return OperatorVerdict(
+                    Verdict.PROMOTE, _statistical_reason(evidence, spec), _decided(evidence, spec, how)
+                )
             reason, why = held
-            message = f"{_decided(evidence, 'better')}, but promotion waits: {why}"
+            message = f"{_decided(evidence, spec, how)}, but promotion waits: {why}"
             return OperatorVerdict(Verdict.INCONCLUSIVE if over else Verdict.CONTINUE, reason, message)
+        case Verdict.INCONCLUSIVE if evidence.futile:
+            message = (
+                f"given up {_when(evidence, spec)}: the candidate can hardly be shown to be "
+                f"{'not worse' if spec.not_inferior else 'better'} in the time that is left; the baseline stays: {_so_far(evidence, spec)}"
+            )
+            return OperatorVerdict(Verdict.INCONCLUSIVE, VerdictReason.FUTILE, message)
         case Verdict.INCONCLUSIVE:
             reason = VerdictReason.MAX_HOLD_TOO_SHORT if evidence.max_hold_too_short else VerdictReason.MAX_DURATION
-            message = f"no decision in {format_duration(spec.max_duration)}; the baseline stays: {_so_far(evidence)}"
+            message = (
+                f"no decision in {format_duration(spec.max_duration)}; the baseline stays: {_so_far(evidence, spec)}"
+            )
             return OperatorVerdict(Verdict.INCONCLUSIVE, reason, message)
         case Verdict.CONTINUE:
             return _going_on(evidence, spec, over=over)
+
+
+def _statistical_reason(evidence: Evidence, spec: EvidenceSpec) -> VerdictReason:
+    match evidence.decision:
+        case Verdict.PROMOTE:
+            return VerdictReason.NOT_INFERIOR if spec.not_inferior else VerdictReason.BETTER
+        case Verdict.ROLLBACK:
+            return VerdictReason.WORSE
+        case Verdict.INCONCLUSIVE:
+            return VerdictReason.FUTILE if evidence.futile else VerdictReason.MAX_DURATION
+        case Verdict.CONTINUE:
+            return VerdictReason.UNDECIDED if _enough(evidence, spec) else VerdictReason.NOT_ENOUGH_DATA
+
+
+def _enough(evidence: Evidence, spec: EvidenceSpec) -> bool:
+    rows = min(evidence.baseline.decisions, evidence.candidate.decisions)
+    return evidence.blocks >= MIN_BLOCKS and rows >= spec.min_trades_per_arm
 
 
 def _promotion_held(state: _State) -> tuple[str, str] | None:
@@ -240,6 +287,11 @@ def _promotion_held(state: _State) -> tuple[str, str] | None:
     return None
 
 
+def not_comparable(judgement: Judgement) -> str | None:
+    """Why pairs are no longer used, and what to do about it; None where they may be."""
+    return None if judgement.evidence.comparable else _NOT_COMPARABLE
+
+
 def change_reason(change: ArmChange) -> VerdictReason:
     """The fixed word for a change of an arm."""
     return VerdictReason.BASELINE_CHANGED if change.arm is Arm.BASELINE else VerdictReason.CANDIDATE_CHANGED
@@ -262,33 +314,85 @@ def _going_on(evidence: Evidence, spec: EvidenceSpec, *, over: bool) -> Operator
         until = evidence.watermark.isoformat()
         return goes_on(
             VerdictReason.AWAITING_SETTLEMENT,
-            f"{evidence.pending} open trades are younger than maxHold; complete until {until}: {_so_far(evidence)}",
+            f"{evidence.pending} open trades are younger than maxHold; complete until {until}: {_so_far(evidence, spec)}",
         )
     if evidence.max_hold_too_short:
         return goes_on(VerdictReason.MAX_HOLD_TOO_SHORT, f"no decision is taken: {_forced(evidence)}")
-    rows = min(evidence.baseline.decisions, evidence.candidate.decisions)
-    if evidence.blocks < MIN_BLOCKS or rows < spec.min_trades_per_arm:
+    if not _enough(evidence, spec):
         return goes_on(
             VerdictReason.NOT_ENOUGH_DATA,
             f"{evidence.blocks} of at least {MIN_BLOCKS} blocks, and {evidence.baseline.decisions} baseline and "
             f"{evidence.candidate.decisions} candidate decisions of at least {spec.min_trades_per_arm} each",
         )
-    return goes_on(VerdictReason.UNDECIDED, _so_far(evidence))
+    return goes_on(VerdictReason.UNDECIDED, _so_far(evidence, spec))
 
 
-def _decided(evidence: Evidence, how: str) -> str:
-    return f"the candidate is {how}, decided at block {evidence.block}; now {_so_far(evidence)}"
+def _decided(evidence: Evidence, spec: EvidenceSpec, how: str) -> str:
+    return f"the candidate is {how}, decided {_when(evidence, spec)}; now {_so_far(evidence, spec)}"
 
 
-def _so_far(evidence: Evidence) -> str:
+def _when(evidence: Evidence, spec: EvidenceSpec) -> str:
+    assert evidence.block is not None
+    return f"at block {evidence.block} (day {(evidence.block + 1) * spec.block_length.days})"
+
+
+def _so_far(evidence: Evidence, spec: EvidenceSpec) -> str:
     metric = primary_evidence(evidence)
-    return (
-        f"{evidence.primary.title} difference {_signed(metric.estimate)} (at least {_signed(metric.lower)}, at most "
-        f"{_signed(metric.upper)}), evidence for better "
-        f"{_ratio(metric.log_e_better)} of {_ratio(evidence.threshold_promote)}, for worse "
-        f"{_ratio(metric.log_e_worse)} of {_ratio(evidence.threshold_rollback)}, after {evidence.blocks} blocks with "
+    others = "".join(f", {_not_worse(evidence, spec, other)}" for other in spec.others)
+    said = (
+        f"{_difference(evidence, spec.primary)}{others}; evidence for "
+        f"{'not worse' if spec.not_inferior else 'better'} {times(_primary_log_e(evidence))} of "
+        f"{times(evidence.threshold_promote)}, for worse {times(metric.log_e_worse)} of "
+        f"{times(evidence.threshold_rollback)}, after {evidence.blocks} blocks with "
         f"{evidence.baseline.decisions} baseline and {evidence.candidate.decisions} candidate decisions"
     )
+    return said + _about_pairs(evidence)
+
+
+def _primary_log_e(evidence: Evidence) -> float:
+    """The evidence that promotes, at the last look; against the margin where the objective is to be no worse."""
+    return float(evidence.looks.better[-1]) if len(evidence.looks.better) else 0.0
+
+
+def _difference(evidence: Evidence, metric: Metric) -> str:
+    found = evidence.metrics[metric.name]
+    return (
+        f"{metric.title} difference {metric.show(found.estimate)} (at least {metric.show(found.lower)}, "
+        f"at most {metric.show(found.upper)})"
+    )
+
+
+def _not_worse(evidence: Evidence, spec: EvidenceSpec, metric: Metric) -> str:
+    margin = spec.margin(metric) * metric.unit
+    return f"{_difference(evidence, metric)} with {metric.show(-margin)} allowed"
+
+
+def _about_pairs(evidence: Evidence) -> str:
+    pairs = evidence.about_pairs
+    if pairs is None or not evidence.blocks:
+        return ""
+    if not evidence.comparable:
+        return f"; {_NOT_COMPARABLE}"
+    said = (
+        f"; {pairs.pairs} decisions have a pair ({pairs.share_without:.0%} have none)"
+        if pairs.pairs
+        else "; no decision has a pair"
+    )
+    if isfinite(pairs.alike):
+        said += f", the arms' papers went the same way in {pairs.alike:.0%}"
+    if isfinite(pairs.slope[0]):
+        said += f", slope {pairs.slope[0]:.2f} and {pairs.slope[1]:.2f}"
+    if isfinite(pairs.correlation):
+        said += f", real returns and papers correlate by {pairs.correlation:.2f}"
+    if pairs.pairs and isfinite(pairs.unpaired_days):
+        said += f"; without pairs it would have needed about {pairs.unpaired_days:.0f} days"
+    return said
+
+
+_NOT_COMPARABLE = (
+    "pairs are not used: an arm fails more often in one role, drawn or shadow, than the draws say; compare latency and errors "
+    "of its drawn and its shadow calls, and give the slower one room (timeouts, replicas)"
+)
 
 
 def primary_evidence(evidence: Evidence) -> MetricEvidence:
@@ -304,9 +408,6 @@ def _forced(evidence: Evidence) -> str:
     )
 
 
-def _signed(number: float) -> str:
-    return f"{number:+.3f}" if isfinite(number) else "unknown"
-
-
-def _ratio(log: float) -> str:
+def times(log: float) -> str:
+    """Evidence in times, from its logarithm."""
     return f"{exp(log):.3g}" if log < 14.0 else f"e^{log:.1f}"

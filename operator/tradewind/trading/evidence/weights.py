@@ -11,8 +11,8 @@ from datetime import datetime
 
 import numpy as np
 
-from tradewind.trading.evidence.blocks import block_sums, settle
-from tradewind.trading.evidence.metrics import ScoredRows
+from tradewind.trading.evidence.blocks import settle
+from tradewind.trading.evidence.evaluate import BlockSums
 from tradewind.trading.evidence.policies import PolicyFacts, WeightDecision
 from tradewind.trading.evidence.spec import EvidenceSpec
 from tradewind.trading.evidence.table import TradeTable, to_us
@@ -48,12 +48,11 @@ def policy_facts(table: TradeTable, t0: datetime, block: int, spec: EvidenceSpec
     # Rows decided exactly at the start belong to this block.
     known = table.select(table.decided_us < start_us)
     begun_us = t0_us + spec.first_block * spec.block_us
-    rows = settle(known, begun_us, start_us, spec.settlement)
+    rows = settle(known, begun_us, start_us, spec.settlement, spec.reading)
     if not len(rows.weight):
         return PolicyFacts(elapsed)
-    before = settle(known, begun_us, start_us - spec.block_us, spec.settlement)
-    scores, _ = spec.primary.scores(ScoredRows.complete(rows))
-    sums = block_sums(rows.block[: rows.complete], scores, rows.blocks)
+    before = settle(known, begun_us, start_us - spec.block_us, spec.settlement, spec.reading)
+    sums = BlockSums.of(rows, spec).in_use[spec.primary.name].scores
     changes = np.flatnonzero(np.diff(rows.weight) != 0.0)
     first = int(changes[-1]) + 1 if len(changes) else 0
     at_level = slice(first, max(first, rows.complete))

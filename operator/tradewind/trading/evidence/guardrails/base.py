@@ -20,6 +20,9 @@ from tradewind.trading.evidence.confidence import Floats
 from tradewind.trading.evidence.requests import RequestLog
 from tradewind.trading.evidence.table import TradeTable
 
+_MOST_LN = 700.0  # e to it is still a number
+_LONG = 1e6
+
 S = TypeVar("S", bound=StrictModel)
 
 
@@ -31,11 +34,15 @@ class Unit(StrEnum):
     USD = "USD"
     RATIO = "ratio"
 
+    def measured(self, number: float) -> float:
+        """The number in the unit that people read: evidence in times."""
+        return math.exp(min(number, _MOST_LN)) if self is Unit.LOG_EVIDENCE else number
+
     def show(self, number: float) -> str:
-        """The number as a person reads it."""
+        """A measured number as a person reads it."""
         match self:
             case Unit.LOG_EVIDENCE:
-                return f"{math.exp(number):.3g}" if number < 14.0 else f"e^{number:.1f}"
+                return f"{number:.3g}" if number < _LONG else f"e^{math.log(number):.1f}"
             case Unit.USD:
                 return f"{number:.2f} USD"
             case Unit.RATIO:
@@ -100,7 +107,10 @@ class Guardrail(ABC, Generic[S]):
         tripped = bool(hit.any())
         at = int(np.argmax(hit)) if tripped else len(path) - 1
         evidence = float(path[at]) if len(path) else 0.0
-        show = self.unit.show
+
+        def show(number: float) -> str:
+            return self.unit.show(self.unit.measured(number))
+
         return GuardrailResult(
             self,
             tripped=tripped,

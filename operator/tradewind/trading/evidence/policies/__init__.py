@@ -8,7 +8,7 @@ from tradewind.trading.evidence.policies.gated import Gated
 from tradewind.trading.evidence.policies.schedule import Schedule
 from tradewind.trading.evidence.policies.thompson import ThompsonCapped
 
-__all__ = ["POLICIES", "Ladder", "PolicyFacts", "Step", "Use", "WeightDecision", "WeightPolicy"]
+__all__ = ["POLICIES", "Fixed", "Ladder", "PolicyFacts", "Step", "Use", "WeightDecision", "WeightPolicy"]
 
 POLICIES: Final[tuple[WeightPolicy, ...]] = (
     Gated(),

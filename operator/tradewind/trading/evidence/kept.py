@@ -1,0 +1,88 @@
+"""Block sums that are kept from look to look: complete blocks never change, so a look adds what is new.
+
+Belongs here: which sums may be kept, and the proof that they are still those of these rows. Does not belong here: how rows are
+summed (evaluate.py). Without what was kept everything is summed from nothing, to the same bits.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Final
+
+import numpy as np
+
+from tradewind.trading.evidence.blocks import SettledRows
+from tradewind.trading.evidence.boundary import BlockScores
+from tradewind.trading.evidence.confidence import Floats
+from tradewind.trading.evidence.running import State
+from tradewind.trading.evidence.spec import EvidenceSpec
+
+_SUMMED: Final = (
+    "candidate",
+    "weight",
+    "block",
+    "ret",
+    "win",
+    "forced",
+    "trade",
+    "symbol",
+    "paper_baseline",
+    "paper_candidate",
+    "market",
+    "paired",
+)
+"""What the sums of a row depend on, beside its failures."""
+
+
+@dataclass(frozen=True, eq=False)
+class KeptSums:
+    """Sums of the first blocks.
+
+    Attributes:
+        spec: what they were summed under.
+        rows: the rows that they are of; later ones do not matter.
+        complete: number of these rows.
+        blocks: number of blocks.
+        state: what the sums over rows ended with.
+        alone, paired: scores of each metric by block, as `BlockSums` has them.
+        counts: decisions of baseline and candidate, and of these the forced ones, by block.
+        paired_until: look from which on pairs must not be used; `blocks`: at none of these.
+    """
+
+    spec: EvidenceSpec
+    rows: SettledRows
+    complete: int
+    blocks: int
+    state: State
+    alone: Mapping[str, BlockScores]
+    paired: Mapping[str, BlockScores] | None
+    counts: tuple[Floats, Floats, Floats, Floats]
+    paired_until: int
+
+    def holds(self, rows: SettledRows, spec: EvidenceSpec) -> bool:
+        """Whether these are the sums of the first blocks of the rows."""
+        if spec != self.spec or rows.blocks < self.blocks or rows.complete < self.complete:
+            return False
+        if int(np.searchsorted(rows.block, self.blocks)) != self.complete:
+            return False
+        part = slice(0, self.complete)
+
+        def same(one: np.ndarray, other: np.ndarray) -> bool:
+            return np.array_equal(one[part], other[part], equal_nan=one.dtype.kind == "f")
+
+        if not all(same(getattr(rows, name), getattr(self.rows, name)) for name in _SUMMED):
+            return False
+        return all(same(one, other) for one, other in zip(rows.failed, self.rows.failed, strict=True))
+
+
+class Memory:
+    """What one experiment's looks keep. Losing it costs time and changes nothing."""
+
+    def __init__(self) -> None:
+        self.kept: KeptSums | None = None
+
+    def recall(self, rows: SettledRows, spec: EvidenceSpec) -> KeptSums | None:
+        """The sums of the first blocks of these rows; None where there are none, or where they are of others."""
+        return self.kept if self.kept is not None and self.kept.holds(rows, spec) else None
+
+
+assert set(_SUMMED) <= {field.name for field in fields(SettledRows)}
