@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from tradewind.api.common import Resource
 from tradewind.api.training_run import TrainingRun
 from tradewind.api.training_run_status import ProgressStatus
+from tradewind.core.ab_experiment.prices import Prior
 from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport, StartedExperiment
 from tradewind.trading.evidence import LostDecisions, Memory, Requests, TradeTable
 from tradewind.trading.paper import PaperBasis
@@ -58,6 +59,9 @@ class Database(Protocol):
         self, namespace: str, endpoint: str, baseline: str, candidate: str, experiment_uid: str
     ) -> int:
         """How many other experiments compared this pair before this one started."""
+
+    async def prior(self, namespace: str, endpoint: str, baseline: str, before: datetime | None) -> Prior:
+        """What was decided before a time (None: now): trades of the baseline, and decisions of the last 14 days."""
 
     async def new_samples(self, namespace: str, endpoint: str, since: datetime | None) -> int:
         """Closed trades decided after `since`."""

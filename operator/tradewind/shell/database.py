@@ -5,7 +5,7 @@ The gateway has its own statements, and the jobs theirs; the schema is in `trade
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from decimal import Decimal
@@ -19,6 +19,7 @@ from psycopg import AsyncConnection, conninfo
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from tradewind.core.ab_experiment.prices import RATE_DAYS, Prior
 from tradewind.core.decision import PublishEpoch, RecordExperiment, RecordPromotion, RecordVerdict
 from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport, StartedExperiment
 from tradewind.core.world import DatabaseUnavailableError
@@ -137,6 +138,21 @@ class Database:
                                                   AND endpoint = e.endpoint AND experiment_uid = %s), now())"""
         key = (self._installation, namespace, endpoint, baseline, candidate, experiment_uid, experiment_uid)
         return int((await self._rows(sql, key))[0][0])
+
+    async def prior(self, namespace: str, endpoint: str, baseline: str, before: datetime | None) -> Prior:
+        """What was decided before a time (None: now): trades of the baseline, and decisions of the last 14 days."""
+        sql = """SELECT count(b.notional_usd), avg(b.notional_usd),
+                        (SELECT count(*) FROM tradewind.decisions d
+                          WHERE d.installation = %(i)s AND d.namespace = %(n)s AND d.endpoint = %(e)s AND d.state = 'answered'
+                            AND d.decided_at < coalesce(%(before)s, now())
+                            AND d.decided_at >= coalesce(%(before)s, now()) - make_interval(days => %(days)s))
+                   FROM (SELECT notional_usd FROM tradewind.first_decisions
+                          WHERE installation = %(i)s AND namespace = %(n)s AND endpoint = %(e)s AND drawn_version = %(version)s
+                            AND status = 'closed' AND decided_at < coalesce(%(before)s, now())
+                          ORDER BY decided_at DESC LIMIT 5000) b"""
+        given = {"i": self._installation, "n": namespace, "e": endpoint, "version": baseline, "before": before}
+        trades, notional, decisions = (await self._rows(sql, {**given, "days": RATE_DAYS}))[0]
+        return Prior(int(trades), None if notional is None else float(notional), int(decisions))
 
     async def new_samples(self, namespace: str, endpoint: str, since: datetime | None) -> int:
         """Closed trades decided after `since`."""
@@ -285,7 +301,7 @@ class Database:
 
     # --- plumbing --------------------------------------------------------------------------------------------------
 
-    async def _rows(self, sql: str, parameters: Sequence[Any]) -> list[TupleRow]:
+    async def _rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list[TupleRow]:
         async with self._connection() as connection:
             return await (await connection.execute(sql, parameters)).fetchall()
 

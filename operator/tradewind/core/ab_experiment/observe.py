@@ -62,7 +62,11 @@ async def _recorded(
     uid, place = experiment.metadata.uid, (experiment.namespace, endpoint.name)
     seen = replace(seen, tested_before=await database.tested_before(*place, baseline, experiment.spec.candidate, uid))
     if experiment.status.t0 is None:
-        return seen
+        if not experiment.spec.evidence.net_of_cost:
+            return seen
+        replay = experiment.spec.replay
+        start = replay.start_time if replay is not None else None
+        return replace(seen, prior=await database.prior(*place, baseline, start))
     seen = replace(seen, epochs=await database.epochs(*place, uid))
     settled_until = None
     if experiment.spec.mode is Mode.REPLAY:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
+from tradewind.core.ab_experiment.prices import Prior
 from tradewind.core.endpoint import EpochRow
 from tradewind.trading.evidence import LostDecisions, Memory, Requests, TradeTable
 
@@ -64,6 +65,8 @@ class Reason(StrEnum):
     """The verb abort ended the experiment."""
     ABORTING = "Aborting"
     """The verb abort is being carried out."""
+    PRICE_UNKNOWN = "PriceUnknown"
+    """evidence.netOfCost asks for prices of answers that are not known."""
     DECISION_FAILED = "DecisionFailed"
     """A decision failed by a fault in Tradewind; the candidate\'s weight is 0 until one succeeds."""
     REPLAY_ENDED = "ReplayEnded"
@@ -83,6 +86,7 @@ class Seen:
         epochs: stored weights of this experiment.
         clock: newest `as_of` that a replay asked for.
         tested_before: how often this pair was compared before this experiment started.
+        prior: what was decided before the start; read where prices of answers count, until it starts.
         memory: what earlier looks kept; no fact, it only saves time.
     """
 
@@ -94,5 +98,6 @@ class Seen:
     epochs: tuple[EpochRow, ...] = ()
     clock: datetime | None = None
     tested_before: int = 0
+    prior: Prior | None = None
     database_error: str | None = None
     memory: Memory | None = field(default=None, compare=False, repr=False)

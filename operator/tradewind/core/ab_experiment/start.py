@@ -7,6 +7,7 @@ from tradewind.api.ab_experiment_status import ABExperimentPhase, ABExperimentSt
 from tradewind.api.common import VersionStatusRef
 from tradewind.api.endpoint import Clock
 from tradewind.api.model_version import ModelVersion
+from tradewind.core.ab_experiment.prices import answer_cost, reference_notional
 from tradewind.core.ab_experiment.seen import Reason
 from tradewind.core.ab_experiment.turn import Turn, noted, weighted
 from tradewind.core.conditions import Fact, is_true
@@ -31,6 +32,19 @@ def pending(turn: Turn) -> Decision:
     return turn.decision(waiting, admissible, Fact("Succeeded", None, Reason.ENDPOINT_BUSY, message))
 
 
+def _unpriced(turn: Turn, baseline: ModelVersion, candidate: ModelVersion) -> str | None:
+    """Why returns cannot be net of the price of answers; None: they can, or need not be."""
+    if not turn.experiment.spec.evidence.net_of_cost:
+        return None
+    if reference_notional(turn.endpoint, turn.seen.prior) is None:
+        return (
+            "evidence.netOfCost: the baseline has too few trades to compare prices with; set referenceNotionalUSD of Endpoint "
+            f"{turn.endpoint.name}"
+        )
+    costs = (answer_cost(version, turn.endpoint, turn.seen.prior) for version in (baseline, candidate))
+    return next((cost for cost in costs if isinstance(cost, str)), None)
+
+
 def _basis(turn: Turn, baseline: ModelVersion, candidate: ModelVersion) -> BasisStatus:
     evidence, symbols = turn.experiment.spec.evidence, turn.endpoint.spec.limits.symbols
     several = symbols is None or len(symbols) > 1
@@ -38,6 +52,7 @@ def _basis(turn: Turn, baseline: ModelVersion, candidate: ModelVersion) -> Basis
         shadow=shadow_of(turn.experiment.spec.traffic.shadow, baseline, candidate),
         boundary=evidence.boundary,
         paper=turn.endpoint.spec.paper,
+        reference_notional_usd=reference_notional(turn.endpoint, turn.seen.prior),
         scale_by_symbol=several if evidence.scale_by_symbol is None else evidence.scale_by_symbol,
     )
 
@@ -87,11 +102,27 @@ def _inadmissible(turn: Turn) -> tuple[Reason, str] | None:
             return Reason.VERSION_NOT_READY, f"spec.{field_name}: ModelVersion {name} is not Ready yet"
     if seen.database_error is not None:
         return Reason.DATABASE_UNREACHABLE, seen.database_error
+    why = _unpriced(turn, seen.versions[baseline], seen.versions[spec.candidate])
+    if why is not None:
+        return Reason.PRICE_UNKNOWN, f"spec.{why}"
     if seen.tested_before and spec.retest == "never":
         times = f"{seen.tested_before} time(s)"
         message = f"{spec.candidate} was compared with {baseline} {times} before: set spec.retest: allowed to test again at alpha/2^k"
         return Reason.ALREADY_TESTED, message
     return None
+
+
+def _costs(
+    turn: Turn, baseline: ModelVersion, candidate: ModelVersion
+) -> tuple[float | None, float | None, float | None]:
+    """CNY per USD, and what an answer of each arm costs beside its calls, as far as they are known."""
+    rate = turn.endpoint.spec.costs.cny_per_usd
+    first, second = (answer_cost(version, turn.endpoint, turn.seen.prior) for version in (baseline, candidate))
+    return (
+        None if rate is None else float(rate),
+        None if isinstance(first, str) else first,
+        None if isinstance(second, str) else second,
+    )
 
 
 def _start(turn: Turn, status: ABExperimentStatus, admissible: Fact) -> Decision:
@@ -112,6 +143,7 @@ def _start(turn: Turn, status: ABExperimentStatus, admissible: Fact) -> Decision
         t0=t0,
         alpha=turn.spec.alpha,
         spec=experiment.spec.to_manifest(),
+        costs=_costs(turn, baseline, candidate),
     )
     started = status.model_copy(
         update={
