@@ -77,7 +77,7 @@ ON CONFLICT DO NOTHING RETURNING at, decision_id
 """
 
 _OPEN: Final = f"""
-SELECT d.decision_id, d.decided_at, d.scope_symbol, d.arm, d.state, d.error_kind, d.answered_by, d.answered_at,
+SELECT d.decision_id, d.decided_at, d.scope_symbol, d.arm, d.state, d.error_kind, d.answered_at,
        d.answer - 'reasoning' AS answer, s.state AS shadow_state, s.answer - 'reasoning' AS shadow_answer,
        s.answered_at AS shadow_at, {_REQUEST_PRICE.format(what="p.price")} AS price,
        ARRAY(SELECT k.arm FROM tradewind.papers k WHERE {_KEY} AND k.decision_id = d.decision_id) AS done,
@@ -224,7 +224,7 @@ def _papers(
     row: DictRow, prices: Mapping[str, Prices], basis: PaperBasis, rule: PaperRule | None, clock: _Clock, uid: str
 ) -> Iterable[dict[str, object]]:
     """The papers of one decision that are new, known in time, and that nothing can overtake any more."""
-    drawn = Drawn(row["state"], row["error_kind"], row["answer"], row["answered_by"])
+    drawn = Drawn(row["state"], row["error_kind"], row["answer"])
     shadow = None if row["shadow_state"] is None else Shadow(row["shadow_state"], row["shadow_answer"])
     decided_at: datetime = row["decided_at"]
     latest = decided_at + basis.max_hold
@@ -247,7 +247,7 @@ def _papers(
         if arm in row["done"] or not shared:
             continue
         is_drawn = arm == row["arm"]
-        answer = drawn_standing(drawn) if is_drawn else shadow_standing(drawn, shadow, basis.fallback)
+        answer = drawn_standing(drawn) if is_drawn else shadow_standing(shadow)
         if isinstance(answer, Missing):
             continue
         trade = trade_of(answer)
