@@ -21,7 +21,7 @@ from tradewind.trading.settings.paper import PaperSettings
 T0 = datetime(2026, 1, 5, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 SETTINGS = PaperSettings(cost_basis_points="1")
-BASIS = PaperBasis(SETTINGS, 24 * HOUR, fallback="api")
+BASIS = PaperBasis(SETTINGS, 24 * HOUR)
 LONG = {
     "action": "open_long",
     "size_usd": 100,
@@ -171,14 +171,14 @@ async def test_what_stands_where_an_arm_failed(replay: Store, database: Database
     replay.decision("d0", T0, error_kind="status", fallback=True, answered_by="safe", answer=json.dumps(HOLD))
     replay.decision("d1", T0, error_kind="timeout", fallback=True, answered_by="safe", answer=json.dumps(HOLD))
     replay.decision("d2", T0, state="failed", answer=None, answered_by=None, error_kind="status")
-    replay.decision("d3", T0, answer=json.dumps(HOLD))  # answered by api, which is the fallback
-    replay.shadow("d3", T0, error_kind="invalid_json")
+    replay.decision("d3", T0, answer=json.dumps(HOLD))
+    replay.shadow("d3", T0, HOLD, state="failed", answered_by="api", error_kind="invalid_json")
     replay.decision("d4", T0, answer=json.dumps(HOLD))
     replay.shadow("d4", T0, state="absent", error_kind="timeout")
     replay.decision("d5", T0, answer=json.dumps(HOLD))
-    replay.shadow("d5", T0, state="absent")  # not in the share
+    replay.shadow("d5", T0, state="absent", error_kind="not_asked")
     replay.decision("d6", T0, answer=json.dumps(HOLD), arm="candidate", drawn_version="v1", answered_by="v1")
-    replay.shadow("d6", T0, arm="baseline", error_kind="status")  # the drawn arm is no fallback
+    replay.shadow("d6", T0, arm="baseline", error_kind="status")  # and nobody stood in
     await settle(database, T0 + HOUR)
     assert set(replay.papers()) == {
         ("d0", "baseline"), ("d3", "baseline"), ("d3", "candidate"), ("d4", "baseline"), ("d5", "baseline"), ("d6", "candidate")

@@ -31,7 +31,7 @@ def paper_basis(experiment: ABExperiment, endpoint: Endpoint) -> PaperBasis:
     basis = experiment.status.basis
     settings = basis.paper if basis is not None else None
     share = float(experiment.spec.traffic.shadow_share)
-    return PaperBasis(settings, settlement_of(experiment, endpoint).max_hold, endpoint.spec.fallback, share)
+    return PaperBasis(settings, settlement_of(experiment, endpoint).max_hold, share)
 
 
 def accepts_of(experiment: ABExperiment) -> tuple[Accepted, ...]:

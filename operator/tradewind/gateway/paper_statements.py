@@ -31,7 +31,7 @@ ON CONFLICT DO NOTHING RETURNING 1
 """)
 
 STANDING: Final = one_line(f"""
-SELECT d.arm, d.state, d.error_kind, d.answer, d.answered_by, d.experiment_uid, d.parent_decision_id, d.bar_from_evidence,
+SELECT d.arm, d.state, d.error_kind, d.answer, d.experiment_uid, d.parent_decision_id, d.bar_from_evidence,
        s.state AS shadow_state, s.answer AS shadow_answer
   FROM tradewind.decisions d LEFT JOIN tradewind.shadows s USING (installation, namespace, endpoint, decision_id)
  WHERE {KEY} AND decision_id = %(decision_id)s

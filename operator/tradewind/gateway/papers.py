@@ -74,7 +74,7 @@ class Papers:
                 "give a fraction of size times leverage (0.01 is 1 %), or raise spec.reports.maxLoss or maxGain of the Endpoint",
                 field="ret",
             )
-        await self._demand_standing(decision_id, report, routing.fallback)
+        await self._demand_standing(decision_id, report)
         parameters = {"decision_id": decision_id, **report.model_dump(), "replay": routing.clock == "replay"}
         stored = await self._database.rows(paper_statements.STORE_PAPER, parameters)
         if stored[0]["ret"] != report.ret:
@@ -98,7 +98,7 @@ class Papers:
                 field="prices",
             )
 
-    async def _demand_standing(self, decision_id: str, report: PaperReport, fallback: str) -> None:
+    async def _demand_standing(self, decision_id: str, report: PaperReport) -> None:
         """Refuses a paper of an answer that nobody gave, or that earns nothing by being a hold."""
         rows = await self._database.rows(paper_statements.STANDING, {"decision_id": decision_id})
         if not rows:
@@ -117,10 +117,10 @@ class Papers:
             )
         if row["state"] == "assigned":
             raise errors.being_asked(decision_id)
-        drawn = Drawn(row["state"], row["error_kind"], row["answer"], row["answered_by"])
+        drawn = Drawn(row["state"], row["error_kind"], row["answer"])
         shadow = None if row["shadow_state"] is None else Shadow(row["shadow_state"], row["shadow_answer"])
         is_drawn = report.arm == row["arm"]
-        standing = drawn_standing(drawn) if is_drawn else shadow_standing(drawn, shadow, fallback)
+        standing = drawn_standing(drawn) if is_drawn else shadow_standing(shadow)
         if isinstance(standing, Missing):
             if standing is Missing.PENDING:  # counts once its answer is stored
                 return

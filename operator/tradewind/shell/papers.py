@@ -49,6 +49,13 @@ SELECT clock_timestamp() AS now,
        (SELECT settled_until FROM tradewind.paper_progress WHERE {_KEY} AND experiment_uid = %(uid)s) AS settled_until
 """
 
+# A subselect and no join: on a table that has just begun to fill, joins are planned as if it were empty.
+_REQUEST_PRICE: Final = """
+    (SELECT {what} FROM tradewind.request_prices p
+      WHERE p.installation = d.installation AND p.namespace = d.namespace AND p.endpoint = d.endpoint
+        AND p.pointer = %(pointer)s AND p.decision_id = d.decision_id)
+"""
+
 # A price is a number above 0, or one as text; words, exponents and numbers of a thousand digits are none.
 _READ_REQUESTS: Final = f"""
 WITH fresh AS (
@@ -57,23 +64,22 @@ WITH fresh AS (
            d.request #> ARRAY(SELECT replace(t.part, '{SYMBOL}', d.scope_symbol)
                                 FROM unnest(%(parts)s::text[]) WITH ORDINALITY t(part, n) ORDER BY t.n) AS found
       FROM tradewind.decisions d
-     WHERE {_KEY} AND d.decided_at >= %(since)s AND d.state <> 'assigned'
-       AND NOT EXISTS (SELECT FROM tradewind.request_prices p
-                        WHERE {_KEY} AND p.pointer = %(pointer)s AND p.decision_id = d.decision_id)
-     ORDER BY d.decided_at LIMIT %(page)s
+     WHERE {_KEY} AND d.decided_at >= %(after)s AND (d.decided_at, d.decision_id) > (%(after)s, %(after_id)s)
+       AND d.state <> 'assigned' AND {_REQUEST_PRICE.format(what="true")} IS NULL
+     ORDER BY d.decided_at, d.decision_id LIMIT %(page)s
 )
 INSERT INTO tradewind.request_prices (installation, namespace, endpoint, pointer, decision_id, symbol, at, known_at, price)
 SELECT %(installation)s, %(namespace)s, %(endpoint)s, %(pointer)s, decision_id, scope_symbol, decided_at, known_at,
        CASE WHEN jsonb_typeof(found) IN ('number', 'string') AND found #>> '{{}}' ~ '^[0-9]{{1,15}}([.][0-9]{{1,40}})?$'
             THEN nullif((found #>> '{{}}')::double precision, 0) END
   FROM fresh
-ON CONFLICT DO NOTHING
+ON CONFLICT DO NOTHING RETURNING at, decision_id
 """
 
 _OPEN: Final = f"""
-SELECT d.decision_id, d.decided_at, d.scope_symbol, d.arm, d.state, d.error_kind, d.answered_by, d.answered_at,
+SELECT d.decision_id, d.decided_at, d.scope_symbol, d.arm, d.state, d.error_kind, d.answered_at,
        d.answer - 'reasoning' AS answer, s.state AS shadow_state, s.answer - 'reasoning' AS shadow_answer,
-       s.answered_at AS shadow_at, p.price,
+       s.answered_at AS shadow_at, {_REQUEST_PRICE.format(what="p.price")} AS price,
        ARRAY(SELECT k.arm FROM tradewind.papers k WHERE {_KEY} AND k.decision_id = d.decision_id) AS done,
        (SELECT jsonb_object_agg(r.arm, jsonb_build_array(r.ret, extract(epoch FROM
                    CASE WHEN d.replay THEN greatest(r.clock, d.decided_at) ELSE greatest(r.received_at, d.decided_at) END
@@ -83,8 +89,6 @@ SELECT d.decision_id, d.decided_at, d.scope_symbol, d.arm, d.state, d.error_kind
            AND r.decision_id = d.decision_id) AS reported
   FROM tradewind.decisions d
   LEFT JOIN tradewind.shadows s USING (installation, namespace, endpoint, decision_id)
-  LEFT JOIN tradewind.request_prices p ON p.installation = d.installation AND p.namespace = d.namespace
-        AND p.endpoint = d.endpoint AND p.decision_id = d.decision_id AND p.pointer = %(pointer)s
  WHERE d.installation = %(installation)s AND d.namespace = %(namespace)s AND d.endpoint = %(endpoint)s
    AND d.experiment_uid = %(uid)s AND d.parent_decision_id IS NULL AND d.bar_from_evidence IS NULL
    AND d.candidate_weight > 0 AND d.candidate_weight < 1
@@ -172,8 +176,7 @@ async def settle_papers(
         "arms": len(ARMS) + (settings is not None),
     }
     if settings is not None:
-        while (await cursor.execute(_READ_REQUESTS, common)).rowcount > 0:
-            pass
+        await _read_requests(cursor, common)
     written, after, passed = 0, (since, ""), clock.until - basis.max_hold
     while True:
         page = {**common, "after": after[0], "after_id": after[1]}
@@ -194,6 +197,15 @@ async def settle_papers(
     return written
 
 
+async def _read_requests(cursor: Any, common: Mapping[str, object]) -> None:
+    """Takes the price out of each request that was answered and not read yet."""
+    after, after_id = common["since"], ""
+    while rows := await (
+        await cursor.execute(_READ_REQUESTS, {**common, "after": after, "after_id": after_id})
+    ).fetchall():
+        after, after_id = max((row["at"], row["decision_id"]) for row in rows)
+
+
 async def _prices(
     cursor: Any, common: Mapping[str, object], rows: Sequence[DictRow], rule: PaperRule
 ) -> Mapping[str, Prices]:
@@ -212,7 +224,7 @@ def _papers(
     row: DictRow, prices: Mapping[str, Prices], basis: PaperBasis, rule: PaperRule | None, clock: _Clock, uid: str
 ) -> Iterable[dict[str, object]]:
     """The papers of one decision that are new, known in time, and that nothing can overtake any more."""
-    drawn = Drawn(row["state"], row["error_kind"], row["answer"], row["answered_by"])
+    drawn = Drawn(row["state"], row["error_kind"], row["answer"])
     shadow = None if row["shadow_state"] is None else Shadow(row["shadow_state"], row["shadow_answer"])
     decided_at: datetime = row["decided_at"]
     latest = decided_at + basis.max_hold
@@ -235,7 +247,7 @@ def _papers(
         if arm in row["done"] or not shared:
             continue
         is_drawn = arm == row["arm"]
-        answer = drawn_standing(drawn) if is_drawn else shadow_standing(drawn, shadow, basis.fallback)
+        answer = drawn_standing(drawn) if is_drawn else shadow_standing(shadow)
         if isinstance(answer, Missing):
             continue
         trade = trade_of(answer)

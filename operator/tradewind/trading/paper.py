@@ -85,14 +85,12 @@ class PaperBasis:
     Attributes:
         settings: of the Endpoint at t0; None: only holds and what is reported.
         max_hold: of the Endpoint at t0; a paper that is known later after its decision is none.
-        fallback: version that stands in for an arm that failed in itself.
         shadow_share: share of the decisions that a shadow is asked for. The others have no papers, whichever arm was drawn:
             else whether a row has a pair would depend on the draw.
     """
 
     settings: PaperSettings | None
     max_hold: timedelta
-    fallback: str
     shadow_share: float = 1.0
 
     @property

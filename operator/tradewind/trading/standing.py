@@ -25,7 +25,7 @@ class Missing(StrEnum):
     NO_CHANCE = "no_chance"
     """It was late, out of reach or not asked."""
     NO_FALLBACK = "no_fallback"
-    """It failed in itself, and the fallback's answer to this question is not known."""
+    """It failed in itself, and no fallback answered for it."""
     NO_DECISION = "no_decision"
     """What is stored is no decision: no action, no size, a distance that is negative or no number."""
 
@@ -37,14 +37,12 @@ class Drawn:
     Attributes:
         state: assigned, answered or failed.
         error_kind: the drawn arm's error; None: there was none.
-        answer: what the caller got.
-        answered_by: version that gave it.
+        answer: what the caller got, from this arm or the fallback.
     """
 
     state: str
     error_kind: str | None
     answer: Mapping[str, Any] | None
-    answered_by: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,25 +64,16 @@ def drawn_standing(drawn: Drawn) -> Mapping[str, Any] | Missing:
     return Missing.NO_FALLBACK if drawn.answer is None else drawn.answer
 
 
-def shadow_standing(drawn: Drawn, shadow: Shadow | None, fallback: str) -> Mapping[str, Any] | Missing:
-    """The answer that stands for the arm that was not drawn.
+def shadow_standing(shadow: Shadow | None) -> Mapping[str, Any] | Missing:
+    """The answer that stands for the arm that was not drawn; None: nothing is stored of it.
 
-    Args:
-        drawn: the other arm.
-        shadow: None: nothing is stored of it.
-        fallback: version that stands in; its answer is known where it is the drawn arm or stood in for it.
+    The gateway stores who would have stood in beside a failed one, as it knew its fallback when it was asked.
     """
     if shadow is None:
         return Missing.PENDING
-    if shadow.state == "answered":
-        return Missing.NO_CHANCE if shadow.answer is None else shadow.answer
-    if shadow.state != "failed":
+    if shadow.state not in ("answered", "failed"):
         return Missing.NO_CHANCE
-    if shadow.answer is not None:
-        return shadow.answer
-    if drawn.state == "assigned":
-        return Missing.PENDING
-    return drawn.answer if drawn.answer is not None and drawn.answered_by == fallback else Missing.NO_FALLBACK
+    return Missing.NO_FALLBACK if shadow.answer is None else shadow.answer
 
 
 @dataclass(frozen=True, slots=True)
