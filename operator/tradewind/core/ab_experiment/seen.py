@@ -64,6 +64,8 @@ class Reason(StrEnum):
     """The verb abort ended the experiment."""
     ABORTING = "Aborting"
     """The verb abort is being carried out."""
+    CHAMPION_BY_HAND = "ChampionByHand"
+    """The Endpoint is given another champion by hand: the experiment ends, or starts afterwards."""
     DECISION_FAILED = "DecisionFailed"
     """A decision failed by a fault in Tradewind; the candidate\'s weight is 0 until one succeeds."""
     REPLAY_ENDED = "ReplayEnded"
