@@ -272,6 +272,8 @@ class ChampionHistoryEntry(StatusModel):
 
     time: Timestamp
     """When."""
+    request: Text256
+    """What was asked for, `<verb>=<value of the annotation>`."""
     reason: Text128
     """What came of it, as a fixed word."""
     message: Text1024 = ""

@@ -117,26 +117,22 @@ class _Turn:
     # --- a request is taken ------------------------------------------------------------------------------------------
 
     def taken(self, verbs: tuple[Verb, ...], wish: ByHandStatus | None) -> Change:
-        """The first request, taken or refused; the others are dropped."""
+        """The first request, taken or refused; what is taken takes the place of every other one."""
         verb, *others = verbs
-        status = self.endpoint.status
-        for other in others:
-            status = self._noted(
-                _handled(status, other), Reason.REPLACED, f"{_said(other)} was dropped: {verb.name} came"
-            )
-        status = _handled(status, verb)
+        status = _handled(self.endpoint.status, verb)
         found = self._version_asked_for(verb)
         if not isinstance(found, ModelVersion):
             reason, why = found
             message = f"{_said(verb)} was refused: {why}"
-            again = timedelta(0) if wish is not None else None
-            return Change(
-                self.places, self._noted(status, reason, message), Fact(CONDITION, False, reason, message), again
-            )
+            again = timedelta(0) if wish is not None or others else None
+            status = self._noted(status, verb, reason, message)
+            return Change(self.places, status, Fact(CONDITION, False, reason, message), again)
+        for other in others:
+            message = f"{_said(other)} was dropped: {verb.name} came with it"
+            status = self._noted(_handled(status, other), other, Reason.REPLACED, message)
         if wish is not None:
-            status = self._noted(
-                status, Reason.REPLACED, f"{_told(wish)} was dropped: {verb.name} came before it was done"
-            )
+            message = f"{_told(wish)} was dropped: {verb.name} came before it was done"
+            status = self._noted(status, wish, Reason.REPLACED, message)
         taken = ByHandStatus.model_validate(
             {
                 "verb": verb.name,
@@ -238,12 +234,12 @@ class _Turn:
             message = f"{wish.by} took the newest promotion back; {champion.name} stays champion{why}"
             if wish.verb == "promote":
                 message = f"{champion.name} became champion before {_told(wish)} was carried out"
-            return self._done(free, status, reason, message)
+            return self._done(free, status, wish, reason, message)
         found = self._serving(wish.version.name, wish.version)
         if not recorded and not isinstance(found, ModelVersion):
             refused, because = found
             message = f"{_told(wish)} was refused: {because}"
-            status = self._noted(status, refused, message)
+            status = self._noted(status, wish, refused, message)
             return Change(free, status, Fact(CONDITION, False, refused, message), timedelta(0))
         left = champion.name if champion is not None else "nobody"
         record = RecordPromotion(
@@ -268,12 +264,11 @@ class _Turn:
             champion_fact=Fact("ChampionAvailable", True, Reason.CHAMPION_KNOWN, f"{what} {promoted.name} by hand"),
             effects=(*free.effects, record),
         )
-        return self._done(free, status, reason, message)
+        return self._done(free, status, wish, reason, message)
 
-    def _done(self, places: Places, status: EndpointStatus, reason: Reason, message: str) -> Change:
-        return Change(
-            places, self._noted(status, reason, message), Fact(CONDITION, True, reason, message), timedelta(0)
-        )
+    def _done(self, places: Places, status: EndpointStatus, wish: ByHandStatus, reason: Reason, message: str) -> Change:
+        status = self._noted(status, wish, reason, message)
+        return Change(places, status, Fact(CONDITION, True, reason, message), timedelta(0))
 
     # --- words -------------------------------------------------------------------------------------------------------
 
@@ -286,8 +281,12 @@ class _Turn:
         message = f"{_told(wish)} waits for ABExperiment {self.places.active.name} to end"
         return Fact(CONDITION, None, Reason.EXPERIMENT_ENDING, message)
 
-    def _noted(self, status: EndpointStatus, reason: Reason, message: str) -> EndpointStatus:
-        entry = ChampionHistoryEntry(time=self.now.replace(microsecond=0), reason=reason.value, message=message[:1024])
+    def _noted(
+        self, status: EndpointStatus, request: Verb | ByHandStatus, reason: Reason, message: str
+    ) -> EndpointStatus:
+        entry = ChampionHistoryEntry(
+            time=self.now.replace(microsecond=0), request=_key(request), reason=reason.value, message=message[:1024]
+        )
         return status.model_copy(update={"history": (*(status.history or ()), entry)[-HISTORY_LENGTH:]})
 
 
@@ -305,6 +304,10 @@ def _is_ref(one: VersionStatusRef, other: VersionStatusRef) -> bool:
     if one.name != other.name or one.sha256 != other.sha256:
         return False
     return one.sha256 is not None or None in (one.uid, other.uid) or one.uid == other.uid
+
+
+def _key(request: Verb | ByHandStatus) -> str:
+    return request_key(request.verb if isinstance(request, ByHandStatus) else request.name, request.request)
 
 
 def _asker(verb: Verb) -> str:
