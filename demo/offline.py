@@ -19,7 +19,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -45,12 +45,15 @@ from demo.standin import decide as standin_decide
 from demo.verdicts import ROOT
 from tradewind.cli.report_data import read_bundle
 from tradewind.cli.report_page import render_page as render_report
+from tradewind.schema.scalars import as_timedelta
 from tradewind.trading.assignment import Arm, draw_arm
 from tradewind.trading.dataset import LoggedDecision, build_dataset, dataset_lines
 from tradewind.trading.decision import DecisionInput, Limits, TradeDecision
 from tradewind.trading.evidence import (
+    Basis,
     EvidenceSpec,
     ExperimentRules,
+    Memory,
     Status,
     TradeRow,
     TradeTable,
@@ -58,7 +61,10 @@ from tradewind.trading.evidence import (
     candidate_weight_for_block,
     judge,
 )  # fmt: skip
+from tradewind.trading.paper import Paper, PaperRule, Price, Prices, hold, settled
 from tradewind.trading.prompt import render_prompt
+from tradewind.trading.settings.paper import PaperSettings
+from tradewind.trading.standing import Trade, trade_of
 from tradewind.training.config import SnapshotConfig
 from tradewind.training.files import EVAL_FILE, TRAIN_FILE, dataset_sha256
 
@@ -171,22 +177,98 @@ def candidate_arm(base: Path, adapter: Path, sha256: str) -> Decide:
     return decide
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What baseline and candidate say on a bar, and how long each took in milliseconds."""
+
+    answers: tuple[TradeDecision, TradeDecision]
+    latency_ms: tuple[float, float]
+
+    def of(self, arm: Arm) -> tuple[TradeDecision, float]:
+        """Answer and latency of one arm."""
+        which = int(arm is Arm.CANDIDATE)
+        return self.answers[which], self.latency_ms[which]
+
+
+@dataclass(frozen=True)
+class Papers:
+    """What baseline and candidate would have earned on paper on a bar."""
+
+    baseline: Paper
+    candidate: Paper
+
+    def at(self, arm: Arm) -> datetime:
+        """When they are known: the baseline's is there only where it was drawn."""
+        known = self.candidate.known_at
+        return max(known, self.baseline.known_at) if arm is Arm.BASELINE else known
+
+
+def ask_both(plan: Plan, candidate: Decide) -> dict[int, Answers]:
+    """What both arms say on every bar of the test: nothing that they are shown depends on the draws."""
+    found = {}
+    for index in traded(plan):
+        shown = shown_at(plan.bars, index)
+        times = [time.perf_counter()]
+        both = []
+        for decide in (api_arm, candidate):
+            both.append(decide(shown))
+            times.append(time.perf_counter())
+        found[index] = Answers((both[0], both[1]), (1e3 * (times[1] - times[0]), 1e3 * (times[2] - times[1])))
+    return found
+
+
 def traded(plan: Plan) -> Iterator[int]:
     """The bars of the test on which an arm decides."""
     return (i for i in range(plan.split, len(plan.bars) - 1) if market_is_open_after(plan.bars, i))
 
 
-def replay(plan: Plan, spec: Mapping[str, Any], candidate: Decide) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The A/B test block by block: rows as the view judged_rows has them, and the experiment's status."""
+def papers(plan: Plan, endpoint: Mapping[str, Any], answers: Mapping[int, Answers]) -> dict[int, Papers]:
+    """What both arms would have earned on paper on each bar, by the product's rule; nothing where there is no pair."""
+    settings = PaperSettings.model_validate(endpoint["spec"]["paper"])
+    rule = PaperRule.of(settings, as_timedelta(endpoint["spec"]["maxHold"]))
+    prices = Prices(
+        Price(bar.opens_at, bar.closes_at, bar.open, bar.high, bar.low, bar.close, bar.closes_at) for bar in plan.bars
+    )
+    found: dict[int, Papers] = {}
+    for index, both in answers.items():
+        at = plan.bars[index].closes_at
+        entry = float(str(market_view(plan.bars, index)[SYMBOL]["price"]))  # type: ignore[index]
+        trades = [trade_of(answer.model_dump(mode="json")) for answer in both.answers]
+        settled_ = [
+            hold(at) if trade is None else settled(trade, at, entry, prices, rule) if isinstance(trade, Trade) else None
+            for trade in trades
+        ]
+        if all(isinstance(paper, Paper) for paper in settled_):
+            found[index] = Papers(*(paper for paper in settled_ if isinstance(paper, Paper)))
+    return found
+
+
+def replay(
+    plan: Plan,
+    spec: Mapping[str, Any],
+    answers: Mapping[int, Answers],
+    on_paper: Mapping[int, Papers],
+    uid: str = "offline",
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The A/B test block by block: rows as the view judged_rows has them, and the experiment's status.
+
+    Args:
+        answers: what both arms say on each bar; the draw decides whose is carried out.
+        on_paper: what both would earn on paper.
+        uid: of the experiment: the draws follow from it.
+    """
+    shadow = spec["traffic"].get("shadow", "none")
     rules = EvidenceSpec(
         rules=ExperimentRules.model_validate({k: spec[k] for k in ("evidence", "traffic", "guardrails")}),
         replay=spec.get("mode") == "Replay",
+        basis=Basis(shadow=shadow),
     )
-    bars, t0, uid = plan.bars, plan.t0, "offline"
+    bars, t0 = plan.bars, plan.t0
     trades: list[TradeRow] = []
     rows: list[dict[str, Any]] = []
     weight, block = 0.0, -1
-    status: dict[str, Any] = {"phase": "Running", "t0": t0.isoformat()}
+    status: dict[str, Any] = {"phase": "Running", "t0": t0.isoformat(), "basis": {"shadow": shadow}}
+    memory = Memory()
     for index in traded(plan):
         now = bars[index].closes_at
         while (now - t0) // rules.block_length > block:
@@ -194,7 +276,7 @@ def replay(plan: Plan, spec: Mapping[str, Any], candidate: Decide) -> tuple[list
             look = t0 + block * rules.block_length
             table = TradeTable.from_rows(trades)
             weight = candidate_weight_for_block(table, t0, block, rules).weight
-            verdict = judge(table, t0, look, rules).verdict
+            verdict = judge(table, t0, look, rules, memory=memory).verdict
             if verdict.verdict is not Verdict.CONTINUE:
                 status |= {
                     "phase": "Succeeded",
@@ -208,12 +290,20 @@ def replay(plan: Plan, spec: Mapping[str, Any], candidate: Decide) -> tuple[list
                 return rows, status
         decision_id = f"offline-{index:05d}"
         arm = draw_arm(uid, decision_id, weight)
-        shown = shown_at(bars, index)
-        began = time.perf_counter()
-        answer = candidate(shown) if arm is Arm.CANDIDATE else api_arm(shown)
-        latency_ms = 1000 * (time.perf_counter() - began)
+        answer, latency_ms = answers[index].of(arm)
+        paper = on_paper.get(index)
         fill = settle(answer.model_dump(mode="json"), bars[index + 1], plan.cost_bp)
-        trade = TradeRow(decision_id, arm, weight, now, Status.HOLD)
+        trade = TradeRow(
+            decision_id,
+            arm,
+            weight,
+            now,
+            Status.HOLD,
+            symbol=SYMBOL,
+            paper_baseline=paper.baseline.ret if paper and arm is Arm.BASELINE else None,
+            paper_candidate=paper.candidate.ret if paper else None,
+            paper_at=paper.at(arm) if paper else None,
+        )
         if fill:
             trade = replace(
                 trade,
@@ -234,19 +324,22 @@ def replay(plan: Plan, spec: Mapping[str, Any], candidate: Decide) -> tuple[list
                 "notional_usd": trade.notional_usd,
                 "pnl_usd": trade.pnl_usd,
                 "latency_ms": round(latency_ms, 3),
+                "symbol": SYMBOL,
+                "paper_baseline": trade.paper_baseline,
+                "paper_candidate": trade.paper_candidate,
+                "paper_at": trade.paper_at.isoformat() if trade.paper_at else None,
             }
         )
     return rows, status
 
 
-def describe(plan: Plan, candidate: Decide) -> None:
+def describe(plan: Plan, answers: Mapping[int, Answers]) -> None:
     """What both arms would do on every bar, without a draw: hold share and per-decision Sharpe."""
-    for name, decide in (("baseline", api_arm), ("candidate", candidate)):
+    for name, arm in (("baseline", Arm.BASELINE), ("candidate", Arm.CANDIDATE)):
         actions: Counter[str] = Counter()
         returns = []
-        began = time.perf_counter()
-        for index in traded(plan):
-            answer = decide(shown_at(plan.bars, index))
+        for index, both in answers.items():
+            answer, _ = both.of(arm)
             fill = settle(answer.model_dump(mode="json"), plan.bars[index + 1], plan.cost_bp)
             actions[answer.action] += 1
             returns.append(fill.pnl_usd / fill.notional_usd if fill else 0.0)
@@ -254,7 +347,7 @@ def describe(plan: Plan, candidate: Decide) -> None:
         spread = (sum((r - mean) ** 2 for r in returns) / len(returns)) ** 0.5
         print(
             f"{name}: {dict(actions)}, {1e4 * mean:+.3f} bp a decision, Sharpe {mean / spread if spread else 0:+.4f}, "
-            f"{1000 * (time.perf_counter() - began) / len(returns):.1f} ms a decision"
+            f"{sum(both.of(arm)[1] for both in answers.values()) / len(returns):.1f} ms a decision"
         )
 
 
@@ -264,6 +357,7 @@ def main() -> None:
     flags.add_argument("--work", type=Path, required=True, help="folder for data set, adapter and report")
     flags.add_argument("--cost-bp", type=float, default=1.2)
     flags.add_argument("--validate", action="store_true", help="test on the last third of the first part")
+    flags.add_argument("--seeds", type=int, default=0, help="other draws of the same test, one after the other")
     flags.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another value for a manifest")
     options = flags.parse_args()
     bars = load_bars()
@@ -283,8 +377,16 @@ def main() -> None:
     )
     print(f"trained in {time.monotonic() - began:.0f} s: {result}")
     candidate = candidate_arm(options.base, Path(result["adapter"]), result["sha256"])
-    describe(plan, candidate)
-    rows, status = replay(plan, experiment["spec"], candidate)
+    answers = ask_both(plan, candidate)
+    describe(plan, answers)
+    endpoint = next(d for d in yaml.safe_load_all(render("endpoint.yaml", values)) if d["kind"] == "Endpoint")
+    on_paper = papers(plan, endpoint, answers)
+    print(f"{len(on_paper)} of {len(answers)} decisions have a pair")
+    for seed in range(options.seeds):
+        _, ended = replay(plan, experiment["spec"], answers, on_paper, uid=f"seed-{seed}")
+        verdict = ended.get("verdict") or {"decision": "none", "reason": "the bars ended", "time": "", "message": ""}
+        print(f"seed {seed}: {verdict['decision']} ({verdict['reason']}) {verdict['time']}: {verdict['message'][:160]}")
+    rows, status = replay(plan, experiment["spec"], answers, on_paper)
     print(json.dumps(status, indent=1))
     note = "Made without a cluster by demo/offline.py; the baseline is a stand-in for an API, not a model."
     experiment["metadata"]["uid"] = "offline"

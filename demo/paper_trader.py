@@ -202,15 +202,19 @@ def walk(
     stop: int,
     cost_bp: float,
     after_experiment: int | None = None,
+    post_bars: bool = False,
     progress: Callable[[int, Tally], None] = lambda _index, _tally: None,
 ) -> Tally:
     """Ask and report for the bars from `start` up to but not including `stop`, one after the other.
 
-    With `after_experiment` the walk ends once so many decisions in a row were drawn in no experiment any more.
+    With `after_experiment` the walk ends once so many decisions in a row were drawn in no experiment any more. With
+    `post_bars` the gateway gets each bar as it closes, for papers that know more than the coarse price of a request.
     """
     tally = Tally()
     outside = 0
     for index in range(start, stop):
+        if post_bars:
+            gateway.post("/v1/prices", _bar(bars[index]))
         if not market_is_open_after(bars, index):
             continue
         decision_id = f"{prefix}-{index:05d}"
@@ -232,6 +236,18 @@ def walk(
         if after_experiment is not None and outside >= after_experiment:
             break
     return tally
+
+
+def _bar(bar: Bar) -> dict[str, object]:
+    return {
+        "symbol": SYMBOL,
+        "start": bar.opens_at.isoformat(),
+        "end": bar.closes_at.isoformat(),
+        "open": bar.open,
+        "high": bar.high,
+        "low": bar.low,
+        "close": bar.close,
+    }
 
 
 def _report(gateway: Gateway, decision_id: str, action: str, fill: Fill | None) -> None:
@@ -284,6 +300,9 @@ def _parse_flags() -> argparse.Namespace:
     flags.add_argument(
         "--after-experiment", type=int, help="end after so many decisions in a row outside of any experiment"
     )
+    flags.add_argument(
+        "--post-bars", action="store_true", help="post each bar as it closes, for experiments with shadows"
+    )
     flags.add_argument("--patience", type=float, default=300, help="seconds that one call may be put off")
     flags.add_argument("--result", type=Path, default=Path("/dev/termination-log"), help="file for the JSON summary")
     return flags.parse_args()
@@ -327,6 +346,7 @@ def main() -> None:
                 stop=stop,
                 after_experiment=options.after_experiment,
                 cost_bp=options.cost_bp,
+                post_bars=options.post_bars,
                 progress=progress,
             )
         except TraderError as error:

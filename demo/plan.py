@@ -53,6 +53,8 @@ class Plan:
             "run": self.run,
             **{f"image_{name}": reference for name, reference in images.items()},
             **TRAINING,
+            "cost_bp": f"{self.cost_bp:g}",
+            "post_bars": "",
             "min_samples": str(min(500, self.split // 4)),
             "train_until": self.t0.isoformat().replace("+00:00", "Z"),
             "t0": self.t0.isoformat().replace("+00:00", "Z"),

@@ -281,6 +281,8 @@ class Demo:
             stop=str(stop),
             cost_bp=f"{self.plan.cost_bp:g}",
             after_experiment=str(AFTER_VERDICT if watched else stop),
+            # Papers need the bars; an argument more, or none.
+            post_bars="\n            - --post-bars" if watched else "",
         )
 
         def also() -> str:

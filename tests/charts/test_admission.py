@@ -90,7 +90,7 @@ def namespace() -> Iterator[str]:
 def _wait_until_enforced(namespace: str) -> None:
     """A policy takes effect some time after it is stored."""
     for _ in range(60):
-        if annotate(namespace, "alice", "promote=probe", "by=alice").returncode:
+        if annotate(namespace, "alice", "approve=probe", "by=alice").returncode:
             return
         time.sleep(0.5)
     pytest.fail("the policies are not enforced after 30 s")
@@ -152,21 +152,21 @@ def test_a_namespace_takes_its_versions_along(namespace: str) -> None:
 
 
 def test_who_may_edit_may_not_yet_use_a_verb(namespace: str) -> None:
-    refused = annotate(namespace, "alice", "promote=req-1", "by=alice")
+    refused = annotate(namespace, "alice", "approve=req-1", "by=alice")
     assert refused.returncode != 0
-    assert "alice may not use tradewind.dev/promote: ask for update on abexperiments/promote" in refused.stderr
+    assert "alice may not use tradewind.dev/approve: ask for update on abexperiments/approve" in refused.stderr
 
 
 def test_who_may_use_a_verb_uses_it_under_the_own_name_only(namespace: str) -> None:
-    assert annotate(namespace, "bob", "promote=req-1", "by=bob").returncode == 0
-    for annotations in (("promote=req-1",), ("promote=req-1", "by=alice"), ("by=alice",)):
+    assert annotate(namespace, "bob", "approve=req-1", "by=bob").returncode == 0
+    for annotations in (("approve=req-1",), ("approve=req-1", "by=alice"), ("by=alice",)):
         refused = annotate(namespace, "bob", *annotations)
         assert refused.returncode != 0, annotations
         assert "set tradewind.dev/by=bob" in refused.stderr
 
 
 def test_several_verbs_at_once_stay_within_the_cost_limit(namespace: str) -> None:
-    verbs = [f"{verb}=x" for verb in ("promote", "abort", "pause", "resume", "retry", "approve", "accept")]
+    verbs = [f"{verb}=x" for verb in ("abort", "pause", "resume", "retry", "approve", "accept")]
     allowed = annotate(namespace, "bob", *verbs, "by=bob")
     assert allowed.returncode == 0, allowed.stderr
 
@@ -187,13 +187,57 @@ def test_a_verb_cannot_be_brought_along_at_creation(namespace: str) -> None:
     manifest = yaml.safe_load(EXPERIMENT)
     manifest["metadata"] = {
         "name": "second",
-        "annotations": {"tradewind.dev/promote": "x", "tradewind.dev/by": "alice"},
+        "annotations": {"tradewind.dev/approve": "x", "tradewind.dev/by": "alice"},
     }
     made = kubectl(
         "create", "--dry-run=server", "-n", namespace, "--as=alice", "-f", "-", stdin=yaml.safe_dump(manifest)
     )
     assert made.returncode != 0
-    assert "alice may not use tradewind.dev/promote" in made.stderr
+    assert "alice may not use tradewind.dev/approve" in made.stderr
+
+
+@pytest.fixture(scope="module")
+def point(namespace: str) -> str:
+    """An Endpoint of the tests' own; the others make `trader` themselves."""
+    manifest = yaml.safe_load(ENDPOINT)
+    manifest["metadata"]["name"] = "by-hand"
+    made = kubectl("create", "-n", namespace, "-f", "-", stdin=yaml.safe_dump(manifest))
+    assert made.returncode == 0, made.stderr
+    return "by-hand"
+
+
+@pytest.mark.parametrize(
+    ("user", "annotations", "told"),
+    [
+        ("alice", ("promote=v2/r1", "reason=x", "by=alice"), "ask for update on endpoints/promote"),
+        ("alice", ("rollback=r1", "by=alice"), "ask for update on endpoints/rollback"),
+        ("bob", ("promote=v2/r1", "by=bob"), "needs tradewind.dev/reason"),
+        ("bob", ("promote=v2/r1", "reason= ", "by=bob"), "needs tradewind.dev/reason"),
+        ("bob", ("promote=v2/r1", "reason=x", "by=alice"), "set tradewind.dev/by=bob"),
+        ("bob", ("rollback=r1",), "set tradewind.dev/by=bob"),
+        ("bob", ("abort=r1", "by=bob"), "an Endpoint knows tradewind.dev/promote and tradewind.dev/rollback"),
+        ("bob", ("promote=v2/r1", "rollback=r1", "reason=x", "by=bob"), None),
+        ("bob", ("rollback=r1", "by=bob"), None),
+    ],
+)
+def test_the_champion_is_changed_by_who_may_with_a_reason(
+    namespace: str, point: str, user: str, annotations: tuple[str, ...], told: str | None
+) -> None:
+    pairs = [f"tradewind.dev/{annotation}" for annotation in annotations]
+    asked = kubectl(
+        "annotate", "endpoints.tradewind.dev", point, *pairs, "-n", namespace, f"--as={user}", "--dry-run=server"
+    )
+    if told is None:
+        assert asked.returncode == 0, asked.stderr
+    else:
+        assert asked.returncode != 0
+        assert told in asked.stderr
+
+
+def test_a_champion_is_not_changed_on_an_experiment(namespace: str) -> None:
+    refused = annotate(namespace, "bob", "promote=v2/r1", "reason=x", "by=bob")
+    assert refused.returncode != 0
+    assert "stand on an Endpoint" in refused.stderr
 
 
 def operator_can(namespace: str, verb: str, resource: str, where: str) -> bool:

@@ -95,7 +95,9 @@ def carried_out(kind: str, seen: Any, effect: Any) -> Any:
             many = "runs" if gone == "TrainingRun" else "experiments"
             return replace(seen, **{many: tuple(o for o in getattr(seen, many) if o.name != name)})
         case RecordPromotion():
-            return replace(seen, promotion=Promotion(effect.version, effect.sha256, effect.experiment_uid is None))
+            first = effect.experiment_uid is None and effect.request is None
+            used = seen.used | ({effect.request} if effect.request is not None else set())
+            return replace(seen, promotion=Promotion(effect.version, effect.sha256, first, effect.request), used=used)
         case RecordVerdict() if kind == "endpoint":
             return replace(seen, orphans=tuple(o for o in seen.orphans if o.uid != effect.experiment_uid))
         case PublishEpoch():
@@ -210,6 +212,7 @@ def _endpoint_facts(facts: Json, text: Json) -> endpoint.Seen:
         epochs=_epochs(facts),
         in_position=frozenset(facts.get("inPosition") or ()),
         promotion=_promotion(promotion) if promotion else None,
+        used=frozenset(facts.get("used") or ()),
         orphans=tuple(endpoint.StartedExperiment(o["uid"], o["name"]) for o in facts.get("orphans") or ()),
         replicas=tuple(
             ReplicaReport(r["replica"], _newest(routing) if r["generation"] == "newest" else r["generation"], r.get("epoch"))
@@ -224,7 +227,7 @@ def _endpoint_facts(facts: Json, text: Json) -> endpoint.Seen:
 
 
 def _promotion(text: Json) -> Promotion:
-    return Promotion(text["version"], text.get("sha256"), text.get("first", False))
+    return Promotion(text["version"], text.get("sha256"), text.get("first", False), text.get("request"))
 
 
 def _version_facts(facts: Json, _: Json) -> model_version.Seen:
@@ -446,6 +449,8 @@ def effect_shown(effect: Any) -> Json:
         case Delete(_, kind, target):
             return {name: f"{kind}/{target}"}
     values = {f.name: getattr(effect, f.name) for f in fields(effect)}
+    if values.get("request", "") is None:  # not by hand
+        values = {key: value for key, value in values.items() if key not in ("request", "requested_by", "message")}
     for long in ("evidence", "spec"):
         if long in values:
             json.dumps(values.pop(long), allow_nan=False)  # what SQL takes as jsonb

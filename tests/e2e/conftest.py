@@ -32,7 +32,8 @@ from workshop.progress import StepError
 from workshop.waiting import wait_for
 
 NAMESPACES = {
-    f"test_{name}": f"{SYSTEM}-{name}" for name in ("faults", "install", "live", "loop", "replay", "troubleshooting")
+    f"test_{name}": f"{SYSTEM}-{name.replace('_', '-')}"
+    for name in ("by_hand", "faults", "install", "live", "loop", "replay", "troubleshooting")
 }
 """Namespace of each module. A Role and a copy of the database's Secret are made in each at installation."""
 SHIELD = f"{SYSTEM}-shield"

@@ -39,7 +39,8 @@ async def test_exports_of_a_real_log(rig, gateway, tmp_path, monkeypatch):
     header, *rows = table.read_text().splitlines()
     assert header == (
         "decision_id,arm,candidate_weight,decided_at,status,closed_at,notional_usd,pnl_usd,received_at,"
-        "answered_at,latency_ms,error_kind,fallback,reported_model,corrected"
+        "answered_at,latency_ms,error_kind,fallback,reported_model,corrected,symbol,"
+        "answer_cost_usd,paper_baseline,paper_candidate,paper_at,market_return,market_at,failed,shadow_failed"
     )
     assert [row.split(",")[0] for row in rows] == ["d0", "d1", "d2", "open", "rejected"]
     assert rows[0].split(",")[6:8] == ["118.5", "3.5"]

@@ -174,6 +174,44 @@ async def test_the_first_champion_is_recorded_and_found_again(books: Books) -> N
     assert rows == [("api", None, "FirstChampion")]
 
 
+async def test_a_champion_by_hand_ends_the_experiment_and_is_recorded(books: Books) -> None:
+    """Both kinds turn by turn, on a real database; a status that is lost in between changes nothing of what is recorded."""
+    await books.database.record_experiment("trading", started("ab"))
+    annotations = {"tradewind.dev/promote": "v2/r1", "tradewind.dev/by": "ada", "tradewind.dev/reason": "v1 fails"}
+    point = thing(
+        "Endpoint",
+        "trader",
+        {"fallback": "api"},
+        {"championRef": {"name": "api"}, "activeExperiment": {"name": "ab", "uid": "uid-ab"}},
+    )
+    point["metadata"]["annotations"] = annotations
+    running = {"phase": "Running", "t0": T0.isoformat(), "baselineRef": {"name": "api"}, "weight": {"desired": "0.5"}}
+    ready = {"conditions": [{"type": "Ready", "status": "True", "reason": "x", "lastTransitionTime": T0.isoformat()}]}
+    server = Server(
+        point,
+        *(thing("ModelVersion", name, API, ready) for name in ("api", "v1", "v2")),
+        thing("ABExperiment", "ab", SPEC, running),
+    )
+    turns = [key("Endpoint", "trader"), key("ABExperiment", "ab")]
+    await books.reconciled(server, *turns)
+    assert books.verdicts() == [("uid-ab", "abort", "ChampionByHand", NOW)]
+    before = server.objects["Endpoint", "trader"]
+    for _ in range(2):  # the second time as if the status had not been written
+        await books.reconciled(server, *turns)
+        status = server.status("Endpoint", "trader")
+        assert (status["championRef"]["name"], status["previousChampionRef"]["name"]) == ("v2", "api")
+        assert status["history"][-1]["reason"] == "PromotedByHand"
+        server.put(before)
+    with psycopg.connect(books._dsn) as connection:
+        rows = connection.execute(
+            "SELECT version, previous_version, reason, requested_by, message FROM tradewind.promotions ORDER BY id"
+        ).fetchall()
+    assert rows == [
+        ("api", None, "FirstChampion", None, None),
+        ("v2", "api", "PromotedByHand", "ada", "v1 fails"),
+    ]
+
+
 async def test_what_is_lost_is_a_number_a_reason_until_the_experiment_is_over(books: Books) -> None:
     lost = {"refused": 40, "followUp": 3, "decisions": 100}
     running = {"phase": "Paused", "t0": "2026-02-27T00:00:00Z", "evidence": {"lost": lost, "lostShare": 0.4}}

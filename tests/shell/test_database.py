@@ -131,6 +131,28 @@ async def test_a_promotion_is_recorded_once_an_experiment(database: Database, sq
     assert await database.promotion("trading", "other") is None
 
 
+async def test_a_request_by_hand_is_recorded_once_with_who_and_why(database: Database, sql: Any) -> None:
+    await database.record_promotion("trading", RecordPromotion("trader", "api", None, None, None, "FirstChampion"))
+    by_hand = RecordPromotion(
+        "trader", "v2", "b" * 64, "api", None, "PromotedByHand", "promote=v2/r1", "ada", "v2 is cheaper"
+    )
+    await asyncio.gather(*(database.record_promotion("trading", by_hand) for _ in range(4)))
+    await database.record_promotion("trading", replace(by_hand, version="v3"))  # the same request
+    await database.record_promotion("trading", replace(by_hand, endpoint="other"))
+    columns = "version, previous_version, experiment_uid, reason, request, requested_by, message"
+    assert sql.query(f"SELECT {columns} FROM tradewind.promotions WHERE endpoint = 'trader' ORDER BY id") == [
+        ("api", None, None, "FirstChampion", None, None, None),
+        ("v2", "api", None, "PromotedByHand", "promote=v2/r1", "ada", "v2 is cheaper"),
+    ]
+    newest = await database.promotion("trading", "trader")
+    assert newest is not None
+    assert (newest.version, newest.first, newest.request) == ("v2", False, "promote=v2/r1")
+    asked = ["promote=v2/r1", "rollback=r1"]
+    assert await database.used("trading", "trader", asked) == {"promote=v2/r1"}
+    assert await database.used("trading", "trader", []) == frozenset()
+    assert await database.used("trading", "nobody", asked) == frozenset()
+
+
 async def test_the_first_champion_is_recorded_once_however_many_operators_see_none(
     database: Database, postgres_dsn: str, sql: Any
 ) -> None:

@@ -95,6 +95,18 @@ async def test_a_version_that_was_just_made_anew_is_not_promoted() -> None:
     assert not [e for e in (await decided(rig, case)).effects if isinstance(e, RecordPromotion)]
 
 
+async def test_a_version_that_is_asked_for_by_hand_is_the_one_that_there_is_now() -> None:
+    case = load("endpoint", "by-hand-promote-is-carried-out")
+    rig = await behind(case)
+    assert [e for e in (await decided(rig, case)).effects if isinstance(e, RecordPromotion)]
+    other = manifest(case.seen.versions["v1"])
+    other["spec"]["adapter"]["sha256"] = "b" * 64
+    rig.server.put(other)
+    decision = await decided(rig, case)
+    assert not [e for e in decision.effects if isinstance(e, RecordPromotion)]
+    assert decision.status.condition("ChampionByHand").reason == "VersionChanged"  # type: ignore[attr-defined]
+
+
 async def test_a_run_registers_although_another_version_had_its_name_a_moment_ago() -> None:
     case = build("training_run", {"resource": {"status": {"attempts": 1, "result": {"sha256": "a" * 64}}}})
     name = case.resource.name

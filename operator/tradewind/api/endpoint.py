@@ -29,6 +29,7 @@ from tradewind.schema.scalars import (
     Name,
     PositiveDecimal,
     Text64,
+    Text128,
     Text256,
     Text1024,
     Timestamp,
@@ -249,6 +250,36 @@ class GatewayStatus(StatusModel):
     """Generation of the published routing document."""
 
 
+class ByHandStatus(StatusModel):
+    """A change of the champion that was asked for and is being carried out."""
+
+    verb: Literal["promote", "rollback"]
+    """What was asked for."""
+    request: Text128
+    """Value of the annotation."""
+    version: VersionStatusRef
+    """Who is to be champion, as it was when the request was taken."""
+    by: Text128
+    """Who asked."""
+    reason: Text1024 = ""
+    """Why, in the words of who asked."""
+    time: Timestamp
+    """When the request was taken."""
+
+
+class ChampionHistoryEntry(StatusModel):
+    """A change of the champion by hand, or one that was refused."""
+
+    time: Timestamp
+    """When."""
+    request: Text256
+    """What was asked for, `<verb>=<value of the annotation>`."""
+    reason: Text128
+    """What came of it, as a fixed word."""
+    message: Text1024 = ""
+    """Who asked for what, why, and what came of it."""
+
+
 class EndpointStatus(CommonStatus):
     """What the operator sees of an Endpoint."""
 
@@ -259,7 +290,11 @@ class EndpointStatus(CommonStatus):
     champion_ref: VersionStatusRef | None = None
     """The ModelVersion that answers outside experiments."""
     previous_champion_ref: VersionStatusRef | None = None
-    """The champion before."""
+    """The champion before; `rollback` goes back to it."""
+    by_hand: ByHandStatus | None = None
+    """The request of `promote` or `rollback` that is being carried out."""
+    history: Annotated[tuple[ChampionHistoryEntry, ...], Field(max_length=20)] | None = None
+    """What was asked for by hand and what came of it, the newest last."""
     active_experiment: ActiveExperiment | None = None
     """The ABExperiment that holds the Endpoint; there is at most one."""
     epoch: Count | None = None

@@ -79,8 +79,20 @@ VERBS: tuple[Verb, ...] = (
         ("ABExperiment",),
         "takes what a changed arm has become for the arm; the evidence starts anew with the next block, at half the alpha",
     ),
+    Verb(
+        "promote",
+        ("Endpoint",),
+        "makes a version champion by hand: the value is `VERSION/<request-id>`, and `tradewind.dev/reason` says why; an "
+        "experiment that holds the Endpoint is aborted first",
+    ),
+    Verb(
+        "rollback",
+        ("Endpoint",),
+        "takes the newest promotion back, also one whose ramp still runs; the value is `<request-id>`, or "
+        "`VERSION/<request-id>` to go back to that version only; an experiment that holds the Endpoint is aborted first",
+    ),
 )
-"""What the operator does once when asked. The chart guards these and the reserved names `promote` and `retry`."""
+"""What the operator does once when asked. The chart guards these and the reserved name `retry`."""
 
 
 def _condition(name: str) -> str:

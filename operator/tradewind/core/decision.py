@@ -66,9 +66,15 @@ class PublishEpoch:
 
 @dataclass(frozen=True, slots=True)
 class RecordPromotion:
-    """Store that a version became champion. Idempotent by (endpoint, experiment, version).
+    """Store that a version became champion. Idempotent by (endpoint, experiment, version), by hand by (endpoint, request).
 
-    Without an experiment it is the first champion, stored where the Endpoint has no record yet.
+    Without experiment and request it is the first champion, stored where the Endpoint has no record yet.
+
+    Attributes:
+        reason: what kind of change it is, as a fixed word.
+        request: verb and value of the annotation, `promote=v1/r1`; None: not by hand.
+        requested_by: who asked by hand.
+        message: why, in the words of who asked.
     """
 
     endpoint: str
@@ -77,6 +83,9 @@ class RecordPromotion:
     previous: str | None
     experiment_uid: str | None
     reason: str
+    request: str | None = None
+    requested_by: str | None = None
+    message: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

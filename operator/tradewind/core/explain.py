@@ -76,7 +76,7 @@ class Line:
 
 _WRONG_WHEN_TRUE = frozenset({"Stalled", "BaselineChanged", "CandidateChanged", "EvidenceThin"})
 _WRONG_UNLESS_TRUE = frozenset({"EvidenceKnown", "WeightsApplied", "ChampionAvailable"})
-_NEVER_WRONG = frozenset({"ExperimentActive", "CostBenefit", "Accepted"})
+_NEVER_WRONG = frozenset({"ExperimentActive", "CostBenefit", "Accepted", "ChampionByHand"})
 _REMEDIES: Mapping[str, str] = {
     "ImagePullBackOff": "check the image's name and tag, and that the nodes may pull it (imagePullSecrets)",
     "ErrImagePull": "check the image's name and tag, and that the nodes may pull it (imagePullSecrets)",

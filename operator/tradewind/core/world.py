@@ -3,7 +3,7 @@
 Belongs here: how facts are asked for. Does not belong here: which facts a kind needs (`core/<kind>/observe.py`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -39,6 +39,9 @@ class Database(Protocol):
 
     async def promotion(self, namespace: str, endpoint: str) -> Promotion | None:
         """The newest promotion."""
+
+    async def used(self, namespace: str, endpoint: str, requests: Collection[str]) -> frozenset[str]:
+        """Those of these requests by hand that led to a promotion."""
 
     async def undecided(self, namespace: str, endpoint: str) -> tuple[StartedExperiment, ...]:
         """Experiments that were started and have no verdict."""

@@ -5,7 +5,7 @@ The gateway has its own statements, and the jobs theirs; the schema is in `trade
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from decimal import Decimal
@@ -72,10 +72,17 @@ class Database:
 
     async def promotion(self, namespace: str, endpoint: str) -> Promotion | None:
         """The newest promotion."""
-        sql = """SELECT version, sha256, experiment_uid IS NULL FROM tradewind.promotions
+        sql = """SELECT version, sha256, experiment_uid IS NULL AND request IS NULL, request FROM tradewind.promotions
                   WHERE installation = %s AND namespace = %s AND endpoint = %s ORDER BY id DESC LIMIT 1"""
         rows = await self._rows(sql, (self._installation, namespace, endpoint))
-        return Promotion(version=rows[0][0], sha256=rows[0][1], first=rows[0][2]) if rows else None
+        return Promotion(version=rows[0][0], sha256=rows[0][1], first=rows[0][2], request=rows[0][3]) if rows else None
+
+    async def used(self, namespace: str, endpoint: str, requests: Collection[str]) -> frozenset[str]:
+        """Those of these requests by hand that led to a promotion."""
+        sql = """SELECT request FROM tradewind.promotions
+                  WHERE installation = %s AND namespace = %s AND endpoint = %s AND request = ANY(%s)"""
+        rows = await self._rows(sql, (self._installation, namespace, endpoint, list(requests))) if requests else []
+        return frozenset(row[0] for row in rows)
 
     async def undecided(self, namespace: str, endpoint: str) -> tuple[StartedExperiment, ...]:
         """Experiments that were started and have no verdict, the oldest first."""
@@ -240,20 +247,22 @@ class Database:
         await self._execute(sql, (*key, epoch.candidate_weight, epoch.reason, json.dumps(evidence)))
 
     async def record_promotion(self, namespace: str, promotion: RecordPromotion) -> None:
-        """Store a promotion, once an experiment and version; a first champion where there is no record yet.
+        """Store a promotion, once an experiment and version or once a request; a first champion where there is no record yet.
 
         No unique key catches the latter, as it has no experiment: operators take turns, each in a statement that sees
         what the one before has committed.
         """
-        if promotion.experiment_uid is None:
+        if promotion.experiment_uid is None and promotion.request is None:
             await self._record_first_champion(namespace, promotion)
             return
         sql = """INSERT INTO tradewind.promotions
-                        (installation, namespace, endpoint, version, sha256, previous_version, experiment_uid, reason)
-                 VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
+                        (installation, namespace, endpoint, version, sha256, previous_version, experiment_uid, reason,
+                         request, requested_by, message)
+                 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
         p = promotion
         key = (self._installation, namespace, p.endpoint)
-        await self._execute(sql, (*key, p.version, p.sha256, p.previous, p.experiment_uid, p.reason))
+        how = (p.experiment_uid, p.reason, p.request, p.requested_by, p.message)
+        await self._execute(sql, (*key, p.version, p.sha256, p.previous, *how))
 
     async def _record_first_champion(self, namespace: str, promotion: RecordPromotion) -> None:
         lock = "SELECT pg_advisory_xact_lock(hashtextextended(concat_ws(chr(31), 'promotions', %s::text, %s::text, %s::text), 0))"

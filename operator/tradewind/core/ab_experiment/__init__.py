@@ -3,7 +3,7 @@ r"""ABExperiment: a candidate against the baseline on one Endpoint's decisions, 
     Pending --admissible, Endpoint given--> Running --promote--> Decided --approved--> Ramping --stable--> Succeeded
        \                                      |  \--rollback, guardrail---------------/--> RolledBack
         \--never admissible: stays Pending    |--maxDuration, end of the data--> Inconclusive
-                                              \--annotation abort--> Aborted           (terminal states never act)
+                                              \--abort, champion by hand--> Aborted    (terminal states never act)
 
 The clock is the wall in Live and the data in Replay. In Replay everything is a function of the rows at the start of each
 block, so that it does not matter when, or how often, the operator looked.
@@ -16,11 +16,12 @@ from decimal import Decimal
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.ab_experiment_status import ABExperimentPhase, ABExperimentStatus, RampStatus
 from tradewind.core.ab_experiment.accept import accept
+from tradewind.core.ab_experiment.by_hand import let_go
 from tradewind.core.ab_experiment.looks import between_blocks, live, newest_look, replay, replay_has_news
 from tradewind.core.ab_experiment.seen import Reason, Seen
 from tradewind.core.ab_experiment.start import pending
 from tradewind.core.ab_experiment.turn import LIVE_LOOK, Turn, baseline_name, handled, weighted
-from tradewind.core.ab_experiment.verdict import End, end, ramp
+from tradewind.core.ab_experiment.verdict import End, abort, ramp
 from tradewind.core.conditions import Fact
 from tradewind.core.decision import Decision
 from tradewind.core.endpoint import TERMINAL
@@ -47,6 +48,9 @@ def _decide(turn: Turn) -> Decision:
     verb = pending_verb(turn.experiment, ("abort", "pause", "resume", "approve", "accept"))
     if verb is not None and verb.name == "abort":
         return _aborted(turn, verb)
+    gone = let_go(turn)
+    if gone is not None:
+        return gone
     if verb is not None and verb.name == "accept":
         turn = accept(turn, verb)
         status = turn.experiment.status
@@ -72,14 +76,10 @@ def _decide(turn: Turn) -> Decision:
 
 
 def _aborted(turn: Turn, verb: Verb) -> Decision:
-    """Over at once; a verdict that cannot be stored waits, but not the weight."""
     status, by = turn.experiment.status, (verb.by or "annotation")[:128]
-    if turn.seen.database_error is not None and status.t0 is not None:
-        message = f"aborted by {by}: the weight is 0 at once; the verdict waits for the database"
-        stopped = weighted(status, Decimal(0), Reason.ABORTING, message, turn.now)
-        return turn.decision(stopped, Fact("Running", False, Reason.ABORTING, message), again=LIVE_LOOK)
-    status = handled(status, verb.name, verb.request)
-    return end(turn, status, End("abort", Reason.ABORTED, f"aborted by {by}", turn.now))
+    if turn.seen.database_error is None or status.t0 is None:
+        status = handled(status, verb.name, verb.request)
+    return abort(turn, status, End("abort", Reason.ABORTED, f"aborted by {by}", turn.now))
 
 
 def _obeyed(turn: Turn, status: ABExperimentStatus, verb: Verb) -> ABExperimentStatus:

@@ -67,6 +67,8 @@ class Reason(StrEnum):
     """The verb abort is being carried out."""
     PRICE_UNKNOWN = "PriceUnknown"
     """evidence.netOfCost asks for prices of answers that are not known."""
+    CHAMPION_BY_HAND = "ChampionByHand"
+    """The Endpoint is given another champion by hand: the experiment ends, or starts afterwards."""
     DECISION_FAILED = "DecisionFailed"
     """A decision failed by a fault in Tradewind; the candidate\'s weight is 0 until one succeeds."""
     REPLAY_ENDED = "ReplayEnded"

@@ -83,6 +83,15 @@ def end(turn: Turn, status: ABExperimentStatus, how: End, effects: tuple[Effect,
     return turn.decision(status, *facts, effects=effects, again=timedelta(0))
 
 
+def abort(turn: Turn, status: ABExperimentStatus, how: End) -> Decision:
+    """Over at once; a verdict that cannot be stored waits, but not the weight."""
+    if turn.seen.database_error is None or status.t0 is None:
+        return end(turn, status, how)
+    message = f"{how.message}: the weight is 0 at once; the verdict waits for the database"
+    stopped = weighted(status, Decimal(0), Reason.ABORTING, message, turn.now)
+    return turn.decision(stopped, Fact("Running", False, Reason.ABORTING, message), again=LIVE_LOOK)
+
+
 def _record(status: ABExperimentStatus, judgement: Judgement | None) -> dict[str, object]:
     """What is stored of the evidence: the judgement, and what was accepted, which counts as tests of the pair."""
     judged = judgement_json(judgement) if judgement is not None else {}

@@ -3,12 +3,13 @@ r"""Endpoint: who answers, with which weights, through which gateway.
     fallback exists -> champion known -> gateway applied -> Ready
                                      \-> oldest admissible ABExperiment holds the Endpoint -> released when terminal
                                                                         verdict promote, Succeeded -> candidate is champion
+                                     \-> promote or rollback by hand: the experiment ends first (by_hand.py)
 
 This is the single writer of the routing document and of `activeExperiment`: two experiments can never both believe that
 they run. A champion is never guessed: without one that exists and verifies, nothing is routed anew.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -16,10 +17,11 @@ from tradewind.api.ab_experiment import ABExperiment, Mode
 from tradewind.api.common import VersionStatusRef, WeightStatus
 from tradewind.api.endpoint import ActiveExperiment, Endpoint, EndpointPhase, EndpointStatus, GatewayStatus
 from tradewind.core.conditions import Fact, with_facts
-from tradewind.core.decision import Apply, Decision, Effect, Owner, RecordPromotion
-from tradewind.core.endpoint.holders import champion_of, held_experiment, is_as_seen, next_experiment, was_promoted
+from tradewind.core.decision import Apply, Decision, Effect, Owner
+from tradewind.core.endpoint.by_hand import by_hand
 from tradewind.core.endpoint.manifests import build_gateway, build_routing, gateway_name
 from tradewind.core.endpoint.orphans import aborted
+from tradewind.core.endpoint.places import Places, places_of
 from tradewind.core.endpoint.routing import ROUTING_RENEWAL, arm_target, credentials_of, routing_of
 from tradewind.core.endpoint.seen import (
     TERMINAL,
@@ -54,7 +56,8 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
     """What to do about an Endpoint now."""
     if endpoint.metadata.deletion_timestamp is not None:
         return Decision(endpoint.status)
-    places = _places(endpoint, seen, now)
+    hand = by_hand(endpoint, seen, places_of(endpoint, seen, now), now)
+    places, endpoint = hand.places, endpoint.model_copy(update={"status": hand.status})
     routing = routing_of(endpoint, seen, places.champion, places.active, now)
     effects: list[Effect] = [*places.effects, *aborted(endpoint.name, seen.orphans, now)]
     # A promotion is stored before anybody obeys it. While a version is missing, its Secret stays mounted.
@@ -71,11 +74,13 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
     if routing is not None and routing is not seen.routing:
         effects.append(Apply(build_routing(owner, routing)))
 
-    facts = [places.champion_fact, _database_fact(seen), *_gateway_facts(endpoint, seen, routing, now)]
+    facts = [places.champion_fact, _database_fact(seen), *_gateway_facts(endpoint, seen, routing, places.champion, now)]
     facts.append(places.experiment_fact or _experiment_fact(places.active, routing))
     blocked = next((fact for fact in facts[:3] if fact.holds is not True), None)
     ready = Fact("Ready", True, Reason.READY, f"{places.champion.name} answers" if places.champion else "")
     facts.append(ready if blocked is None else Fact("Ready", False, Reason(blocked.reason), blocked.message))
+    if hand.fact is not None:
+        facts.append(hand.fact)
     status = _status(endpoint, seen, places, routing).model_copy(
         update={
             "phase": EndpointPhase.READY if blocked is None else _phase(endpoint.status),
@@ -91,79 +96,11 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
     waiting = blocked is not None or any(
         (f.type == "WeightsApplied" and f.holds is not True) or f.reason == Reason.APPLYING for f in facts
     )
-    return Decision(status, tuple(effects), timedelta(seconds=2) if waiting else ROUTING_RENEWAL if live else None)
+    again = timedelta(seconds=2) if waiting else ROUTING_RENEWAL if live else None
+    return Decision(status, tuple(effects), min((t for t in (again, hand.again) if t is not None), default=None))
 
 
-@dataclass(frozen=True)
-class _Places:
-    """Who is champion, and which experiment holds the Endpoint.
-
-    Attributes:
-        effects: the record of a promotion that takes place now, and of the first champion.
-        experiment_fact: why decisions are not drawn for the experiment; None: see `_experiment_fact`.
-    """
-
-    champion: VersionStatusRef | None
-    previous: VersionStatusRef | None
-    champion_fact: Fact
-    active: ABExperiment | None
-    effects: tuple[Effect, ...] = ()
-    experiment_fact: Fact | None = None
-
-
-def _places(endpoint: Endpoint, seen: Seen, now: datetime) -> _Places:
-    """The places as they are, or after the promotion that the held experiment has earned."""
-    champion, champion_fact = champion_of(endpoint, seen, now)
-    held = held_experiment(endpoint, seen)
-    active = held if held is not None and held.status.phase not in TERMINAL else next_experiment(endpoint, seen)
-    first = _first_champion(endpoint, seen, champion)
-    places = _Places(champion, endpoint.status.previous_champion_ref, champion_fact, active, first)
-    if held is None or champion is None or not was_promoted(held) or champion.name == held.spec.candidate:
-        return places
-    version = seen.versions.get(held.spec.candidate)
-    if version is None or not is_as_seen(version, held.status.candidate_ref):
-        # What was not tested is not promoted; the Endpoint waits until a person says how to go on.
-        message = (
-            f"ABExperiment {held.name} promoted {held.spec.candidate}, which no longer exists as it was tested: "
-            f"restore it, or delete ABExperiment {held.name} to keep {champion.name}"
-        )
-        fact = Fact("ExperimentActive", False, Reason.VERSION_MISSING, message)
-        return replace(places, active=held, experiment_fact=fact)
-    if held.status.verdict is None:
-        return places
-    sha256 = version_sha256(version)
-    record = RecordPromotion(
-        endpoint=endpoint.name,
-        version=version.name,
-        sha256=sha256,
-        previous=champion.name,
-        experiment_uid=held.metadata.uid,
-        reason=held.status.verdict.reason,
-    )
-    promoted = VersionStatusRef(
-        name=version.name, uid=version.metadata.uid, sha256=sha256, since=now.replace(microsecond=0)
-    )
-    fact = Fact("ChampionAvailable", True, Reason.CHAMPION_KNOWN, f"promoted {version.name}")
-    return replace(places, champion=promoted, previous=champion, champion_fact=fact, effects=(*first, record))
-
-
-def _first_champion(endpoint: Endpoint, seen: Seen, champion: VersionStatusRef | None) -> tuple[Effect, ...]:
-    """The record of a champion before any promotion: once an Endpoint, also for one that is older than these records."""
-    if champion is None or seen.promotion is not None or seen.database_error is not None:
-        return ()
-    return (
-        RecordPromotion(
-            endpoint=endpoint.name,
-            version=champion.name,
-            sha256=champion.sha256,
-            previous=None,
-            experiment_uid=None,
-            reason=Reason.FIRST_CHAMPION,
-        ),
-    )
-
-
-def _status(endpoint: Endpoint, seen: Seen, places: _Places, routing: Routing | None) -> EndpointStatus:
+def _status(endpoint: Endpoint, seen: Seen, places: Places, routing: Routing | None) -> EndpointStatus:
     """The status with what does not hang on conditions."""
     reports = [r for r in seen.replicas if r.replica in seen.ready_pods]
     return endpoint.status.model_copy(
@@ -193,7 +130,9 @@ def _database_fact(seen: Seen) -> Fact:
     return Fact("DatabaseReachable", True, Reason.DATABASE_REACHABLE)
 
 
-def _gateway_facts(endpoint: Endpoint, seen: Seen, routing: Routing | None, now: datetime) -> tuple[Fact, Fact]:
+def _gateway_facts(
+    endpoint: Endpoint, seen: Seen, routing: Routing | None, champion: VersionStatusRef | None, now: datetime
+) -> tuple[Fact, Fact]:
     wanted, ready = endpoint.spec.gateway.replicas, len(seen.ready_pods)
     gateway = (
         Fact("GatewayReady", True, Reason.GATEWAY_READY, f"{ready} of {wanted} pods ready")
@@ -205,6 +144,9 @@ def _gateway_facts(endpoint: Endpoint, seen: Seen, routing: Routing | None, now:
     if _expired(routing, now):
         message = f"the candidate's weight expired at {routing.expires_at.isoformat()}: the baseline answers until it is renewed"
         return gateway, Fact("WeightsApplied", False, Reason.EXPIRED, message)
+    if champion is not None and routing.champion != champion.name:
+        message = f"{routing.champion} still answers: gateway pods wait for what {champion.name} needs"
+        return gateway, Fact("WeightsApplied", False, Reason.APPLYING, message)
     reported = {r.replica: r.generation for r in seen.replicas}
     behind = sorted(pod for pod in seen.ready_pods if reported.get(pod, -1) < routing.generation)
     if behind or not seen.ready_pods:

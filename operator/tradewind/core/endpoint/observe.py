@@ -1,8 +1,8 @@
 """What an Endpoint's decision needs to know.
 
-Versions and experiments may be those of a moment ago: whom they name next is told to everybody before it counts. Two are
-read fresh, for what they lead to is not taken back: the experiment that holds the Endpoint (its weight is published) and
-the version that it promoted (its hash is stored for good).
+Versions and experiments may be those of a moment ago: whom they name next is told to everybody before it counts. Three are
+read fresh, for what they lead to is not taken back: the experiment that holds the Endpoint (its weight is published), the
+version that it promoted and the one that is asked for by hand (their hashes are stored for good).
 """
 
 from dataclasses import replace
@@ -13,6 +13,7 @@ from tradewind.api.common import API_VERSION
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
 from tradewind.core.decision import RecordVerdict
+from tradewind.core.endpoint.by_hand import asked, named_by_hand, request_key
 from tradewind.core.endpoint.holders import was_promoted
 from tradewind.core.endpoint.manifests import mounted_versions, routing_name
 from tradewind.core.endpoint.orphans import aborted
@@ -38,6 +39,10 @@ async def observe(endpoint: Endpoint, world: World) -> Seen:
             versions.pop(held.spec.candidate, None)
             candidate = await world.fresh(ModelVersion, namespace, held.spec.candidate)
             versions |= {candidate.name: candidate} if candidate is not None else {}
+    for name in named_by_hand(endpoint):
+        versions.pop(name, None)
+        version = await world.fresh(ModelVersion, namespace, name)
+        versions |= {name: version} if version is not None else {}
     pods = await world.pods(namespace, f"{COMPONENT}=gateway,{OWNER_NAME}={endpoint.name}")
     # A pod that is being deleted still answers on the connections that it has.
     mounted = [mounted_versions(pod) for pod in pods if not has_ended(pod)]
@@ -55,6 +60,7 @@ async def observe(endpoint: Endpoint, world: World) -> Seen:
             epochs=await database.epochs(*place, active.uid) if active is not None else (),
             in_position=await database.in_position(*place),
             promotion=await database.promotion(*place),
+            used=await database.used(*place, [request_key(verb.name, verb.request) for verb in asked(endpoint)]),
             orphans=await orphans(*place, world),
             replicas=await database.replicas(*place),
         )

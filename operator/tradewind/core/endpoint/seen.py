@@ -58,15 +58,45 @@ class Reason(StrEnum):
     """Reason of the first record of promotions: the champion that answers before anything was promoted."""
     OBJECT_DELETED = "ObjectDeleted"
     """Reason of a recorded end: the ABExperiment was deleted before its verdict."""
+    EXPERIMENT_ENDING = "ExperimentEnding"
+    """A change of the champion by hand waits for the experiment that holds the Endpoint to end."""
+    PROMOTED_BY_HAND = "PromotedByHand"
+    """The verb promote made a version champion."""
+    ROLLED_BACK_BY_HAND = "RolledBackByHand"
+    """The verb rollback took the newest promotion back: the champion before it answers."""
+    MALFORMED_REQUEST = "MalformedRequest"
+    """A verb was refused: its annotation is not written as it must be."""
+    REASON_MISSING = "ReasonMissing"
+    """The verb promote was refused: nobody said why."""
+    REQUEST_USED = "RequestUsed"
+    """A verb was refused: its request id was carried out before."""
+    CHAMPION_UNKNOWN = "ChampionUnknown"
+    """A verb was refused: this status did not know a champion, so nobody knows whether it was carried out before."""
+    ALREADY_CHAMPION = "AlreadyChampion"
+    """A verb was refused: the version is champion already."""
+    NO_PREVIOUS_CHAMPION = "NoPreviousChampion"
+    """The verb rollback was refused: there is no champion before this one, or it is not the one that was named."""
+    VERSION_DELETED = "VersionDeleted"
+    """A verb was refused: the version is being deleted."""
+    VERSION_CHANGED = "VersionChanged"
+    """A verb was refused: what has the version's name is another artifact than the one that was meant."""
+    REPLACED = "Replaced"
+    """A request was dropped before it was carried out: a newer one came."""
 
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """The newest stored promotion of this Endpoint; `first`: of its first champion, to which no experiment led."""
+    """The newest stored promotion of this Endpoint.
+
+    Attributes:
+        first: of its first champion, to which neither an experiment nor a request led.
+        request: verb and value of the request that led to it, as `RecordPromotion` has it.
+    """
 
     version: str
     sha256: str | None
     first: bool = False
+    request: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +137,7 @@ class Seen:
         epochs: of the experiment that holds the Endpoint.
         orphans: recorded experiments without a verdict whose object is gone.
         in_position: versions whose decisions have open positions: follow-ups are theirs, also after they retired.
+        used: requests of these verbs that are recorded, as `RecordPromotion` has them.
         mounted: versions whose Secret every gateway pod has; None: there is no pod.
         database_error: why SQL facts are missing; None: they are complete.
     """
@@ -117,6 +148,7 @@ class Seen:
     orphans: tuple[StartedExperiment, ...] = ()
     in_position: frozenset[str] = frozenset()
     promotion: Promotion | None = None
+    used: frozenset[str] = frozenset()
     replicas: tuple[ReplicaReport, ...] = ()
     ready_pods: frozenset[str] = frozenset()
     mounted: frozenset[str] | None = None
