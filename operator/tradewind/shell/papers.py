@@ -33,7 +33,7 @@ from tradewind.trading.settings.paper import SYMBOL, pointer_parts
 from tradewind.trading.standing import Drawn, Missing, Shadow, drawn_standing, shadow_standing, trade_of
 
 ARMS: Final = ("baseline", "candidate")
-PAGE: Final = 2000
+PAGE: Final = 500
 UNCOMMITTED: Final = timedelta(seconds=10)
 """In Live, what was received so lately may be followed by what was received before it."""
 SLACK: Final = timedelta(seconds=15)
