@@ -64,6 +64,9 @@ def without(name: str) -> dict[str, str]:
         (PROMOTE | {"tradewind.dev/promote": "v2"}, {}, "MalformedRequest", "VERSION/REQUEST-ID"),
         (PROMOTE | {"tradewind.dev/promote": "v2/"}, {}, "MalformedRequest", "VERSION/REQUEST-ID"),
         (PROMOTE | {"tradewind.dev/promote": "V2/r1"}, {}, "MalformedRequest", "VERSION/REQUEST-ID"),
+        (PROMOTE | {"tradewind.dev/promote": "v2/r\0"}, {}, "MalformedRequest", "VERSION/REQUEST-ID"),
+        (ROLLBACK | {"tradewind.dev/rollback": "r\0"}, {}, "MalformedRequest", "REQUEST-ID"),
+        (PROMOTE | {"tradewind.dev/reason": "\0\n"}, {}, "ReasonMissing", "tradewind.dev/reason"),
         (PROMOTE | {"tradewind.dev/promote": "v9/r1"}, {}, "VersionMissing", "v9 does not exist"),
         (PROMOTE | {"tradewind.dev/promote": "v1/r1"}, {}, "AlreadyChampion", "v1 is champion already"),
         (PROMOTE, {"versions": VERSIONS | {"v2": {"ready": False}}}, "VersionNotReady", "v2 is not Ready"),
@@ -160,6 +163,13 @@ def test_a_refused_rollback_drops_no_promotion() -> None:
     status: Any = after.resource.status
     assert status.champion_ref.name == "v2"
     assert [entry.reason for entry in status.history] == ["NoPreviousChampion", "PromotedByHand"]
+
+
+def test_what_is_recorded_is_text_that_a_database_takes() -> None:
+    case = asked(PROMOTE | {"tradewind.dev/reason": "line\none\0", "tradewind.dev/by": "a\0da"})
+    case = case.after(case.decide())
+    (record,) = [e for e in case.decide().effects if isinstance(e, RecordPromotion)]
+    assert (record.requested_by, record.message) == ("a da", "line one")
 
 
 def test_a_newer_request_takes_the_place_of_one_that_still_waits() -> None:

@@ -1,7 +1,8 @@
 """Stand-ins for model APIs, one behaviour a path, that count what they are asked. Runs in a pod; standard library alone.
 
 POST /<behaviour>/v1/chat/completions     follow | against: the hint of the market data, or its opposite
-                                          steady: as follow, after 0.1 s
+                                          steady: as follow, after 0.1 s; slow: after 3 s
+                                          broken: HTTP 500; nonsense: an answer that is no JSON
 GET  /asks                                {"<behaviour>/<tag of the market data>": how often}
 """
 
@@ -39,8 +40,9 @@ class Handler(BaseHTTPRequestHandler):
         symbol = re.findall(r"^Symbol: (.*)$", prompt, re.MULTILINE)[-1].strip()
         with lock:
             asks[f"{behaviour}/{market.get('tag')}"] += 1
-        if behaviour == "steady":
-            time.sleep(0.1)
+        time.sleep({"steady": 0.1, "slow": 3.0}.get(behaviour, 0.0))
+        if behaviour == "broken":
+            return self.answer(500, {"error": "out of order"})
         up = (market.get(symbol) or {}).get("hint") == "up"
         action = "open_long" if up != (behaviour == "against") else "open_short"
         decision = {
@@ -53,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
             "confidence": 0.5,
             "reasoning": f"{behaviour}, a stand-in of the tests",
         }
-        content = json.dumps(decision)
+        content = "buy, I would say" if behaviour == "nonsense" else json.dumps(decision)
         choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": "stop"}
         self.answer(200, {"id": "x", "object": "chat.completion", "model": f"arm-{behaviour}", "choices": [choice]})
 

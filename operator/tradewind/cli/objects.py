@@ -163,6 +163,9 @@ def _details(body: Json) -> str:
     for gate in status.get("gates", []):
         state = {True: "passed", False: "FAILED"}.get(gate.get("passed"), "unknown")
         lines.append(f"  gate {gate['name']}: {state}, {gate.get('value', '-')} against {gate.get('threshold', '-')}")
+    if body["kind"] == "Endpoint":
+        told = status.get("history") or []
+        lines += [f"  by hand {e['time']}: {e['reason']}: {e.get('message', '')}" for e in told[-5:]]
     conditions = [(c["type"], c["status"], c["reason"], c.get("message", "")) for c in status.get("conditions", [])]
     if conditions:
         lines.append(_indent(format_table([("CONDITION", "STATUS", "REASON", "MESSAGE"), *conditions])))

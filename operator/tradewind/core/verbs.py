@@ -17,6 +17,11 @@ class Verb:
     by: str | None
 
 
+def one_line(text: str) -> str:
+    """What somebody wrote in an annotation, as it may be stored and shown: SQL takes no NUL, and a message is one line."""
+    return "".join(character if character.isprintable() else " " for character in text).strip()
+
+
 def pending_verb(resource: Resource, verbs: Sequence[str]) -> Verb | None:
     """The first of `verbs` whose request id is new, or None."""
     status = getattr(resource, "status", None)
@@ -25,5 +30,6 @@ def pending_verb(resource: Resource, verbs: Sequence[str]) -> Verb | None:
     for name in verbs:
         request = annotations.get(f"{PREFIX}{name}", "")
         if request and handled.get(name) != request[:128]:
-            return Verb(name, request[:128], annotations.get(f"{PREFIX}by"))
+            by = annotations.get(f"{PREFIX}by")
+            return Verb(name, request[:128], None if by is None else one_line(by))
     return None

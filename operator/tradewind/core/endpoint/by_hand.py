@@ -23,7 +23,7 @@ from tradewind.core.decision import RecordPromotion
 from tradewind.core.endpoint.holders import held_experiment
 from tradewind.core.endpoint.places import Places
 from tradewind.core.endpoint.seen import TERMINAL, Reason, Seen, version_sha256
-from tradewind.core.verbs import PREFIX, Verb, pending_verb
+from tradewind.core.verbs import PREFIX, Verb, one_line, pending_verb
 
 CONDITION = "ChampionByHand"
 VERBS = ("rollback", "promote")
@@ -31,7 +31,7 @@ VERBS = ("rollback", "promote")
 HISTORY_LENGTH = 20
 LONGEST_REASON = 512
 
-_NAMED = re.compile(r"([a-z0-9](?:[-a-z0-9.]*[a-z0-9])?)/(\S.*)")
+_NAMED = re.compile(r"([a-z0-9](?:[-a-z0-9.]*[a-z0-9])?)/([^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*)")
 _SOON = timedelta(seconds=2)
 _Refusal = tuple[Reason, str]
 
@@ -54,7 +54,7 @@ class Change:
 
 def request_key(verb: str, request: str) -> str:
     """A request as it is recorded."""
-    return f"{verb}={request}"
+    return f"{verb}={one_line(request)}"
 
 
 def asked(endpoint: Endpoint) -> tuple[Verb, ...]:
@@ -169,7 +169,7 @@ class _Turn:
                 )
                 return Reason.ALREADY_CHAMPION, f"{name} is champion already{ends}"
             return version
-        if named is None and "/" in verb.request:
+        if named is None and ("/" in verb.request or not verb.request.isprintable()):
             why = f"write {PREFIX}rollback=REQUEST-ID, or {PREFIX}rollback=VERSION/REQUEST-ID"
             return Reason.MALFORMED_REQUEST, why
         return self._before(champion, name)
@@ -273,7 +273,7 @@ class _Turn:
     # --- words -------------------------------------------------------------------------------------------------------
 
     def _reason(self) -> str:
-        return self.endpoint.metadata.annotations.get(f"{PREFIX}reason", "").strip()[:LONGEST_REASON]
+        return one_line(self.endpoint.metadata.annotations.get(f"{PREFIX}reason", ""))[:LONGEST_REASON]
 
     def _on_its_way(self, wish: ByHandStatus) -> Fact:
         if self.places.active is None:
@@ -315,7 +315,7 @@ def _asker(verb: Verb) -> str:
 
 
 def _said(verb: Verb) -> str:
-    return f"{verb.name} {verb.request}, asked for by {_asker(verb)},"
+    return f"{verb.name} {one_line(verb.request)}, asked for by {_asker(verb)},"
 
 
 def _told(wish: ByHandStatus) -> str:
