@@ -53,7 +53,7 @@ async def test_prices_go_in_time_unless_an_experiment_has_no_verdict(rig):
     async def kept():
         await asyncio.sleep(0.5)
         bars = await rig.rows("SELECT starts_at FROM tradewind.bars ORDER BY starts_at")
-        return len(bars), len(await rig.rows("SELECT FROM tradewind.request_prices"))
+        return len(bars), len(await rig.rows("SELECT pointer FROM tradewind.request_prices"))
 
     await rig.rows(
         "INSERT INTO tradewind.experiments (installation, namespace, endpoint, experiment_uid, name, mode, baseline, candidate,"
