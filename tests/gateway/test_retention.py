@@ -43,3 +43,30 @@ async def test_what_is_still_needed_outlives_its_retention(rig):
     await rig.close(gateway, "open")
     await asyncio.sleep(0.5)
     assert len(await rig.rows()) == 2
+
+
+async def test_prices_go_in_time_unless_an_experiment_has_no_verdict(rig):
+    gateway = await rig.gateway(abandoned_after=0.1, retention=3600.0)
+    bar = {"symbol": "BTC", "seconds": 60, "open": 100.0, "high": 100.0, "low": 100.0, "close": 100.0}
+    starts = ["2026-01-05T10:00:00Z", "2026-01-05T10:01:00Z"]
+
+    async def kept():
+        await asyncio.sleep(0.5)
+        bars = await rig.rows("SELECT starts_at FROM tradewind.bars ORDER BY starts_at")
+        return len(bars), len(await rig.rows("SELECT pointer FROM tradewind.request_prices"))
+
+    await rig.rows(
+        "INSERT INTO tradewind.experiments (installation, namespace, endpoint, experiment_uid, name, mode, baseline, candidate,"
+        " t0, alpha, spec) VALUES (%s, 'ns', 'trader', 'u', 'e', 'Live', 'api', 'v1', now(), 0.05, '{}')",
+        rig.settings.installation,
+    )
+    assert (await gateway.post("/v1/prices", json=[bar | {"start": start} for start in starts])).status_code == 200
+    await rig.rows(
+        "INSERT INTO tradewind.request_prices (installation, namespace, endpoint, pointer, decision_id, symbol, at, known_at,"
+        " received_at) VALUES (%s, 'ns', 'trader', '/market_data/p', 'd', 'BTC', now(), now(), now() - interval '2 hours')",
+        rig.settings.installation,
+    )
+    await rig.rows("UPDATE tradewind.bars SET received_at = now() - interval '2 hours' WHERE starts_at = %s", starts[0])
+    assert await kept() == (2, 1)
+    await rig.rows("UPDATE tradewind.experiments SET decision = 'rollback', decided_at = now()")
+    assert await kept() == (1, 0)

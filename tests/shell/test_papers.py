@@ -257,7 +257,7 @@ async def test_looked_at_each_hour_or_once_late_or_twice_it_is_the_same(
     scene(replay, seed)
     drop = "TRUNCATE tradewind.papers, tradewind.paper_progress, tradewind.request_prices"
     at_once: dict[Any, Any] = {}
-    for page in (2000, 3):
+    for page in (500, 3):
         monkeypatch.setattr(papers, "PAGE", page)
         replay.connection.execute(drop)
         await settle(database, T0 + 80 * HOUR)

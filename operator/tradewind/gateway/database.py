@@ -242,7 +242,8 @@ class Database:
         if self._settings.retention is None:
             return 0
         await self._call(report_statements.PURGE_REFUSED, {"retention": self._settings.retention})
-        await self._call(paper_statements.PURGE_BARS, {"retention": self._settings.retention})
+        for statement in paper_statements.PURGE_PRICES:
+            await self._call(statement, {"retention": self._settings.retention})
         return len(await self._call(statements.PURGE, {"retention": self._settings.retention}))
 
     async def reported(self, decision_id: str) -> dict[str, Any] | None:

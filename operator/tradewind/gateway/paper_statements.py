@@ -50,12 +50,15 @@ SELECT ret FROM stored
 """)
 
 # An experiment without a verdict may still need them.
-PURGE_BARS: Final = one_line(f"""
-DELETE FROM tradewind.bars
- WHERE {KEY} AND ctid = ANY(ARRAY(
-    SELECT ctid FROM tradewind.bars
+PURGE_PRICES: Final = tuple(
+    one_line(f"""
+DELETE FROM tradewind.{table}
+ WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM tradewind.{table}
      WHERE {KEY} AND received_at < clock_timestamp() - make_interval(secs => %(retention)s)
        AND NOT EXISTS (SELECT FROM tradewind.experiments WHERE {KEY} AND decision IS NULL
                           AND started_at > clock_timestamp() - interval '366 days')
      ORDER BY received_at LIMIT 5000))
 """)
+    for table in ("bars", "request_prices")
+)

@@ -33,7 +33,7 @@ from tradewind.trading.settings.paper import SYMBOL, pointer_parts
 from tradewind.trading.standing import Drawn, Missing, Shadow, drawn_standing, shadow_standing, trade_of
 
 ARMS: Final = ("baseline", "candidate")
-PAGE: Final = 2000
+PAGE: Final = 500
 UNCOMMITTED: Final = timedelta(seconds=10)
 """In Live, what was received so lately may be followed by what was received before it."""
 SLACK: Final = timedelta(seconds=15)
@@ -49,11 +49,11 @@ SELECT clock_timestamp() AS now,
        (SELECT settled_until FROM tradewind.paper_progress WHERE {_KEY} AND experiment_uid = %(uid)s) AS settled_until
 """
 
-# A subselect and no join: on a table that has just begun to fill, joins are planned as if it were empty.
+# Planned as if the table were empty while it begins to fill: so it is a subselect and no join, and each index finds one row.
 _REQUEST_PRICE: Final = """
     (SELECT {what} FROM tradewind.request_prices p
       WHERE p.installation = d.installation AND p.namespace = d.namespace AND p.endpoint = d.endpoint
-        AND p.pointer = %(pointer)s AND p.decision_id = d.decision_id)
+        AND p.pointer = %(pointer)s AND p.decision_id = d.decision_id AND p.symbol = d.scope_symbol AND p.at = d.decided_at)
 """
 
 # A price is a number above 0, or one as text; words, exponents and numbers of a thousand digits are none.

@@ -29,6 +29,7 @@ CREATE TABLE tradewind.bars (
 CREATE INDEX bars_received ON tradewind.bars (installation, namespace, endpoint, received_at);
 
 -- The price in each request, read once by the operator: a request may be large. NULL: it has none that is a number above 0.
+-- It outlives its decision: others may be open that it settles.
 CREATE TABLE tradewind.request_prices (
     installation text NOT NULL,
     namespace text NOT NULL,
@@ -39,10 +40,11 @@ CREATE TABLE tradewind.request_prices (
     at timestamptz NOT NULL,
     known_at timestamptz NOT NULL,
     price double precision,
-    PRIMARY KEY (installation, namespace, endpoint, pointer, decision_id),
-    FOREIGN KEY (installation, namespace, endpoint, decision_id) REFERENCES tradewind.decisions ON DELETE CASCADE
+    received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (installation, namespace, endpoint, pointer, decision_id)
 );
 CREATE INDEX request_prices_symbol ON tradewind.request_prices (installation, namespace, endpoint, pointer, symbol, at);
+CREATE INDEX request_prices_received ON tradewind.request_prices (installation, namespace, endpoint, received_at);
 
 -- What the trading system says that an answer earned on paper; it becomes a paper where it is known in time.
 CREATE TABLE tradewind.reported_papers (
