@@ -86,7 +86,7 @@ def test_the_caller_gets_the_drawn_arms_answer_at_once_whatever_the_shadow_does(
     asked = httpx.get(f"{arms}/asks", timeout=30, trust_env=False).json()
     assert {asked[f"steady/{decision_id}"] for decision_id in drawn} == {1}, "the API is never asked twice"
     if name == "good":
-        _papers_are_rows(space, installation, trader, sorted(drawn)[0])
+        _papers_are_rows(space, installation, trader, min(drawn))
     space.kubectl("delete", "abexperiment", name)
     wait_for("a free Endpoint", lambda: space.routing("trader").get("experiment"), lambda held: not held, seconds=60)
 
