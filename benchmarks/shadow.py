@@ -53,7 +53,7 @@ def arms_app(seconds: float) -> FastAPI:
     app = FastAPI()
 
     @app.post("/v1/models/{name}:predict")
-    async def predict(request: Request) -> dict[str, list[dict[str, object]]]:
+    async def predict(name: str, request: Request) -> dict[str, list[dict[str, object]]]:  # noqa: ARG001 - of the path
         await request.json()
         await asyncio.sleep(seconds)
         return {"predictions": [HOLD]}
