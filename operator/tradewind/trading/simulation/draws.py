@@ -7,6 +7,7 @@ looks at the rows (characteristics.py).
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 
@@ -83,9 +84,7 @@ class Rows:
         """The block is not complete when the next one starts: positions are open, or pairs may still come. (runs, blocks)."""
         left = (self.per_block - np.arange(self.per_block)) * market.spacing.total_seconds()
         shape = (*self.candidate.shape[:-1], self.blocks, self.per_block)
-        open_: Bools = self.own(self.chances.acts).astype(np.bool_).reshape(shape) & (
-            left < market.hold.total_seconds()
-        )
+        open_: Any = self.own(self.chances.acts).astype(np.bool_).reshape(shape) & (left < market.hold.total_seconds())
         if self.spec.pairing is not Pairing.UNPAIRED:
             open_ = open_ | ~self.chances.priced.reshape(shape) & (left < self.spec.settlement.max_hold.total_seconds())
         result: Bools = open_.any(axis=-1)
