@@ -3,11 +3,16 @@
 from datetime import timedelta
 from typing import Any
 
-from tradewind.trading.evidence import EvidenceSpec, ExperimentRules, Settlement
+from tradewind.trading.evidence import Basis, EvidenceSpec, ExperimentRules, Settlement
 
 
 def spec(
-    *, max_hold: timedelta | None = None, retest: int = 0, replay: bool = False, **rules: dict[str, Any]
+    *,
+    max_hold: timedelta | None = None,
+    retest: int = 0,
+    replay: bool = False,
+    basis: Basis | None = None,
+    **rules: dict[str, Any],
 ) -> EvidenceSpec:
     """The spec with these fields of `evidence`, `traffic` and `guardrails`, in the manifest's spelling."""
     return EvidenceSpec(
@@ -15,6 +20,7 @@ def spec(
         settlement=Settlement() if max_hold is None else Settlement(max_hold),
         retest=retest,
         replay=replay,
+        basis=basis,
     )
 
 

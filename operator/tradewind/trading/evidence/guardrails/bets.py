@@ -28,8 +28,8 @@ def log_e_rate(bad: Sequence[bool] | Sequence[int] | NDArray[np.bool_], accepted
 
 
 def log_mean_bet(values: Floats, bets: tuple[float, ...]) -> Floats:
-    """Logarithm of the mean over the bets of the running product of 1 + bet * value, shape (rows,)."""
-    total = np.full(len(values), -np.inf)
+    """Logarithm of the mean over the bets of the running product of 1 + bet * value, shape (..., rows)."""
+    total = np.full(values.shape, -np.inf)
     for bet in bets:
-        np.logaddexp(total, np.cumsum(np.log1p(bet * values)), out=total)
+        np.logaddexp(total, np.cumsum(np.log1p(bet * values), axis=-1), out=total)
     return total - math.log(len(bets))

@@ -6,7 +6,8 @@ import numpy as np
 
 from tradewind.schema.rules import StrictModel
 from tradewind.schema.scalars import Probability
-from tradewind.trading.evidence.blocks import SettledRows
+from tradewind.trading.evidence.blocks import Bools, SettledRows
+from tradewind.trading.evidence.confidence import Floats
 from tradewind.trading.evidence.guardrails.base import Guardrail, GuardrailResult, Watched
 from tradewind.trading.evidence.guardrails.bets import LOG_THRESHOLD, log_mean_bet
 
@@ -49,8 +50,7 @@ class FastHarmGuardrail(Guardrail[FastHarmSettings]):
 def fast_harm(rows: SettledRows, margin: float) -> GuardrailResult:
     """Watch for a candidate whose win rate is lower by more than the margin, row by row over the settled prefix.
 
-    u = -2 (A - w)(win - c) - 2 margin w (1 - w), with c the predictable centre of the win rate. The prefix ends before
-    the first open row. A row settled by force counts as neither win nor loss here: too short a max_hold is its own
+    The prefix ends before the first open row. A row settled by force counts as neither win nor loss here: too short a max_hold is its own
     condition and no harm.
 
     Args:
@@ -59,10 +59,17 @@ def fast_harm(rows: SettledRows, margin: float) -> GuardrailResult:
     """
     count = int(np.argmax(rows.pending)) if rows.pending.any() else len(rows.win)
     win = np.where(rows.forced, 0.5, rows.win)[:count]
-    candidate, weight = rows.candidate[:count], rows.weight[:count]
-    centre = (np.cumsum(win) - win + 10.0) / (np.arange(count) + 20.0)
+    return FAST_HARM.result(log_e_harm(rows.candidate[:count], rows.weight[:count], win, margin), LOG_THRESHOLD)
+
+
+def log_e_harm(candidate: Bools, weight: Floats, win: Floats, margin: float) -> Floats:
+    """Running logarithm of the evidence that the win rate is lower by more than the margin, shape (..., rows) as all here.
+
+    u = -2 (A - w)(win - c) - 2 margin w (1 - w), with c the predictable centre of the win rate.
+    """
+    centre = (np.cumsum(win, axis=-1) - win + 10.0) / (np.arange(win.shape[-1]) + 20.0)
     harm = -2.0 * (candidate - weight) * (win - centre) - 2.0 * margin * weight * (1.0 - weight)
-    return FAST_HARM.result(log_mean_bet(harm, _BETS), LOG_THRESHOLD)
+    return log_mean_bet(harm, _BETS)
 
 
 FAST_HARM = FastHarmGuardrail()
