@@ -48,7 +48,7 @@ def add_parser(subparsers: "Subparsers") -> None:
         "--effects", type=float, nargs="+", default=EFFECTS, metavar="D",
         help=f"true per-decision Sharpe differences (default: {' '.join(f'{e:g}' for e in EFFECTS)})",
     )  # fmt: skip
-    told = "; ".join(f"{scenario.name}: {scenario.about}" for scenario in SCENARIOS.values())
+    told = "; ".join(f"{s.name}: {s.about}" for s in SCENARIOS.values()).replace("%", "%%")  # argparse formats it
     parser.add_argument("--scenario", metavar="NAME", help=f"the market (default: iid). {told}")
     parser.add_argument("--bars", type=Path, metavar="FILE", help="real bars instead: time, open, high, low, close")
     parser.add_argument("--encoding", choices=ENCODINGS, help="of the bars (default: utf-8)")

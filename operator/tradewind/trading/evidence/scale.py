@@ -6,6 +6,7 @@ of a return that has its scale (metrics/sharpe.py).
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -145,24 +146,26 @@ def _first_bound(size: Floats, rows: Bools) -> Floats:
 
 
 def symbol_scale(symbol: NDArray[np.str_], ret: Floats, calibration: Bools, running: Running) -> Floats:
-    """Scale of the symbol at every row, shape (rows,); what symbols without a row in the first block start with is all
+    """Scale of the symbol at every row, shape (..., rows); what symbols without a row in the first block start with is all
     symbols' scale there.
 
     Args:
-        symbol: of each row.
+        symbol: of each row, shape (rows,).
         ret, calibration, running: as in `arm_scales`.
     """
     known = np.isfinite(ret)
     size = np.where(known, np.abs(ret), 0.0)
     scale = np.ones_like(size)
-    if not len(size):
+    if not size.shape[-1]:
         return scale
     everywhere = _first_of_symbol("", size, known & calibration, running)
     for name in np.unique(symbol):
         own = known & (symbol == name)
-        bound, start = everywhere
-        if (own & calibration).any() or running.knows(f"symbol.{name}.bound"):
-            bound, start = _first_of_symbol(str(name), size, own & calibration, running)
+        # Of a symbol without rows in the first block it is all symbols', now and in every later part.
+        first = own & calibration
+        there = running.once(f"symbol.{name}.there", partial(_any_row, first))
+        of_symbol = _first_of_symbol(str(name), size, first, running)
+        bound, start = (np.where(there > 0.0, mine, all_) for mine, all_ in zip(of_symbol, everywhere, strict=True))
         square = np.minimum(size, np.where(bound > 0.0, bound, np.inf)) ** 2
         squares, counts = (
             running.before(f"symbol.{name}.squares", square * own),
@@ -173,13 +176,19 @@ def symbol_scale(symbol: NDArray[np.str_], ret: Floats, calibration: Bools, runn
     return scale
 
 
+def _any_row(rows: Bools) -> Floats:
+    some: Floats = np.where(rows.any(axis=-1, keepdims=True), 1.0, 0.0)
+    return some
+
+
 def _first_of_symbol(name: str, size: Floats, rows: Bools, running: Running) -> tuple[Floats, Floats]:
-    """Bound of a return and first mean square of a symbol, or ("") of all; shape (1,)."""
+    """Bound of a return and first mean square of a symbol, or ("") of all; shape (..., 1)."""
     bound = running.once(f"symbol.{name}.bound", lambda: _first_bound(size, rows))
 
     def mean() -> Floats:
         square = np.minimum(size, bound) ** 2
-        total = np.sum(square * rows, keepdims=True) / np.maximum(np.sum(rows, keepdims=True), 1)
+        count = np.maximum(np.sum(rows, axis=-1, keepdims=True), 1)
+        total = np.sum(square * rows, axis=-1, keepdims=True) / count
         return np.where(bound > 0.0, total, 1.0)
 
     return bound, running.once(f"symbol.{name}.start", mean)

@@ -17,6 +17,7 @@ from tradewind.trading.evidence.confidence import Floats
 from tradewind.trading.evidence.evaluate import BlockSums
 from tradewind.trading.evidence.metrics import ScoredRows
 from tradewind.trading.evidence.policies import PolicyFacts
+from tradewind.trading.evidence.running import Running
 from tradewind.trading.evidence.scale import symbol_scale
 from tradewind.trading.evidence.spec import EvidenceSpec
 from tradewind.trading.simulation.scenarios import Chances, Market
@@ -102,7 +103,7 @@ class Rows:
         traded = self.by_block(self.own(chances.acts).astype(np.bool_)) > 0.0
         until = np.where(traded.any(axis=-1), traded.argmax(axis=-1), self.blocks)
         first = np.arange(ret.shape[-1]) // self.per_block <= until[..., None]
-        unit = symbol_scale(chances.symbol, ret, first) if spec.by_symbol else 1.0
+        unit = symbol_scale(chances.symbol.astype(np.str_), ret, first, Running()) if spec.by_symbol else 1.0
         paired = spec.pairing is not Pairing.UNPAIRED
         return ScoredRows(
             self.candidate,
