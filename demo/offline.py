@@ -65,6 +65,7 @@ from tradewind.trading.paper import Paper, PaperRule, Price, Prices, hold, settl
 from tradewind.trading.prompt import render_prompt
 from tradewind.trading.settings.paper import PaperSettings
 from tradewind.trading.standing import Trade, trade_of
+from tradewind.training.artifact import published_sha256
 from tradewind.training.config import SnapshotConfig
 from tradewind.training.files import EVAL_FILE, TRAIN_FILE, dataset_sha256
 
@@ -357,6 +358,9 @@ def main() -> None:
     flags.add_argument("--work", type=Path, required=True, help="folder for data set, adapter and report")
     flags.add_argument("--cost-bp", type=float, default=1.2)
     flags.add_argument("--validate", action="store_true", help="test on the last third of the first part")
+    flags.add_argument(
+        "--adapter", type=Path, help="a trained adapter, such as that of a demo's run; none is trained then"
+    )
     flags.add_argument("--seeds", type=int, default=0, help="other draws of the same test, one after the other")
     flags.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another value for a manifest")
     options = flags.parse_args()
@@ -372,11 +376,14 @@ def main() -> None:
     training = yaml.safe_load(render("training.yaml", values))["spec"]
     experiment = yaml.safe_load(render("experiment.yaml", values))
     began = time.monotonic()
-    result = train(
-        api_log(bars, WARMUP, split, options.cost_bp), training, options.base.resolve(), options.work.resolve()
-    )
-    print(f"trained in {time.monotonic() - began:.0f} s: {result}")
-    candidate = candidate_arm(options.base, Path(result["adapter"]), result["sha256"])
+    if options.adapter is not None:
+        adapter, sha256 = options.adapter, published_sha256(options.adapter) or ""
+    else:
+        log = api_log(bars, WARMUP, split, options.cost_bp)
+        result = train(log, training, options.base.resolve(), options.work.resolve())
+        print(f"trained in {time.monotonic() - began:.0f} s: {result}")
+        adapter, sha256 = Path(result["adapter"]), result["sha256"]
+    candidate = candidate_arm(options.base, adapter, sha256)
     answers = ask_both(plan, candidate)
     describe(plan, answers)
     endpoint = next(d for d in yaml.safe_load_all(render("endpoint.yaml", values)) if d["kind"] == "Endpoint")

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tradewind.cli.report_data import ArmLine, ReportData
 from tradewind.cli.report_figure import Bound, Figure, Line, draw_figure
-from tradewind.trading.evidence import LOSSES, LOST_REASONS, Judgement, Status
+from tradewind.trading.evidence import LOSSES, LOST_REASONS, EvidenceSpec, Judgement, Pairing, Status, not_comparable
 from tradewind.trading.evidence.guardrails import shown
 from tradewind.trading.evidence.verdict import primary_evidence
 
@@ -45,6 +45,7 @@ class Page:
         message: why, in a sentence.
         tiles: a number and what it is.
         arm_rows: what, baseline, candidate, difference; "" where there is nothing to say.
+        pair_rows: what the pairs say, and in words what that is; empty: the experiment looks for none.
         lost_rows: why decisions are no evidence, how many, and what to mend; empty: all are evidence.
         lost_share: how many of how many, and how many may be.
         look_rows: every seventh look: day, blocks, better, other metric not worse, worse.
@@ -60,6 +61,7 @@ class Page:
     message: str
     tiles: tuple[tuple[str, str], ...]
     arm_rows: tuple[Row, ...]
+    pair_rows: tuple[Row, ...]
     lost_rows: tuple[Row, ...]
     lost_share: str
     look_rows: tuple[Row, ...]
@@ -95,7 +97,8 @@ def view(data: ReportData) -> Page:
         else f"No verdict yet ({status.phase or 'Running'})",
         message=verdict.message if verdict else judgement.verdict.message,
         tiles=_tiles(data, judgement),
-        arm_rows=tuple(row for row in _arm_rows(data, arms) if any(row[1:])),
+        arm_rows=tuple(row for row in _arm_rows(data, judgement, arms) if any(row[1:])),
+        pair_rows=_pair_rows(judgement, data.spec),
         lost_rows=_lost_rows(judgement),
         lost_share=_lost_share(data, judgement),
         look_rows=_look_rows(data, judgement),
@@ -134,7 +137,7 @@ def _costs(data: ReportData) -> dict[str, float]:
     return {arm.role: arm.cost_cny for arm in data.experiment.status.arms if arm.cost_cny is not None}
 
 
-def _arm_rows(data: ReportData, arms: tuple[ArmLine, ArmLine]) -> tuple[Row, ...]:
+def _arm_rows(data: ReportData, judgement: Judgement, arms: tuple[ArmLine, ArmLine]) -> tuple[Row, ...]:
     difference, costs = data.comparison(), _costs(data)
     both = all(arm.metrics.total_trades for arm in arms)
 
@@ -162,8 +165,68 @@ def _arm_rows(data: ReportData, arms: tuple[ArmLine, ArmLine]) -> tuple[Row, ...
         counted("Latency, 99th percentile ms", lambda arm: _number(arm.p99_ms)),
         counted("Errors", lambda arm: f"{arm.errors:,}"),
         counted("Answered by the fallback", lambda arm: f"{arm.fallbacks:,}"),
+        ("Exposure, USD hours", *_exposure_hours(judgement, arms), ""),
         ("Cost of the calls, CNY", *(f"{costs[arm.arm]:,.2f}" if arm.arm in costs else "" for arm in arms), ""),
+        ("Cost of a decision, CNY", *_cost_of_decisions(arms, costs), ""),
     )  # fmt: skip
+
+
+def _exposure_hours(judgement: Judgement, arms: tuple[ArmLine, ArmLine]) -> tuple[str, str]:
+    """What each arm had in the market, times how long: an arm that holds longer uses more of the capital."""
+    first, second = (
+        f"{found.notional_hours:,.0f}" if arm.metrics.total_trades else NO_TRADES
+        for arm, found in zip(arms, (judgement.exposures.baseline, judgement.exposures.candidate), strict=True)
+    )
+    return first, second
+
+
+def _cost_of_decisions(arms: tuple[ArmLine, ArmLine], costs: dict[str, float]) -> tuple[str, str]:
+    first, second = (
+        f"{costs[arm.arm] / arm.decisions:,.4f}" if arm.arm in costs and arm.decisions else "" for arm in arms
+    )
+    return first, second
+
+
+def _pair_rows(judgement: Judgement, spec: EvidenceSpec) -> tuple[Row, ...]:
+    """What the pairs say; empty where the experiment looks for none."""
+    evidence, pairs = judgement.evidence, judgement.evidence.about_pairs
+    if pairs is None:
+        return ()
+    used = {
+        Pairing.BOTH: "both papers",
+        Pairing.CANDIDATE: "the candidate's paper",
+        Pairing.MARKET: "the market's move",
+        Pairing.UNPAIRED: "none: " + (not_comparable(judgement) or "no decision has a pair yet"),
+    }[evidence.score]
+    days = evidence.blocks * spec.block_length.days
+    return (
+        (
+            "Decisions with a pair",
+            f"{pairs.pairs:,}",
+            f"{_percent(pairs.share_without)} have none and count as they would alone",
+        ),
+        ("Used at the last look", used, "what the evidence is sharpened with"),
+        (
+            "Papers went the same way",
+            _percent(pairs.alike),
+            "both gained, both lost or both held: how alike the arms are",
+        ),
+        (
+            "Slope, baseline and candidate",
+            f"{_signed(pairs.slope[0], 2)} and {_signed(pairs.slope[1], 2)}",
+            "what a real return changes by where its paper changes by 1; 1 is a perfect paper, 0 a useless one",
+        ),
+        ("Real return against own paper", _signed(pairs.correlation, 2), "correlation over the trades"),
+        (
+            "Days that would have told as much without pairs",
+            f"{pairs.unpaired_days:,.0f}" if isfinite(pairs.unpaired_days) else "unknown",
+            f"instead of {days}",
+        ),
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if isfinite(share) else "unknown"
 
 
 def _lost_rows(judgement: Judgement) -> tuple[Row, ...]:
