@@ -376,7 +376,7 @@ def _about_pairs(evidence: Evidence) -> str:
     said = (
         f"; {pairs.pairs} decisions have a pair ({pairs.share_without:.0%} have none)"
         if pairs.pairs
-        else "; no decision has a pair"
+        else "; no decision has a pair: give the Endpoint spec.paper, or report papers"
     )
     if isfinite(pairs.alike):
         said += f", the arms' papers went the same way in {pairs.alike:.0%}"
