@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 from fastapi.responses import JSONResponse, Response
+from gateway_process import Process
 from gateway_rig import HOLD, OPEN, T0, Rig, ask, until
-from test_stopping import Process
 
 from tradewind.gateway import shadow as shadow_module
 from tradewind.gateway.database import DatabaseDownError
@@ -412,7 +412,7 @@ async def test_an_answer_that_went_to_the_spool_has_no_shadow(rig, gateway, monk
     name = next(ids("baseline"))
     assert (await gateway.post("/v1/decisions", json=ask(name))).status_code == 200
     async with asyncio.timeout(15):
-        while (await rig.row(name))["state"] == "assigned":
+        while (await rig.row(name))["state"] == "assigned":  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.02)
     await asyncio.sleep(0.2)
     assert (await rig.row(name))["bar_from_evidence"] == "database_outage"
