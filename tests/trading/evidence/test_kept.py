@@ -60,6 +60,7 @@ def test_looks_at_any_times_agree_with_looks_from_nothing(name: str, seed: int, 
     for at in (t0 + timedelta(hours=float(h)) for h in hours):
         seen = table.select(table.decided_us < int(at.timestamp() * 1e6))
         before = memory.kept
+        judge(seen, t0, at, SPECS[name], memory=memory)
         kept, fresh = judge(seen, t0, at, SPECS[name], memory=memory), judge(seen, t0, at, SPECS[name])
         recalled += before is not None and memory.kept is not before
         got, expected = (_bits(judgement) for judgement in (kept, fresh))

@@ -318,6 +318,7 @@ class BlockSums:
                 state=running.state,
                 alone=sums.alone,
                 paired=sums.paired,
+                slopes=sums.slopes,
                 counts=(*sums.rows, *sums.forced),
                 paired_until=int(sums.paired_until),
             )
@@ -343,7 +344,7 @@ class BlockSums:
         return BlockSums(
             alone=scores(kept.alone, self.alone),
             paired=scores(kept.paired, self.paired) if kept.paired is not None and self.paired is not None else None,
-            slopes=self.slopes,
+            slopes=kept.slopes if math.isnan(self.slopes[0]) else self.slopes,  # there may be nothing new
             paired_until=np.array(kept.paired_until, np.int64)
             if kept.paired_until < kept.blocks
             else self.paired_until,

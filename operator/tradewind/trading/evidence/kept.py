@@ -44,6 +44,7 @@ class KeptSums:
         blocks: number of blocks.
         state: what the sums over rows ended with.
         alone, paired: scores of each metric by block, as `BlockSums` has them.
+        slopes: b of both arms at the last row.
         counts: decisions of baseline and candidate, and of these the forced ones, by block.
         paired_until: look from which on pairs must not be used; `blocks`: at none of these.
     """
@@ -55,6 +56,7 @@ class KeptSums:
     state: State
     alone: Mapping[str, BlockScores]
     paired: Mapping[str, BlockScores] | None
+    slopes: tuple[float, float]
     counts: tuple[Floats, Floats, Floats, Floats]
     paired_until: int
 
