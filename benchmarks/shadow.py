@@ -22,9 +22,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-import httpx
 import psycopg
-from fastapi import FastAPI, Request
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # as a script it has its own folder there
@@ -49,28 +47,59 @@ _FLOOR_MS = 0.1  # a difference below it is noise: the ratio stops there
 MODES = {"alone": "none", "with shadow": "candidate"}
 
 
-def arms_app(seconds: float) -> FastAPI:
-    app = FastAPI()
+async def serve_arms(port: int, seconds: float) -> None:
+    """Arms that take their time and next to nothing of the processor's, which on a small machine all parts share."""
+    body = json.dumps({"predictions": [HOLD]}).encode()
+    answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
 
-    @app.post("/v1/models/{name}:predict")
-    async def predict(name: str, request: Request) -> dict[str, list[dict[str, object]]]:  # noqa: ARG001 - of the path
-        await request.json()
-        await asyncio.sleep(seconds)
-        return {"predictions": [HOLD]}
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                await message(reader)
+                await asyncio.sleep(seconds)
+                writer.write(answer)
+        writer.close()
 
-    return app
+    async with await asyncio.start_server(talk, "127.0.0.1", port) as server:
+        await server.serve_forever()
 
 
-async def turn(client: httpx.AsyncClient, prefix: str, rate: float, seconds: float) -> list[float]:
+async def message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """Head and body of one HTTP message."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = next(line for line in head.lower().splitlines() if line.startswith(b"content-length:"))
+    return head, await reader.readexactly(int(length.partition(b":")[2]))
+
+
+class Caller:
+    """Asks one gateway over connections that are kept open, with less of the processor than an HTTP library takes."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def ask(self, body: dict[str, object]) -> float:
+        """Milliseconds until the answer."""
+        started = time.perf_counter()
+        reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection("127.0.0.1", self._port)
+        text = json.dumps(body).encode()
+        head = b"POST /v1/decisions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+        writer.write(head % len(text) + text)
+        status, answer = await message(reader)
+        took = (time.perf_counter() - started) * 1000
+        if not status.startswith(b"HTTP/1.1 200"):
+            raise RuntimeError(answer.decode())
+        self._idle.append((reader, writer))
+        return took
+
+
+async def turn(caller: Caller, prefix: str, rate: float, seconds: float) -> list[float]:
     """Milliseconds of each answer, asked at a fixed rate. Each question has a scope of its own: in one they wait in turn."""
     times: list[float] = []
 
     async def one(number: int) -> None:
-        started = time.perf_counter()
-        name = f"{prefix}-{number}"
-        asked = BODY | {"decision_id": name, "scope": {"symbol": "BTC", "book": str(number % 500)}}
-        (await client.post("/v1/decisions", json=asked)).raise_for_status()
-        times.append((time.perf_counter() - started) * 1000)
+        scope = {"symbol": "BTC", "book": str(number % 500)}
+        times.append(await caller.ask(BODY | {"decision_id": f"{prefix}-{number}", "scope": scope}))
 
     began = time.perf_counter()
     async with asyncio.TaskGroup() as group:
@@ -84,24 +113,20 @@ def p99(times: list[float]) -> float:
     return statistics.quantiles(times, n=100)[98]
 
 
-async def compare(urls: dict[str, str], pids: dict[str, int], flags: argparse.Namespace) -> float:
+async def compare(ports: dict[str, int], pids: dict[str, int], flags: argparse.Namespace) -> float:
     """Milliseconds that the shadow adds to the 99th percentile."""
-    times: dict[str, list[list[float]]] = {name: [] for name in urls}
-    cpu = dict.fromkeys(urls, 0.0)
-    async with contextlib.AsyncExitStack() as stack:
-        clients = {
-            name: await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30))
-            for name, url in urls.items()
-        }
-        for client in clients.values():
-            await turn(client, "warm", flags.rate / 2, min(flags.seconds, 5))
-        for number in range(flags.turns):
-            order = list(clients.items())
-            for name, client in order if number % 2 else order[::-1]:
-                before = cpu_seconds(pids[name])
-                times[name].append(await turn(client, f"{number}", flags.rate, flags.seconds))
-                await asyncio.sleep(0.2)  # the last shadows
-                cpu[name] += cpu_seconds(pids[name]) - before
+    times: dict[str, list[list[float]]] = {name: [] for name in ports}
+    cpu = dict.fromkeys(ports, 0.0)
+    callers = {name: Caller(port) for name, port in ports.items()}
+    for caller in callers.values():
+        await turn(caller, "warm", flags.rate / 2, min(flags.seconds, 5))
+    for number in range(flags.turns):
+        order = list(callers.items())
+        for name, caller in order if number % 2 else order[::-1]:
+            before = cpu_seconds(pids[name])
+            times[name].append(await turn(caller, f"{number}", flags.rate, flags.seconds))
+            await asyncio.sleep(0.2)  # the last shadows
+            cpu[name] += cpu_seconds(pids[name]) - before
     for name, turns in times.items():
         everything = [t for each in turns for t in each]
         say(
@@ -115,13 +140,13 @@ async def compare(urls: dict[str, str], pids: dict[str, int], flags: argparse.Na
 
 
 @contextlib.contextmanager
-def servers(dsn: str, folder: Path, arm_ms: float) -> Iterator[tuple[dict[str, str], dict[str, int]]]:
-    """Both gateways in front of the same arms: URLs and pids by name."""
+def servers(dsn: str, folder: Path, arm_ms: float) -> Iterator[tuple[dict[str, int], dict[str, int]]]:
+    """Both gateways in front of the same arms: ports and pids by name."""
     arms = free_port()
     with contextlib.ExitStack() as stack:
         command = [sys.executable, __file__, "--serve", "--arm-ms", str(arm_ms)]
         stack.enter_context(process(command, {"PORT": str(arms)}))
-        urls, pids = {}, {}
+        ports, pids = {}, {}
         for name, mode in MODES.items():
             port, place = free_port(), folder / mode
             place.mkdir()
@@ -133,8 +158,8 @@ def servers(dsn: str, folder: Path, arm_ms: float) -> Iterator[tuple[dict[str, s
                 "TRADEWIND_PORT": str(port), "TRADEWIND_SPOOL_DIR": str(place),
             }  # fmt: skip
             pids[name] = stack.enter_context(process([sys.executable, "-m", "tradewind.gateway"], environment))
-            urls[name] = f"http://127.0.0.1:{port}"
-        yield urls, pids
+            ports[name] = port
+        yield ports, pids
 
 
 def routing(arms_url: str, mode: str) -> dict[str, object]:
@@ -154,19 +179,17 @@ def routing(arms_url: str, mode: str) -> dict[str, object]:
 def main() -> None:
     flags = FLAGS.parse_args()
     if flags.serve:
-        import uvicorn
-
-        app = arms_app(flags.arm_ms / 1000)
-        uvicorn.run(app, host="127.0.0.1", port=int(os.environ["PORT"]), log_level="warning", access_log=False)
+        asyncio.run(serve_arms(int(os.environ["PORT"]), flags.arm_ms / 1000))
         return
     say("starting PostgreSQL, the arms and two gateways")
     with running() as server, tempfile.TemporaryDirectory() as folder:
         dsn = server.dsn(server.create_database("bench"))
         migrations.upgrade(dsn)
-        with servers(dsn, Path(folder), flags.arm_ms) as (urls, pids):
-            for name, url in urls.items():
+        with servers(dsn, Path(folder), flags.arm_ms) as (ports, pids):
+            for name, port in ports.items():
+                url = f"http://127.0.0.1:{port}"
                 wait_for(f"the gateway {name} to answer", partial(readiness, url), lambda told: not told, say=say)
-            added = asyncio.run(compare(urls, pids, flags))
+            added = asyncio.run(compare(ports, pids, flags))
             count = "SELECT state, count(*) FROM tradewind.shadows GROUP BY state ORDER BY state"
             with psycopg.connect(dsn) as connection:
                 say(f"shadows: {dict(connection.execute(count).fetchall())}")
