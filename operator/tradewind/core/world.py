@@ -12,6 +12,7 @@ from tradewind.api.training_run import TrainingRun
 from tradewind.api.training_run_status import ProgressStatus
 from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport, StartedExperiment
 from tradewind.trading.evidence import LostDecisions, Requests, TradeTable
+from tradewind.trading.evidence.forecast import PastDecisions
 
 R = TypeVar("R", bound=Resource)
 Json = Mapping[str, Any]
@@ -57,6 +58,9 @@ class Database(Protocol):
         self, namespace: str, endpoint: str, baseline: str, candidate: str, experiment_uid: str
     ) -> int:
         """How many other experiments compared this pair before this one started."""
+
+    async def past_decisions(self, namespace: str, endpoint: str, version: str) -> PastDecisions:
+        """What a version answered outside of experiments, the newest two weeks of it."""
 
     async def new_samples(self, namespace: str, endpoint: str, since: datetime | None) -> int:
         """Closed trades decided after `since`."""

@@ -33,6 +33,7 @@ from tradewind.trading.evidence import (
     TradeTable,
     known_from,
 )
+from tradewind.trading.evidence.forecast import PastDecisions
 
 CHANNEL = "tradewind"
 
@@ -133,6 +134,18 @@ class Database:
                                                   AND endpoint = e.endpoint AND experiment_uid = %s), now())"""
         key = (self._installation, namespace, endpoint, baseline, candidate, experiment_uid, experiment_uid)
         return int((await self._rows(sql, key))[0][0])
+
+    async def past_decisions(self, namespace: str, endpoint: str, version: str) -> PastDecisions:
+        """What a version answered outside of experiments: its newest decisions, at most 5,000 and at most two weeks."""
+        sql = """WITH newest AS (
+                   SELECT decided_at, status FROM tradewind.first_decisions
+                    WHERE installation = %s AND namespace = %s AND endpoint = %s AND drawn_version = %s
+                      AND experiment_uid IS NULL ORDER BY decided_at DESC LIMIT 5000)
+                 SELECT count(*), count(*) FILTER (WHERE status = 'hold'),
+                        coalesce(extract(epoch FROM max(decided_at) - min(decided_at)), 0)::double precision / 86400
+                   FROM newest WHERE decided_at > (SELECT max(decided_at) FROM newest) - interval '14 days'"""
+        row = (await self._rows(sql, (self._installation, namespace, endpoint, version)))[0]
+        return PastDecisions(decisions=int(row[0]), holds=int(row[1]), days=float(row[2]))
 
     async def new_samples(self, namespace: str, endpoint: str, since: datetime | None) -> int:
         """Closed trades decided after `since`."""

@@ -59,7 +59,10 @@ async def _recorded(experiment: ABExperiment, endpoint: Endpoint, seen: Seen, da
     uid, place = experiment.metadata.uid, (experiment.namespace, endpoint.name)
     seen = replace(seen, tested_before=await database.tested_before(*place, baseline, experiment.spec.candidate, uid))
     if experiment.status.t0 is None:
-        return seen
+        # Once known it stays until the spec changes: what is forecast before the start is no running number.
+        known = experiment.status.forecast is not None
+        same = experiment.status.observed_generation == experiment.metadata.generation
+        return seen if known and same else replace(seen, past=await database.past_decisions(*place, baseline))
     seen = replace(seen, epochs=await database.epochs(*place, uid))
     if experiment.spec.mode is Mode.REPLAY:
         seen = replace(seen, clock=await database.replay_clock(*place))

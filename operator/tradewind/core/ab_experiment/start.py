@@ -6,6 +6,7 @@ from decimal import Decimal
 from tradewind.api.ab_experiment_status import ABExperimentPhase, ABExperimentStatus, HistoryEntry
 from tradewind.api.common import VersionStatusRef
 from tradewind.api.endpoint import Clock
+from tradewind.core.ab_experiment.forecast import before_start
 from tradewind.core.ab_experiment.seen import Reason
 from tradewind.core.ab_experiment.turn import Turn, noted, weighted
 from tradewind.core.conditions import Fact, is_true
@@ -17,6 +18,7 @@ def pending(turn: Turn) -> Decision:
     """Not started: what is missing, who holds the Endpoint, or the start itself."""
     blocked = _inadmissible(turn)
     waiting = turn.experiment.status.model_copy(update={"phase": ABExperimentPhase.PENDING})
+    waiting = before_start(turn, waiting)
     if blocked is not None:
         facts = (Fact("Admissible", False, *blocked), Fact("Succeeded", None, *blocked))
         return turn.decision(waiting, *facts, again=timedelta(seconds=10))
