@@ -40,6 +40,7 @@ from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport
 from tradewind.core.platform import Platform
 from tradewind.core.registry import BY_KIND as KINDS
 from tradewind.trading.evidence import NEVER, LostDecisions, LostReason, LostRow, Requests, TradeTable, to_us
+from tradewind.trading.evidence.forecast import PastDecisions
 from tradewind.trading.routing import ROUTING_KEY, Routing
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -308,6 +309,7 @@ def _experiment_facts(facts: Json, _: Json) -> ab_experiment.Seen:
         lost=_lost(facts.get("lost"), rows),
         epochs=_epochs(facts),
         clock=_time(clock) if clock else None,
+        past=PastDecisions(**facts["past"]) if facts.get("past") else None,
         tested_before=facts.get("testedBefore", 0),
         database_error=facts.get("databaseError"),
     )

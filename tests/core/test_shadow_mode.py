@@ -3,7 +3,7 @@
 import pytest
 
 from tradewind.api.model_version import ModelVersion
-from tradewind.core.ab_experiment.start import shadow_of
+from tradewind.core.evidence import shadow_of
 
 SPECS = {
     "owned": {"model": {"uri": "pvc://m/x", "sha256": "a" * 64}},

@@ -301,6 +301,38 @@ class BasisStatus(StatusModel):
     """`spec.paper` of the Endpoint; absent: papers are only those that are reported."""
 
 
+class ShadowForecast(StatusModel):
+    """The same experiment from its start with another shadow."""
+
+    shadow: Literal["none", "candidate", "both"]
+    """Who is asked beside the drawn arm."""
+    chance: float | None = None
+    """Chance of a verdict by maxDuration."""
+    days: float | None = None
+    """Day by which half of such experiments have a verdict; absent: not in ten years."""
+
+
+class ForecastStatus(StatusModel):
+    """What comes of the experiment if the difference is evidence.minEffect; with objective notInferior, if there is none."""
+
+    effect: float
+    """The difference that it is made for."""
+    chance: float | None = None
+    """Chance of a verdict for the candidate by maxDuration, given the evidence so far."""
+    days: float | None = None
+    """Day by which half of such experiments have a verdict, were maxDuration long enough; absent: not in ten years."""
+    expected_days_left: float | None = None
+    """Days until the experiment ends, however it does; on average, given the evidence so far."""
+    detectable: float | None = None
+    """Smallest difference that is found by maxDuration with a chance of 0.8; absent: none."""
+    decisions_per_day: float | None = None
+    """Rate of decisions that it rests on."""
+    shadows: Annotated[tuple[ShadowForecast, ...], Field(max_length=3)] = ()
+    """The same experiment with each kind of shadow."""
+    block: Count | None = None
+    """Complete blocks of the evidence that it rests on; absent: on what the baseline did before the start."""
+
+
 class ABExperimentStatus(CommonStatus):
     """What the operator sees of an ABExperiment."""
 
@@ -328,6 +360,8 @@ class ABExperimentStatus(CommonStatus):
     """The arms' differences."""
     evidence: EvidenceStatus | None = None
     """What the evidence shows."""
+    forecast: ForecastStatus | None = None
+    """What the experiment can find, and how long it takes."""
     guardrails: Annotated[tuple[GuardrailStatus, ...], Field(max_length=16)] = ()
     """Each guardrail with its number."""
     risk_budget_usd: float | None = None

@@ -5,6 +5,7 @@ import math
 from tradewind.api import ab_experiment_status as api
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.endpoint import Endpoint
+from tradewind.api.model_version import ModelVersion
 from tradewind.schema.scalars import as_timedelta
 from tradewind.trading.evidence import (
     METRICS,
@@ -18,6 +19,7 @@ from tradewind.trading.evidence import (
     Settlement,
 )
 from tradewind.trading.evidence.guardrails.risk_budget import RISK_BUDGET
+from tradewind.trading.evidence.settings import Shadow
 from tradewind.trading.paper import PaperBasis
 
 
@@ -52,6 +54,18 @@ def basis_of(experiment: ABExperiment) -> Basis:
         scale_by_symbol=found.scale_by_symbol or False,
         reference_notional=found.reference_notional_usd,
     )
+
+
+def shadow_of(wanted: Shadow | None, baseline: ModelVersion, candidate: ModelVersion) -> Shadow:
+    """Who is asked beside the drawn arm: as the spec says, else whoever costs nothing to ask.
+
+    An external arm is a shadow only where the spec says so: each question is billed.
+    """
+    if wanted is not None:
+        return wanted
+    if candidate.spec.external is not None:
+        return "none"
+    return "both" if baseline.spec.external is None else "candidate"
 
 
 def evidence_status(judgement: Judgement, spec: EvidenceSpec) -> api.EvidenceStatus:

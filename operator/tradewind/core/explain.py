@@ -74,7 +74,7 @@ class Line:
     remedy: str = ""
 
 
-_WRONG_WHEN_TRUE = frozenset({"Stalled", "BaselineChanged", "CandidateChanged", "EvidenceThin"})
+_WRONG_WHEN_TRUE = frozenset({"Stalled", "BaselineChanged", "CandidateChanged", "EvidenceThin", "Underpowered"})
 _WRONG_UNLESS_TRUE = frozenset({"EvidenceKnown", "WeightsApplied", "ChampionAvailable"})
 _NEVER_WRONG = frozenset({"ExperimentActive", "CostBenefit", "Accepted", "ChampionByHand"})
 _REMEDIES: Mapping[str, str] = {

@@ -13,6 +13,7 @@ from tradewind.api.training_run_status import ProgressStatus
 from tradewind.core.ab_experiment.prices import Prior
 from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport, StartedExperiment
 from tradewind.trading.evidence import LostDecisions, Memory, Requests, TradeTable
+from tradewind.trading.evidence.forecast import PastDecisions
 from tradewind.trading.paper import PaperBasis
 
 R = TypeVar("R", bound=Resource)
@@ -65,6 +66,9 @@ class Database(Protocol):
 
     async def prior(self, namespace: str, endpoint: str, baseline: str, before: datetime | None) -> Prior:
         """What was decided before a time (None: now): trades of the baseline, and decisions of the last 14 days."""
+
+    async def past_decisions(self, namespace: str, endpoint: str, version: str) -> PastDecisions:
+        """What a version answered outside of experiments, the newest two weeks of it."""
 
     async def new_samples(self, namespace: str, endpoint: str, since: datetime | None) -> int:
         """Closed trades decided after `since`."""

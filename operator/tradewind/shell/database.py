@@ -37,6 +37,7 @@ from tradewind.trading.evidence import (
     TradeTable,
     known_from,
 )
+from tradewind.trading.evidence.forecast import PastDecisions
 from tradewind.trading.paper import PaperBasis
 
 CHANNEL = "tradewind"
@@ -160,6 +161,18 @@ class Database:
         given = {"i": self._installation, "n": namespace, "e": endpoint, "version": baseline, "before": before}
         trades, notional, decisions = (await self._rows(sql, {**given, "days": RATE_DAYS}))[0]
         return Prior(int(trades), None if notional is None else float(notional), int(decisions))
+
+    async def past_decisions(self, namespace: str, endpoint: str, version: str) -> PastDecisions:
+        """What a version answered outside of experiments: its newest decisions, at most 5,000 and at most two weeks."""
+        sql = """WITH newest AS (
+                   SELECT decided_at, status FROM tradewind.first_decisions
+                    WHERE installation = %s AND namespace = %s AND endpoint = %s AND drawn_version = %s
+                      AND experiment_uid IS NULL ORDER BY decided_at DESC LIMIT 5000)
+                 SELECT count(*), count(*) FILTER (WHERE status = 'hold'),
+                        coalesce(extract(epoch FROM max(decided_at) - min(decided_at)), 0)::double precision / 86400
+                   FROM newest WHERE decided_at > (SELECT max(decided_at) FROM newest) - interval '14 days'"""
+        row = (await self._rows(sql, (self._installation, namespace, endpoint, version)))[0]
+        return PastDecisions(decisions=int(row[0]), holds=int(row[1]), days=float(row[2]))
 
     async def new_samples(self, namespace: str, endpoint: str, since: datetime | None) -> int:
         """Closed trades decided after `since`."""

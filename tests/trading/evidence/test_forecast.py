@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from specs import spec as spec_of
-from tradewind.trading.evidence.forecast import Forecast, ForecastFacts, Prospect, SoFar, forecast
+from tradewind.trading.evidence.forecast import Forecast, ForecastFacts, Prospect, forecast
+from tradewind.trading.evidence.walk import SoFar
 from tradewind.trading.simulation import SCENARIOS, Market, operating_characteristics
 
 FIXED = {"policy": "fixed", "weight": "0.5"}

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.ab_experiment_status import ABExperimentPhase, ABExperimentStatus, HistoryEntry
+from tradewind.core.ab_experiment.forecast import at_look
 from tradewind.core.ab_experiment.seen import Reason
 from tradewind.core.ab_experiment.turn import LIVE_LOOK, Turn, noted
 from tradewind.core.ab_experiment.verdict import End, concluded, end
@@ -34,6 +35,7 @@ def live(turn: Turn, status: ABExperimentStatus) -> Decision:
         status = turn.shown(status, now)
     if ends:
         return concluded(turn, status, now)
+    status = at_look(turn, status, judgement.evidence, turn.spec.known_at(now))
     block = int((now - turn.t0) // turn.spec.block_length)
     effects, status = _published(turn, status, block, judgement)
     again = timedelta(0) if effects else min(LIVE_LOOK, turn.block_start(block + 1) - now)
@@ -63,6 +65,7 @@ def replay(turn: Turn, status: ABExperimentStatus) -> Decision:
     judgement = then.judge(look)
     status = then.shown(status, look)
     if not over:
+        status = at_look(then, status, judgement.evidence, turn.spec.known_at(look))
         again = timedelta(0) if effects else None
         return turn.decision(_running(status), *_facts(judgement), effects=effects, again=again)
     if judgement.verdict.verdict is not Verdict.CONTINUE:

@@ -62,11 +62,14 @@ async def _recorded(
     uid, place = experiment.metadata.uid, (experiment.namespace, endpoint.name)
     seen = replace(seen, tested_before=await database.tested_before(*place, baseline, experiment.spec.candidate, uid))
     if experiment.status.t0 is None:
-        if not experiment.spec.evidence.net_of_cost:
-            return seen
-        replay = experiment.spec.replay
-        start = replay.start_time if replay is not None else None
-        return replace(seen, prior=await database.prior(*place, baseline, start))
+        if experiment.spec.evidence.net_of_cost:
+            replay = experiment.spec.replay
+            start = replay.start_time if replay is not None else None
+            seen = replace(seen, prior=await database.prior(*place, baseline, start))
+        # Once known it stays until the spec changes: what is forecast before the start is no running number.
+        known = experiment.status.forecast is not None
+        same = experiment.status.observed_generation == experiment.metadata.generation
+        return seen if known and same else replace(seen, past=await database.past_decisions(*place, baseline))
     seen = replace(seen, epochs=await database.epochs(*place, uid))
     settled_until = None
     if experiment.spec.mode is Mode.REPLAY:

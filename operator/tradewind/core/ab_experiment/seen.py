@@ -10,6 +10,7 @@ from tradewind.api.model_version import ModelVersion
 from tradewind.core.ab_experiment.prices import Prior
 from tradewind.core.endpoint import EpochRow
 from tradewind.trading.evidence import LostDecisions, Memory, Requests, TradeTable
+from tradewind.trading.evidence.forecast import PastDecisions
 
 
 class Reason(StrEnum):
@@ -73,6 +74,10 @@ class Reason(StrEnum):
     """A decision failed by a fault in Tradewind; the candidate\'s weight is 0 until one succeeds."""
     REPLAY_ENDED = "ReplayEnded"
     """The recorded window ended without a verdict."""
+    UNDERPOWERED = "Underpowered"
+    """A difference of evidence.minEffect is found by maxDuration with a chance of less than 80 %; the message has the remedy."""
+    POWERED = "EnoughDecisions"
+    """A difference of evidence.minEffect is found by maxDuration with a chance of at least 80 %."""
     FEW_LOST = "FewDecisionsLost"
     """Few enough decisions are no evidence: at most evidence.maxLostShare."""
 
@@ -87,6 +92,7 @@ class Seen:
         lost: decisions since t0 that are no rows, or whose reports were lost.
         epochs: stored weights of this experiment.
         clock: newest `as_of` that a replay asked for.
+        past: what the baseline did before the start.
         tested_before: how often this pair was compared before this experiment started.
         prior: what was decided before the start; read where prices of answers count, until it starts.
         memory: what earlier looks kept; no fact, it only saves time.
@@ -99,6 +105,7 @@ class Seen:
     lost: LostDecisions | None = None
     epochs: tuple[EpochRow, ...] = ()
     clock: datetime | None = None
+    past: PastDecisions | None = None
     tested_before: int = 0
     prior: Prior | None = None
     database_error: str | None = None

@@ -7,19 +7,21 @@ from tradewind.api.ab_experiment_status import ABExperimentPhase, ABExperimentSt
 from tradewind.api.common import VersionStatusRef
 from tradewind.api.endpoint import Clock
 from tradewind.api.model_version import ModelVersion
+from tradewind.core.ab_experiment.forecast import before_start
 from tradewind.core.ab_experiment.prices import answer_cost, reference_notional
 from tradewind.core.ab_experiment.seen import Reason
 from tradewind.core.ab_experiment.turn import Turn, noted, weighted
 from tradewind.core.conditions import Fact, is_true
 from tradewind.core.decision import Decision, RecordExperiment
 from tradewind.core.endpoint import version_sha256
-from tradewind.trading.evidence.settings import Shadow
+from tradewind.core.evidence import shadow_of
 
 
 def pending(turn: Turn) -> Decision:
     """Not started: what is missing, who holds the Endpoint, or the start itself."""
     blocked = _inadmissible(turn)
     waiting = turn.experiment.status.model_copy(update={"phase": ABExperimentPhase.PENDING})
+    waiting = before_start(turn, waiting)
     if blocked is not None:
         facts = (Fact("Admissible", False, *blocked), Fact("Succeeded", None, *blocked))
         return turn.decision(waiting, *facts, again=timedelta(seconds=10))
@@ -55,18 +57,6 @@ def _basis(turn: Turn, baseline: ModelVersion, candidate: ModelVersion) -> Basis
         reference_notional_usd=reference_notional(turn.endpoint, turn.seen.prior),
         scale_by_symbol=several if evidence.scale_by_symbol is None else evidence.scale_by_symbol,
     )
-
-
-def shadow_of(wanted: Shadow | None, baseline: ModelVersion, candidate: ModelVersion) -> Shadow:
-    """Who is asked beside the drawn arm: as the spec says, else whoever costs nothing to ask.
-
-    An external arm is a shadow only where the spec says so: each question is billed.
-    """
-    if wanted is not None:
-        return wanted
-    if candidate.spec.external is not None:
-        return "none"
-    return "both" if baseline.spec.external is None else "candidate"
 
 
 def _inadmissible(turn: Turn) -> tuple[Reason, str] | None:

@@ -3,9 +3,7 @@
 Belongs here: the variance that each way of pairing leaves, and the chance to cross the boundary. Does not belong here: where rate
 and agreement come from (core/ab_experiment/forecast.py), and looks at rows (evaluate.py).
 
-A block's score is taken for normal with mean theta I and variance I: that is what the scores are made for. The running sum is
-followed on a grid, block by block, and leaves it where it crosses the bound or becomes futile. Left aside: the other metrics,
-guardrails, fat tails, blocks that depend on each other.
+A block's score is taken to have mean theta I and variance I: that is what the scores are made for.
 """
 
 import math
@@ -13,16 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
-from typing import Final, get_args
+from typing import Final, NamedTuple, get_args
 
 import numpy as np
 
 from tradewind.trading.evidence.blocks import Pairing
-from tradewind.trading.evidence.boundary import BlockScores, Path
-from tradewind.trading.evidence.confidence import Floats, normal_cdf
+from tradewind.trading.evidence.confidence import Floats
 from tradewind.trading.evidence.policies import PolicyFacts
 from tradewind.trading.evidence.settings import MIN_BLOCKS, Shadow
 from tradewind.trading.evidence.spec import Basis, EvidenceSpec
+from tradewind.trading.evidence.walk import LONGEST, SoFar, Walk
 
 ENOUGH: Final = 0.8
 """Chance of a verdict below which an experiment is underpowered."""
@@ -34,35 +32,12 @@ MARKET_CORRELATION: Final = 0.7
 """Of the market's move with a return, where nothing is known of it yet."""
 
 _DAY = timedelta(days=1)
-_LONGEST = 3650  # days that are looked ahead for what would be needed
-_GRID, _COARSE = 401, 201  # coarse where there are many blocks, each small
 _LEAST_NOISE = 0.05  # arms and papers are never that much alike
 _SETTLED = 120  # blocks after which no weight moves any more
 _HALF = 0.5
+_FEWEST = 30
 _LARGEST = 8.0
 _SHADOWS: tuple[Shadow, ...] = get_args(Shadow)
-
-
-@dataclass(frozen=True)
-class SoFar:
-    """An experiment's evidence on its primary metric.
-
-    Attributes:
-        blocks: complete blocks.
-        score: S against the difference that must be exceeded.
-        variance: V.
-        info: J.
-    """
-
-    blocks: int
-    score: float
-    variance: float
-    info: float
-
-    @property
-    def tells(self) -> bool:
-        """Whether rate and variance can be read off it."""
-        return self.blocks > 1 and self.info > 0.0 and self.variance > 0.0
 
 
 @dataclass(frozen=True)
@@ -92,6 +67,27 @@ class ForecastFacts:
         for name in ("holds", "agreement", "correlation"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name}: {getattr(self, name)}; give a number from 0 to 1")
+
+
+class PastDecisions(NamedTuple):
+    """What the baseline did before the start.
+
+    Attributes:
+        decisions: newest ones, of at most two weeks.
+        holds: of these, nothing was opened.
+        days: that they lie in.
+    """
+
+    decisions: int
+    holds: int
+    days: float
+
+    @property
+    def facts(self) -> ForecastFacts | None:
+        """What they say of the decisions to come; None: too little, fewer than 30 or less than a day of them."""
+        if self.decisions < _FEWEST or self.days < 1.0:
+            return None
+        return ForecastFacts(self.decisions / self.days, holds=self.holds / self.decisions)
 
 
 @dataclass(frozen=True)
@@ -139,7 +135,7 @@ def forecast(spec: EvidenceSpec, facts: ForecastFacts) -> Forecast:
     theta = effect / spec.primary.unit - spec.shift
     known = facts.so_far is not None and facts.so_far.tells
     expected = _Plan(spec, facts, theta)
-    walk = _Walk.after(spec, facts.so_far, theta) if known and facts.so_far is not None else expected.walk()
+    walk = Walk.after(spec, facts.so_far, theta) if known and facts.so_far is not None else expected.walk()
     found = walk.follow()
     return Forecast(
         effect=effect,
@@ -187,104 +183,6 @@ def noise(spec: EvidenceSpec, facts: ForecastFacts, weight: float) -> float:
     return max(unit * found, _LEAST_NOISE)
 
 
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """Where a walk went.
-
-    Attributes:
-        chance: that it crossed the bound.
-        days_left: mean days until it ends.
-        crossed: chance to have crossed after each look, shape (looks,).
-    """
-
-    chance: float
-    days_left: float
-    crossed: Floats
-
-
-@dataclass(frozen=True, eq=False)
-class _Walk:
-    """The running sum S of an experiment, block by block; arrays of shape (blocks,).
-
-    Attributes:
-        spec: its boundary and futility.
-        means: what S grows by.
-        squares: mean square of what it grows by.
-        variance: V after each block.
-        start: blocks that are past.
-        score: S after them.
-    """
-
-    spec: EvidenceSpec
-    means: Floats
-    squares: Floats
-    variance: Floats
-    start: int = 0
-    score: float = 0.0
-
-    @classmethod
-    def after(cls, spec: EvidenceSpec, so_far: SoFar, theta: float) -> "_Walk":
-        """What may follow on the evidence so far, if it goes on as it went."""
-        blocks, past = min(spec.looks, _LONGEST), so_far.blocks
-        square = so_far.variance / past
-        means = np.full(blocks, theta * so_far.info / past)
-        variance: Floats = square * np.arange(1, blocks + 1, dtype=np.float64)
-        return cls(spec, means, np.full(blocks, square), variance, min(past, blocks), so_far.score)
-
-    def follow(self) -> _Found:
-        """Where it goes."""
-        blocks, length = len(self.means), self.spec.block_length / _DAY
-        bound, futile = self._bound(), self._futile()
-        spread = np.sqrt(np.maximum(self.squares - self.means**2, 0.0))
-        top = max(float(np.max(bound[np.isfinite(bound)], initial=1.0)), self.score, 1e-9)
-        low = min(-top, self.score - 1.0, -4.0 * math.sqrt(float((spread**2).sum())))
-        grid = np.linspace(low, top, _GRID if blocks <= _SETTLED else _COARSE)
-        mass = np.zeros(len(grid))
-        mass[int(np.argmin(np.abs(grid - self.score)))] = 1.0
-        crossed, done, left = np.zeros(blocks), 0.0, 0.0
-        for look in range(self.start, blocks):
-            left += float(mass.sum()) * length
-            mass, over = _step(mass, grid, float(self.means[look]), float(spread[look]), float(bound[look]))
-            done += over
-            crossed[look] = done
-            mass[grid < futile[look]] = 0.0
-        return _Found(min(done, 1.0), left, crossed)
-
-    def reaches(self, chance: float) -> bool:
-        """Whether S is above the bound at the end with that chance, about."""
-        last = slice(-1, None)
-        bound = float(_smallest(self.variance[last], self._rho[last], self._threshold)[0])
-        mean = float(self.means.sum())
-        spread = math.sqrt(max(float(self.squares.sum() - (self.means**2).sum()), 0.0))
-        return math.isfinite(bound) and spread > 0.0 and normal_cdf((mean - bound) / spread) >= chance
-
-    @cached_property
-    def _rho(self) -> Floats:
-        scores = BlockScores(np.sqrt(self.squares), self.squares, np.arange(len(self.squares)) > 0)
-        return self.spec.boundary.precision(scores, len(self.squares))[0]
-
-    @cached_property
-    def _threshold(self) -> float:
-        return self.spec.boundary.log_threshold(self.spec.alpha, len(self.means))
-
-    def _bound(self) -> Floats:
-        """S that suffices at each look; inf: none does."""
-        ready = np.arange(1, len(self.variance) + 1) >= MIN_BLOCKS
-        return np.where(ready, _smallest(self.variance, self._rho, self._threshold), math.inf)
-
-    def _futile(self) -> Floats:
-        """S below which it is given up at each look; -inf: it never is."""
-        z, blocks = self.spec.futility_z, len(self.variance)
-        if z is None:
-            return np.full(blocks, -math.inf)
-        look = np.arange(blocks)
-        growth = np.maximum(blocks - 1 - look, 0) / np.maximum(look, 1)
-        needed = _smallest(self.variance * (blocks - 1) / np.maximum(look, 1), self._rho, self._threshold)
-        # S + (S + z sqrt V) growth must reach what is needed at the end.
-        least = (needed - z * np.sqrt(self.variance) * growth) / (1.0 + growth)
-        return np.where((look >= -(-blocks // 3)) & np.isfinite(needed), least, -math.inf)
-
-
 @dataclass(frozen=True)
 class _Plan:
     """An experiment from its start, whenever it ends.
@@ -299,7 +197,7 @@ class _Plan:
     facts: ForecastFacts
     theta: float
 
-    def walk(self, blocks: int | None = None, theta: float | None = None) -> _Walk:
+    def walk(self, blocks: int | None = None, theta: float | None = None) -> Walk:
         """The walk of an experiment of so many blocks, or of its own number; theta: another difference, at the same weights."""
         infos = self._infos[: self._looks if blocks is None else blocks]
         blocks = len(infos)
@@ -310,7 +208,7 @@ class _Plan:
             # What the guard adds to V where blocks do not go together: the mean of a normal number above 0.
             number = np.arange(1, blocks + 1)
             variance = variance * (1.0 + math.sqrt(2.0 / math.pi) / np.sqrt(number) * (number > 1))
-        return _Walk(self.spec, means, squares, variance)
+        return Walk(self.spec, means, squares, variance)
 
     def days(self) -> float:
         """Day on which half of such experiments have a verdict, were the end late enough; inf: not in ten years."""
@@ -342,12 +240,12 @@ class _Plan:
 
     @property
     def _looks(self) -> int:
-        return min(self.spec.looks, int(_LONGEST / (self.spec.block_length / _DAY)))
+        return min(self.spec.looks, int(LONGEST / (self.spec.block_length / _DAY)))
 
     @cached_property
     def _infos(self) -> Floats:
         """I of each block of the longest experiment: once the weights have settled they stay."""
-        blocks = int(_LONGEST / (self.spec.block_length / _DAY))
+        blocks = int(LONGEST / (self.spec.block_length / _DAY))
         first = self._first(min(blocks, max(self._looks, _SETTLED)))
         return np.concatenate((first, np.full(blocks - len(first), first[-1])))
 
@@ -374,33 +272,3 @@ class _Plan:
                 infos[block] = rows / noise(spec, self.facts, weight)
                 total += infos[block]
         return infos
-
-
-def _smallest(variance: Floats, rho: Floats, threshold: float) -> Floats:
-    """Smallest S with that evidence, by halving; arrays of one shape; inf where there can be none yet."""
-    known = (rho > 0.0) & (variance > 0.0)
-    v, r = np.where(known, variance, 1.0), np.where(known, rho, 1.0)
-    low, high = np.zeros(v.shape), 40.0 * np.sqrt(v + r)
-    for _ in range(40):
-        middle = 0.5 * (low + high)
-        enough = Path(middle, v, r, r).better >= threshold
-        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-    return np.where(known, high, math.inf)
-
-
-def _step(mass: Floats, grid: Floats, drift: float, spread: float, bound: float) -> tuple[Floats, float]:
-    """The distribution of S a block later, and what has crossed the bound."""
-    if spread <= 0.0:
-        return mass, 0.0
-    width, count = float(grid[1] - grid[0]), len(grid)
-    reach = np.arange(-count, count + 1) * width
-    # A step that is narrower than the grid is spread over it.
-    kernel = np.exp(-0.5 * ((reach - drift) / max(spread, 0.5 * width)) ** 2)
-    kernel /= max(float(kernel.sum()), 1e-300)
-    moved = np.convolve(mass, kernel)
-    at = grid[0] + (np.arange(len(moved)) - count) * width
-    over = float(moved[at >= bound].sum())
-    inside: Floats = moved[count : 2 * count].copy()
-    inside[0] += float(moved[:count].sum())  # so far below there is no way back
-    inside[grid >= bound] = 0.0
-    return inside, over
