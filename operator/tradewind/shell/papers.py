@@ -10,7 +10,7 @@ not be committed by everybody yet. In Replay a price counts on the data's clock 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from psycopg import AsyncConnection
@@ -29,6 +29,7 @@ from tradewind.trading.paper import (
     market_move,
     settled,
 )
+from tradewind.trading.prices import LONGEST_BAR
 from tradewind.trading.settings.paper import SYMBOL, pointer_parts
 from tradewind.trading.standing import Drawn, Missing, Shadow, drawn_standing, shadow_standing, trade_of
 
@@ -40,7 +41,7 @@ SLACK: Final = timedelta(seconds=15)
 """In Live, a paper counts as known so long after what it rests on came: every look from then on has read it."""
 REPORT_WAIT: Final = timedelta(seconds=60)
 """In Live, a report that comes so long after the price that would settle a trade still wins."""
-LONGEST_BAR: Final = timedelta(days=1)
+_LAST: Final = datetime(9000, 1, 1, tzinfo=UTC)  # in any time zone of a session
 
 _KEY: Final = "installation = %(installation)s AND namespace = %(namespace)s AND endpoint = %(endpoint)s"
 
@@ -56,6 +57,11 @@ _REQUEST_PRICE: Final = """
         AND p.pointer = %(pointer)s AND p.decision_id = d.decision_id AND p.symbol = d.scope_symbol AND p.at = d.decided_at)
 """
 
+_NEXT_PAGE: Final = f"""
+SELECT coalesce((SELECT decided_at FROM tradewind.decisions WHERE {_KEY} AND decided_at > %(after)s
+                  ORDER BY decided_at OFFSET %(page)s LIMIT 1), %(last)s) AS upto
+"""
+
 # A price is a number above 0, or one as text; words, exponents and numbers of a thousand digits are none.
 _READ_REQUESTS: Final = f"""
 WITH fresh AS (
@@ -64,39 +70,46 @@ WITH fresh AS (
            d.request #> ARRAY(SELECT replace(t.part, '{SYMBOL}', d.scope_symbol)
                                 FROM unnest(%(parts)s::text[]) WITH ORDINALITY t(part, n) ORDER BY t.n) AS found
       FROM tradewind.decisions d
-     WHERE {_KEY} AND d.decided_at >= %(after)s AND (d.decided_at, d.decision_id) > (%(after)s, %(after_id)s)
+     WHERE {_KEY} AND d.decided_at > %(after)s AND d.decided_at <= %(upto)s
        AND d.state <> 'assigned' AND {_REQUEST_PRICE.format(what="true")} IS NULL
-     ORDER BY d.decided_at, d.decision_id LIMIT %(page)s
 )
 INSERT INTO tradewind.request_prices (installation, namespace, endpoint, pointer, decision_id, symbol, at, known_at, price)
 SELECT %(installation)s, %(namespace)s, %(endpoint)s, %(pointer)s, decision_id, scope_symbol, decided_at, known_at,
        CASE WHEN jsonb_typeof(found) IN ('number', 'string') AND found #>> '{{}}' ~ '^[0-9]{{1,15}}([.][0-9]{{1,40}})?$'
             THEN nullif((found #>> '{{}}')::double precision, 0) END
   FROM fresh
-ON CONFLICT DO NOTHING RETURNING at, decision_id
+ON CONFLICT DO NOTHING
 """
 
+# The page first, then what belongs to its rows: in one join, each page would pay for all that follow.
 _OPEN: Final = f"""
-SELECT d.decision_id, d.decided_at, d.scope_symbol, d.arm, d.state, d.error_kind, d.answered_at,
-       d.answer - 'reasoning' AS answer, s.state AS shadow_state, s.answer - 'reasoning' AS shadow_answer,
-       s.answered_at AS shadow_at, {_REQUEST_PRICE.format(what="p.price")} AS price,
-       ARRAY(SELECT k.arm FROM tradewind.papers k WHERE {_KEY} AND k.decision_id = d.decision_id) AS done,
+WITH page AS MATERIALIZED (
+    SELECT d.installation, d.namespace, d.endpoint, d.decision_id, d.decided_at, d.scope_symbol, d.arm, d.state, d.error_kind,
+           d.answered_at, d.replay, d.answer - 'reasoning' AS answer
+      FROM tradewind.decisions d
+     WHERE d.installation = %(installation)s AND d.namespace = %(namespace)s AND d.endpoint = %(endpoint)s
+       AND d.experiment_uid = %(uid)s AND d.parent_decision_id IS NULL AND d.bar_from_evidence IS NULL
+       AND d.candidate_weight > 0 AND d.candidate_weight < 1
+       AND d.decided_at >= %(after)s AND d.decided_at < %(until)s AND (d.decided_at, d.decision_id) > (%(after)s, %(after_id)s)
+     ORDER BY d.decided_at, d.decision_id LIMIT %(page)s
+)
+SELECT d.*, s.state AS shadow_state, s.answer - 'reasoning' AS shadow_answer, s.answered_at AS shadow_at,
+       {_REQUEST_PRICE.format(what="p.price")} AS price,
+       ARRAY(SELECT k.arm FROM tradewind.papers k
+              WHERE k.installation = d.installation AND k.namespace = d.namespace AND k.endpoint = d.endpoint
+                AND k.decision_id = d.decision_id) AS done,
        (SELECT jsonb_object_agg(r.arm, jsonb_build_array(r.ret, extract(epoch FROM
                    CASE WHEN d.replay THEN greatest(r.clock, d.decided_at) ELSE greatest(r.received_at, d.decided_at) END
                    - d.decided_at)))
           FROM tradewind.reported_papers r
          WHERE r.installation = d.installation AND r.namespace = d.namespace AND r.endpoint = d.endpoint
            AND r.decision_id = d.decision_id) AS reported
-  FROM tradewind.decisions d
-  LEFT JOIN tradewind.shadows s USING (installation, namespace, endpoint, decision_id)
- WHERE d.installation = %(installation)s AND d.namespace = %(namespace)s AND d.endpoint = %(endpoint)s
-   AND d.experiment_uid = %(uid)s AND d.parent_decision_id IS NULL AND d.bar_from_evidence IS NULL
-   AND d.candidate_weight > 0 AND d.candidate_weight < 1
-   AND d.decided_at >= %(since)s AND d.decided_at < %(until)s AND (d.decided_at, d.decision_id) > (%(after)s, %(after_id)s)
-   AND (SELECT count(*) FROM tradewind.papers k
-         WHERE k.installation = d.installation AND k.namespace = d.namespace AND k.endpoint = d.endpoint
-           AND k.decision_id = d.decision_id) < %(arms)s
- ORDER BY d.decided_at, d.decision_id LIMIT %(page)s
+  FROM page d
+  LEFT JOIN LATERAL (
+       SELECT w.state, w.answer, w.answered_at FROM tradewind.shadows w
+        WHERE w.installation = d.installation AND w.namespace = d.namespace AND w.endpoint = d.endpoint
+          AND w.decision_id = d.decision_id OFFSET 0) s ON true
+ ORDER BY d.decided_at, d.decision_id
 """
 
 _PRICES: Final = f"""
@@ -173,19 +186,19 @@ async def settle_papers(
         "parts": [] if settings is None else list(pointer_parts(settings.price)),
         "longest": LONGEST_BAR,
         "page": PAGE,
-        "arms": len(ARMS) + (settings is not None),
     }
     if settings is not None:
-        await _read_requests(cursor, common)
+        await _read_requests(cursor, common, since)
     written, after, passed = 0, (since, ""), clock.until - basis.max_hold
     while True:
         page = {**common, "after": after[0], "after_id": after[1]}
         rows = await (await cursor.execute(_OPEN, page)).fetchall()
         if not rows:
             break
-        prices = {} if rule is None else await _prices(cursor, common, rows, rule)
+        unsettled = [row for row in rows if len(row["done"]) < len(ARMS) + (rule is not None)]
+        prices = {} if rule is None or not unsettled else await _prices(cursor, common, unsettled, rule)
         uid = str(key["uid"])
-        papers = [paper for row in rows for paper in _papers(row, prices, basis, rule, clock, uid)]
+        papers = [paper for row in unsettled for paper in _papers(row, prices, basis, rule, clock, uid)]
         if papers:
             await cursor.execute(_WRITE, {**key, "papers": Jsonb(papers)})
         written += len(papers)
@@ -197,13 +210,15 @@ async def settle_papers(
     return written
 
 
-async def _read_requests(cursor: Any, common: Mapping[str, object]) -> None:
+async def _read_requests(cursor: Any, common: Mapping[str, object], since: datetime) -> None:
     """Takes the price out of each request that was answered and not read yet."""
-    after, after_id = common["since"], ""
-    while rows := await (
-        await cursor.execute(_READ_REQUESTS, {**common, "after": after, "after_id": after_id})
-    ).fetchall():
-        after, after_id = max((row["at"], row["decision_id"]) for row in rows)
+    after = since - timedelta(microseconds=1)
+    while after < _LAST:
+        upto = (await (await cursor.execute(_NEXT_PAGE, {**common, "after": after, "last": _LAST})).fetchall())[0][
+            "upto"
+        ]
+        await cursor.execute(_READ_REQUESTS, {**common, "after": after, "upto": upto})
+        after = upto
 
 
 async def _prices(

@@ -26,7 +26,7 @@ CREATE TABLE tradewind.bars (
     CHECK (ends_at > starts_at),
     CHECK (0 < low AND low <= least(open, close) AND greatest(open, close) <= high AND high < 'infinity')
 );
-CREATE INDEX bars_received ON tradewind.bars (installation, namespace, endpoint, received_at);
+CREATE INDEX bars_received ON tradewind.bars (received_at);
 
 -- The price in each request, read once by the operator: a request may be large. NULL: it has none that is a number above 0.
 -- It outlives its decision: others may be open that it settles.
@@ -44,7 +44,8 @@ CREATE TABLE tradewind.request_prices (
     PRIMARY KEY (installation, namespace, endpoint, pointer, decision_id)
 );
 CREATE INDEX request_prices_symbol ON tradewind.request_prices (installation, namespace, endpoint, pointer, symbol, at);
-CREATE INDEX request_prices_received ON tradewind.request_prices (installation, namespace, endpoint, received_at);
+-- Not by the key: a lookup of one decision would be planned by it while the table is young.
+CREATE INDEX request_prices_received ON tradewind.request_prices (received_at);
 
 -- What the trading system says that an answer earned on paper; it becomes a paper where it is known in time.
 CREATE TABLE tradewind.reported_papers (
