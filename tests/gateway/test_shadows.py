@@ -417,3 +417,19 @@ async def test_an_answer_that_went_to_the_spool_has_no_shadow(rig, gateway, monk
     await asyncio.sleep(0.2)
     assert (await rig.row(name))["bar_from_evidence"] == "database_outage"
     assert await rig.rows(SHADOWS) == []
+
+
+async def test_a_row_that_cannot_be_stored_takes_no_other_with_it(rig, gateway, monkeypatch):
+    monkeypatch.setattr(shadow_module, "_TOGETHER_SECONDS", 0.5)
+    good, bad = itertools.islice(ids("baseline"), 2)
+    right = shadow_module.Shadow.columns
+
+    def columns(shadow: shadow_module.Shadow, *args: Any) -> dict[str, Any]:
+        made = right(shadow, *args)
+        return made | {"state": "odd"} if made["decision_id"] == bad else made
+
+    monkeypatch.setattr(shadow_module.Shadow, "columns", columns)
+    await run(rig)
+    for name in (bad, good):
+        await gateway.post("/v1/decisions", json=ask(name, scope={"symbol": "BTC", "book": name}))
+    assert [row["decision_id"] for row in await shadows(rig, 1)] == [good]

@@ -211,17 +211,17 @@ class Database:
         rows = await self._call(statements.STORED, {"decision_id": decision_id})
         return Stored.of(rows[0]) if rows else None
 
-    async def finish(self, parameters: Parameters, shadow: Parameters | None = None) -> bool:
+    async def finish(self, parameters: Parameters, shadow: dict[str, JsonValue] | None = None) -> bool:
         """Writes the answer or the failure, once, with the shadow's row if there is one; False if somebody else has."""
         if shadow is None:
             rows = await self._call(statements.FINISH, parameters)
         else:
-            rows = await self._call(statements.FINISH_WITH_SHADOW, {**parameters, **shadow})
+            rows = await self._call(statements.FINISH_WITH_SHADOW, {**parameters, "shadows": Jsonb([shadow])})
         return bool(rows[0]["written"])
 
-    async def shadow(self, parameters: Parameters) -> bool:
-        """Writes the shadow of a decision that has its answer; False if it has one already, or is no draw of that arm."""
-        return bool(await self._call(statements.SHADOW, parameters))
+    async def store_shadows(self, rows: list[dict[str, JsonValue]]) -> None:
+        """Writes shadows of decisions that have their answers, each once, and none where another arm was drawn meanwhile."""
+        await self._call(statements.STORE_SHADOWS, {"shadows": Jsonb(rows)})
 
     async def ingest(self, parameters: Parameters) -> bool:
         """Writes a decision from the spool; False if the row has another answer already.

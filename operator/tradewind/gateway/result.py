@@ -163,11 +163,6 @@ def failure(columns: dict[str, JsonValue]) -> str:
     return f"{columns['error_kind'] or ErrorKind.UNAVAILABLE}: {columns['error_detail'] or 'unknown'}"
 
 
-def shadow_values(columns: dict[str, JsonValue]) -> dict[str, object]:
-    """Columns of a shadow as parameters, under names of their own."""
-    return {f"shadow_{name}": value for name, value in sql_values(columns).items()}
-
-
 def sql_values(columns: dict[str, JsonValue]) -> dict[str, object]:
     """Columns with JSON values wrapped for the database."""
     return {

@@ -105,15 +105,20 @@ WITH written AS (
 SELECT count(*) AS written, max(CASE WHEN state = 'failed' THEN {NOTIFY_OPERATOR}::text END) FROM written
 """
 
+# Rows of shadows come as one JSON array, many at a time: a statement each costs the loop more than asking does.
 _SHADOW_COLUMNS: Final = """
-    installation, namespace, endpoint, decision_id, arm, version, sha256, scope_symbol, scope_book, replay, decided_at, state,
+    installation, namespace, endpoint, decision_id, scope_symbol, scope_book, replay, decided_at, arm, version, sha256, state,
     answer, answered_by, probabilities, latency_ms, error_kind, error_detail, cost_cny, reported_model, shown, asked_at
 """
 _SHADOW_VALUES: Final = """
-    d.installation, d.namespace, d.endpoint, d.decision_id, %(shadow_arm)s, %(shadow_version)s, %(shadow_sha256)s,
-    d.scope_symbol, d.scope_book, d.replay, d.decided_at, %(shadow_state)s, %(shadow_answer)s::jsonb, %(shadow_answered_by)s,
-    %(shadow_probabilities)s::jsonb, %(shadow_latency_ms)s::double precision, %(shadow_error_kind)s, %(shadow_error_detail)s,
-    %(shadow_cost_cny)s::numeric, %(shadow_reported_model)s, %(shadow_shown)s::jsonb, %(shadow_asked_at)s::timestamptz
+    d.installation, d.namespace, d.endpoint, d.decision_id, d.scope_symbol, d.scope_book, d.replay, d.decided_at, s.arm,
+    s.version, s.sha256, s.state, s.answer, s.answered_by, s.probabilities, s.latency_ms, s.error_kind, s.error_detail,
+    s.cost_cny, s.reported_model, s.shown, s.asked_at
+"""
+_SHADOWS: Final = """
+    jsonb_to_recordset(%(shadows)s::jsonb) AS s (decision_id text, arm text, version text, sha256 text, state text,
+        answer jsonb, answered_by text, probabilities jsonb, latency_ms double precision, error_kind text, error_detail text,
+        cost_cny numeric, reported_model text, shown jsonb, asked_at timestamptz)
 """
 
 # A replay's answer and its shadow are one fact: a kill between them would make two runs differ.
@@ -125,19 +130,19 @@ WITH written AS (
      WHERE {KEY} AND decision_id = %(decision_id)s AND state = 'assigned'
     RETURNING *
 ), shadow AS (
-    INSERT INTO tradewind.shadows ({_SHADOW_COLUMNS}) SELECT {_SHADOW_VALUES} FROM written d
+    INSERT INTO tradewind.shadows ({_SHADOW_COLUMNS}) SELECT {_SHADOW_VALUES} FROM written d CROSS JOIN {_SHADOWS}
     ON CONFLICT DO NOTHING
 )
 SELECT count(*) AS written, max(CASE WHEN state = 'failed' THEN {NOTIFY_OPERATOR}::text END) FROM written
 """
 
-# Beside a decision that has its answer, of the draw that the shadow was asked for. First write wins.
-SHADOW: Final = one_line(f"""
+# Beside decisions that have their answers, of the draw that each shadow was asked for. First write wins.
+STORE_SHADOWS: Final = one_line(f"""
 INSERT INTO tradewind.shadows ({_SHADOW_COLUMNS}) SELECT {_SHADOW_VALUES}
-  FROM tradewind.decisions d
- WHERE {KEY} AND decision_id = %(decision_id)s AND d.state <> 'assigned' AND d.bar_from_evidence IS NULL
-   AND d.parent_decision_id IS NULL AND d.arm <> %(shadow_arm)s
-ON CONFLICT DO NOTHING RETURNING decision_id
+  FROM {_SHADOWS} JOIN tradewind.decisions d ON d.installation = %(installation)s AND d.namespace = %(namespace)s
+   AND d.endpoint = %(endpoint)s AND d.decision_id = s.decision_id
+ WHERE d.state <> 'assigned' AND d.bar_from_evidence IS NULL AND d.parent_decision_id IS NULL AND d.arm <> s.arm
+ON CONFLICT DO NOTHING
 """)
 
 # From the spool: the row may be absent, assigned (the outage came in between), or swept as abandoned meanwhile.
