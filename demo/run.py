@@ -179,6 +179,7 @@ class Demo:
         name, endpoint = f"replay-{self.plan.run}", f"trader-{self.plan.run}"
         self._apply("experiment.yaml")
         self._wait_active(endpoint, name)
+        self._say_forecast(name)
         summary = self._trade("trade-ab", endpoint, self.plan.split, len(self.plan.bars), watched=name)
         self.facts["test"] = summary
         self.say(_traded(summary))
@@ -294,10 +295,20 @@ class Demo:
 
         return self.space.wait_job(job, seconds=40 * 60, also=also)
 
+    def _say_forecast(self, name: str) -> None:
+        """What the operator expects of the test, from the baseline's own decisions."""
+        status = self.space.must_get("ABExperiment", name).get("status", {})
+        self.facts["forecast"] = status.get("forecast")
+        told = [c["message"] for c in status.get("conditions", []) if c["type"] == "Underpowered"]
+        self.say(f"forecast: {told[0]}" if told else "forecast: not known before the first blocks")
+
     def _verdict(self, name: str) -> Json:
         ended = self.space.wait_phase("ABExperiment", name, *TERMINAL, seconds=300)
         verdict: Json = ended["status"].get("verdict") or {}
-        self.say(f"verdict: {verdict.get('decision')} ({verdict.get('reason')}) at {verdict.get('time')}")
+        days = (verdict.get("block") + 1) if verdict.get("block") is not None else "all"
+        self.say(
+            f"verdict after {days} days: {verdict.get('decision')} ({verdict.get('reason')}) at {verdict.get('time')}"
+        )
         self.say(str(verdict.get("message")))
         return verdict
 
