@@ -305,7 +305,8 @@ class Demo:
     def _verdict(self, name: str) -> Json:
         ended = self.space.wait_phase("ABExperiment", name, *TERMINAL, seconds=300)
         verdict: Json = ended["status"].get("verdict") or {}
-        days = (verdict.get("block") + 1) if verdict.get("block") is not None else "all"
+        block = verdict.get("block")
+        days = "all" if block is None else int(block) + 1
         self.say(
             f"verdict after {days} days: {verdict.get('decision')} ({verdict.get('reason')}) at {verdict.get('time')}"
         )
