@@ -16,7 +16,7 @@ from workshop.progress import StepError
 TRAINING: Final = {
     "label_excellent": "0.01",
     "label_bad": "0.005",
-    "hold_weight": "1.0",
+    "hold_weight": "0.85",
     "epochs": "2",
     "learning_rate": "0.002",
 }
