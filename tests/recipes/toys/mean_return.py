@@ -12,7 +12,6 @@ from tradewind.trading.evidence.confidence import Floats
 from tradewind.trading.evidence.metrics.base import Metric, ScoredRows
 
 
-
 class MeanReturnMargin(StrictModel):
     """How much lower the mean return may be."""
 
