@@ -73,7 +73,8 @@ async def test_a_month_of_freqtrade_is_evidence(rig, gateway) -> None:
     expected = await a_month(rig, gateway, bot)
 
     async with Database(rig.dsn, "tradewind") as database:
-        table, requests = await database.evidence("ns", "trader", "exp-1")
+        stored = await database.evidence("ns", "trader", "exp-1", T0)
+    table, requests = stored.table, stored.requests
     rows = {str(name): index for index, name in enumerate(table.decision_id)}
     found = [name for name in expected if name in rows]
     assert len(found) >= 0.99 * len(expected), sorted(set(expected) - set(rows))

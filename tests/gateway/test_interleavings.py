@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from gateway_rig import OPEN, ask
+from gateway_rig import OPEN, T0, ask
 from simple_model import UID, Known, Model
 
 from tradewind.shell.database import Database
@@ -250,8 +250,8 @@ class History:
 async def evidence_of(dsn: str) -> tuple[list[dict[str, Any]], TradeTable]:
     async with Database(dsn, "tradewind") as database:
         rows = await database.judged_rows("ns", "trader", UID)
-        table, _ = await database.evidence("ns", "trader", UID)
-    return rows, table
+        stored = await database.evidence("ns", "trader", UID, T0)
+    return rows, stored.table
 
 
 def as_csv(rows: list[dict[str, Any]]) -> TradeTable:

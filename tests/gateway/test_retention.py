@@ -70,3 +70,12 @@ async def test_prices_go_in_time_unless_an_experiment_has_no_verdict(rig):
     assert await kept() == (2, 1)
     await rig.rows("UPDATE tradewind.experiments SET decision = 'rollback', decided_at = now()")
     assert await kept() == (1, 0)
+
+
+async def test_the_log_of_changes_ends_where_no_look_trusts_it_any_more(rig):
+    gateway = await rig.gateway(abandoned_after=0.1)
+    for name in ("old", "new"):
+        await rig.trade(gateway, name, f"p-{name}", scope={"symbol": "BTC", "book": name})
+    await rig.rows("UPDATE tradewind.changes SET at = now() - interval '49 hours' WHERE decision_id = 'old'")
+    await asyncio.sleep(0.5)
+    assert {r["decision_id"] for r in await rig.rows("SELECT decision_id FROM tradewind.changes")} == {"new"}

@@ -14,7 +14,7 @@ import pytest
 from tradewind.core.decision import PublishEpoch, RecordExperiment, RecordPromotion, RecordVerdict
 from tradewind.core.world import DatabaseUnavailableError
 from tradewind.shell.database import Database
-from tradewind.trading.evidence import LOST_REASONS, LostReason
+from tradewind.trading.evidence import LOST_REASONS, LostDecisions, LostReason, Requests, TradeTable
 from tradewind.trading.evidence.table import NEVER, from_us, to_us
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -87,6 +87,11 @@ def experiment(uid: str = "u", baseline: str = "api", candidate: str = "v1") -> 
     return RecordExperiment(
         "trader", uid, uid, "Live", baseline, None, candidate, "a" * 64, T0, 0.05, {"candidate": candidate}
     )
+
+
+async def evidence(database: Database) -> tuple[TradeTable, Requests, LostDecisions]:
+    stored = await database.evidence("trading", "trader", "u", T0)
+    return stored.table, stored.requests, stored.lost
 
 
 # --- records ---------------------------------------------------------------------------------------------------------
@@ -249,7 +254,7 @@ async def test_evidence_rows_become_a_table(database: Database, sql: Any) -> Non
     decided(sql, 6, "candidate", 0.25, at=T0 + 6 * HOUR, bar_from_evidence="DatabaseOutage")
     decided(sql, 7, "baseline", 0.0, at=T0 + 7 * HOUR)
     decided(sql, 8, "candidate", 0.25, at=T0 + 8 * HOUR, state="assigned", answer=None, answered_at=None)
-    table, requests = await database.evidence("trading", "trader", "u")
+    table, requests, _ = await evidence(database)
     order = np.argsort(table.decision_id)
     assert table.decision_id[order].tolist() == ["d001", "d002", "d003", "d004", "d008"]
     assert table.candidate[order].tolist() == [True, False, True, True, True]
@@ -267,7 +272,7 @@ async def test_evidence_rows_become_a_table(database: Database, sql: Any) -> Non
 async def test_on_recorded_data_an_outcome_is_known_when_it_closed(database: Database, sql: Any) -> None:
     name = decided(sql, 1, "candidate", 0.5, at=T0, replay=True)
     traded(sql, name, opened=T0, closed=T0 + 3 * HOUR)  # received now, in another year
-    table, _ = await database.evidence("trading", "trader", "u")
+    table, _, _ = await evidence(database)
     assert table.received_us.tolist() == [to_us(T0 + 3 * HOUR, "")]
 
 
@@ -282,7 +287,7 @@ async def test_decisions_before_the_start_come_with_weight_0(database: Database,
     traded(sql, after, opened=T0 + HOUR, closed=T0 + 2 * HOUR)
     decided(sql, 4, None, None, at=T0 - 4 * HOUR, answer='{"action": "hold"}')
     decided(sql, 5, None, None, at=T0 - 3 * HOUR, bar_from_evidence="DatabaseOutage")
-    table, requests = await database.evidence("trading", "trader", "u")
+    table, requests, _ = await evidence(database)
     assert table.decision_id.tolist() == ["d001", "d004"]
     assert (table.weight.tolist(), table.candidate.tolist()) == ([0.0, 0.0], [False, False])
     assert len(requests) == 0
@@ -291,7 +296,7 @@ async def test_decisions_before_the_start_come_with_weight_0(database: Database,
 async def test_requests_come_in_the_order_of_their_answers(database: Database, sql: Any) -> None:
     decided(sql, 1, "candidate", 0.5, at=T0, answered_at=T0 + 3 * HOUR, error_kind="timeout", fallback=True)
     decided(sql, 2, "candidate", 0.5, at=T0 + HOUR, answered_at=T0 + 2 * HOUR)
-    _, requests = await database.evidence("trading", "trader", "u")
+    _, requests, _ = await evidence(database)
     assert requests.failed.tolist() == [False, True]
     assert requests.log(T0 + 3 * HOUR, 1e9, T0).failed.tolist() == [False]
 
@@ -302,7 +307,7 @@ async def test_what_is_judged_is_what_is_shown(database: Database, sql: Any) -> 
         sql, decided(sql, 1, "candidate", 0.5, at=T0, cost_cny="0.5", reported_model="m/a"), opened=T0, closed=T0 + HOUR
     )
     (row,) = await database.judged_rows("trading", "trader", "u")
-    table, requests = await database.evidence("trading", "trader", "u")
+    table, requests, _ = await evidence(database)
     assert (row["decision_id"], row["status"], row["pnl_usd"]) == ("d001", "closed", 1.0)
     assert (table.pnl.tolist(), requests.cost_cny.tolist()) == ([1.0], [0.5])
     assert requests.reported_model.tolist() == [row["reported_model"]] == ["m/a"]
@@ -314,7 +319,7 @@ async def test_guardrails_see_the_end_of_the_ramp(database: Database, sql: Any) 
     decided(
         sql, 2, "candidate", 1.0, at=T0 + 2 * HOUR, answer='{"action": "hold"}', error_kind="timeout", fallback=True
     )
-    table, requests = await database.evidence("trading", "trader", "u")
+    table, requests, _ = await evidence(database)
     assert (table.decision_id.tolist(), table.weight.tolist()) == (["d001", "d002"], [1.0, 1.0])
     assert table.pnl.tolist()[0] == -50.0
     assert requests.failed.tolist() == [False, True]
@@ -323,7 +328,7 @@ async def test_guardrails_see_the_end_of_the_ramp(database: Database, sql: Any) 
 async def test_a_trading_system_whose_clock_is_behind_blinds_nobody(database: Database, sql: Any) -> None:
     name = decided(sql, 1, "candidate", 0.5, at=T0)
     traded(sql, name, opened=T0 - timedelta(seconds=3), closed=T0 - timedelta(seconds=1), received_at=T0 + HOUR)
-    table, _ = await database.evidence("trading", "trader", "u")
+    table, _, _ = await evidence(database)
     assert table.closed_us.tolist() == table.decided_us.tolist()
 
 
@@ -348,7 +353,7 @@ async def test_lost_decisions_come_with_why_and_since_when(database: Database, s
     decided(sql, 9, "candidate", 1.0, at=T0 + 7 * HOUR, **unpriced)
     decided(sql, 10, "baseline", 0.0, at=T0 + 7 * HOUR, **unpriced)
     decided(sql, 11, "candidate", 0.5, at=T0 + 7 * HOUR, experiment_uid="another", **unpriced)
-    lost = await database.lost_decisions("trading", "trader", "u", T0)
+    _, _, lost = await evidence(database)
     reasons = [LOST_REASONS[code] for code in lost.reason]
     known = [None if reason is LostReason.OPENED_INSIDE else (from_us(int(us)) - T0) / HOUR
              for reason, us in zip(reasons, lost.known_us, strict=True)]  # fmt: skip
@@ -360,19 +365,19 @@ async def test_lost_decisions_come_with_why_and_since_when(database: Database, s
         ("d007", LostReason.REFUSED, 7.0),
     ]
     assert from_us(int(lost.decided_us[lost.decision_id == "d004"][0])) == T0 + 3 * HOUR
-    assert len(await database.lost_decisions("trading", "other", "u", T0)) == 0
+    assert len((await database.evidence("trading", "other", "u", T0)).lost) == 0
 
 
 async def test_on_recorded_data_a_decision_is_lost_at_once(database: Database, sql: Any) -> None:
     decided(sql, 1, "baseline", 0.5, at=T0, replay=True, released_by="unpriced", released_at=T0 + 400 * HOUR)
-    lost = await database.lost_decisions("trading", "trader", "u", T0)
+    _, _, lost = await evidence(database)
     assert lost.known_us.tolist() == lost.decided_us.tolist() == [to_us(T0, "")]
 
 
 async def test_rows_that_were_corrected_are_known(database: Database, sql: Any) -> None:
     for number, corrections in enumerate((0, 2)):
         traded(sql, decided(sql, number, "candidate", 0.5, at=T0), opened=T0, closed=T0 + HOUR, corrections=corrections)
-    table, _ = await database.evidence("trading", "trader", "u")
+    table, _, _ = await evidence(database)
     assert table.corrected.tolist() == [False, True]
     assert [row["corrected"] for row in await database.judged_rows("trading", "trader", "u")] == [False, True]
 

@@ -12,7 +12,7 @@ from tradewind.api.training_run import TrainingRun
 from tradewind.api.training_run_status import ProgressStatus
 from tradewind.core.ab_experiment.prices import Prior
 from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport, StartedExperiment
-from tradewind.trading.evidence import LostDecisions, Memory, Requests, TradeTable
+from tradewind.trading.evidence import Memory, StoredEvidence
 from tradewind.trading.evidence.forecast import PastDecisions
 from tradewind.trading.paper import PaperBasis
 
@@ -87,13 +87,8 @@ class Database(Protocol):
         No fact, but what follows from facts that are stored: whoever settles first writes what all would.
         """
 
-    async def evidence(self, namespace: str, endpoint: str, experiment_uid: str) -> tuple[TradeTable, Requests]:
-        """The rows and requests that a look at an experiment reads, as of one moment."""
-
-    async def lost_decisions(
-        self, namespace: str, endpoint: str, experiment_uid: str, since: datetime
-    ) -> LostDecisions:
-        """Decisions from `since` on that are no rows of an experiment, or whose reports were lost."""
+    async def evidence(self, namespace: str, endpoint: str, experiment_uid: str, t0: datetime) -> StoredEvidence:
+        """What a look at an experiment since t0 reads, as of one moment."""
 
 
 class World(Protocol):

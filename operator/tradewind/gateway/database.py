@@ -237,8 +237,9 @@ class Database:
         return int(rows[0]["swept"])
 
     async def purge(self) -> int:
-        """Deletes some decisions that are past their retention, and replicas that are gone; the number of decisions."""
+        """Deletes some decisions that are past their retention, replicas that are gone and old changes; the number of decisions."""
         await self._call(statements.FORGET_REPLICAS, {})
+        await self._call(statements.FORGET_CHANGES, {})
         if self._settings.retention is None:
             return 0
         await self._call(report_statements.PURGE_REFUSED, {"retention": self._settings.retention})

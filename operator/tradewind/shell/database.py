@@ -1,4 +1,4 @@
-"""The operator's SQL, all of it but that of papers (papers.py). Rows in, typed facts out; every key starts with installation, namespace, endpoint.
+"""The operator's SQL, all of it but that of looks (evidence.py) and papers (papers.py). Rows in, typed facts out; every key starts with installation, namespace, endpoint.
 
 The gateway has its own statements, and the jobs theirs; the schema is in `tradewind.migrations`.
 """
@@ -12,9 +12,7 @@ from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 import psycopg
-from numpy.typing import NDArray
 from psycopg import AsyncConnection, conninfo
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -24,19 +22,8 @@ from tradewind.core.decision import PublishEpoch, RecordExperiment, RecordPromot
 from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport, StartedExperiment
 from tradewind.core.world import DatabaseUnavailableError
 from tradewind.shell import papers
-from tradewind.trading.evidence import (
-    FAILURES,
-    JUDGED_COLUMNS,
-    LOST_REASONS,
-    NEVER,
-    STATUSES,
-    Failure,
-    LostDecisions,
-    LostReason,
-    Requests,
-    TradeTable,
-    known_from,
-)
+from tradewind.shell.evidence import EvidenceReader
+from tradewind.trading.evidence import JUDGED_COLUMNS, StoredEvidence
 from tradewind.trading.evidence.forecast import PastDecisions
 from tradewind.trading.paper import PaperBasis
 
@@ -52,7 +39,7 @@ class Database:
         self._pool = AsyncConnectionPool(
             dsn, min_size=0, max_size=4, open=False, timeout=3, kwargs={"autocommit": True, "connect_timeout": 3}
         )
-        self._schema_seen = False
+        self.reader = EvidenceReader()
 
     async def __aenter__(self) -> Self:
         await self._pool.open(wait=False)
@@ -201,44 +188,11 @@ class Database:
         async with self._connection() as connection:
             await papers.settle_papers(connection, key, t0, basis, until)
 
-    async def evidence(self, namespace: str, endpoint: str, experiment_uid: str) -> tuple[TradeTable, Requests]:
-        """All that a look at an experiment reads, as of one moment: its rows, its requests, the baseline's prior trades.
-
-        Times come as microseconds and go into columns as they are: a look at tens of thousands of rows holds up the others.
-        """
-        times = ("decided_at", "closed_at", "received_at", "answered_at", "paper_at", "market_at")
-        in_us = ", ".join(f"(extract(epoch FROM {name}) * 1000000)::bigint" for name in times)
-        sql = f"""SELECT decision_id, arm = 'candidate', candidate_weight, status, notional_usd, pnl_usd, latency_ms,
-                         error_kind IS NOT NULL, fallback, cost_cny::double precision, reported_model, {in_us}, corrected,
-                         symbol, answer_cost_usd, paper_baseline, paper_candidate, market_return, failed, shadow_failed
-                    FROM tradewind.judged_rows
-                   WHERE installation = %s AND namespace = %s AND endpoint = %s AND experiment_uid = %s
-                   ORDER BY decided_at, decision_id"""
-        rows = await self._rows(sql, (self._installation, namespace, endpoint, experiment_uid))
-        return _evidence(rows)
-
-    async def lost_decisions(
-        self, namespace: str, endpoint: str, experiment_uid: str, since: datetime
-    ) -> LostDecisions:
-        """Decisions from `since` on that are no rows of an experiment, or whose reports were lost.
-
-        What was answered in an outage was drawn for nobody: it is lost to the experiment that ran then. Draws for certain,
-        as in a pause, are no evidence by design.
-        """
-        in_us = ", ".join(f"(extract(epoch FROM l.{name}) * 1000000)::bigint" for name in ("decided_at", "known_at"))
-        sql = f"""SELECT decision_id, l.reason, {in_us} FROM tradewind.lost_decisions l
-                    JOIN tradewind.decisions d USING (installation, namespace, endpoint, decision_id)
-                   WHERE installation = %s AND namespace = %s AND endpoint = %s AND l.decided_at >= %s
-                     AND (l.experiment_uid = %s AND d.candidate_weight > 0 AND d.candidate_weight < 1
-                          OR l.experiment_uid IS NULL AND l.reason = 'outage')"""
-        rows = await self._rows(sql, (self._installation, namespace, endpoint, since, experiment_uid))
-        ids, reasons, decided, known = zip(*rows, strict=True) if rows else ((), (), (), ())
-        return LostDecisions(
-            decision_id=np.array(ids, np.str_),
-            reason=np.array([LOST_REASONS.index(LostReason(value)) for value in reasons], np.int8),
-            decided_us=np.array(decided, np.int64),
-            known_us=np.array(known, np.int64),
-        )
+    async def evidence(self, namespace: str, endpoint: str, experiment_uid: str, t0: datetime) -> StoredEvidence:
+        """All that a look at an experiment reads, as of one moment: rows, requests, what is lost, and the baseline's prior trades."""
+        key = {"installation": self._installation, "namespace": namespace, "endpoint": endpoint, "uid": experiment_uid}
+        async with self._connection() as connection:
+            return await self.reader.read(connection, key, t0)
 
     async def judged_rows(self, namespace: str, endpoint: str, experiment_uid: str) -> list[dict[str, Any]]:
         """The same as a table: what `jobs/export.py evidence` writes and a report shows."""
@@ -346,56 +300,3 @@ class Database:
         except (psycopg.OperationalError, PoolTimeout) as error:
             message = f"the database {self.place} does not answer: check that it runs and that TRADEWIND_DSN names it"
             raise DatabaseUnavailableError(message) from error
-
-
-def _failures(words: Sequence[str]) -> NDArray[np.int8]:
-    return np.array([FAILURES.index(Failure(word)) for word in words], np.int8)
-
-
-def _evidence(rows: Sequence[TupleRow]) -> tuple[TradeTable, Requests]:
-    """Columns of the rows of `Database.evidence`, in its order."""
-    columns: list[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * 25
-
-    def numbers(index: int) -> NDArray[np.float64]:
-        return np.array(columns[index], np.float64)  # None becomes nan
-
-    def times(index: int) -> NDArray[np.int64]:
-        return np.array([NEVER if value is None else value for value in columns[index]], np.int64)
-
-    decision_id, candidate = np.array(columns[0], np.str_), np.array(columns[1], np.bool_)
-    status = np.array([STATUSES.index(value) for value in columns[3]], np.int8)
-    decided, closed = times(11), times(12)
-    table = TradeTable(
-        decision_id=decision_id,
-        candidate=candidate,
-        weight=numbers(2),
-        decided_us=decided,
-        status=status,
-        closed_us=closed,
-        received_us=known_from(status, decided, closed, times(13)),
-        notional=numbers(4),
-        pnl=numbers(5),
-        corrected=np.array(columns[17], np.bool_),
-        symbol=np.array(columns[18], np.str_),
-        answer_cost=numbers(19),
-        paper_baseline=numbers(20),
-        paper_candidate=numbers(21),
-        paper_us=times(15),
-        market=numbers(22),
-        market_us=times(16),
-        failed=_failures(columns[23]),
-        shadow_failed=_failures(columns[24]),
-    )
-    answered = times(14)
-    asked = (table.weight > 0.0) & (answered != NEVER)
-    requests = Requests(
-        candidate=candidate[asked],
-        decided_us=decided[asked],
-        answered_us=answered[asked],
-        latency_ms=numbers(6)[asked],
-        failed=np.array(columns[7], np.bool_)[asked],
-        fallback=np.array(columns[8], np.bool_)[asked],
-        cost_cny=numbers(9)[asked],
-        reported_model=np.array([value or "" for value in columns[10]], np.str_)[asked],
-    )
-    return table, requests.in_order(decision_id[asked])

@@ -82,7 +82,5 @@ async def _recorded(
     if experiment.spec.mode is Mode.LIVE or settled_until is not None:
         basis = paper_basis(experiment, endpoint)
         await database.settle_papers(*place, uid, experiment.status.t0, basis, settled_until)
-    table, requests = await database.evidence(*place, uid)
-    # A moment later than the rows: what was lost meanwhile counts as lost already, and no row of the first is missing.
-    lost = await database.lost_decisions(*place, uid, experiment.status.t0)
-    return replace(seen, table=table, requests=requests, lost=lost, memory=memory)
+    stored = await database.evidence(*place, uid, experiment.status.t0)
+    return replace(seen, table=stored.table, requests=stored.requests, lost=stored.lost, memory=memory)

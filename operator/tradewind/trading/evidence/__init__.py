@@ -26,6 +26,7 @@ from tradewind.trading.evidence.requests import (
 )
 from tradewind.trading.evidence.settings import ExperimentRules, MetricName, WeightStep
 from tradewind.trading.evidence.spec import Accepted, Basis, EvidenceSpec
+from tradewind.trading.evidence.stored import StoredEvidence, StoredRows
 from tradewind.trading.evidence.table import (
     FAILURES,
     NEVER,
@@ -92,6 +93,8 @@ __all__ = [
     "SampleRatio",
     "Settlement",
     "Status",
+    "StoredEvidence",
+    "StoredRows",
     "TradeRow",
     "TradeTable",
     "Verdict",

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tradewind.trading.evidence.blocks import SettledRows
-from tradewind.trading.evidence.table import Columns, TradeTable, to_us
+from tradewind.trading.evidence.columns import Columns
+from tradewind.trading.evidence.table import TradeTable, to_us
 
 
 class LostReason(StrEnum):

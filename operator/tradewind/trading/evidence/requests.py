@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from tradewind.trading.assignment import Arm
 from tradewind.trading.error_kinds import ErrorKind
 from tradewind.trading.evidence.cells import MAX_MS, Cells, records
-from tradewind.trading.evidence.table import COLUMNS, Columns, floats, from_us, to_us
+from tradewind.trading.evidence.columns import Columns, in_order
+from tradewind.trading.evidence.table import COLUMNS, floats, from_us, to_us
 
 REQUEST_COLUMN = "error_kind"
 """Column that a CSV with requests has; `answered_at`, `latency_ms`, `fallback` and `reported_model` may stand beside it."""
@@ -153,7 +154,7 @@ class Requests(Columns):
 
     def in_order(self, decision_id: NDArray[np.str_]) -> Self:
         """The same in the order in which they became known; `decision_id` are their ids, shape (requests,)."""
-        return self.select(np.lexsort((decision_id, self.answered_us)))
+        return self.select(in_order(self.answered_us, decision_id))
 
     def decided_before(self, time: datetime) -> Self:
         """Those that were decided before that time."""

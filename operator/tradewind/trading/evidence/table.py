@@ -5,7 +5,7 @@ which rows count at an instant (blocks.py), and files and databases (the caller'
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Self
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tradewind.trading.assignment import Arm
 from tradewind.trading.evidence.cells import Cells, records
+from tradewind.trading.evidence.columns import Columns
 
 NEVER = np.iinfo(np.int64).max
 """Time of a report that has not come."""
@@ -118,13 +119,13 @@ class TradeRow:
     shadow_failed: Failure = Failure.NONE
 
 
-@dataclass(frozen=True, eq=False)
-class Columns:
-    """Arrays of one length side by side."""
-
-    def select(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Self:
-        """The rows that a mask or an index names."""
-        return replace(self, **{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
+def _again(decision_id: NDArray[np.str_]) -> NDArray[np.bool_]:
+    """Whether an earlier row has the same id."""
+    again = np.zeros(len(decision_id), np.bool_)
+    if len(set(decision_id.tolist())) < len(decision_id):  # sorting texts takes ten times as long
+        order = np.argsort(decision_id, kind="stable")
+        again[order[1:]] = decision_id[order[1:]] == decision_id[order[:-1]]
+    return again
 
 
 _NOTHING: dict[str, "bool | str | float | np.int8"] = {
@@ -199,9 +200,7 @@ class TradeTable(Columns):
                 object.__setattr__(self, name, np.full(len(self.decision_id), nothing))
         closed = self.status == CLOSED
         opened = self.status == OPEN
-        order = np.argsort(self.decision_id, kind="stable")
-        again = np.zeros(len(order), dtype=bool)
-        again[order[1:]] = self.decision_id[order[1:]] == self.decision_id[order[:-1]]
+        again = _again(self.decision_id)
         for bad, column, what in (
             (self.decision_id == "", "decision_id", "is empty; give each decision its id"),
             (again, "decision_id", "occurs twice; keep one row for each decision"),
