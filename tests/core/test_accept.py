@@ -12,6 +12,7 @@ from tradewind.core.ab_experiment import Turn
 from tradewind.core.ab_experiment.observe import observe
 from tradewind.core.decision import RecordVerdict
 from tradewind.core.explain import Node, Ref, explain
+from tradewind.trading.evidence import StoredEvidence
 
 PAIR = ("ab_experiment", "accepted-and-better-is-promoted")
 
@@ -75,10 +76,8 @@ async def test_a_replay_between_two_blocks_reads_the_rows_where_accept_is_asked_
 
         async def evidence(self, *_: Any) -> Any:
             self.reads += 1
-            return load(*PAIR).seen.table, load(*PAIR).seen.requests
-
-        async def lost_decisions(self, *_: Any) -> Any:
-            return load(*PAIR).seen.lost
+            seen = load(*PAIR).seen
+            return StoredEvidence(seen.table, seen.requests, seen.lost)
 
     database = Stored()
     world: Any = SimpleNamespace(

@@ -171,9 +171,25 @@ def test_late_shadows_are_noticed_and_pairs_are_left_aside() -> None:
     spec = spec_of(traffic={"policy": "fixed", "weight": "0.5", "shadow": "candidate"})
     rng, market = np.random.default_rng(5), Market()
     chances = SCENARIOS["slow-shadows"].draw(0.0, market, (20, 84 * 24), rng)
-    assert (draw_rows(spec, chances, market, rng).paired_until() < 28).all()
+    assert (draw_rows(spec, chances, market, rng).sums().set_aside.dependent < 28).all()
     chances = SCENARIOS["clusters"].draw(0.0, market, (20, 84 * 24), rng)
-    assert (draw_rows(spec, chances, market, rng).paired_until() == 84).all()
+    set_aside = draw_rows(spec, chances, market, rng).sums().set_aside
+    assert (set_aside.since == 84).all()
+
+
+@pytest.mark.parametrize(("shadow", "weight", "most"), [("both", "0.5", 0.02), ("candidate", "0.25", 0.1)])
+def test_papers_that_say_nothing_are_noticed_before_the_first_look_that_may_decide(shadow, weight, most) -> None:
+    spec = spec_of(traffic={"policy": "fixed", "weight": weight, "shadow": shadow})
+    rng, market = np.random.default_rng(6), Market()
+    share = {}
+    for correlation in (0.0, 0.5, 0.96):
+        scenario = SCENARIOS["shared"].having(None, correlation)
+        found = draw_rows(spec, scenario.draw(0.0, market, (200, 84 * 24), rng), market, rng).sums().set_aside
+        assert set(found.uninformative.tolist()) <= {6, 84}
+        share[correlation] = (found.uninformative == 6).mean()
+    assert share[0.0] > 0.85
+    assert share[0.5] <= most
+    assert share[0.96] == 0.0
 
 
 @pytest.mark.parametrize("name", list(SCENARIOS))

@@ -142,8 +142,8 @@ class PairsStatus(StatusModel):
     """Of real returns with their papers."""
     unpaired_days: float | None = None
     """Days that would have told as much without pairs."""
-    comparable: bool | None = None
-    """Whether failures of a shadow do not depend on the draw; else pairs are not used."""
+    set_aside: Literal["dependent", "uninformative"] | None = None
+    """Why pairs are not used any more: `dependent`, where failures of a shadow depend on the draw, or `uninformative`, where papers say nothing of real trades."""
 
 
 class EvidenceStatus(StatusModel):

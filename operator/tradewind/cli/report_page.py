@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tradewind.cli.report_data import ArmLine, ReportData
 from tradewind.cli.report_figure import Bound, Figure, Line, draw_figure
-from tradewind.trading.evidence import LOSSES, LOST_REASONS, EvidenceSpec, Judgement, Pairing, Status, not_comparable
+from tradewind.trading.evidence import LOSSES, LOST_REASONS, EvidenceSpec, Judgement, Pairing, Status, set_aside
 from tradewind.trading.evidence.guardrails import shown
 from tradewind.trading.evidence.verdict import primary_evidence
 
@@ -192,11 +192,12 @@ def _pair_rows(judgement: Judgement, spec: EvidenceSpec) -> tuple[Row, ...]:
     evidence, pairs = judgement.evidence, judgement.evidence.about_pairs
     if pairs is None:
         return ()
+    aside = set_aside(judgement)
     used = {
         Pairing.BOTH: "both papers",
         Pairing.CANDIDATE: "the candidate's paper",
         Pairing.MARKET: "the market's move",
-        Pairing.UNPAIRED: "none: " + (not_comparable(judgement) or "no decision has a pair yet"),
+        Pairing.UNPAIRED: "none: " + (aside[1] if aside else "no decision has a pair yet"),
     }[evidence.score]
     days = evidence.blocks * spec.block_length.days
     return (

@@ -141,7 +141,7 @@ def _pairs(judgement: Judgement) -> api.PairsStatus | None:
         slope_candidate=finite(found.slope[1]),
         correlation=finite(found.correlation),
         unpaired_days=finite(found.unpaired_days),
-        comparable=judgement.evidence.comparable,
+        set_aside=None if judgement.evidence.set_aside is None else judgement.evidence.set_aside.value,
     )
 
 

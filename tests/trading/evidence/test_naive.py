@@ -11,7 +11,7 @@ import pytest
 from specs import ANYTIME, anytime
 from tradewind.trading.evidence import evaluate
 from tradewind.trading.evidence.blocks import settle
-from tradewind.trading.evidence.evaluate import BlockSums
+from tradewind.trading.evidence.sums import BlockSums
 from tradewind.trading.evidence.table import to_us
 
 

@@ -16,12 +16,11 @@ from tradewind.core.endpoint import EpochRow
 from tradewind.trading.evidence import (
     Judgement,
     Verdict,
-    VerdictReason,
     candidate_weight_for_block,
     change_message,
     change_reason,
     judgement_json,
-    not_comparable,
+    set_aside,
 )
 
 
@@ -151,8 +150,8 @@ def _facts(judgement: Judgement) -> list[Fact]:
     for change in judgement.changes:  # told at once, not when a promotion begins to wait for it
         kind = change_reason(change).value
         facts.append(Fact(kind, True, kind, change_message(change)))
-    why = not_comparable(judgement)
-    if why is not None:
-        kind = VerdictReason.SHADOW_NOT_COMPARABLE.value
-        facts.append(Fact(kind, True, kind, why))
+    aside = set_aside(judgement)
+    if aside is not None:
+        kind, why = aside
+        facts.append(Fact(kind.value, True, kind.value, why))
     return facts

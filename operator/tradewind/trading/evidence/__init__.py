@@ -47,7 +47,7 @@ from tradewind.trading.evidence.verdict import (
     change_message,
     change_reason,
     judge,
-    not_comparable,
+    set_aside,
 )
 from tradewind.trading.evidence.weights import candidate_weight_for_block
 
@@ -111,8 +111,8 @@ __all__ = [
     "judgement_json",
     "known_from",
     "log_e",
-    "not_comparable",
     "request_row",
+    "set_aside",
     "to_us",
     "trade_row",
 ]

@@ -1,10 +1,15 @@
-"""May pairs be used: failures of an arm must not depend on whether it was drawn.
+"""May pairs be used: failures of an arm must not depend on whether it was drawn, and papers must say something.
 
-Belongs here: the test for that. Does not belong here: what is done without pairs (evaluate.py).
+Belongs here: the tests for that. Does not belong here: what is done without pairs (sums.py, evaluate.py).
 
 A shadow that fails or is late more often than the same arm does when it is drawn is another system than the one that trades.
 Its papers are then missing, or stand for another answer, where the market is of one kind, and equal arms get promoted.
+
+A paper that says nothing costs days: until slopes are learnt it adds its own noise. So before the first look that may decide,
+once, the pairs are judged by what they explain. Neither test looks at which arm is better.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,9 +17,53 @@ from tradewind.trading.evidence.blocks import Bools, Ints, Pairing
 from tradewind.trading.evidence.confidence import Floats
 from tradewind.trading.evidence.running import Running
 
+LEAST_EXPLAINED = 0.04
+"""Share of the outcomes' variance: below it pairs save less than what learning from them costs."""
+MIN_EXPLAINED = 50
+"""Rows with a pair that the share is judged on."""
+
 LIMIT = 3.29
 """Standard deviations: two-sided 0.001."""
 MIN_FAILURES = 10
+
+
+@dataclass(frozen=True, eq=False)
+class SetAside:
+    """Looks from which on pairs must not be used; the number of blocks: never. Shapes (...).
+
+    Attributes:
+        dependent: the failures of an arm depend on the draw.
+        uninformative: papers say nothing of what trades earn.
+    """
+
+    dependent: Ints
+    uninformative: Ints
+
+    @property
+    def since(self) -> Ints:
+        """For either reason."""
+        return np.minimum(self.dependent, self.uninformative)
+
+
+def first_uninformative(
+    explained: Floats, count: Floats, block: Ints, look: int, running: Running | None = None
+) -> Ints:
+    """Number of the row before which papers are seen to say nothing; the number of rows: at none. Shape (...) for rows of
+    shape (..., rows).
+
+    It is judged once: at the first row of block `look` or later that has enough rows before it.
+
+    Args:
+        explained: share of the outcomes' variance that predictors explain over the rows before; nan: nothing varies.
+        count: rows with a pair before.
+        block: of each row, shape (rows,) or (..., rows).
+        look: number of the first look that may decide.
+        running: sums of the rows before these; None: these are the first.
+    """
+    ready = (block >= look) & (count >= MIN_EXPLAINED)
+    found = ready & ((running or Running()).before("papers.judged", ready) == 0.0) & (explained < LEAST_EXPLAINED)
+    rows = ready.shape[-1]
+    return np.where(found.any(axis=-1), found.argmax(axis=-1) if rows else 0, rows)
 
 
 def first_incomparable(

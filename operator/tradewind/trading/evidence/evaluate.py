@@ -5,7 +5,7 @@ guardrails, minimum duration and exposure, which the operator adds (verdict.py).
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
@@ -13,17 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from tradewind.trading.evidence.blocks import Bools, Ints, Pairing, SettledRows, block_sums, settle
+from tradewind.trading.evidence.blocks import Bools, Ints, Pairing, SettledRows, settle
 from tradewind.trading.evidence.boundary import BlockScores, Path
-from tradewind.trading.evidence.comparable import first_incomparable
+from tradewind.trading.evidence.comparable import SetAside
 from tradewind.trading.evidence.confidence import Floats
-from tradewind.trading.evidence.kept import KeptSums, Memory
-from tradewind.trading.evidence.metrics import METRICS, Metric, ScoredRows
-from tradewind.trading.evidence.metrics.base import calibrating
+from tradewind.trading.evidence.kept import Memory
+from tradewind.trading.evidence.metrics import METRICS, Metric
 from tradewind.trading.evidence.pair_facts import PairFacts, pair_facts
-from tradewind.trading.evidence.running import Running
 from tradewind.trading.evidence.settings import MIN_BLOCKS
 from tradewind.trading.evidence.spec import EvidenceSpec
+from tradewind.trading.evidence.sums import BlockSums
 from tradewind.trading.evidence.table import TradeTable, from_us, to_us
 
 FORCED_SHARE_LIMIT = 0.01
@@ -37,6 +36,15 @@ class Verdict(StrEnum):
     PROMOTE = "promote"
     ROLLBACK = "rollback"
     INCONCLUSIVE = "inconclusive"
+
+
+class PairsSetAside(StrEnum):
+    """Why pairs are not used any more."""
+
+    DEPENDENT = "dependent"
+    """An arm fails more often in one role, drawn or shadow, than the draws say."""
+    UNINFORMATIVE = "uninformative"
+    """What answers earn on paper says nothing of what trades earn."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +146,7 @@ class Evidence:
         threshold_rollback: the same that rolls back.
         score: which score the last look used.
         pairs: rows in complete blocks that have what the pairing needs.
-        comparable: the failures of shadows do not depend on the draw, so pairs may be used.
+        set_aside: why pairs are not used any more; None: they may be.
         alone: evidence on each metric without pairs; the same as `metrics` where none were used.
         about_pairs: what the pairs say; None where none are looked for.
         max_hold_too_short: more than 1 % of an arm's rows were settled by force.
@@ -160,7 +168,7 @@ class Evidence:
     threshold_rollback: float
     score: Pairing
     pairs: int
-    comparable: bool
+    set_aside: PairsSetAside | None
     alone: Mapping[str, MetricEvidence]
     about_pairs: PairFacts | None
     max_hold_too_short: bool
@@ -241,7 +249,7 @@ def evaluate_rows(rows: SettledRows, t0: datetime, spec: EvidenceSpec, memory: M
         threshold_rollback=spec.threshold_rollback,
         score=spec.pairing if uses_pairs and pairs else Pairing.UNPAIRED,
         pairs=pairs,
-        comparable=int(sums.paired_until) >= rows.blocks,
+        set_aside=_set_aside(sums.set_aside, rows.blocks),
         alone=alone,
         about_pairs=pair_facts(
             rows,
@@ -255,141 +263,6 @@ def evaluate_rows(rows: SettledRows, t0: datetime, spec: EvidenceSpec, memory: M
         unrandomised=rows.unrandomised,
         before_start=rows.before_start,
     )
-
-
-@dataclass(frozen=True, eq=False)
-class BlockSums:
-    """Sums of each block, all of shape (..., blocks).
-
-    Attributes:
-        alone: scores of each metric, by its name, without pairs.
-        paired: the same with pairs; None: there are none.
-        slopes: b of baseline and candidate of the primary metric at the last row; nan without pairs. Of one experiment only.
-        paired_until: look from which on pairs must not be used, shape (...); the number of blocks: never.
-        rows: decisions of baseline and candidate.
-        forced: of these, settled by force.
-    """
-
-    alone: Mapping[str, BlockScores]
-    paired: Mapping[str, BlockScores] | None
-    slopes: tuple[float, float]
-    paired_until: Ints
-    rows: tuple[Floats, Floats]
-    forced: tuple[Floats, Floats]
-
-    @classmethod
-    def of(cls, rows: SettledRows, spec: EvidenceSpec, memory: Memory | None = None) -> "BlockSums":
-        """Block sums of settled rows; only complete blocks enter.
-
-        Args:
-            rows: settled rows.
-            spec: what they are scored under.
-            memory: what earlier looks kept, and this one keeps.
-        """
-        kept = memory.recall(rows, spec) if memory is not None else None
-        since, done = (kept.complete, kept.blocks) if kept is not None else (0, 0)
-        part, running = slice(since, rows.complete), Running(kept.state if kept is not None else None)
-        candidate, block, forced = rows.candidate[part], rows.block[part] - done, rows.forced[part]
-        scored = ScoredRows.complete(
-            rows, spec.scale_rule, spec.pairing, by_symbol=spec.by_symbol, since=since, running=running
-        )
-        failed = rows.failed[0][part], rows.failed[1][part]
-        row = first_incomparable(candidate, rows.weight[part], failed, spec.pairing, spec.shadow_share, running)
-        until = int(block[int(row)]) + done if row < len(block) else rows.blocks
-
-        def by_block(values: Floats | Bools) -> Floats:
-            return block_sums(block, values.astype(np.float64, copy=False), rows.blocks - done)
-
-        new = cls.from_rows(
-            scored,
-            by_block,
-            primary=spec.primary.name,
-            rows=(by_block(~candidate), by_block(candidate)),
-            forced=(by_block(forced & ~candidate), by_block(forced & candidate)),
-            paired_until=np.array(until, np.int64),
-        )
-        sums = new if kept is None else new.after(kept)
-        if memory is not None and rows.complete and not calibrating(rows, spec.scale_rule)[rows.complete - 1]:
-            memory.kept = KeptSums(
-                spec=spec,
-                rows=rows,
-                complete=rows.complete,
-                blocks=rows.blocks,
-                state=running.state,
-                alone=sums.alone,
-                paired=sums.paired,
-                slopes=sums.slopes,
-                counts=(*sums.rows, *sums.forced),
-                paired_until=int(sums.paired_until),
-            )
-        return sums
-
-    def after(self, kept: KeptSums) -> "BlockSums":
-        """These sums behind those of the blocks before."""
-
-        def joined(one: Floats, other: Floats) -> Floats:
-            return np.concatenate([one, other])
-
-        rows = joined(kept.counts[0], self.rows[0]), joined(kept.counts[1], self.rows[1])
-        after_first = _after_first(rows)
-
-        def scores(one: Mapping[str, BlockScores], other: Mapping[str, BlockScores]) -> dict[str, BlockScores]:
-            return {
-                name: BlockScores(
-                    joined(one[name].scores, found.scores), joined(one[name].infos, found.infos), after_first
-                )
-                for name, found in other.items()
-            }
-
-        return BlockSums(
-            alone=scores(kept.alone, self.alone),
-            paired=scores(kept.paired, self.paired) if kept.paired is not None and self.paired is not None else None,
-            slopes=kept.slopes if math.isnan(self.slopes[0]) else self.slopes,  # there may be nothing new
-            paired_until=np.array(kept.paired_until, np.int64)
-            if kept.paired_until < kept.blocks
-            else self.paired_until,
-            rows=rows,
-            forced=(joined(kept.counts[2], self.forced[0]), joined(kept.counts[3], self.forced[1])),
-        )
-
-    @property
-    def in_use(self) -> Mapping[str, BlockScores]:
-        """Scores that the last look of one experiment uses: those with pairs, as long as they may be used."""
-        usable = self.paired is not None and int(self.paired_until) >= self.rows[0].shape[-1]
-        return self.paired if usable and self.paired is not None else self.alone
-
-    @classmethod
-    def from_rows(
-        cls,
-        scored: ScoredRows,
-        by_block: Callable[[Floats | Bools], Floats],
-        *,
-        primary: str,
-        rows: tuple[Floats, Floats],
-        forced: tuple[Floats, Floats],
-        paired_until: Ints,
-    ) -> "BlockSums":
-        """Block sums of scored rows; `by_block` sums values of rows by block."""
-        after_first = _after_first(rows)
-
-        def summed(scores: Floats, infos: Floats) -> BlockScores:
-            return BlockScores(by_block(scores), by_block(infos), after_first)
-
-        paired, slopes = None, (math.nan, math.nan)
-        if scored.pairing is not Pairing.UNPAIRED:
-            found = {metric.name: metric.paired(scored) for metric in METRICS}
-            paired = {name: summed(pair.score, pair.info) for name, pair in found.items()}
-            b = found[primary].slopes
-            if b.baseline.ndim == 1 and len(b.baseline):
-                slopes = float(b.baseline[-1]), float(b.candidate[-1])
-        alone = {metric.name: summed(*metric.scores(scored)) for metric in METRICS}
-        return cls(alone, paired, slopes, paired_until, rows, forced)
-
-
-def _after_first(rows: tuple[Floats, Floats]) -> Bools:
-    """Blocks before which one had rows."""
-    result: Bools = np.cumsum(rows[0] + rows[1], axis=-1) > rows[0] + rows[1]
-    return result
 
 
 def look_back(sums: BlockSums, spec: EvidenceSpec) -> Looks:
@@ -407,7 +280,7 @@ def look_back(sums: BlockSums, spec: EvidenceSpec) -> Looks:
     held = (forced[0] > FORCED_SHARE_LIMIT * rows[0]) | (forced[1] > FORCED_SHARE_LIMIT * rows[1])
     if sums.paired is None:
         return _looks(sums.alone, spec, count, ready=ready, held=held, may=ready & ~held)
-    usable = np.arange(count) < np.asarray(sums.paired_until)[..., None]
+    usable = np.arange(count) < sums.set_aside.since[..., None]
     paired = _looks(sums.paired, spec, count, ready=ready, held=held, may=ready & ~held & usable)
     if usable.all():
         return paired
@@ -477,6 +350,12 @@ def _first_decision(looks: Looks, blocks: int, spec: EvidenceSpec) -> tuple[Verd
     if looks.rollback[block]:
         return Verdict.ROLLBACK, block
     return (Verdict.PROMOTE if looks.promote[block] else Verdict.INCONCLUSIVE), block
+
+
+def _set_aside(since: SetAside, blocks: int) -> PairsSetAside | None:
+    if int(since.dependent) < blocks:
+        return PairsSetAside.DEPENDENT
+    return PairsSetAside.UNINFORMATIVE if int(since.uninformative) < blocks else None
 
 
 def _gain(sums: BlockSums, spec: EvidenceSpec) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 
 from tradewind.trading.evidence.blocks import SettledRows
 from tradewind.trading.evidence.boundary import BlockScores
+from tradewind.trading.evidence.comparable import SetAside
 from tradewind.trading.evidence.confidence import Floats
 from tradewind.trading.evidence.running import State
 from tradewind.trading.evidence.spec import EvidenceSpec
@@ -46,7 +47,7 @@ class KeptSums:
         alone, paired: scores of each metric by block, as `BlockSums` has them.
         slopes: b of both arms at the last row.
         counts: decisions of baseline and candidate, and of these the forced ones, by block.
-        paired_until: look from which on pairs must not be used; `blocks`: at none of these.
+        set_aside: looks from which on pairs must not be used; `blocks`: at none of these.
     """
 
     spec: EvidenceSpec
@@ -58,7 +59,7 @@ class KeptSums:
     paired: Mapping[str, BlockScores] | None
     slopes: tuple[float, float]
     counts: tuple[Floats, Floats, Floats, Floats]
-    paired_until: int
+    set_aside: SetAside
 
     def holds(self, rows: SettledRows, spec: EvidenceSpec) -> bool:
         """Whether these are the sums of the first blocks of the rows."""

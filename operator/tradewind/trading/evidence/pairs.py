@@ -25,10 +25,18 @@ _TINY = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class Slopes:
-    """How far an outcome follows its predictor, at every row; b of baseline and candidate, shape (..., rows)."""
+    """How far an outcome follows its predictor, at every row, from the rows before; all of shape (..., rows).
+
+    Attributes:
+        baseline, candidate: b.
+        explained: share of the outcome's variance that the predictors explain; nan where nothing varies.
+        count: rows that the share is of.
+    """
 
     baseline: Floats
     candidate: Floats
+    explained: Floats
+    count: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,31 +128,46 @@ def _slopes(
 ) -> Slopes:
     """Regression of outcome on predictor over earlier rows, shrunk by a prior of 50 rows of the first block's size."""
     prior = _PRIOR * before.first_mean("x", x * x, first)
-    (xx0, xy0), (xx1, xy1) = (_centred(arm, x, outcome, rows, before) for arm, rows in enumerate(own))
+    arms = [_centred(arm, x, outcome, rows, before) for arm, rows in enumerate(own)]
+    (n0, xx0, xy0, yy0), (n1, xx1, xy1, yy1) = arms
+
+    def slopes(baseline: Floats, candidate: Floats, explained: Floats) -> Slopes:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = explained / (yy0 + yy1)
+        return Slopes(baseline, candidate, np.where(yy0 + yy1 > _TINY, share, np.nan), n0 + n1)
+
     match pairing:
         case Pairing.BOTH:  # one rule settles both papers: one slope, and 1 is the best guess
             shared = np.clip((xy0 + xy1 + prior) / (xx0 + xx1 + prior + _TINY), 0.0, _SLOPE_MOST)
-            return Slopes(shared, shared)
+            return slopes(shared, shared, np.maximum(xy0 + xy1, 0.0) ** 2 / (xx0 + xx1 + _TINY))
         case Pairing.CANDIDATE:  # the candidate's paper says nothing certain of the baseline's trade
-            return Slopes(
+            return slopes(
                 np.clip(xy0 / (xx0 + prior + _TINY), -_SLOPE_MOST, _SLOPE_MOST),
                 np.clip((xy1 + prior) / (xx1 + prior + _TINY), 0.0, _SLOPE_MOST),
+                xy0**2 / (xx0 + _TINY) + np.maximum(xy1, 0.0) ** 2 / (xx1 + _TINY),
             )
         case _:  # either arm may be with or against the market; they start from what both have in common
             common = (xy0 + xy1) / (xx0 + xx1 + prior + _TINY)
-            return Slopes(
+            return slopes(
                 np.clip((xy0 + prior * common) / (xx0 + prior + _TINY), -_SLOPE_MOST, _SLOPE_MOST),
                 np.clip((xy1 + prior * common) / (xx1 + prior + _TINY), -_SLOPE_MOST, _SLOPE_MOST),
+                xy0**2 / (xx0 + _TINY) + xy1**2 / (xx1 + _TINY),
             )
 
 
-def _centred(arm: int, x: Floats, outcome: Floats, rows: Bools, before: _Sums) -> tuple[Floats, Floats]:
-    """Centred sums of squares and of products over the earlier ones of the arm's rows."""
-    count = np.maximum(before(f"n.{arm}", rows), 1.0)
-    kept = np.where(rows, x, 0.0)
-    sums, outcomes = before(f"x.{arm}", kept), before(f"y.{arm}", np.where(rows, outcome, 0.0))
+def _centred(arm: int, x: Floats, outcome: Floats, rows: Bools, before: _Sums) -> tuple[Floats, Floats, Floats, Floats]:
+    """Number of the earlier ones of the arm's rows, and centred sums over them: x squared, x times y, y squared."""
+    number = before(f"n.{arm}", rows)
+    count = np.maximum(number, 1.0)
+    kept, had = np.where(rows, x, 0.0), np.where(rows, outcome, 0.0)
+    sums, outcomes = before(f"x.{arm}", kept), before(f"y.{arm}", had)
     squares, products = before(f"xx.{arm}", kept * kept), before(f"xy.{arm}", kept * outcome)
-    return squares - sums * sums / count, products - sums * outcomes / count
+    return (
+        number,
+        squares - sums * sums / count,
+        products - sums * outcomes / count,
+        before(f"yy.{arm}", had * had) - outcomes * outcomes / count,
+    )
 
 
 def _spread(what: str, values: Floats, rows: Bools, calibration: Bools, before: _Sums) -> Floats:

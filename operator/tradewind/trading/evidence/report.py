@@ -6,7 +6,7 @@ become null, as JSON has none.
 
 import math
 
-from tradewind.trading.evidence.evaluate import MetricEvidence
+from tradewind.trading.evidence.evaluate import MetricEvidence, PairsSetAside
 from tradewind.trading.evidence.guardrails import GuardrailResult
 from tradewind.trading.evidence.guardrails.exposure import EXPOSURE
 from tradewind.trading.evidence.guardrails.fast_harm import FAST_HARM
@@ -31,7 +31,8 @@ def judgement_json(judgement: Judgement) -> JSON:
         "decisions": {"baseline": evidence.baseline.decisions, "candidate": evidence.candidate.decisions},
         "pairs": evidence.pairs,
         "score": evidence.score.value,
-        "shadow_comparable": evidence.comparable,
+        "shadow_comparable": evidence.set_aside is not PairsSetAside.DEPENDENT,
+        "pairs_set_aside": evidence.set_aside,
         "threshold": {"promotion": evidence.threshold_promote, "rollback": evidence.threshold_rollback},
         "fast_harm_at_decision": next((r.first_row for r in rolls_back if r.guardrail is FAST_HARM), None),
         "metrics": {metric.key: _metric(evidence.metrics[metric.name]) for metric in METRICS},

@@ -19,6 +19,7 @@ from tradewind.trading.evidence.evaluate import (
     FORCED_SHARE_LIMIT,
     Evidence,
     MetricEvidence,
+    PairsSetAside,
     Verdict,
     evaluate_rows,
     settled_at,
@@ -58,6 +59,8 @@ class VerdictReason(StrEnum):
     """The candidate's API names another model than in the first block; promotion waits, or the change is accepted."""
     SHADOW_NOT_COMPARABLE = "ShadowNotComparable"
     """An arm fails more often in one role, drawn or shadow, than the draws say: the comparison goes on without pairs."""
+    PAPER_UNINFORMATIVE = "PaperUninformative"
+    """What answers earn on paper says nothing of what trades earn: the comparison goes on without pairs."""
     MAX_DURATION = "MaxDurationReached"
     """maxDuration is over without a decision; the baseline stays."""
     NOT_ENOUGH_DATA = "NotEnoughData"
@@ -287,9 +290,10 @@ def _promotion_held(state: _State) -> tuple[str, str] | None:
     return None
 
 
-def not_comparable(judgement: Judgement) -> str | None:
-    """Why pairs are no longer used, and what to do about it; None where they may be."""
-    return None if judgement.evidence.comparable else _NOT_COMPARABLE
+def set_aside(judgement: Judgement) -> tuple[VerdictReason, str] | None:
+    """The fixed word for why pairs are not used any more, and what to do about it; None where they may be."""
+    why = judgement.evidence.set_aside
+    return None if why is None else _SET_ASIDE[why]
 
 
 def change_reason(change: ArmChange) -> VerdictReason:
@@ -371,8 +375,8 @@ def _about_pairs(evidence: Evidence) -> str:
     pairs = evidence.about_pairs
     if pairs is None or not evidence.blocks:
         return ""
-    if not evidence.comparable:
-        return f"; {_NOT_COMPARABLE}"
+    if evidence.set_aside is not None:
+        return f"; {_SET_ASIDE[evidence.set_aside][1]}"
     said = (
         f"; {pairs.pairs} decisions have a pair ({pairs.share_without:.0%} have none)"
         if pairs.pairs
@@ -389,10 +393,23 @@ def _about_pairs(evidence: Evidence) -> str:
     return said
 
 
-_NOT_COMPARABLE = (
-    "pairs are not used: an arm fails more often in one role, drawn or shadow, than the draws say; compare latency and errors "
-    "of its drawn and its shadow calls, and give the slower one room (timeouts, replicas)"
-)
+_SET_ASIDE = {
+    PairsSetAside.DEPENDENT: (
+        VerdictReason.SHADOW_NOT_COMPARABLE,
+        (
+            "pairs are not used: an arm fails more often in one role, drawn or shadow, than the draws say; compare latency and errors "
+            "of its drawn and its shadow calls, and give the slower one room (timeouts, replicas)"
+        ),
+    ),
+    PairsSetAside.UNINFORMATIVE: (
+        VerdictReason.PAPER_UNINFORMATIVE,
+        (
+            "pairs are not used: what answers earn on paper says nothing of what trades earn; check that spec.paper of the "
+            "Endpoint (price, horizon, cost) is what the trading system does, that bars are of the same symbols and in UTC, or "
+            "report papers"
+        ),
+    ),
+}
 
 
 def primary_evidence(evidence: Evidence) -> MetricEvidence:

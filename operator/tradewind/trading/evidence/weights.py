@@ -12,9 +12,9 @@ from datetime import datetime
 import numpy as np
 
 from tradewind.trading.evidence.blocks import settle
-from tradewind.trading.evidence.evaluate import BlockSums
 from tradewind.trading.evidence.policies import PolicyFacts, WeightDecision
 from tradewind.trading.evidence.spec import EvidenceSpec
+from tradewind.trading.evidence.sums import BlockSums
 from tradewind.trading.evidence.table import TradeTable, to_us
 
 

@@ -12,11 +12,12 @@ import numpy as np
 
 from tradewind.trading.evidence.blocks import Bools, Ints
 from tradewind.trading.evidence.confidence import Floats
-from tradewind.trading.evidence.evaluate import BlockSums, look_back
+from tradewind.trading.evidence.evaluate import look_back
 from tradewind.trading.evidence.guardrails.bets import LOG_THRESHOLD
 from tradewind.trading.evidence.guardrails.fast_harm import log_e_harm
 from tradewind.trading.evidence.guardrails.risk_budget import default_risk_budget
 from tradewind.trading.evidence.spec import EvidenceSpec
+from tradewind.trading.evidence.sums import BlockSums
 from tradewind.trading.simulation.draws import Rows
 from tradewind.trading.simulation.scenarios import Market, Prices
 

@@ -14,12 +14,12 @@ import numpy as np
 from tradewind.trading.evidence.blocks import Bools, Ints, Pairing
 from tradewind.trading.evidence.comparable import first_incomparable
 from tradewind.trading.evidence.confidence import Floats
-from tradewind.trading.evidence.evaluate import BlockSums
 from tradewind.trading.evidence.metrics import ScoredRows
 from tradewind.trading.evidence.policies import PolicyFacts
 from tradewind.trading.evidence.running import Running
 from tradewind.trading.evidence.scale import symbol_scale
 from tradewind.trading.evidence.spec import EvidenceSpec
+from tradewind.trading.evidence.sums import BlockSums
 from tradewind.trading.simulation.scenarios import Chances, Market
 
 
@@ -118,14 +118,13 @@ class Rows:
             paired=self.paired if paired else None,
         )
 
-    def paired_until(self) -> Ints:
-        """Look from which on pairs must not be used, shape (runs,)."""
+    def dependent(self) -> Ints:
+        """Row at which failures of shadows are seen to depend on the draw, shape (runs,); the number of rows: at none."""
         late = self.late
         if not late.any() or self.spec.pairing not in (Pairing.BOTH, Pairing.CANDIDATE):
-            return np.full(late.shape[:-1], self.blocks)
+            return np.full(late.shape[:-1], late.shape[-1])
         failed = np.zeros_like(late), late
-        row = first_incomparable(self.candidate, self.weight, failed, self.spec.pairing, self.spec.shadow_share)
-        return row // self.per_block  # no row at all: the number of blocks
+        return first_incomparable(self.candidate, self.weight, failed, self.spec.pairing, self.spec.shadow_share)
 
     def sums(self) -> BlockSums:
         """Block sums, shapes (runs, blocks)."""
@@ -136,18 +135,18 @@ class Rows:
             primary=self.spec.primary.name,
             rows=(self.by_block(~self.candidate), self.by_block(self.candidate)),
             forced=(none, none),
-            paired_until=self.paired_until(),
+            block=np.arange(self.candidate.shape[-1]) // self.per_block,
+            dependent=self.dependent(),
         )
 
     def progress(self) -> tuple[Floats, Floats]:
         """S and V of the primary metric after so many complete blocks, shapes (runs, blocks + 1)."""
-        scored, metric = self.scored(), self.spec.primary
-        scores = self.by_block(metric.scores(scored)[0])
-        found = _running(scores)
-        if scored.pairing is Pairing.UNPAIRED:
+        sums, name = self.sums(), self.spec.primary.name
+        found = _running(sums.alone[name].scores)
+        if sums.paired is None:
             return found
-        pairs = _running(self.by_block(metric.paired(scored).score))
-        usable = np.arange(self.blocks + 1) <= self.paired_until()[..., None]
+        pairs = _running(sums.paired[name].scores)
+        usable = np.arange(self.blocks + 1) <= sums.set_aside.since[..., None]
         return np.where(usable, pairs[0], found[0]), np.where(usable, pairs[1], found[1])
 
 
