@@ -54,21 +54,20 @@ class StoredRows:
         if not changed:
             return self
         ids = frozenset(changed)
-        stay = _none_of(self.trades.decision_id, ids)
-        trades, requests = (
-            self.trades.select(stay).joined(found.trades),
-            self.requests.select(stay).joined(found.requests),
-        )
-        order = in_order(trades.decided_us, trades.decision_id)
+        trades, requests = self.trades.joined(found.trades), self.requests.joined(found.requests)
+        new = len(self.trades) + np.arange(len(found.trades))
+        rows = np.concatenate((_none_of(self.trades.decision_id, ids), new))
+        rows = rows[in_order(trades.decided_us[rows], trades.decision_id[rows])]
         lost = self.lost.select(_none_of(self.lost.decision_id, ids)).joined(found.lost)
-        return type(self)(trades.select(order), requests.select(order), lost)
+        return type(self)(trades.select(rows), requests.select(rows), lost)
 
     def evidence(self, prior: TradeTable) -> StoredEvidence:
         """With what the baseline traded before."""
         answered = self.requests.answered_us != NEVER
         requests = self.requests.select(answered).in_order(self.trades.decision_id[answered])
-        return StoredEvidence(prior.joined(self.trades), requests, self.lost)
+        return StoredEvidence(prior.joined(self.trades) if len(prior) else self.trades, requests, self.lost)
 
 
-def _none_of(decision_id: NDArray[np.str_], ids: frozenset[str]) -> NDArray[np.bool_]:
-    return np.fromiter((name not in ids for name in decision_id.tolist()), np.bool_, len(decision_id))
+def _none_of(decision_id: NDArray[np.str_], ids: frozenset[str]) -> NDArray[np.int64]:
+    """Index of those that are none of the ids."""
+    return np.flatnonzero([name not in ids for name in decision_id.tolist()])
