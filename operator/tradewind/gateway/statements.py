@@ -194,14 +194,7 @@ FORGET_REPLICAS: Final = f"""
 DELETE FROM tradewind.gateway_replicas WHERE {KEY} AND seen_at < clock_timestamp() - interval '1 day'
 """
 
-# The log of changes, which the operator reads at each look, from its old end. Twice as long as a look trusts it
-# (shell/evidence.py).
-FORGET_CHANGES: Final = f"""
-DELETE FROM tradewind.changes
- WHERE ctid = ANY(ARRAY(
-    SELECT o.row FROM (SELECT ctid AS row, at FROM tradewind.changes WHERE {KEY} ORDER BY xid LIMIT 50000) o
-     WHERE o.at < clock_timestamp() - interval '2 days'))
-"""
+FORGET_CHANGES: Final = "SELECT tradewind.forget_changes(%(installation)s, %(namespace)s, %(endpoint)s)"
 
 ADVANCE_CLOCK: Final = f"""
 WITH advanced AS (

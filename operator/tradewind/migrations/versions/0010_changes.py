@@ -28,6 +28,18 @@ BEGIN
     SELECT installation, namespace, endpoint, decision_id FROM written WHERE decision_id IS NOT NULL;
     RETURN NULL;
 END $$;
+
+-- From its old end, in bites. Twice as long as a look trusts it (shell/evidence.py).
+CREATE FUNCTION tradewind.forget_changes(p_installation text, p_namespace text, p_endpoint text) RETURNS void
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    DELETE FROM tradewind.changes
+     WHERE ctid = ANY(ARRAY(
+        SELECT o.place
+          FROM (SELECT ctid AS place, at FROM tradewind.changes
+                 WHERE installation = p_installation AND namespace = p_namespace AND endpoint = p_endpoint
+                 ORDER BY xid LIMIT 50000) o
+         WHERE o.at < clock_timestamp() - interval '2 days'));
+$$;
 """
 
 # All that a row of evidence, or the reason why a decision is none, is made of; what it costs is fixed in its experiment.
