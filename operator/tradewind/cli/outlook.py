@@ -1,13 +1,14 @@
-"""What `status.forecast` says, in words, for `tradewind get` and the report.
+"""What `status.forecast` and `status.evidence.pairs` say, in words, for `tradewind get` and the report.
 
-Belongs here: which numbers are told, and what they are of. Does not belong here: the forecast itself (trading/evidence).
+Belongs here: which numbers are told, and what they are of. Does not belong here: the numbers themselves (trading/evidence), and
+the pairs as a report recomputes them (report_pairs.py).
 """
 
 import math
 
 from tradewind.api.ab_experiment import ABExperimentSpec
 from tradewind.api.ab_experiment_status import ABExperimentStatus, ForecastStatus
-from tradewind.cli.report_text import Row, percent, whole_days
+from tradewind.cli.report_text import UNKNOWN, Row, percent, signed, whole_days
 from tradewind.trading.evidence import METRICS
 from tradewind.trading.evidence.forecast import ENOUGH
 from tradewind.trading.evidence.walk import LONGEST
@@ -84,6 +85,34 @@ def outlook_lines(spec: ABExperimentSpec, status: ABExperimentStatus) -> list[st
         lines.append(f"  from the start, by shadow: {told}")
     if (remedy := underpowered(status)) is not None:
         lines.append(f"  underpowered: {remedy}")
+    return lines
+
+
+def pair_lines(status: ABExperimentStatus) -> list[str]:
+    """What the pairs say, in sentences; empty where the experiment looks for none."""
+    evidence = status.evidence
+    pairs = evidence.pairs if evidence is not None else None
+    if evidence is None or pairs is None:
+        return []
+    used = {"both": "both papers", "candidate": "the candidate's paper", "market": "the market's move"}
+    if pairs.comparable is False:
+        use = "not used: an arm's failures depend on whether it was drawn (condition ShadowNotComparable)"
+    else:
+        use = f"used at the last look: {used.get(evidence.score or '', 'none')}"
+    lines = [f"pairs: {pairs.number or 0} decisions have one ({percent(pairs.share_without)} have none), {use}"]
+    if not pairs.number:
+        return lines
+    slope = " and ".join(UNKNOWN if b is None else signed(b, 2) for b in (pairs.slope_baseline, pairs.slope_candidate))
+    real = UNKNOWN if pairs.correlation is None else signed(pairs.correlation, 2)
+    lines.append(
+        f"  the arms' papers went the same way in {percent(pairs.alike)}; slope of baseline and candidate {slope}; real "
+        f"returns and papers correlate by {real}"
+    )
+    if evidence.blocks and evidence.block_seconds and pairs.comparable is not False:
+        days = evidence.blocks * evidence.block_seconds / 86_400
+        lines.append(
+            f"  without pairs as much would have taken {whole_days(pairs.unpaired_days)} days instead of {days:,.0f}"
+        )
     return lines
 
 

@@ -105,4 +105,4 @@ def _price(data: ReportData, arm: ArmLine) -> str:
     """Mean price of the drawn arm's answers, where every row says it."""
     prices = [row.trade.answer_cost_usd for row in data.rows if row.trade.arm is arm.arm]
     known = [price for price in prices if price is not None and math.isfinite(price)]
-    return f"{sum(known) / len(known):,.6f}" if known and len(known) == len(prices) else ""
+    return f"{sum(known) / len(known):.4g}" if known and len(known) == len(prices) else ""

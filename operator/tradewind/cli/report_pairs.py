@@ -24,8 +24,13 @@ def pair_rows(judgement: Judgement, spec: EvidenceSpec) -> tuple[Row, ...]:
         Pairing.BOTH: "both papers",
         Pairing.CANDIDATE: "the candidate's paper",
         Pairing.MARKET: "the market's move",
-        Pairing.UNPAIRED: "none: " + (set_aside(judgement) or "no decision has a pair yet"),
+        Pairing.UNPAIRED: "none",
     }[evidence.score]
+    if evidence.score is Pairing.UNPAIRED:
+        aside = set_aside(judgement)
+        why = aside[1] if aside is not None else "no decision of a complete block has a pair yet"
+    else:
+        why = "what the evidence is sharpened with"
     days = evidence.blocks * spec.block_length.days
     return (
         (
@@ -33,7 +38,7 @@ def pair_rows(judgement: Judgement, spec: EvidenceSpec) -> tuple[Row, ...]:
             f"{pairs.pairs:,}",
             f"{percent(pairs.share_without)} have none and count as they would alone",
         ),
-        ("Used at the last look", used, "what the evidence is sharpened with"),
+        ("Used at the last look", used, why),
         (
             "Papers went the same way",
             percent(pairs.alike),
