@@ -17,8 +17,10 @@ import pytest
 from tradewind.cli.report import add_parser
 from tradewind.cli.report_data import ReportData, read_bundle
 from tradewind.cli.report_page import render_page as render
+from tradewind.cli.report_text import times
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "stats"
+PAIRED = FIXTURES.with_name("paired")
 EXPECTED = json.loads((FIXTURES / "expected.json").read_text())
 PROBE = Path(__file__).with_name("report_probe.html")
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -264,6 +266,96 @@ def test_the_cost_of_the_calls_is_told_where_a_price_is_known() -> None:
     assert "no price is given" in render(data())
 
 
+def priced(rent: str | None = "30", **changes: Any) -> ReportData:
+    """An external baseline at 0.05 CNY a call, an own candidate, and what their calls cost."""
+    api = {"baseURL": "https://api.example.com/v1", "model": "m", "pricePerCallCNY": "0.05"}
+    own = {"uri": "pvc://models/v1", "sha256": "a" * 64, "baseModel": {"uri": "pvc://models/base"}}
+    raw = bundle(arms=[{"name": "deepseek-api", "role": "baseline", "costCNY": 12.5}])
+    raw["experiment"]["spec"]["costs"] = {} if rent is None else {"monthlyServerCNY": rent}
+    raw["modelVersions"] = [
+        {"metadata": {"name": name}, "spec": spec}
+        for name, spec in (("deepseek-api", {"external": api}), ("v1", {"adapter": own}))
+    ]
+    return read_bundle(raw | changes, NOW)
+
+
+def cells(text: str) -> dict[str, list[str]]:
+    """Cells of each row of the page's tables by its heading."""
+    rows = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', text)
+    return {unescape(name): [unescape(cell) for cell in re.findall(r"<td.*?>(.*?)</td>", rest)] for name, rest in rows}
+
+
+def test_a_month_is_priced_at_the_experiments_own_rate_of_decisions() -> None:
+    report = priced()
+    days = (report.until - report.t0).days
+    decisions = sum(row.trade.decided_at < report.t0 + timedelta(days=days) for row in report.rows)
+    monthly = round(decisions / days * 30)
+    shown, text = cells(render(report)), render(report)
+    assert shown["Decisions in 30 days"] == [f"{monthly:,}", f"at the rate of the first {days} days"]
+    assert shown["deepseek-api alone, CNY"] == [f"{0.05 * monthly:,.2f}", "0.05 CNY a call"]
+    assert shown["v1 alone, CNY"] == ["30.00", "rent of its server"]
+    saved = 0.05 * monthly - 30
+    assert saved > 0
+    assert shown["Saved by the candidate, CNY"] == [f"{saved:+,.2f}", "the candidate costs less"]
+    assert f"<b>{saved:,.2f} CNY</b><span>what a month costs less if the candidate answers all</span>" in text
+    baseline = report.arms()[0]
+    assert shown["Cost of a decision, CNY"] == [f"{12.5 / baseline.decisions:.4f}", f"{30 / monthly:.4f}", ""]
+
+
+def test_a_candidate_that_costs_more_is_said_to() -> None:
+    text = render(priced("100000"))
+    assert cells(text)["Saved by the candidate, CNY"][1] == "the candidate costs more"
+    assert cells(text)["Saved by the candidate, CNY"][0].startswith("-9")
+    assert re.search(r"<b>9[\d,.]+ CNY</b><span>what a month costs more if the candidate answers all</span>", text)
+
+
+def test_a_saving_without_a_price_is_unknown_and_says_which_field_is_missing() -> None:
+    text = render(priced(None))
+    assert cells(text)["Saved by the candidate, CNY"] == ["unknown", "both prices are needed"]
+    assert cells(text)["v1 alone, CNY"][0] == "unknown"
+    assert "set costs.monthlyServerCNY" in cells(text)["v1 alone, CNY"][1]
+    assert cells(text)["Cost of a decision, CNY"][1] == "unknown"
+    assert "<b>unknown</b><span>what a month with the candidate saves</span>" in text
+
+
+def test_the_server_of_the_endpoint_is_a_price_too() -> None:
+    status = bundle()["experiment"]["status"] | {"maxHold": "24h"}
+    costs = {"serverUSDPerHour": "0.01", "cnyPerUSD": "7"}
+    endpoint = {"metadata": {"name": "trader"}, "spec": {"fallback": "deepseek-api", "costs": costs}}
+    experiment = bundle()["experiment"] | {"status": status}
+    assert cells(render(priced(None, endpoint=endpoint, experiment=experiment)))["v1 alone, CNY"][0] == "50.40"
+    unread = endpoint | {"spec": {"costs": "none"}}
+    assert cells(render(priced(None, endpoint=unread, experiment=experiment)))["v1 alone, CNY"][0] == "unknown"
+
+
+def test_the_price_of_an_answer_is_shown_where_every_row_says_it() -> None:
+    raw = bundle()
+    for row in raw["trades"]:
+        row["answer_cost_usd"] = "0.01" if row["arm"] == "baseline" else "0.0025"
+    name = "Price of an answer, USD, as fixed at the start"
+    assert cells(render(read_bundle(raw, NOW)))[name] == ["0.01", "0.0025", ""]
+    next(row for row in raw["trades"] if row["arm"] == "candidate")["answer_cost_usd"] = ""
+    assert cells(render(read_bundle(raw, NOW)))[name] == ["0.01", "", ""]
+    assert name not in cells(render(data()))
+
+
+def test_a_report_of_the_first_day_has_no_month_yet() -> None:
+    raw = bundle()
+    raw["trades"] = [row for row in raw["trades"] if row["decided_at"] < raw["experiment"]["status"]["t0"][:10] + "T9"]
+    text = render(read_bundle(raw, NOW))
+    assert "The rate of decisions is known after the first day." in text
+    assert "Saved by the candidate, CNY" not in text
+
+
+def test_the_evidence_of_not_inferior_is_called_so() -> None:
+    raw = bundle()
+    raw["experiment"]["spec"]["evidence"] = {"objective": "notInferior"}
+    report = read_bundle(raw, NOW)
+    decides = float(report.judgement().evidence.looks.better[-1])
+    assert f"<b>{times(decides)}</b><span>evidence that it is not worse by more than its margin;" in render(report)
+    assert "evidence that it is better;" in render(data())
+
+
 def test_colours_can_be_told_from_their_ground_in_both_schemes() -> None:
     def luminance(colour: str) -> float:
         parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
@@ -306,6 +398,44 @@ def measure(pages: dict[str, str], widths: tuple[int, ...], folder: Path) -> lis
     return list(json.loads(unescape(answer[1])))
 
 
+def paired(name: str = "v1", *, factor: float = 1.0, idle: bool = False) -> ReportData:
+    """An experiment with pairs, its forecast and its prices; `factor` scales returns (papers by 1,000 at most), an idle candidate trades nothing."""
+    experiment = json.loads((PAIRED / "both_better.yaml").read_text())
+    experiment["metadata"] |= {"uid": "u1", "namespace": "trading"}
+    experiment["spec"] |= {"costs": {"monthlyServerCNY": "2500", "baselinePricePerCallCNY": "0.1"}}
+    shadows = [{"shadow": "none", "chance": 0.21, "days": 212}, {"shadow": "both", "chance": 0.93, "days": 31}]
+    told = {
+        "effect": 0.1,
+        "chance": 0.61,
+        "expectedDaysLeft": 12,
+        "detectable": 0.13,
+        "decisionsPerDay": 8,
+        "block": 60,
+    }
+    remedy = f"a verdict in 61%; shadow: both would need 31 days instead of 212 ({name})"
+    weak = {"type": "Underpowered", "status": "True", "reason": "Underpowered", "message": remedy}
+    experiment["status"] = {
+        "phase": "Running",
+        "t0": "2026-01-01T00:00:00Z",
+        "maxHold": "24h",
+        "basis": {"shadow": "both", "boundary": "fixedHorizon"},
+        "forecast": told | {"shadows": shadows},
+        "conditions": [weak | {"lastTransitionTime": "2026-01-25T00:00:00Z"}],
+    }
+    with (PAIRED / "both_better.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    for row in rows:
+        row |= {
+            f"paper_{arm}": f"{min(factor, 1e3) * float(row[f'paper_{arm}']):.9f}" for arm in ("baseline", "candidate")
+        }
+        row |= {"pnl_usd": f"{factor * float(row['pnl_usd']):.6f}"} if row["pnl_usd"] else {}
+        if idle and row["arm"] == "candidate":
+            row |= {"status": "hold", "closed_at": "", "notional_usd": "", "pnl_usd": ""}
+    report = read_bundle({"experiment": experiment, "trades": rows}, NOW)
+    spec = report.experiment.spec.model_copy(update={"candidate": name})
+    return replace(report, experiment=report.experiment.model_copy(update={"spec": spec}))
+
+
 @pytest.mark.browser
 def test_phones_and_desks_show_it_whole_and_legible(tmp_path: Path) -> None:
     long_name = "lora-" + "deepseek-r1-distill-qwen-" * 2 + "1234567"
@@ -315,6 +445,10 @@ def test_phones_and_desks_show_it_whole_and_legible(tmp_path: Path) -> None:
         "decided": render(data(**PROMOTED)),
         "one arm": render(read_bundle(one_arm, NOW)),
         "long": render(written(lambda _: long_name)),
+        "pairs": render(paired()),
+        "pairs, long": render(paired(long_name)),
+        "pairs, huge": render(paired(factor=9e5)),
+        "pairs, idle": render(paired(idle=True)),
     }
     found = measure(pages, (390, 1280), tmp_path)
     assert [(page["name"], page["inner"]) for page in found] == [(name, w) for name in pages for w in (390, 1280)]
@@ -322,7 +456,7 @@ def test_phones_and_desks_show_it_whole_and_legible(tmp_path: Path) -> None:
         where = f"{page['name']} at {page['inner']} px"
         assert page["scroll"] <= page["inner"], where
         assert page["requests"] == 0, where
-        assert len(page["figures"]) == 3, where
+        assert len(page["figures"]) == (4 if page["name"].startswith("pairs") else 3), where
         for figure in page["figures"]:
             assert len(figure) >= 6, where
             for number, text in enumerate(figure):
@@ -345,6 +479,16 @@ def test_phones_and_desks_show_it_whole_and_legible(tmp_path: Path) -> None:
             assert (table["overflow"], table["focus"]) == ("auto", 0), where
             assert table["right"] <= page["inner"], where
             assert table["table"] <= table["holder"], where
+            if "told" in table["class"] and page["inner"] == 390 and "long" not in page["name"]:
+                assert table["holder"] <= table["room"], (where, table)
+        for dots in page["dots"]:
+            assert dots["marks"] >= 0, where
+            for side, edge, sign in zip(dots["box"], dots["plot"], (1, 1, -1, -1), strict=True):
+                assert sign * (side - edge) >= -0.5, (where, dots)
+        clouds = [dots for dots in page["dots"] if dots["marks"]]
+        assert len(clouds) == (0 if not page["name"].startswith("pairs") else 1 if "idle" in page["name"] else 2), where
+        for cloud in clouds:
+            assert cloud["round"] >= 3.0, (where, cloud)  # a stroke without length is as wide as its ends
 
 
 def test_an_artificial_delay_is_called_so() -> None:

@@ -96,7 +96,8 @@ def test_the_figure_draws_the_trades_that_the_judgement_speaks_of(name: str, sha
         ]  # without the newest day, which is not over
         traded = [row for row in rows if row["status"] == "closed" and row[f"paper_{arm}"]]
         points = [(float(r[f"paper_{arm}"]), float(r["pnl_usd"]) / float(r["notional_usd"])) for r in traded]
-        slope = float(np.polyfit(*zip(*points, strict=True), 1)[0])
+        paper, real = np.array(points).T
+        slope = float(np.polyfit(paper, real, 1)[0])
         assert cloud.end == f"{len(points)} trades, slope {slope:+.2f}"
         assert f"<b>{cloud.end}</b>" in render_page(data)
         together += points

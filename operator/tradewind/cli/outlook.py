@@ -4,8 +4,6 @@ Belongs here: which numbers are told, and what they are of. Does not belong here
 the pairs as a report recomputes them (report_pairs.py).
 """
 
-import math
-
 from tradewind.api.ab_experiment import ABExperimentSpec
 from tradewind.api.ab_experiment_status import ABExperimentStatus, ForecastStatus
 from tradewind.cli.report_text import UNKNOWN, Row, percent, signed, whole_days
@@ -57,7 +55,7 @@ def outlook_rows(spec: ABExperimentSpec, status: ABExperimentStatus) -> tuple[Ro
         (
             f"The same with shadow: {other.shadow}",
             percent(other.chance),
-            f"chance from the start; half have a verdict by day {_day(other.days)}",
+            f"chance from the start; half have a verdict by day: {_day(other.days)}",
         )
         for other in found.shadows
     ]
@@ -71,16 +69,17 @@ def outlook_lines(spec: ABExperimentSpec, status: ABExperimentStatus) -> list[st
         return []
     when = "forecast before the verdict" if status.verdict is not None else "forecast"
     effect, _ = _effect(spec, found)
-    what = "arms that are equal" if _not_inferior(spec) else f"a difference of {effect}"
+    what = "arms that are equal lead" if _not_inferior(spec) else f"a difference of {effect} leads"
+    half = f"after more than {LONGEST:,} days" if found.days is None else f"by day {found.days:,.0f}"
     lines = [
-        f"{when}, from {rests_on(found)}: {what} leads to a verdict within {spec.evidence.max_duration} in {percent(found.chance)}"
+        f"{when}, from {rests_on(found)}: {what} to a verdict within {spec.evidence.max_duration} in {percent(found.chance)}"
     ]
     lines.append(
-        f"  half of such experiments have theirs by day {_day(found.days)}; {whole_days(found.expected_days_left)} days left on average"
+        f"  half of such experiments have theirs {half}; {whole_days(found.expected_days_left)} days left on average"
     )
     if found.shadows:
         told = ", ".join(
-            f"{other.shadow} {percent(other.chance)} (half by day {_day(other.days)})" for other in found.shadows
+            f"{other.shadow} {percent(other.chance)} (half by day: {_day(other.days)})" for other in found.shadows
         )
         lines.append(f"  from the start, by shadow: {told}")
     if (remedy := underpowered(status)) is not None:
@@ -134,6 +133,4 @@ def _effect(spec: ABExperimentSpec, found: ForecastStatus) -> tuple[str, str]:
 
 
 def _day(days: float | None) -> str:
-    if days is None or not math.isfinite(days):
-        return f"after {LONGEST:,}"
-    return f"{days:,.0f}"
+    return f"none in {LONGEST:,}" if days is None else f"{days:,.0f}"
