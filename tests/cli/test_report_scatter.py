@@ -114,6 +114,12 @@ def test_odd_points_lie_at_the_edge_and_are_counted() -> None:
     assert 0.0 in {y for _, y in dots(figure.clouds[0].path)}
 
 
+def test_numbers_of_two_sizes_are_no_odd_points() -> None:
+    """Papers in another unit than the trades: all points are alike, so none of them is odd."""
+    xs, ys = np.random.default_rng(4).normal(0, 1, (2, 300)) * np.array([[1.0], [1e6]])
+    assert drawn(cloud(xs, ys)).outside == 0
+
+
 def test_those_who_do_not_see_it_are_told_axes_ends_and_slopes() -> None:
     figure = drawn(cloud([-40, 40], [-40, 40], name="v1"), cloud([], [], name="v2"))
     assert figure.summary == "y, bp against x, bp, both from -40 to 40. v1: said; v2: said"

@@ -129,7 +129,7 @@ def draw_scatter(title: str, across: str, up: str, clouds: Sequence[Cloud]) -> S
         np.stack((cloud.xs[mask], cloud.ys[mask]))[:, _thinned(count, sum(counts) - count)]
         for cloud, mask, count in zip(clouds, known, counts, strict=True)
     ]
-    end = _reach(np.concatenate([pair.ravel() for pair in pairs]))
+    end = _reach(np.concatenate([np.abs(pair).max(axis=0) for pair in pairs]))
     ticks = round_ticks(-end, end)
     frame = _Frame(ticks[-1])
     return Scatter(
@@ -191,9 +191,8 @@ def _thinned(count: int, others: int) -> NDArray[np.int64]:
     return np.round(np.linspace(0, count - 1, room)).astype(np.int64)
 
 
-def _reach(values: Floats) -> float:
-    """End of both axes: the largest distance from 0, but for odd ones."""
-    sizes = np.abs(values)
+def _reach(sizes: Floats) -> float:
+    """End of both axes: the largest size of a point, the larger of its two numbers, but for odd ones."""
     moved = sizes[sizes > 0.0]
     if not len(moved):
         return 1.0
