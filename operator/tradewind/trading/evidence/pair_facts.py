@@ -58,7 +58,7 @@ class PaperTrades:
         """Height at paper 0 and slope of the least-squares line through an arm's trades; nan where there is none."""
         mine = self.candidate == candidate
         paper, real = self.paper[mine], self.real[mine]
-        if len(paper) < _FEWEST:
+        if len(paper) < _FEWEST or not np.ptp(paper) > 0.0:  # equal papers have no slope, whatever rounding says
             return math.nan, math.nan
         with np.errstate(over="ignore", invalid="ignore"):
             away = paper - np.mean(paper)
