@@ -167,16 +167,23 @@ def test_get_tells_what_the_pairs_say() -> None:
     assert f"without pairs as much would have taken {pairs['unpairedDays']:.0f} days instead of {days}" in text
 
 
-def test_get_says_that_pairs_are_not_used() -> None:
-    body, _ = experiment("slow_shadow_is_set_aside")
-    body["status"]["evidence"]["pairs"]["comparable"] = False
-    assert "not used: an arm's failures depend on whether it was drawn (condition ShadowNotComparable)" in get(body)
+@pytest.mark.parametrize(
+    ("why", "says"),
+    [
+        ("dependent", "not used: an arm's failures depend on whether it was drawn"),
+        ("uninformative", "not used: papers say nothing of what trades earn"),
+    ],
+)
+def test_get_says_why_pairs_are_not_used(why: str, says: str) -> None:
+    body, _ = experiment("both_better")
+    body["status"]["evidence"]["pairs"]["setAside"] = why
+    assert says in get(body)
     assert "without pairs as much" not in get(body)
 
 
 def test_get_says_that_there_is_no_pair_yet() -> None:
     body, _ = experiment("both_better")
-    body["status"]["evidence"] |= {"pairs": {"number": 0, "comparable": True}, "score": "unpaired"}
+    body["status"]["evidence"] |= {"pairs": {"number": 0}, "score": "unpaired"}
     assert "pairs: 0 decisions have one (unknown have none), used at the last look: none" in get(body)
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from html import unescape
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from tradewind.cli.report_data import ReportData, read_bundle
 from tradewind.cli.report_page import render_page, view
+from tradewind.cli.report_pairs import pair_rows
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "paired"
 FIGURE = 'id="paper-title"'
@@ -152,19 +154,27 @@ def test_shadows_that_are_not_comparable_are_said_with_the_remedy() -> None:
     assert rows["Days saved by the pairs"] == ("none", "no pair is used")
 
 
-def test_useless_papers_save_no_days_and_are_not_said_to() -> None:
+def test_papers_that_say_nothing_are_said_to_be_set_aside() -> None:
     draw = np.random.default_rng(3)
 
     def noise(row: Trade) -> Trade:
         papers = draw.normal(0, 0.01, 2)
         return row | {"paper_baseline": f"{papers[0]:.8f}", "paper_candidate": f"{papers[1]:.8f}"}
 
-    data = _data("both_better", "both", noise)
-    pairs = data.judgement().evidence.about_pairs
-    assert pairs is not None
-    assert pairs.unpaired_days < 83
-    saved = {row[0]: row[1:] for row in view(data).pair_rows}["Days saved by the pairs"]
-    assert saved == ("none", f"the pairs cost {83 - round(pairs.unpaired_days)} of 83 days")
+    rows = {row[0]: row[1:] for row in view(_data("both_better", "both", noise)).pair_rows}
+    used, why = rows["Used at the last look"]
+    assert used == "none"
+    assert why.startswith("pairs are not used: what answers earn on paper says nothing of what trades earn")
+    assert rows["Days saved by the pairs"] == ("none", "no pair is used")
+
+
+def test_pairs_that_cost_days_are_said_to() -> None:
+    judged = _data("both_better", "both").judgement()
+    facts = judged.evidence.about_pairs
+    assert facts is not None
+    fewer = replace(judged, evidence=replace(judged.evidence, about_pairs=replace(facts, unpaired_days=79.4)))
+    saved = {row[0]: row[1:] for row in pair_rows(fewer, _data("both_better", "both").spec)}["Days saved by the pairs"]
+    assert saved == ("none", "the pairs cost 4 of 83 days")
 
 
 @pytest.mark.parametrize("name", ["unpaired", "one_odd_profit_unpaired"])

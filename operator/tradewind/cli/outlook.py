@@ -11,6 +11,11 @@ from tradewind.trading.evidence import METRICS
 from tradewind.trading.evidence.forecast import ENOUGH
 from tradewind.trading.evidence.walk import LONGEST
 
+_SET_ASIDE = {
+    "dependent": "not used: an arm's failures depend on whether it was drawn (condition ShadowNotComparable)",
+    "uninformative": "not used: papers say nothing of what trades earn (PaperUninformative)",
+}
+
 
 def rests_on(forecast: ForecastStatus) -> str:
     """What a forecast was made from."""
@@ -94,10 +99,7 @@ def pair_lines(status: ABExperimentStatus) -> list[str]:
     if evidence is None or pairs is None:
         return []
     used = {"both": "both papers", "candidate": "the candidate's paper", "market": "the market's move"}
-    if pairs.comparable is False:
-        use = "not used: an arm's failures depend on whether it was drawn (condition ShadowNotComparable)"
-    else:
-        use = f"used at the last look: {used.get(evidence.score or '', 'none')}"
+    use = _SET_ASIDE.get(pairs.set_aside or "", f"used at the last look: {used.get(evidence.score or '', 'none')}")
     lines = [f"pairs: {pairs.number or 0} decisions have one ({percent(pairs.share_without)} have none), {use}"]
     if not pairs.number:
         return lines
@@ -107,7 +109,7 @@ def pair_lines(status: ABExperimentStatus) -> list[str]:
         f"  the arms' papers went the same way in {percent(pairs.alike)}; slope of baseline and candidate {slope}; real "
         f"returns and papers correlate by {real}"
     )
-    if evidence.blocks and evidence.block_seconds and pairs.comparable is not False:
+    if evidence.blocks and evidence.block_seconds and pairs.set_aside is None:
         days = evidence.blocks * evidence.block_seconds / 86_400
         lines.append(
             f"  without pairs as much would have taken {whole_days(pairs.unpaired_days)} days instead of {days:,.0f}"
