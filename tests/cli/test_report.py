@@ -1,68 +1,22 @@
 import csv
 import json
-import os
 import re
-import shutil
-import subprocess
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from html import escape, unescape
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from reports import FIXTURES, NOW, PROMOTED, bundle, data, written
 from tradewind.cli.report import add_parser
-from tradewind.cli.report_data import ReportData, read_bundle
+from tradewind.cli.report_data import read_bundle
 from tradewind.cli.report_page import render_page as render
 from tradewind.cli.report_text import times
 
-FIXTURES = Path(__file__).parents[1] / "fixtures" / "stats"
-PAIRED = FIXTURES.with_name("paired")
 EXPECTED = json.loads((FIXTURES / "expected.json").read_text())
-PROBE = Path(__file__).with_name("report_probe.html")
-NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-
-
-def bundle(table: str = "better_ladder", **status: Any) -> dict[str, Any]:
-    with (FIXTURES / f"{table}.csv").open(newline="") as lines:
-        trades = list(csv.DictReader(lines))
-    return {
-        "experiment": {
-            "apiVersion": "tradewind.dev/v1alpha1",
-            "kind": "ABExperiment",
-            "metadata": {"name": "v1-or-api", "namespace": "trading", "uid": "u-1"},
-            "spec": {"endpointRef": {"name": "trader"}, "candidate": "v1", "baseline": "deepseek-api"},
-            "status": {"phase": "Running", "t0": min(t["decided_at"] for t in trades)[:10] + "T00:00:00Z"} | status,
-        },
-        "trades": trades,
-        "notes": ["Shares <b>matter</b>."],
-        "facts": {
-            "latency": {
-                "standinArtificialDelayMs": [500, 2000],
-                "standin": {"requests": 50, "p50Ms": 1251.2, "p99Ms": 2003.0},
-                "predictor": {"requests": 50, "p50Ms": 21.5, "p99Ms": 44.0},
-            }
-        },
-    }
-
-
-PROMOTED: dict[str, Any] = {
-    "phase": "Succeeded",
-    "verdict": {
-        "decision": "promote",
-        "reason": "Better",
-        "message": "shown",
-        "time": "2026-02-20T00:00:00Z",
-        "block": 26,
-    },
-}
-
-
-def data(table: str = "better_ladder", **status: Any) -> ReportData:
-    return read_bundle(bundle(table, **status), NOW)
 
 
 class Page(HTMLParser):
@@ -173,52 +127,6 @@ def test_errors_in_the_rows_trip_the_watch_in_the_report() -> None:
     assert read_bundle(raw, NOW).judgement().verdict.reason == "ErrorRate"
 
 
-def written(text: Callable[[str], str], **status: Any) -> ReportData:
-    """A report with `text(field)` in each field that people, models or APIs write."""
-    raw = bundle(
-        guardrails=[{"name": text("guardrail"), "message": text("guardrail message"), "tripped": True}], **status
-    )
-    for number, row in enumerate(raw["trades"]):
-        changed = "reported model" if number > len(raw["trades"]) // 2 else "first model"
-        row |= {"answered_at": row["decided_at"], "error_kind": "timeout" if number == 9 else ""}
-        row |= {"decision_id": f"{number} {text('id')}", "reported_model": text(changed)}
-    other = bundle()["experiment"]
-    other["status"]["verdict"] = PROMOTED["verdict"] | {
-        "reason": text("other reason"),
-        "message": text("other message"),
-    }
-    external = {"model": text("model"), "baseURL": text("url")}
-    raw |= {
-        "notes": [text("note")],
-        "otherExperiments": [other],
-        "modelVersions": [
-            {"metadata": {"name": text("version")}, "spec": {"external": external}},
-            {
-                "metadata": {"name": "v1"},
-                "spec": {"adapter": {"sha256": text("sha")}},
-                "status": {"phase": text("phase")},
-            },
-        ],
-        "trainingRun": {
-            "status": {
-                "dataset": {"perLabel": {text("label"): 1}, "sha256": text("data")},
-                "result": {"torch": text("torch")},
-            }
-        },
-    }
-    report = read_bundle(raw, NOW)
-    # Names have a form that no API server and no bundle lets through; the page does not rest on that.
-    experiment = report.experiment.model_copy(
-        update={
-            "metadata": report.experiment.metadata.model_copy(update={"name": text("experiment")}),
-            "spec": report.experiment.spec.model_copy(
-                update={"candidate": text("candidate"), "baseline": text("baseline")}
-            ),
-        }
-    )
-    return replace(report, experiment=experiment)
-
-
 @pytest.mark.parametrize("status", [{}, PROMOTED])
 def test_no_text_becomes_an_element_or_an_attribute(status: dict[str, Any]) -> None:
     shown: list[str] = []
@@ -254,99 +162,6 @@ def test_an_arm_without_trades_is_said_to_have_none(missing: str) -> None:
         assert difference == ""
 
 
-def test_the_cost_of_the_calls_is_told_where_a_price_is_known() -> None:
-    arms = [
-        {"name": "deepseek-api", "role": "baseline", "costCNY": 12.5},
-        {"name": "v1", "role": "candidate", "costCNY": 0.25},
-    ]
-    text = render(data(arms=arms))
-    assert "<b>12.75 CNY</b><span>cost of the calls, baseline and candidate</span>" in text
-    assert "<b>0.25 CNY</b><span>cost of the calls, candidate</span>" in render(data(arms=arms[1:]))
-    assert '<th scope="row">Cost of the calls, CNY</th><td>12.50</td><td>0.25</td>' in text
-    assert "no price is given" in render(data())
-
-
-def priced(rent: str | None = "30", **changes: Any) -> ReportData:
-    """An external baseline at 0.05 CNY a call, an own candidate, and what their calls cost."""
-    api = {"baseURL": "https://api.example.com/v1", "model": "m", "pricePerCallCNY": "0.05"}
-    own = {"uri": "pvc://models/v1", "sha256": "a" * 64, "baseModel": {"uri": "pvc://models/base"}}
-    raw = bundle(arms=[{"name": "deepseek-api", "role": "baseline", "costCNY": 12.5}])
-    raw["experiment"]["spec"]["costs"] = {} if rent is None else {"monthlyServerCNY": rent}
-    raw["modelVersions"] = [
-        {"metadata": {"name": name}, "spec": spec}
-        for name, spec in (("deepseek-api", {"external": api}), ("v1", {"adapter": own}))
-    ]
-    return read_bundle(raw | changes, NOW)
-
-
-def cells(text: str) -> dict[str, list[str]]:
-    """Cells of each row of the page's tables by its heading."""
-    rows = re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', text)
-    return {unescape(name): [unescape(cell) for cell in re.findall(r"<td.*?>(.*?)</td>", rest)] for name, rest in rows}
-
-
-def test_a_month_is_priced_at_the_experiments_own_rate_of_decisions() -> None:
-    report = priced()
-    days = (report.until - report.t0).days
-    decisions = sum(row.trade.decided_at < report.t0 + timedelta(days=days) for row in report.rows)
-    monthly = round(decisions / days * 30)
-    shown, text = cells(render(report)), render(report)
-    assert shown["Decisions in 30 days"] == [f"{monthly:,}", f"at the rate of the first {days} days"]
-    assert shown["deepseek-api alone, CNY"] == [f"{0.05 * monthly:,.2f}", "0.05 CNY a call"]
-    assert shown["v1 alone, CNY"] == ["30.00", "rent of its server"]
-    saved = 0.05 * monthly - 30
-    assert saved > 0
-    assert shown["Saved by the candidate, CNY"] == [f"{saved:+,.2f}", "the candidate costs less"]
-    assert f"<b>{saved:,.2f} CNY</b><span>what a month costs less if the candidate answers all</span>" in text
-    baseline = report.arms()[0]
-    assert shown["Cost of a decision, CNY"] == [f"{12.5 / baseline.decisions:.4f}", f"{30 / monthly:.4f}", ""]
-
-
-def test_a_candidate_that_costs_more_is_said_to() -> None:
-    text = render(priced("100000"))
-    assert cells(text)["Saved by the candidate, CNY"][1] == "the candidate costs more"
-    assert cells(text)["Saved by the candidate, CNY"][0].startswith("-9")
-    assert re.search(r"<b>9[\d,.]+ CNY</b><span>what a month costs more if the candidate answers all</span>", text)
-
-
-def test_a_saving_without_a_price_is_unknown_and_says_which_field_is_missing() -> None:
-    text = render(priced(None))
-    assert cells(text)["Saved by the candidate, CNY"] == ["unknown", "both prices are needed"]
-    assert cells(text)["v1 alone, CNY"][0] == "unknown"
-    assert "set costs.monthlyServerCNY" in cells(text)["v1 alone, CNY"][1]
-    assert cells(text)["Cost of a decision, CNY"][1] == "unknown"
-    assert "<b>unknown</b><span>what a month with the candidate saves</span>" in text
-
-
-def test_the_server_of_the_endpoint_is_a_price_too() -> None:
-    status = bundle()["experiment"]["status"] | {"maxHold": "24h"}
-    costs = {"serverUSDPerHour": "0.01", "cnyPerUSD": "7"}
-    endpoint = {"metadata": {"name": "trader"}, "spec": {"fallback": "deepseek-api", "costs": costs}}
-    experiment = bundle()["experiment"] | {"status": status}
-    assert cells(render(priced(None, endpoint=endpoint, experiment=experiment)))["v1 alone, CNY"][0] == "50.40"
-    unread = endpoint | {"spec": {"costs": "none"}}
-    assert cells(render(priced(None, endpoint=unread, experiment=experiment)))["v1 alone, CNY"][0] == "unknown"
-
-
-def test_the_price_of_an_answer_is_shown_where_every_row_says_it() -> None:
-    raw = bundle()
-    for row in raw["trades"]:
-        row["answer_cost_usd"] = "0.01" if row["arm"] == "baseline" else "0.0025"
-    name = "Price of an answer, USD, as fixed at the start"
-    assert cells(render(read_bundle(raw, NOW)))[name] == ["0.01", "0.0025", ""]
-    next(row for row in raw["trades"] if row["arm"] == "candidate")["answer_cost_usd"] = ""
-    assert cells(render(read_bundle(raw, NOW)))[name] == ["0.01", "", ""]
-    assert name not in cells(render(data()))
-
-
-def test_a_report_of_the_first_day_has_no_month_yet() -> None:
-    raw = bundle()
-    raw["trades"] = [row for row in raw["trades"] if row["decided_at"] < raw["experiment"]["status"]["t0"][:10] + "T9"]
-    text = render(read_bundle(raw, NOW))
-    assert "The rate of decisions is known after the first day." in text
-    assert "Saved by the candidate, CNY" not in text
-
-
 def test_the_evidence_of_not_inferior_is_called_so() -> None:
     raw = bundle()
     raw["experiment"]["spec"]["evidence"] = {"objective": "notInferior"}
@@ -354,141 +169,6 @@ def test_the_evidence_of_not_inferior_is_called_so() -> None:
     decides = float(report.judgement().evidence.looks.better[-1])
     assert f"<b>{times(decides)}</b><span>evidence that it is not worse by more than its margin;" in render(report)
     assert "evidence that it is better;" in render(data())
-
-
-def test_colours_can_be_told_from_their_ground_in_both_schemes() -> None:
-    def luminance(colour: str) -> float:
-        parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
-        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    schemes = re.findall(r":root \{(.*?)\}", render(data()), re.DOTALL)
-    assert len(schemes) == 2
-    for scheme in schemes:
-        colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", scheme))
-        on_card = ("ink", "soft", "baseline", "candidate", "better", "worse", "even")
-        pairs = [(name, "card") for name in on_card] + [(f"{t}-ink", f"{t}-bg") for t in ("good", "bad", "flat")]
-        for name, ground in [*pairs, ("soft", "page")]:
-            dark, light = sorted((luminance(colours[name]), luminance(colours[ground])))
-            assert (light + 0.05) / (dark + 0.05) >= 4.5, (name, ground)
-
-
-def measure(pages: dict[str, str], widths: tuple[int, ...], folder: Path) -> list[dict[str, Any]]:
-    """What a headless Chromium lays out, for each page in a frame of each width; one start for all."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.fail("Chromium is not installed: `apt-get install chromium`")
-    frames = [
-        f'<iframe name="{name}" style="border:0;width:{width}px;height:9000px" srcdoc="{escape(page)}"></iframe>'
-        for name, page in pages.items()
-        for width in widths
-    ]
-    (folder / "probe.html").write_text(PROBE.read_text().replace("<!-- frames -->", "".join(frames)))
-    flags = ["--headless", "--disable-gpu", "--no-first-run", f"--user-data-dir={folder / 'profile'}"]
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    done = subprocess.run(
-        [chromium, *flags, *sandbox, "--dump-dom", (folder / "probe.html").as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    answer = re.search(r"<pre>(.*?)</pre>", done.stdout, re.DOTALL)
-    assert answer, f"no measurement: exit {done.returncode}\n{done.stdout[-500:]}\n{done.stderr[-2000:]}"
-    return list(json.loads(unescape(answer[1])))
-
-
-def paired(name: str = "v1", *, factor: float = 1.0, idle: bool = False) -> ReportData:
-    """An experiment with pairs, its forecast and its prices; `factor` scales returns (papers by 1,000 at most), an idle candidate trades nothing."""
-    experiment = json.loads((PAIRED / "both_better.yaml").read_text())
-    experiment["metadata"] |= {"uid": "u1", "namespace": "trading"}
-    experiment["spec"] |= {"costs": {"monthlyServerCNY": "2500", "baselinePricePerCallCNY": "0.1"}}
-    shadows = [{"shadow": "none", "chance": 0.21, "days": 212}, {"shadow": "both", "chance": 0.93, "days": 31}]
-    told = {
-        "effect": 0.1,
-        "chance": 0.61,
-        "expectedDaysLeft": 12,
-        "detectable": 0.13,
-        "decisionsPerDay": 8,
-        "block": 60,
-    }
-    remedy = f"a verdict in 61%; shadow: both would need 31 days instead of 212 ({name})"
-    weak = {"type": "Underpowered", "status": "True", "reason": "Underpowered", "message": remedy}
-    experiment["status"] = {
-        "phase": "Running",
-        "t0": "2026-01-01T00:00:00Z",
-        "maxHold": "24h",
-        "basis": {"shadow": "both", "boundary": "fixedHorizon"},
-        "forecast": told | {"shadows": shadows},
-        "conditions": [weak | {"lastTransitionTime": "2026-01-25T00:00:00Z"}],
-    }
-    with (PAIRED / "both_better.csv").open(newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    for row in rows:
-        row |= {
-            f"paper_{arm}": f"{min(factor, 1e3) * float(row[f'paper_{arm}']):.9f}" for arm in ("baseline", "candidate")
-        }
-        row |= {"pnl_usd": f"{factor * float(row['pnl_usd']):.6f}"} if row["pnl_usd"] else {}
-        if idle and row["arm"] == "candidate":
-            row |= {"status": "hold", "closed_at": "", "notional_usd": "", "pnl_usd": ""}
-    report = read_bundle({"experiment": experiment, "trades": rows}, NOW)
-    spec = report.experiment.spec.model_copy(update={"candidate": name})
-    return replace(report, experiment=report.experiment.model_copy(update={"spec": spec}))
-
-
-@pytest.mark.browser
-def test_phones_and_desks_show_it_whole_and_legible(tmp_path: Path) -> None:
-    long_name = "lora-" + "deepseek-r1-distill-qwen-" * 2 + "1234567"
-    one_arm = bundle(arms=[{"name": "v1", "role": "candidate", "costCNY": 1.5}])
-    one_arm["trades"] = [row for row in one_arm["trades"] if row["arm"] == "baseline"]
-    pages = {
-        "decided": render(data(**PROMOTED)),
-        "one arm": render(read_bundle(one_arm, NOW)),
-        "long": render(written(lambda _: long_name)),
-        "pairs": render(paired()),
-        "pairs, long": render(paired(long_name)),
-        "pairs, huge": render(paired(factor=9e5)),
-        "pairs, idle": render(paired(idle=True)),
-    }
-    found = measure(pages, (390, 1280), tmp_path)
-    assert [(page["name"], page["inner"]) for page in found] == [(name, w) for name in pages for w in (390, 1280)]
-    for page in found:
-        where = f"{page['name']} at {page['inner']} px"
-        assert page["scroll"] <= page["inner"], where
-        assert page["requests"] == 0, where
-        assert len(page["figures"]) == (4 if page["name"].startswith("pairs") else 3), where
-        for figure in page["figures"]:
-            assert len(figure) >= 6, where
-            for number, text in enumerate(figure):
-                left, top, right, bottom = text["box"]
-                assert text["px"] >= 10, (where, text)
-                assert left >= 0, (where, text)
-                assert right <= page["inner"], (where, text)
-                covered = [
-                    other["text"]
-                    for other in figure[number + 1 :]
-                    if left < other["box"][2]
-                    and other["box"][0] < right
-                    and top < other["box"][3]
-                    and other["box"][1] < bottom
-                ]
-                assert not covered, (where, text["text"], covered)
-        assert page["tables"], where
-        for table in page["tables"]:
-            assert table, f"{where}: a table outside of a container that scrolls"
-            assert (table["overflow"], table["focus"]) == ("auto", 0), where
-            assert table["right"] <= page["inner"], where
-            assert table["table"] <= table["holder"], where
-            if "told" in table["class"] and page["inner"] == 390 and "long" not in page["name"]:
-                assert table["holder"] <= table["room"], (where, table)
-        for dots in page["dots"]:
-            assert dots["marks"] >= 0, where
-            for side, edge, sign in zip(dots["box"], dots["plot"], (1, 1, -1, -1), strict=True):
-                assert sign * (side - edge) >= -0.5, (where, dots)
-        clouds = [dots for dots in page["dots"] if dots["marks"]]
-        assert len(clouds) == (0 if not page["name"].startswith("pairs") else 1 if "idle" in page["name"] else 2), where
-        for cloud in clouds:
-            assert cloud["round"] >= 3.0, (where, cloud)  # a stroke without length is as wide as its ends
 
 
 def test_an_artificial_delay_is_called_so() -> None:
