@@ -1,66 +1,22 @@
 import csv
 import json
-import os
 import re
-import shutil
-import subprocess
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from html import escape, unescape
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from reports import FIXTURES, NOW, PROMOTED, bundle, data, written
 from tradewind.cli.report import add_parser
-from tradewind.cli.report_data import ReportData, read_bundle
+from tradewind.cli.report_data import read_bundle
 from tradewind.cli.report_page import render_page as render
+from tradewind.cli.report_text import times
 
-FIXTURES = Path(__file__).parents[1] / "fixtures" / "stats"
 EXPECTED = json.loads((FIXTURES / "expected.json").read_text())
-PROBE = Path(__file__).with_name("report_probe.html")
-NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-
-
-def bundle(table: str = "better_ladder", **status: Any) -> dict[str, Any]:
-    with (FIXTURES / f"{table}.csv").open(newline="") as lines:
-        trades = list(csv.DictReader(lines))
-    return {
-        "experiment": {
-            "apiVersion": "tradewind.dev/v1alpha1",
-            "kind": "ABExperiment",
-            "metadata": {"name": "v1-or-api", "namespace": "trading", "uid": "u-1"},
-            "spec": {"endpointRef": {"name": "trader"}, "candidate": "v1", "baseline": "deepseek-api"},
-            "status": {"phase": "Running", "t0": min(t["decided_at"] for t in trades)[:10] + "T00:00:00Z"} | status,
-        },
-        "trades": trades,
-        "notes": ["Shares <b>matter</b>."],
-        "facts": {
-            "latency": {
-                "standinArtificialDelayMs": [500, 2000],
-                "standin": {"requests": 50, "p50Ms": 1251.2, "p99Ms": 2003.0},
-                "predictor": {"requests": 50, "p50Ms": 21.5, "p99Ms": 44.0},
-            }
-        },
-    }
-
-
-PROMOTED: dict[str, Any] = {
-    "phase": "Succeeded",
-    "verdict": {
-        "decision": "promote",
-        "reason": "Better",
-        "message": "shown",
-        "time": "2026-02-20T00:00:00Z",
-        "block": 26,
-    },
-}
-
-
-def data(table: str = "better_ladder", **status: Any) -> ReportData:
-    return read_bundle(bundle(table, **status), NOW)
 
 
 class Page(HTMLParser):
@@ -171,52 +127,6 @@ def test_errors_in_the_rows_trip_the_watch_in_the_report() -> None:
     assert read_bundle(raw, NOW).judgement().verdict.reason == "ErrorRate"
 
 
-def written(text: Callable[[str], str], **status: Any) -> ReportData:
-    """A report with `text(field)` in each field that people, models or APIs write."""
-    raw = bundle(
-        guardrails=[{"name": text("guardrail"), "message": text("guardrail message"), "tripped": True}], **status
-    )
-    for number, row in enumerate(raw["trades"]):
-        changed = "reported model" if number > len(raw["trades"]) // 2 else "first model"
-        row |= {"answered_at": row["decided_at"], "error_kind": "timeout" if number == 9 else ""}
-        row |= {"decision_id": f"{number} {text('id')}", "reported_model": text(changed)}
-    other = bundle()["experiment"]
-    other["status"]["verdict"] = PROMOTED["verdict"] | {
-        "reason": text("other reason"),
-        "message": text("other message"),
-    }
-    external = {"model": text("model"), "baseURL": text("url")}
-    raw |= {
-        "notes": [text("note")],
-        "otherExperiments": [other],
-        "modelVersions": [
-            {"metadata": {"name": text("version")}, "spec": {"external": external}},
-            {
-                "metadata": {"name": "v1"},
-                "spec": {"adapter": {"sha256": text("sha")}},
-                "status": {"phase": text("phase")},
-            },
-        ],
-        "trainingRun": {
-            "status": {
-                "dataset": {"perLabel": {text("label"): 1}, "sha256": text("data")},
-                "result": {"torch": text("torch")},
-            }
-        },
-    }
-    report = read_bundle(raw, NOW)
-    # Names have a form that no API server and no bundle lets through; the page does not rest on that.
-    experiment = report.experiment.model_copy(
-        update={
-            "metadata": report.experiment.metadata.model_copy(update={"name": text("experiment")}),
-            "spec": report.experiment.spec.model_copy(
-                update={"candidate": text("candidate"), "baseline": text("baseline")}
-            ),
-        }
-    )
-    return replace(report, experiment=experiment)
-
-
 @pytest.mark.parametrize("status", [{}, PROMOTED])
 def test_no_text_becomes_an_element_or_an_attribute(status: dict[str, Any]) -> None:
     shown: list[str] = []
@@ -252,99 +162,13 @@ def test_an_arm_without_trades_is_said_to_have_none(missing: str) -> None:
         assert difference == ""
 
 
-def test_the_cost_of_the_calls_is_told_where_a_price_is_known() -> None:
-    arms = [
-        {"name": "deepseek-api", "role": "baseline", "costCNY": 12.5},
-        {"name": "v1", "role": "candidate", "costCNY": 0.25},
-    ]
-    text = render(data(arms=arms))
-    assert "<b>12.75 CNY</b><span>cost of the calls, baseline and candidate</span>" in text
-    assert "<b>0.25 CNY</b><span>cost of the calls, candidate</span>" in render(data(arms=arms[1:]))
-    assert '<th scope="row">Cost of the calls, CNY</th><td>12.50</td><td>0.25</td>' in text
-    assert "no price is given" in render(data())
-
-
-def test_colours_can_be_told_from_their_ground_in_both_schemes() -> None:
-    def luminance(colour: str) -> float:
-        parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
-        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    schemes = re.findall(r":root \{(.*?)\}", render(data()), re.DOTALL)
-    assert len(schemes) == 2
-    for scheme in schemes:
-        colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", scheme))
-        on_card = ("ink", "soft", "baseline", "candidate", "better", "worse", "even")
-        pairs = [(name, "card") for name in on_card] + [(f"{t}-ink", f"{t}-bg") for t in ("good", "bad", "flat")]
-        for name, ground in [*pairs, ("soft", "page")]:
-            dark, light = sorted((luminance(colours[name]), luminance(colours[ground])))
-            assert (light + 0.05) / (dark + 0.05) >= 4.5, (name, ground)
-
-
-def measure(pages: dict[str, str], widths: tuple[int, ...], folder: Path) -> list[dict[str, Any]]:
-    """What a headless Chromium lays out, for each page in a frame of each width; one start for all."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.fail("Chromium is not installed: `apt-get install chromium`")
-    frames = [
-        f'<iframe name="{name}" style="border:0;width:{width}px;height:9000px" srcdoc="{escape(page)}"></iframe>'
-        for name, page in pages.items()
-        for width in widths
-    ]
-    (folder / "probe.html").write_text(PROBE.read_text().replace("<!-- frames -->", "".join(frames)))
-    flags = ["--headless", "--disable-gpu", "--no-first-run", f"--user-data-dir={folder / 'profile'}"]
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    done = subprocess.run(
-        [chromium, *flags, *sandbox, "--dump-dom", (folder / "probe.html").as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    answer = re.search(r"<pre>(.*?)</pre>", done.stdout, re.DOTALL)
-    assert answer, f"no measurement: exit {done.returncode}\n{done.stdout[-500:]}\n{done.stderr[-2000:]}"
-    return list(json.loads(unescape(answer[1])))
-
-
-@pytest.mark.browser
-def test_phones_and_desks_show_it_whole_and_legible(tmp_path: Path) -> None:
-    long_name = "lora-" + "deepseek-r1-distill-qwen-" * 2 + "1234567"
-    one_arm = bundle(arms=[{"name": "v1", "role": "candidate", "costCNY": 1.5}])
-    one_arm["trades"] = [row for row in one_arm["trades"] if row["arm"] == "baseline"]
-    pages = {
-        "decided": render(data(**PROMOTED)),
-        "one arm": render(read_bundle(one_arm, NOW)),
-        "long": render(written(lambda _: long_name)),
-    }
-    found = measure(pages, (390, 1280), tmp_path)
-    assert [(page["name"], page["inner"]) for page in found] == [(name, w) for name in pages for w in (390, 1280)]
-    for page in found:
-        where = f"{page['name']} at {page['inner']} px"
-        assert page["scroll"] <= page["inner"], where
-        assert page["requests"] == 0, where
-        assert len(page["figures"]) == 3, where
-        for figure in page["figures"]:
-            assert len(figure) >= 6, where
-            for number, text in enumerate(figure):
-                left, top, right, bottom = text["box"]
-                assert text["px"] >= 10, (where, text)
-                assert left >= 0, (where, text)
-                assert right <= page["inner"], (where, text)
-                covered = [
-                    other["text"]
-                    for other in figure[number + 1 :]
-                    if left < other["box"][2]
-                    and other["box"][0] < right
-                    and top < other["box"][3]
-                    and other["box"][1] < bottom
-                ]
-                assert not covered, (where, text["text"], covered)
-        assert page["tables"], where
-        for table in page["tables"]:
-            assert table, f"{where}: a table outside of a container that scrolls"
-            assert (table["overflow"], table["focus"]) == ("auto", 0), where
-            assert table["right"] <= page["inner"], where
-            assert table["table"] <= table["holder"], where
+def test_the_evidence_of_not_inferior_is_called_so() -> None:
+    raw = bundle()
+    raw["experiment"]["spec"]["evidence"] = {"objective": "notInferior"}
+    report = read_bundle(raw, NOW)
+    decides = float(report.judgement().evidence.looks.better[-1])
+    assert f"<b>{times(decides)}</b><span>evidence that it is not worse by more than its margin;" in render(report)
+    assert "evidence that it is better;" in render(data())
 
 
 def test_an_artificial_delay_is_called_so() -> None:

@@ -11,9 +11,13 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.ab_experiment_status import EvidenceStatus
 from tradewind.api.common import API_VERSION
+from tradewind.api.parse import InvalidSpec, parse
 from tradewind.api.registry import KINDS, Kind
+from tradewind.cli.outlook import outlook_lines, pair_lines
+from tradewind.cli.report_text import NO_TRADES
 from tradewind.core.evidence import lost_counts
 from tradewind.shell.cluster import Cluster, ClusterError
 from tradewind.trading.evidence import LostReason
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 Json = Mapping[str, Any]
+
+_EARNED = frozenset({"winRate", "totalPnl", "avgPnl", "sharpe"})
 
 
 def add_parser(subparsers: "Subparsers") -> None:
@@ -141,7 +147,9 @@ def _details(body: Json) -> str:
     if arms:
         lines.append(_indent(arms_table(arms)))
     comparison = status.get("comparison")
-    if comparison:
+    if comparison and not all(arm.get("closedTrades") for arm in arms):
+        lines.append(f"  closed trades, candidate minus baseline: an arm has {NO_TRADES}")
+    elif comparison:
         lines.append(
             f"  closed trades, candidate minus baseline: win rate {comparison.get('winRateDiff', 0):+.4f}, "
             f"pnl {comparison.get('pnlDiff', 0):+.2f} USD, sharpe ratio x sqrt(252) {comparison.get('sharpeDiff', 0):+.3f}"
@@ -155,6 +163,8 @@ def _details(body: Json) -> str:
             f"{times(metric.get('logEBetter', 0))}, for worse {times(metric.get('logEWorse', 0))}, "
             f"threshold {times(metric.get('threshold', 0))}"
         )
+    if body["kind"] == "ABExperiment":
+        lines += [f"  {line}" for line in _prospects(body)]
     lines += _lost_lines(status.get("evidence") or {})
     for guardrail in status.get("guardrails", []):
         state = "TRIPPED" if guardrail.get("tripped") else "ok"
@@ -170,6 +180,14 @@ def _details(body: Json) -> str:
     if conditions:
         lines.append(_indent(format_table([("CONDITION", "STATUS", "REASON", "MESSAGE"), *conditions])))
     return "\n".join(lines)
+
+
+def _prospects(body: Json) -> list[str]:
+    """What pairs and forecast of an experiment say; nothing where its spec cannot be read."""
+    experiment = parse(ABExperiment, body)
+    if isinstance(experiment, InvalidSpec):
+        return []
+    return [*pair_lines(experiment.status), *outlook_lines(experiment.spec, experiment.status)]
 
 
 def _lost_lines(evidence: Json) -> list[str]:
@@ -201,8 +219,15 @@ def arms_table(arms: Sequence[Json]) -> str:
         ("FALLBACKS", "fallbacks"),
     )
     rows = [tuple(title for title, _ in columns)]
-    rows += [tuple(_number(arm.get(field)) for _, field in columns) for arm in arms]
+    rows += [tuple(_cell(arm, field) for _, field in columns) for arm in arms]
     return format_table(rows)
+
+
+def _cell(arm: Json, field: str) -> str:
+    """A number of an arm; one that closed nothing has earned nothing that could be told."""
+    if field in _EARNED and not arm.get("closedTrades"):
+        return NO_TRADES
+    return _number(arm.get(field))
 
 
 def format_table(rows: Sequence[tuple[str, ...]]) -> str:

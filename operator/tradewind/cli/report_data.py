@@ -9,14 +9,16 @@ Belongs here: the parts of a report and the numbers that follow from them. Does 
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from tradewind.api.ab_experiment import ABExperiment
-from tradewind.api.endpoint import Endpoint
+from tradewind.api.endpoint import Endpoint, EndpointCosts
+from tradewind.api.model_version import ModelVersion
 from tradewind.api.parse import InvalidSpec, parse
 from tradewind.cli.experiment_file import experiment_of
+from tradewind.core.costs import Month, Payer, month
 from tradewind.schema.durations import parse_duration
 from tradewind.trading.assignment import Arm
 from tradewind.trading.evidence import (
@@ -24,13 +26,16 @@ from tradewind.trading.evidence import (
     EvidenceSpec,
     Judgement,
     LostCounts,
+    PaperTrades,
     RequestRow,
     Requests,
     Status,
     TradeRow,
     TradeTable,
     judge,
+    paper_trades,
     request_row,
+    settled_at,
     trade_row,
 )
 from tradewind.trading.performance import ArmMetrics, Differences, arm_metrics, compare
@@ -92,6 +97,8 @@ class ReportData:
         others: name, verdict and message of experiments that belong to the same story.
         notes: sentences that a reader must know.
         generated_at: with a time zone.
+        versions: baseline and candidate; None: not in the bundle.
+        server: prices of the Endpoint.
     """
 
     experiment: ABExperiment
@@ -105,6 +112,8 @@ class ReportData:
     others: tuple[tuple[str, str, str], ...] = ()
     notes: tuple[str, ...] = ()
     generated_at: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+    versions: tuple[ModelVersion | None, ModelVersion | None] = (None, None)
+    server: EndpointCosts = field(default_factory=EndpointCosts)
 
     @property
     def t0(self) -> datetime:
@@ -131,11 +140,34 @@ class ReportData:
 
     def judgement(self) -> Judgement:
         """Evidence and checks at `until`, recomputed from the rows."""
-        table = TradeTable.from_rows([*self.prior, *(row.trade for row in self.rows)])
+        table = self._table()
         requests = Requests.from_rows(row.request for row in self.rows if row.request is not None)
         names_from, names_until = self.spec.naming(self.t0, self.until)
         log = requests.log(self.until, self.slow_ms, names_until, names_from)
         return judge(table, self.t0, self.until, self.spec, log, self.lost)
+
+    def paper_trades(self) -> PaperTrades:
+        """The trades whose papers the judgement speaks of."""
+        return paper_trades(settled_at(self._table(), self.t0, self.until, self.spec.known_at(self.until)))
+
+    def month(self) -> Month | None:
+        """What 30 days cost at the experiment's rate of decisions; None before a day with decisions is over."""
+        days = (
+            self.until - self.t0
+        ).days  # whole ones: a rate that moves with each second would be a new report each time
+        end = self.t0 + timedelta(days=days)
+        decisions = sum(row.trade.decided_at < end for row in self.rows)
+        costs = {arm.role: arm.cost_cny for arm in self.experiment.status.arms}
+
+        def payer(arm: ArmLine, version: ModelVersion | None) -> Payer:
+            paid = costs.get(arm.arm.value)
+            return Payer(version, paid / arm.decisions if paid is not None and arm.decisions else None)
+
+        baseline, candidate = (payer(*arm) for arm in zip(self.arms(), self.versions, strict=True))
+        return month(self.experiment.spec.costs, self.server, (baseline, candidate), decisions, days)
+
+    def _table(self) -> TradeTable:
+        return TradeTable.from_rows([*self.prior, *(row.trade for row in self.rows)])
 
     @property
     def first_block(self) -> int:
@@ -144,10 +176,8 @@ class ReportData:
 
     def arms(self) -> tuple[ArmLine, ArmLine]:
         """Baseline and candidate."""
-        names = (self.experiment.status.baseline_ref, self.experiment.status.candidate_ref)
-        fallback_names = (self.experiment.spec.baseline or "champion", self.experiment.spec.candidate)
-        versions = [ref.name if ref else name for ref, name in zip(names, fallback_names, strict=True)]
-        return self._arm(Arm.BASELINE, versions[0]), self._arm(Arm.CANDIDATE, versions[1])
+        baseline, candidate = _names(self.experiment)
+        return self._arm(Arm.BASELINE, baseline), self._arm(Arm.CANDIDATE, candidate)
 
     def comparison(self) -> Differences:
         """The seed's differences, candidate minus baseline."""
@@ -202,6 +232,8 @@ def read_bundle(bundle: Json, generated_at: datetime) -> ReportData:
         others=tuple(_other(other) for other in bundle.get("otherExperiments") or () if other),
         notes=tuple(str(note) for note in bundle.get("notes") or ()),
         generated_at=generated_at,
+        versions=_versions(bundle, experiment),
+        server=_server(endpoint),
     )
 
 
@@ -211,6 +243,28 @@ def verdict_of(experiment: ABExperiment) -> tuple[str, str]:
     if verdict is None:
         return "none yet", str(experiment.status.phase or "")
     return f"{verdict.decision} ({verdict.reason})", verdict.message
+
+
+def _names(experiment: ABExperiment) -> tuple[str, str]:
+    """Names of baseline and candidate."""
+    baseline, candidate = experiment.status.baseline_ref, experiment.status.candidate_ref
+    return (
+        baseline.name if baseline else experiment.spec.baseline or "champion",
+        candidate.name if candidate else experiment.spec.candidate,
+    )
+
+
+def _versions(bundle: Json, experiment: ABExperiment) -> tuple[ModelVersion | None, ModelVersion | None]:
+    """Baseline and candidate as far as they can be read: only prices are taken from them."""
+    found = (parse(ModelVersion, raw) for raw in bundle.get("modelVersions") or () if isinstance(raw, Mapping))
+    known = {version.name: version for version in found if isinstance(version, ModelVersion)}
+    baseline, candidate = _names(experiment)
+    return known.get(baseline), known.get(candidate)
+
+
+def _server(endpoint: object) -> EndpointCosts:
+    found = parse(Endpoint, endpoint) if isinstance(endpoint, Mapping) else None
+    return found.spec.costs if isinstance(found, Endpoint) else EndpointCosts()
 
 
 def _parsed(resource: type[R], raw: object, where: str) -> R:

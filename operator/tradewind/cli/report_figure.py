@@ -3,7 +3,7 @@
 Across, places are percent of the plot, so that it grows with the page while its texts keep their size; down, they are px.
 Why no plotting library: docs/dependencies.md.
 
-Belongs here: axes and ticks. Does not belong here: what the curves mean (report_page.py) and the SVG (figure.svg.jinja).
+Belongs here: axes and ticks. Does not belong here: what the curves mean (report_charts.py) and the SVG (figure.svg.jinja).
 """
 
 from collections.abc import Callable, Sequence
@@ -62,7 +62,10 @@ class Figure:
     @property
     def summary(self) -> str:
         """The figure for those who do not see it."""
-        ends = ", ".join(f"{curve.name} ends at {curve.end}" for curve in self.curves)
+        ends = ", ".join(
+            f"{curve.name} ends at {curve.end}" if curve.points else f"{curve.name}: {curve.end}"
+            for curve in self.curves
+        )
         return f"From {self.days[0][1]}: {ends}" + "".join(f"; dashed {bound.name}" for _, bound in self.bounds)
 
 
@@ -78,13 +81,14 @@ def draw_figure(
     reach: tuple[float, ...] = (),
     mark: float | None = None,
     height: int = HEIGHT,
+    empty: str = "",
 ) -> Figure | None:
     """One chart over days since t0, None where there is nothing to draw.
 
     Args:
         title: what is drawn, with its unit.
         t0: day 0.
-        lines: curves over days; one without a finite value is left out.
+        lines: curves over days; one without a finite value is left out, or named in the legend alone.
         tick: a value of the axis as text.
         value: the end of a curve as text; absent: `tick`.
         bounds: levels drawn across.
@@ -92,6 +96,7 @@ def draw_figure(
         reach: values that the axis shows in any case.
         mark: day of the decision.
         height: of the plot in px.
+        empty: what the legend says of a line without a finite value; "": nothing, it is left out.
     """
     drawn = [
         (line, points)
@@ -102,7 +107,7 @@ def draw_figure(
         return None
     last = max(x for _, points in drawn for x, _ in points) or 1.0
     values = [*(y for _, points in drawn for _, y in points), *(bound.y for bound in bounds), *reach]
-    ticks = _ticks(min(values), max(values), whole=whole_ticks)
+    ticks = round_ticks(min(values), max(values), whole=whole_ticks)
     low, high = ticks[0], ticks[-1]
 
     def date(day: float) -> str:
@@ -128,12 +133,17 @@ def draw_figure(
                 (value or tick)(points[-1][1]),
             )
             for line, points in drawn
-        ),
+        )
+        + tuple(Curve(line.name, line.tone, "", empty) for line in lines if empty and not _drawable(line)),
         mark=(across(mark), date(mark)) if mark is not None and mark <= last else None,
     )
 
 
-def _ticks(low: float, high: float, *, whole: bool) -> list[float]:
+def _drawable(line: Line) -> bool:
+    return any(isfinite(y) for y in line.ys)
+
+
+def round_ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
     """Round values that enclose low and high, two to eight of them."""
     span = (high - low) or 1.0
     step = 10.0 ** floor(log10(span / 4))

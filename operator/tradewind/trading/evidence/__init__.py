@@ -8,12 +8,21 @@ from tradewind.trading.evidence.blocks import Pairing, Settlement
 from tradewind.trading.evidence.cells import Cells
 from tradewind.trading.evidence.checks import ArmExposures, SampleRatio
 from tradewind.trading.evidence.confidence import log_e
-from tradewind.trading.evidence.evaluate import ArmCounts, Evidence, Looks, MetricEvidence, Verdict, evaluate
+from tradewind.trading.evidence.evaluate import (
+    ArmCounts,
+    Evidence,
+    Looks,
+    MetricEvidence,
+    Verdict,
+    evaluate,
+    settled_at,
+)
 from tradewind.trading.evidence.guardrails import GUARDRAILS, Guardrail, GuardrailResult
 from tradewind.trading.evidence.guardrails.latency import LatencyObjective
 from tradewind.trading.evidence.kept import Memory
 from tradewind.trading.evidence.lost import LOSSES, LOST_REASONS, LostCounts, LostDecisions, LostReason, LostRow
 from tradewind.trading.evidence.metrics import METRICS, Metric
+from tradewind.trading.evidence.pair_facts import PaperTrades, paper_trades
 from tradewind.trading.evidence.policies import POLICIES, PolicyFacts, WeightDecision, WeightPolicy
 from tradewind.trading.evidence.report import judgement_json
 from tradewind.trading.evidence.requests import (
@@ -86,6 +95,7 @@ __all__ = [
     "MetricName",
     "OperatorVerdict",
     "Pairing",
+    "PaperTrades",
     "PolicyFacts",
     "RequestLog",
     "RequestRow",
@@ -111,8 +121,10 @@ __all__ = [
     "judgement_json",
     "known_from",
     "log_e",
+    "paper_trades",
     "request_row",
     "set_aside",
+    "settled_at",
     "to_us",
     "trade_row",
 ]

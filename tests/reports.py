@@ -1,0 +1,138 @@
+"""Bundles and reports for tests: of the published tables, of pairs, and with every text that somebody writes."""
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tradewind.cli.report_data import ReportData, read_bundle
+
+FIXTURES = Path(__file__).with_name("fixtures") / "stats"
+PAIRED = FIXTURES.with_name("paired")
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+def bundle(table: str = "better_ladder", **status: Any) -> dict[str, Any]:
+    with (FIXTURES / f"{table}.csv").open(newline="") as lines:
+        trades = list(csv.DictReader(lines))
+    return {
+        "experiment": {
+            "apiVersion": "tradewind.dev/v1alpha1",
+            "kind": "ABExperiment",
+            "metadata": {"name": "v1-or-api", "namespace": "trading", "uid": "u-1"},
+            "spec": {"endpointRef": {"name": "trader"}, "candidate": "v1", "baseline": "deepseek-api"},
+            "status": {"phase": "Running", "t0": min(t["decided_at"] for t in trades)[:10] + "T00:00:00Z"} | status,
+        },
+        "trades": trades,
+        "notes": ["Shares <b>matter</b>."],
+        "facts": {
+            "latency": {
+                "standinArtificialDelayMs": [500, 2000],
+                "standin": {"requests": 50, "p50Ms": 1251.2, "p99Ms": 2003.0},
+                "predictor": {"requests": 50, "p50Ms": 21.5, "p99Ms": 44.0},
+            }
+        },
+    }
+
+
+PROMOTED: dict[str, Any] = {
+    "phase": "Succeeded",
+    "verdict": {
+        "decision": "promote",
+        "reason": "Better",
+        "message": "shown",
+        "time": "2026-02-20T00:00:00Z",
+        "block": 26,
+    },
+}
+
+
+def data(table: str = "better_ladder", **status: Any) -> ReportData:
+    return read_bundle(bundle(table, **status), NOW)
+
+
+def written(text: Callable[[str], str], **status: Any) -> ReportData:
+    """A report with `text(field)` in each field that people, models or APIs write."""
+    raw = bundle(
+        guardrails=[{"name": text("guardrail"), "message": text("guardrail message"), "tripped": True}], **status
+    )
+    for number, row in enumerate(raw["trades"]):
+        changed = "reported model" if number > len(raw["trades"]) // 2 else "first model"
+        row |= {"answered_at": row["decided_at"], "error_kind": "timeout" if number == 9 else ""}
+        row |= {"decision_id": f"{number} {text('id')}", "reported_model": text(changed)}
+    other = bundle()["experiment"]
+    other["status"]["verdict"] = PROMOTED["verdict"] | {
+        "reason": text("other reason"),
+        "message": text("other message"),
+    }
+    external = {"model": text("model"), "baseURL": text("url")}
+    raw |= {
+        "notes": [text("note")],
+        "otherExperiments": [other],
+        "modelVersions": [
+            {"metadata": {"name": text("version")}, "spec": {"external": external}},
+            {
+                "metadata": {"name": "v1"},
+                "spec": {"adapter": {"sha256": text("sha")}},
+                "status": {"phase": text("phase")},
+            },
+        ],
+        "trainingRun": {
+            "status": {
+                "dataset": {"perLabel": {text("label"): 1}, "sha256": text("data")},
+                "result": {"torch": text("torch")},
+            }
+        },
+    }
+    report = read_bundle(raw, NOW)
+    # Names have a form that no API server and no bundle lets through; the page does not rest on that.
+    experiment = report.experiment.model_copy(
+        update={
+            "metadata": report.experiment.metadata.model_copy(update={"name": text("experiment")}),
+            "spec": report.experiment.spec.model_copy(
+                update={"candidate": text("candidate"), "baseline": text("baseline")}
+            ),
+        }
+    )
+    return replace(report, experiment=experiment)
+
+
+def paired(name: str = "v1", *, factor: float = 1.0, idle: bool = False) -> ReportData:
+    """An experiment with pairs, its forecast and its prices; `factor` scales returns (papers by 1,000 at most), an idle candidate trades nothing."""
+    experiment = json.loads((PAIRED / "both_better.yaml").read_text())
+    experiment["metadata"] |= {"uid": "u1", "namespace": "trading"}
+    experiment["spec"] |= {"costs": {"monthlyServerCNY": "2500", "baselinePricePerCallCNY": "0.1"}}
+    shadows = [{"shadow": "none", "chance": 0.21, "days": 212}, {"shadow": "both", "chance": 0.93, "days": 31}]
+    told = {
+        "effect": 0.1,
+        "chance": 0.61,
+        "expectedDaysLeft": 12,
+        "detectable": 0.13,
+        "decisionsPerDay": 8,
+        "block": 60,
+    }
+    remedy = f"a verdict in 61%; shadow: both would need 31 days instead of 212 ({name})"
+    weak = {"type": "Underpowered", "status": "True", "reason": "Underpowered", "message": remedy}
+    experiment["status"] = {
+        "phase": "Running",
+        "t0": "2026-01-01T00:00:00Z",
+        "maxHold": "24h",
+        "basis": {"shadow": "both", "boundary": "fixedHorizon"},
+        "forecast": told | {"shadows": shadows},
+        "conditions": [weak | {"lastTransitionTime": "2026-01-25T00:00:00Z"}],
+    }
+    with (PAIRED / "both_better.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    for row in rows:
+        row |= {
+            f"paper_{arm}": f"{min(factor, 1e3) * float(row[f'paper_{arm}']):.9f}" for arm in ("baseline", "candidate")
+        }
+        row |= {"pnl_usd": f"{factor * float(row['pnl_usd']):.6f}"} if row["pnl_usd"] else {}
+        if idle and row["arm"] == "candidate":
+            row |= {"status": "hold", "closed_at": "", "notional_usd": "", "pnl_usd": ""}
+    report = read_bundle({"experiment": experiment, "trades": rows}, NOW)
+    spec = report.experiment.spec.model_copy(update={"candidate": name})
+    return replace(report, experiment=report.experiment.model_copy(update={"spec": spec}))
