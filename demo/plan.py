@@ -16,7 +16,9 @@ from workshop.progress import StepError
 TRAINING: Final = {
     "label_excellent": "0.01",
     "label_bad": "0.005",
-    "hold_weight": "0.85",
+    "good_weight": "0.1",
+    "small_loss_weight": "0",
+    "hold_weight": "0.7",
     "epochs": "2",
     "learning_rate": "0.002",
 }

@@ -122,3 +122,11 @@ def test_a_month_saves_where_the_condition_says_that_it_pays(rent: str) -> None:
     assert fact is not None
     assert saving is not None
     assert fact.holds is (saving > -1e-9)
+
+
+def test_calls_that_are_free_are_no_unknown_price() -> None:
+    asked = costs(monthlyServerCNY="100", baselinePricePerCallCNY="0")
+    fact = cost_benefit(asked, PRICED, Requests.from_rows([]), T0, T0 + timedelta(days=10))
+    assert fact is not None
+    assert (fact.holds, fact.reason) == (False, "BelowBreakEven")
+    assert "free" in fact.message

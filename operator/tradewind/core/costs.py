@@ -34,13 +34,18 @@ def cost_benefit(
     if costs.monthly_server_cny is None:
         return Fact("CostBenefit", None, "PriceUnknown", "set costs.monthlyServerCNY, the candidate's rent for a month")
     external = baseline.spec.external if baseline is not None else None
-    price = Decimal(costs.baseline_price_per_call_cny or (external and external.price_per_call_cny) or "0")
-    if not price:
+    told = costs.baseline_price_per_call_cny
+    if told is None and external is not None:
+        told = external.price_per_call_cny
+    if told is None:
         message = (
             "no price of a call is known: set costs.baselinePricePerCallCNY or the baseline's external.pricePerCallCNY"
         )
         return Fact("CostBenefit", None, "PriceUnknown", message)
-    rent = Decimal(costs.monthly_server_cny)
+    rent, price = Decimal(costs.monthly_server_cny), Decimal(told)
+    if not price:
+        message = f"the baseline's calls are free: the rent of {rent} CNY in 30 days is never earned back"
+        return Fact("CostBenefit", False, "BelowBreakEven", message)
     break_even = int((rent / price).to_integral_value(ROUND_CEILING))
     what = f"break-even at {break_even} decisions in 30 days ({rent} CNY of rent at {price} CNY a call)"
     days = (look - t0).days
