@@ -198,10 +198,13 @@ class Papers:
     baseline: Paper
     candidate: Paper
 
-    def at(self, arm: Arm) -> datetime:
-        """When they are known: the baseline's is there only where it was drawn."""
-        known = self.candidate.known_at
-        return max(known, self.baseline.known_at) if arm is Arm.BASELINE else known
+    def seen(self, arm: Arm, shadow: str) -> tuple[float | None, float | None, datetime | None]:
+        """Those of baseline and candidate that there are where an arm was drawn, and when they are known."""
+        both = self.baseline, self.candidate
+        asked = shadow == "both" or arm is Arm.BASELINE, shadow != "none" or arm is Arm.CANDIDATE
+        known = [paper.known_at for paper, there in zip(both, asked, strict=True) if there]
+        first, second = (paper.ret if there else None for paper, there in zip(both, asked, strict=True))
+        return first, second, max(known, default=None)
 
 
 def ask_both(plan: Plan, candidate: Decide) -> dict[int, Answers]:
@@ -293,6 +296,7 @@ def replay(
         arm = draw_arm(uid, decision_id, weight)
         answer, latency_ms = answers[index].of(arm)
         paper = on_paper.get(index)
+        first, second, known = (None, None, None) if paper is None else paper.seen(arm, shadow)
         fill = settle(answer.model_dump(mode="json"), bars[index + 1], plan.cost_bp)
         trade = TradeRow(
             decision_id,
@@ -301,9 +305,9 @@ def replay(
             now,
             Status.HOLD,
             symbol=SYMBOL,
-            paper_baseline=paper.baseline.ret if paper and arm is Arm.BASELINE else None,
-            paper_candidate=paper.candidate.ret if paper else None,
-            paper_at=paper.at(arm) if paper else None,
+            paper_baseline=first,
+            paper_candidate=second,
+            paper_at=known,
         )
         if fill:
             trade = replace(
