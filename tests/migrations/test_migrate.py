@@ -242,7 +242,15 @@ def test_an_upgrade_knows_every_open_position_and_logs_what_was_reported(empty_p
         before = connection.execute("SELECT * FROM tradewind.judged_rows ORDER BY decision_id").fetchall()
         migrations.upgrade(empty_postgres_dsn)
         after = connection.execute("SELECT * FROM tradewind.judged_rows ORDER BY decision_id").fetchall()
-        assert [row[: len(before[0])] for row in after] == before
+        place = [
+            column.name for column in connection.execute("SELECT * FROM tradewind.judged_rows").description or ()
+        ].index("received_at")
+        told = {row[4]: row[place] for row in after}
+        assert [row[:place] for row in after] == [row[:place] for row in before]
+        assert [row[place + 1 : len(before[0])] for row in after] == [row[place + 1 :] for row in before]
+        # When it became known that nothing was opened is told since then, too.
+        assert told["rejected"] > told["closed"] > T0
+        assert told["open"] is told["asked"] is None
         assert not any(row[-1] for row in after), "nothing was corrected"
         held = connection.execute(
             "SELECT decision_id, holding, held_since, released_by, reports FROM tradewind.decisions ORDER BY 1"
