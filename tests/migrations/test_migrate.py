@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -304,3 +305,14 @@ def test_what_is_lost_and_why(postgres_dsn):
             ("follow", "follow_up"), ("inside", "opened_inside"), ("outage", "outage"), ("refused", "refused"),
             ("unpriced", "no_price"),
         ]  # fmt: skip
+
+
+def test_the_pages_list_of_tables_is_the_schemas(postgres_dsn):
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    rows = page.split("| table | one row is | written by |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+    listed = [row.split("|")[1].strip().strip("`") for row in rows]
+    with psycopg.connect(postgres_dsn) as connection:
+        found = connection.execute(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = 'tradewind' AND table_type = 'BASE TABLE'"
+        ).fetchall()
+    assert sorted(listed) == sorted(name for (name,) in found if name != migrations.VERSION_TABLE)
