@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tradewind.main import cli
 
@@ -34,3 +35,29 @@ def test_other_kinds_are_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "service.yaml"
     path.write_text("apiVersion: v1\nkind: Service\nmetadata: {name: x}\n", encoding="utf-8")
     assert cli(["lint", str(path)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "annotation", "words"),
+    [
+        ("Endpoint", "tradewind.dev/Promote", "did you mean tradewind.dev/promote?"),
+        ("Endpoint", "tradewind.dev/promte", "did you mean tradewind.dev/promote?"),
+        ("Endpoint", "tradewind.dev/abort", "Endpoint knows tradewind.dev/promote, tradewind.dev/rollback"),
+        ("ABExperiment", "tradewind.dev/aprove", "did you mean tradewind.dev/approve?"),
+        ("TrainingRun", "tradewind.dev/abort", "TrainingRun knows no annotation in tradewind.dev/"),
+    ],
+)
+def test_a_misspelt_annotation_is_refused_and_the_known_ones_are_named(
+    kind: str, annotation: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    documents = [doc for path in SAMPLES.glob("*.yaml") for doc in yaml.safe_load_all(path.read_text(encoding="utf-8"))]
+    document = next(document for document in documents if document["kind"] == kind)
+    good = {"example.org/promte": "1"} | ({"tradewind.dev/by": "me"} if kind != "TrainingRun" else {})
+    path = tmp_path / "annotated.yaml"
+    for annotations, code in ((good, 0), (good | {annotation: "v2/1"}, 1)):
+        document["metadata"]["annotations"] = annotations
+        path.write_text(yaml.safe_dump(document), encoding="utf-8")
+        assert cli(["lint", str(path)]) == code
+    error = capsys.readouterr().err
+    assert f"metadata.annotations: {annotation}: unknown" in error
+    assert words in error

@@ -351,3 +351,23 @@ def test_the_books_are_true_in_every_order_and_whoever_is_killed(phase: str, ver
             assert document.champion == "deepseek-api" or document.experiment is None or not started, said
         for name in {"v1", "v2", "v0"} & {document.champion for document in found.routed}:
             assert found.log.index(f"promotion {name}") < found.log.index(f"routed {name}"), said
+
+
+def test_a_misspelt_request_is_said_and_forgotten_once_it_is_mended() -> None:
+    case = load("endpoint", "running-experiment-is-routed")
+    assert case.decide().status.condition("AnnotationsKnown") is None  # type: ignore[attr-defined]
+
+    def annotated(case: Case, **annotations: str) -> Case:
+        known = {f"tradewind.dev/{name}": value for name, value in annotations.items()}
+        metadata = case.resource.metadata.model_copy(update={"annotations": known})
+        return replace(case, resource=case.resource.model_copy(update={"metadata": metadata}))
+
+    wrong = annotated(case, Promote="v2/1", by="me")
+    decision = wrong.decide()
+    condition: Any = decision.status.condition("AnnotationsKnown")  # type: ignore[attr-defined]
+    assert (condition.status, condition.reason) == ("False", "AnnotationUnknown")
+    assert "tradewind.dev/Promote: unknown" in condition.message
+    assert "did you mean tradewind.dev/promote?" in condition.message
+    mended = annotated(wrong.after(decision), by="me").decide()
+    condition = mended.status.condition("AnnotationsKnown")  # type: ignore[attr-defined]
+    assert (condition.status, condition.reason) == ("True", "AnnotationsKnown")

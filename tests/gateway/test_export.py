@@ -44,7 +44,8 @@ async def test_exports_of_a_real_log(rig, gateway, tmp_path, monkeypatch):
     )
     assert [row.split(",")[0] for row in rows] == ["d0", "d1", "d2", "open", "rejected"]
     assert rows[0].split(",")[6:8] == ["118.5", "3.5"]
-    assert rows[4].split(",")[4:9] == ["rejected", "", "", "", ""]
+    assert rows[4].split(",")[4:8] == ["rejected", "", "", ""]
+    assert rows[4].split(",")[8] > rows[4].split(",")[9]  # received after the answer
     TradeTable.from_csv(table.read_text().splitlines())
     requests = Requests.from_csv(table.read_text().splitlines())
     assert requests is not None

@@ -1,10 +1,15 @@
 """What a bot that restarts reads back: one decision, the open positions, the unreported openings."""
 
-from datetime import UTC, datetime
+import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from gateway_rig import HOLD, OPEN, ask
+
+from tradewind.shell.database import Database
+from tradewind.trading.assignment import draw_arm
+from tradewind.trading.paper import PaperBasis
 
 
 async def read(gateway, path: str, **query: Any) -> dict[str, Any]:
@@ -129,3 +134,45 @@ async def test_reading_is_authorized_as_writing(rig, tmp_path) -> None:
         assert (await gateway.get(path)).status_code == 401
         allowed = await gateway.get(path, headers={"authorization": "Bearer secret"})
         assert allowed.status_code in (200, 404)
+
+
+async def test_the_other_arms_answer_and_paper_are_told_once_the_experiment_has_ended(rig, gateway) -> None:
+    rig.arms["v1"].answer = dict(HOLD)
+    rig.publish(experiment=rig.experiment(shadow="candidate"))
+    await rig.seen()
+    name = next(f"d{n}" for n in range(99) if draw_arm("exp-1", f"d{n}", 0.5) == "baseline")
+    await asked(gateway, name)
+    async with asyncio.timeout(15):
+        while not await rig.rows("SELECT * FROM tradewind.shadows"):  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.02)
+    body = {"arm": "baseline", "ret": 0.0031}
+    assert (await gateway.post(f"/v1/decisions/{name}/paper", json=body)).status_code == 200
+    t0 = datetime.now(UTC) - timedelta(hours=1)
+    async with Database(rig.dsn, "tradewind") as database:
+        later = datetime.now(UTC) + timedelta(hours=1)
+        await database.settle_papers("ns", "trader", "exp-1", t0, PaperBasis(None, timedelta(hours=24)), later)
+    during = await read(gateway, f"/{name}")
+    assert (during["shadow"]["state"], during["shadow"]["answer"], during["shadow"]["withheld"]) == (
+        "answered",
+        None,
+        True,
+    )
+    own, other = during["papers"]["baseline"], during["papers"]["candidate"]
+    assert (own["reported"], own["settled"]["ret"], own["settled"]["source"]) == (0.0031, 0.0031, "reported")
+    assert other == {"reported": None, "settled": None, "withheld": True}
+    (listed,) = (await read(gateway, "", state="unreported"))["decisions"]
+    assert (listed["shadow"], listed["papers"]) == (during["shadow"], during["papers"])
+    await rig.rows(
+        "INSERT INTO tradewind.experiments (installation, namespace, endpoint, experiment_uid, name, mode, baseline, candidate, t0,"
+        " alpha, spec, decision, decided_at) VALUES ('tradewind', 'ns', 'trader', 'exp-1', 'e', 'Live', 'api', 'v1', now(), 0.05, '{}',"
+        " 'rollback', now())"
+    )
+    ended = await read(gateway, f"/{name}")
+    assert (ended["shadow"]["answer"]["action"], ended["shadow"]["withheld"]) == ("hold", False)
+    told = ended["papers"]["candidate"]
+    assert (told["settled"]["ret"], told["settled"]["source"], told["withheld"]) == (0.0, "answer", False)
+    rig.publish(experiment=None)
+    await rig.seen()
+    await asked(gateway, "outside")
+    told = await read(gateway, "/outside")
+    assert (told["papers"], told["shadow"]) == (None, None)

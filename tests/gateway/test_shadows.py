@@ -66,7 +66,7 @@ async def test_the_candidate_is_asked_beside_the_baseline_and_the_api_never_twic
     assert len(await rig.rows(SHADOWS)) == 1
     assert (len(rig.arms["api"].seen), len(rig.arms["v1"].seen)) == (1, 2)
     told = (await gateway.get(f"/v1/decisions/{baseline}")).json()["shadow"]
-    assert (told["state"], told["version"], told["answer"]["action"]) == ("answered", "v1", "hold")
+    assert (told["state"], told["version"], told["answer"], told["withheld"]) == ("answered", "v1", None, True)
     assert (await gateway.get(f"/v1/decisions/{candidate}")).json()["shadow"] is None
     metrics = (await gateway.get("/metrics")).text
     assert 'tradewind_shadows_total{state="answered",version="v1"} 1.0' in metrics

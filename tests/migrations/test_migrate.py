@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -242,7 +243,15 @@ def test_an_upgrade_knows_every_open_position_and_logs_what_was_reported(empty_p
         before = connection.execute("SELECT * FROM tradewind.judged_rows ORDER BY decision_id").fetchall()
         migrations.upgrade(empty_postgres_dsn)
         after = connection.execute("SELECT * FROM tradewind.judged_rows ORDER BY decision_id").fetchall()
-        assert [row[: len(before[0])] for row in after] == before
+        place = [
+            column.name for column in connection.execute("SELECT * FROM tradewind.judged_rows").description or ()
+        ].index("received_at")
+        told = {row[4]: row[place] for row in after}
+        assert [row[:place] for row in after] == [row[:place] for row in before]
+        assert [row[place + 1 : len(before[0])] for row in after] == [row[place + 1 :] for row in before]
+        # When it became known that nothing was opened is told since then, too.
+        assert told["rejected"] > told["closed"] > T0
+        assert told["open"] is told["asked"] is None
         assert not any(row[-1] for row in after), "nothing was corrected"
         held = connection.execute(
             "SELECT decision_id, holding, held_since, released_by, reports FROM tradewind.decisions ORDER BY 1"
@@ -296,3 +305,14 @@ def test_what_is_lost_and_why(postgres_dsn):
             ("follow", "follow_up"), ("inside", "opened_inside"), ("outage", "outage"), ("refused", "refused"),
             ("unpriced", "no_price"),
         ]  # fmt: skip
+
+
+def test_the_pages_list_of_tables_is_the_schemas(postgres_dsn):
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    rows = page.split("| table | one row is | written by |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+    listed = [row.split("|")[1].strip().strip("`") for row in rows]
+    with psycopg.connect(postgres_dsn) as connection:
+        found = connection.execute(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = 'tradewind' AND table_type = 'BASE TABLE'"
+        ).fetchall()
+    assert sorted(listed) == sorted(name for (name,) in found if name != migrations.VERSION_TABLE)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from tradewind.api.annotations import unknown_annotations
 from tradewind.api.common import API_VERSION
 from tradewind.api.parse import InvalidSpec, parse_manifest
 
@@ -45,7 +46,10 @@ def lint(path: Path) -> Iterator[str]:
             continue
         if document.get("apiVersion") != API_VERSION:
             continue
-        parsed = parse_manifest(document)
+        parsed, kind = parse_manifest(document), str(document.get("kind"))
         if isinstance(parsed, InvalidSpec):
             name = (document.get("metadata") or {}).get("name", "?")
-            yield f"{path}: {document.get('kind')} {name}: {parsed.message}"
+            yield f"{path}: {kind} {name}: {parsed.message}"
+            continue
+        for message in unknown_annotations(kind, parsed.metadata.annotations):
+            yield f"{path}: {kind} {parsed.name}: metadata.annotations: {message}"

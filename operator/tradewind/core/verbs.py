@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tradewind.api.annotations import PREFIX
 from tradewind.api.common import CommonStatus, Resource
 
-PREFIX = "tradewind.dev/"
+__all__ = ["PREFIX", "Verb", "one_line", "pending_verb"]
 
 
 @dataclass(frozen=True, slots=True)

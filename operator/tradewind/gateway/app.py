@@ -1,6 +1,6 @@
 """The HTTP surface of the gateway: routes, authentication, body limits, background tasks.
 
-Belongs here: HTTP. Does not belong here: what a decision goes through (decide.py) and what reports mean (reports.py).
+Belongs here: HTTP. Does not belong here: what a decision goes through (decide.py) and what reports mean (report_events.py).
 """
 
 import asyncio

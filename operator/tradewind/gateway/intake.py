@@ -1,6 +1,6 @@
 """Reports with their ids in the body: one or many, as JSON, JSON Lines or a form, in any of the three shapes of a report.
 
-Belongs here: taking a body apart and answering for each part. Does not belong here: what a report means (reports.py).
+Belongs here: taking a body apart and answering for each part. Does not belong here: what a report means (report_events.py).
 """
 
 import json

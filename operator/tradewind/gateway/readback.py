@@ -16,6 +16,7 @@ from tradewind.gateway import errors
 from tradewind.gateway.database import Database
 from tradewind.gateway.errors import ApiError, ErrorCode
 from tradewind.gateway.result import Body
+from tradewind.trading.assignment import Arm
 from tradewind.trading.labels import Label
 from tradewind.trading.routing import Routing
 
@@ -162,9 +163,39 @@ def _told(row: Mapping[str, Any]) -> Body:
         "released_by": row["released_by"],
         "position": position,
         "outcome": outcome,
-        "shadow": row["shadow"],
+        "shadow": _shadow(row),
+        "papers": _papers(row),
         "events": row["events"],
     }
+
+
+_OF_THE_ANSWER = ("answer", "answered_by", "error_detail")
+
+
+def _shadow(row: Mapping[str, Any]) -> Body | None:
+    """What came of the shadow; what it would have decided only once its experiment has ended."""
+    shadow: Body | None = row["shadow"]
+    if shadow is None:
+        return None
+    ended = bool(row["experiment_ended"])
+    hidden: Body = {} if ended else dict.fromkeys(_OF_THE_ANSWER)
+    return {**shadow, **hidden, "withheld": not ended}
+
+
+def _papers(row: Mapping[str, Any]) -> Body | None:
+    """What each arm's answer earned on paper, as reported and as settled; None outside of experiments."""
+    if row["experiment_uid"] is None:
+        return None
+    settled, reported = row["papers"] or {}, row["reported_papers"] or {}
+    told: Body = {}
+    for arm in Arm:
+        withheld = arm.value != row["arm"] and not row["experiment_ended"]
+        told[arm.value] = {
+            "reported": reported.get(arm.value),
+            "settled": None if withheld else settled.get(arm.value),
+            "withheld": withheld,
+        }
+    return told
 
 
 def _time(value: datetime | None) -> str | None:

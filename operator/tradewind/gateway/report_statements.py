@@ -102,11 +102,22 @@ _SHADOW: Final = f"""
        FROM tradewind.shadows s WHERE {KEY} AND s.decision_id = d.decision_id) AS shadow
 """
 
+# A paper of a market's move is nobody's answer.
+_PAPERS: Final = f"""
+    (SELECT jsonb_object_agg(p.arm, jsonb_build_object('ret', p.ret, 'exit_reason', p.exit_reason, 'exit_at', p.exit_at,
+                                                       'known_at', p.known_at, 'source', p.source))
+       FROM tradewind.papers p WHERE {KEY} AND p.decision_id = d.decision_id AND p.arm <> 'market') AS papers,
+    (SELECT jsonb_object_agg(q.arm, q.ret) FROM tradewind.reported_papers q
+      WHERE {KEY} AND q.decision_id = d.decision_id) AS reported_papers,
+    EXISTS (SELECT FROM tradewind.experiments x
+             WHERE {KEY} AND x.experiment_uid = d.experiment_uid AND x.decision IS NOT NULL) AS experiment_ended
+"""
+
 _READ: Final = f"""
 SELECT d.decision_id, d.state, d.scope_symbol, d.scope_book, d.decided_at, d.answered_at, d.answer, d.answered_by, d.drawn_version,
        d.arm, d.experiment_uid, d.epoch, d.fallback, d.parent_decision_id, d.flipped_from, d.holding, d.released_at,
        d.released_by, e.status AS execution, e.position_id, e.opened_at, e.filled_notional_usd, o.closed_at, o.pnl_usd,
-       o.fees_usd, o.exit_reason, o.label, o.corrections, {_EVENTS}, {_SHADOW}
+       o.fees_usd, o.exit_reason, o.label, o.corrections, {_EVENTS}, {_SHADOW}, {_PAPERS}
   FROM tradewind.decisions d
   LEFT JOIN tradewind.executions e USING (installation, namespace, endpoint, decision_id)
   LEFT JOIN (SELECT * FROM tradewind.outcomes WHERE NOT voided) o USING (installation, namespace, endpoint, decision_id)

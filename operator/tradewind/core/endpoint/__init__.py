@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from tradewind.api.ab_experiment import ABExperiment, Mode
+from tradewind.api.annotations import unknown_annotations
 from tradewind.api.common import VersionStatusRef, WeightStatus
 from tradewind.api.endpoint import ActiveExperiment, Endpoint, EndpointPhase, EndpointStatus, GatewayStatus
 from tradewind.core.conditions import Fact, with_facts
@@ -79,8 +80,7 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
     blocked = next((fact for fact in facts[:3] if fact.holds is not True), None)
     ready = Fact("Ready", True, Reason.READY, f"{places.champion.name} answers" if places.champion else "")
     facts.append(ready if blocked is None else Fact("Ready", False, Reason(blocked.reason), blocked.message))
-    if hand.fact is not None:
-        facts.append(hand.fact)
+    facts += [fact for fact in (hand.fact, _annotations_fact(endpoint)) if fact is not None]
     status = _status(endpoint, seen, places, routing).model_copy(
         update={
             "phase": EndpointPhase.READY if blocked is None else _phase(endpoint.status),
@@ -119,6 +119,15 @@ def _status(endpoint: Endpoint, seen: Seen, places: Places, routing: Routing | N
             ),
         }
     )
+
+
+def _annotations_fact(endpoint: Endpoint) -> Fact | None:
+    """What is said of a misspelt request; None: there is none, and was none."""
+    unknown = unknown_annotations("Endpoint", endpoint.metadata.annotations)
+    if unknown:
+        return Fact("AnnotationsKnown", False, Reason.ANNOTATION_UNKNOWN, "; ".join(unknown)[:1024])
+    known = Fact("AnnotationsKnown", True, Reason.ANNOTATIONS_KNOWN, "each annotation in our prefix means something")
+    return known if endpoint.status.condition("AnnotationsKnown") is not None else None
 
 
 def _database_fact(seen: Seen) -> Fact:
