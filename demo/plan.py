@@ -18,9 +18,9 @@ TRAINING: Final = {
     "label_bad": "0.005",
     "good_weight": "0.1",
     "small_loss_weight": "0",
-    "hold_weight": "0.7",
-    "epochs": "2",
-    "learning_rate": "0.002",
+    "hold_weight": "0.48",
+    "epochs": "3",
+    "learning_rate": "0.005",
 }
 
 

@@ -43,7 +43,7 @@ class Writer:
         self.done: dict[str, int] = {}
 
     def step(self) -> None:
-        kind = self.draw.choice(["decide"] * 4 + ["answer", "open", "close", "correct", "shadow", "paper", "refuse", "release", "delete"])  # fmt: skip
+        kind = self.draw.choice(["decide"] * 4 + ["answer", "open", "close", "correct", "shadow", "paper", "refuse", "reject", "release", "delete"])  # fmt: skip
         self.done[kind] = self.done.get(kind, 0) + bool(getattr(self, kind)())
 
     def _one(self, condition: str) -> str | None:
@@ -124,6 +124,14 @@ class Writer:
             insert(self.connection, "refused_reports", decision_id=name, report_hash=self.draw.randbytes(8), code="c", message="m", body="{}")  # fmt: skip
         return name is not None
 
+    def reject(self) -> bool:
+        name = self._one(f"state = 'answered' AND answer ->> 'action' = 'open_long' AND {self._without('events')}")
+        if name is not None:
+            insert(
+                self.connection, "events", decision_id=name, event_id="e", number=1, kind="rejected", at=T0, body="{}"
+            )
+        return name is not None
+
     def release(self) -> bool:
         what = "released_by = 'unpriced', released_at = decided_at"
         return self._update("decisions", what, self._one(self._without("outcomes")))
@@ -163,7 +171,7 @@ async def test_what_is_kept_is_what_would_be_read_anew(postgres_dsn: str, connec
         for look in range(40):
             if look == 12:
                 await database.record_experiment("trading", experiment())
-            for _ in range(writer.draw.choice([0, 1, 5, 20])):
+            for _ in range(writer.draw.choice([0, 1, 10, 40])):
                 writer.step()
             kept = await database.evidence("trading", "trader", "u", T0)
             if look % 3 == 0:
@@ -173,10 +181,13 @@ async def test_what_is_kept_is_what_would_be_read_anew(postgres_dsn: str, connec
         await database.evidence("trading", "trader", "u", T0)
         assert database.reader.rows_read - before == 1
     assert (
-        min(writer.done[kind] for kind in ("decide", "answer", "open", "close", "shadow", "paper", "refuse", "delete"))
+        min(
+            writer.done[kind]
+            for kind in ("decide", "answer", "open", "close", "shadow", "paper", "refuse", "reject", "delete")
+        )
         > 0
     )
-    assert len(kept.table) > 30
+    assert len(kept.table) > 20
     assert (kept.table.weight == 0).any()
     assert len(kept.lost)
 

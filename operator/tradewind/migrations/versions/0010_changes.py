@@ -43,7 +43,7 @@ $$;
 """
 
 # All that a row of evidence, or the reason why a decision is none, is made of; what it costs is fixed in its experiment.
-TABLES = ("decisions", "executions", "outcomes", "shadows", "papers", "refused_reports")
+TABLES = ("decisions", "events", "executions", "outcomes", "shadows", "papers", "refused_reports")
 EVENTS = {"INSERT": "NEW", "UPDATE": "NEW", "DELETE": "OLD"}
 
 VIEWS = """
