@@ -7,7 +7,7 @@ down_revision = "0010"
 branch_labels = None
 depends_on = None
 
-# Few decisions are never opened, so that this index is small and each row of the view costs one look into it.
+# Few decisions are never opened: this index has them alone, and is read as a whole beside the rows.
 UNOPENED = """
 CREATE INDEX events_unopened ON tradewind.events (installation, namespace, endpoint, decision_id, number)
  WHERE kind IN ('rejected', 'not_filled');
@@ -45,18 +45,18 @@ SELECT d.installation, d.namespace, d.endpoint, d.experiment_uid, d.decision_id,
   LEFT JOIN tradewind.executions e USING (installation, namespace, endpoint, decision_id)
   LEFT JOIN tradewind.outcomes o USING (installation, namespace, endpoint, decision_id)
   LEFT JOIN tradewind.shadows sh USING (installation, namespace, endpoint, decision_id)
+  -- Taken back or not: what it was known as first is what it counts as.
+  LEFT JOIN (
+       SELECT DISTINCT ON (installation, namespace, endpoint, decision_id)
+              installation, namespace, endpoint, decision_id, kind, received_at
+         FROM tradewind.events WHERE kind IN ('rejected', 'not_filled')
+        ORDER BY installation, namespace, endpoint, decision_id, number) r USING (installation, namespace, endpoint, decision_id)
   LEFT JOIN tradewind.papers pb ON pb.installation = d.installation AND pb.namespace = d.namespace
         AND pb.endpoint = d.endpoint AND pb.decision_id = d.decision_id AND pb.arm = 'baseline'
   LEFT JOIN tradewind.papers pc ON pc.installation = d.installation AND pc.namespace = d.namespace
         AND pc.endpoint = d.endpoint AND pc.decision_id = d.decision_id AND pc.arm = 'candidate'
   LEFT JOIN tradewind.papers pm ON pm.installation = d.installation AND pm.namespace = d.namespace
         AND pm.endpoint = d.endpoint AND pm.decision_id = d.decision_id AND pm.arm = 'market'
-  -- Taken back or not: what it was known as first is what it counts as.
-  LEFT JOIN LATERAL (
-       SELECT v.kind, v.received_at FROM tradewind.events v
-        WHERE v.installation = d.installation AND v.namespace = d.namespace AND v.endpoint = d.endpoint
-          AND v.decision_id = d.decision_id AND v.kind IN ('rejected', 'not_filled')
-        ORDER BY v.number LIMIT 1) r ON true
  CROSS JOIN LATERAL (SELECT coalesce(r.received_at < coalesce(o.first_received_at, 'infinity'), false) AS unopened) u
  -- OFFSET 0: else the planner works the CASE out anew for each column that depends on it.
  CROSS JOIN LATERAL (SELECT CASE
