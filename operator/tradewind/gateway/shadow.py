@@ -23,7 +23,9 @@ from tradewind.trading.error_kinds import AnswerState, ErrorKind, Unasked, answe
 
 MOST_UNDER_WAY = 64
 """Live shadows of a replica at a time. An arm's client has 100 connections: the drawn questions keep at least 36 of them."""
-_HEAD_START_SECONDS = 0.05  # at most, for the drawn question: a fast arm's answer is given before the loop works for its shadow
+_HEAD_START_SECONDS = (
+    0.05  # at most, for the drawn question: a fast arm's answer is given before the loop works for its shadow
+)
 _TOGETHER_SECONDS = 0.1  # rows that come within it are one statement
 _PAUSES = (0.2, 1.0, None)  # seconds between attempts to store; a row that is not stored is no pair
 _log = structlog.get_logger("tradewind.gateway")
