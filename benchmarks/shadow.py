@@ -43,6 +43,7 @@ FLAGS.add_argument("--arm-ms", type=float, default=10.0, help="what an arm takes
 FLAGS.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
 
 ALLOWED_MS = 1.0
+_IDLE_SECONDS = 2.0
 _FLOOR_MS = 0.1  # a difference below it is noise: the ratio stops there
 MODES = {"alone": "none", "with shadow": "candidate"}
 
@@ -76,12 +77,12 @@ class Caller:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._idle: list[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def ask(self, body: dict[str, object]) -> float:
         """Milliseconds until the answer."""
         started = time.perf_counter()
-        reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = await self._connection(started)
         text = json.dumps(body).encode()
         head = b"POST /v1/decisions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
         writer.write(head % len(text) + text)
@@ -89,8 +90,17 @@ class Caller:
         took = (time.perf_counter() - started) * 1000
         if not status.startswith(b"HTTP/1.1 200"):
             raise RuntimeError(answer.decode())
-        self._idle.append((reader, writer))
+        self._idle.append((time.perf_counter(), reader, writer))
         return took
+
+    async def _connection(self, now: float) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """One that was used lately, or a new one: a gateway closes what is idle for five seconds."""
+        while self._idle:
+            used_at, reader, writer = self._idle.pop()
+            if now - used_at < _IDLE_SECONDS:
+                return reader, writer
+            writer.close()
+        return await asyncio.open_connection("127.0.0.1", self._port)
 
 
 async def turn(caller: Caller, prefix: str, rate: float, seconds: float) -> list[float]:

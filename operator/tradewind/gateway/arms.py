@@ -7,6 +7,7 @@ Does not belong here: how a question is written and an answer is read (protocols
 
 import asyncio
 import contextlib
+import json
 import time
 import traceback
 from collections.abc import Mapping
@@ -14,19 +15,16 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-import httpx
 import structlog
-from pydantic import JsonValue
 
 from tradewind.gateway.answers import UNREACHED, ArmError
 from tradewind.gateway.breaker import Breaker
 from tradewind.gateway.metrics import Metrics
-from tradewind.gateway.outbound import client_for
+from tradewind.gateway.outbound import BrokenOffError, Client, NotSentError, client_for
 from tradewind.gateway.protocols import PROTOCOLS, ArmAnswer, ArmQuestion, storable
 from tradewind.trading.error_kinds import ErrorKind
 from tradewind.trading.routing import ArmTarget
 
-MAX_ANSWER_BYTES = 1024 * 1024
 _CONNECT_PAUSE_SECONDS = 0.05
 _log = structlog.get_logger("tradewind.gateway")
 
@@ -45,7 +43,7 @@ class Asked:
 @dataclass(slots=True)
 class _Connection:
     target: ArmTarget
-    client: httpx.AsyncClient
+    client: Client
 
 
 class Credential:
@@ -134,20 +132,21 @@ class Arms:
         headers = self._headers(version, target)
         client = self._client(version, target)
         try:
+            body = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
             async with asyncio.timeout(seconds):
                 for attempt in range(target.max_retries + 1):
                     try:
-                        return await _post(client, url, payload, headers)
-                    except httpx.ConnectError:  # nothing was sent: asking again is still asking once
+                        return await client.post(url, body, headers)
+                    except NotSentError:  # asking again is still asking once
                         if attempt == target.max_retries:
                             raise
                         await asyncio.sleep(_CONNECT_PAUSE_SECONDS)
-        except (TimeoutError, httpx.TimeoutException):
+        except TimeoutError:
             raise ArmError(ErrorKind.TIMEOUT, f"no answer within {seconds:g} s") from None
         except ArmError:
             raise
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            raise ArmError(ErrorKind.TRANSPORT, type(error).__name__) from None
+        except (NotSentError, BrokenOffError) as error:
+            raise ArmError(ErrorKind.TRANSPORT, str(error)) from None
         except Exception as error:
             raise _unexpected(version, error, "it was asked", ErrorKind.TRANSPORT) from None
         raise AssertionError("unreachable")
@@ -163,7 +162,7 @@ class Arms:
             raise ArmError(ErrorKind.UNAVAILABLE, detail) from None
         return PROTOCOLS[target.protocol].authenticate(secret)
 
-    def _client(self, version: str, target: ArmTarget) -> httpx.AsyncClient:
+    def _client(self, version: str, target: ArmTarget) -> Client:
         known = self._connections.get(version)
         if known is not None and known.target == target:
             return known.client
@@ -180,21 +179,6 @@ class Arms:
         self._metrics.breaker_open.labels(version).set(is_open)
         if error is not None:
             self._metrics.errors.labels(version, role, error.kind).inc()
-
-
-async def _post(
-    client: httpx.AsyncClient, url: str, payload: Mapping[str, JsonValue], headers: Mapping[str, str]
-) -> bytes:
-    async with client.stream("POST", url, json=payload, headers=dict(headers)) as response:
-        if response.status_code != httpx.codes.OK:
-            # The body stays out: an API may repeat the key that it refuses.
-            raise ArmError(ErrorKind.STATUS, f"HTTP status {response.status_code}")
-        body = bytearray()
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) > MAX_ANSWER_BYTES:
-                raise ArmError(ErrorKind.INVALID_JSON, f"the answer is over {MAX_ANSWER_BYTES} bytes")
-    return bytes(body)
 
 
 def _unexpected(version: str, error: Exception, while_: str, kind: ErrorKind = ErrorKind.UNAVAILABLE) -> ArmError:

@@ -1,23 +1,62 @@
-"""The HTTP client of one arm: pool, proxies, certificates.
+"""The HTTP client of one arm: pool, proxies, certificates, and what can go wrong on the way, in one vocabulary.
 
-Belongs here: making a client, and naming the variable of the environment that prevents it. Does not belong here: what is
-sent through it (arms.py).
+Belongs here: making a client, sending, and naming the variable of the environment that prevents it. Does not belong here: what
+is sent and when it is sent again (arms.py).
+
+Two libraries, each for what it does best. An arm inside the cluster, our own predictor, is asked by aiohttp over plain HTTP: a
+call takes a fraction of the processor time, which callers and shadows share. What lies outside is asked by httpx, which knows the
+proxies and certificates of an environment; beside the seconds of such an API its own time is nothing.
 """
 
 import os
 import ssl
+from collections.abc import Mapping
+from typing import Protocol
 
+import aiohttp
 import httpx
 
 from tradewind.gateway.answers import ArmError
 from tradewind.trading.error_kinds import ErrorKind
 from tradewind.trading.routing import ArmTarget
 
-_POOL = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=30)
+MAX_ANSWER_BYTES = 1024 * 1024
+_CONNECTIONS, _IDLE_CONNECTIONS, _IDLE_SECONDS = 100, 20, 30
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+_OK = 200
 
 
-def client_for(target: ArmTarget) -> httpx.AsyncClient:
+class NotSentError(Exception):
+    """There was no connection, so that nothing was sent. The text is the library's name of the error."""
+
+
+class BrokenOffError(Exception):
+    """Something may have been sent, and no whole answer came. The text is the library's name of the error."""
+
+
+class Client(Protocol):
+    """A pool of connections to one arm."""
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+        """The body of an answer with status 200; it does not end by itself: the caller has a deadline.
+
+        Args:
+            url: where to.
+            body: JSON in UTF-8.
+            headers: beside those of the body.
+
+        Raises:
+            ArmError: another status, or a body that is too large.
+            NotSentError: no connection.
+            BrokenOffError: the connection broke, or what came is no HTTP.
+            TimeoutError: one of the library's own.
+        """
+
+    async def aclose(self) -> None:
+        """Closes all connections."""
+
+
+def client_for(target: ArmTarget) -> Client:
     """A pooled client for an arm.
 
     Proxies of the environment lead out of the cluster: right for what lies outside, wrong for our own predictor.
@@ -26,14 +65,88 @@ def client_for(target: ArmTarget) -> httpx.AsyncClient:
         ArmError: unavailable; the environment's settings cannot be read, and the detail names the variable.
     """
     # Plain HTTP inside the cluster needs no certificates, so that no variable about them can stop the fallback.
-    tls = target.outside or target.base_url.startswith("https:")
+    if not target.outside and not target.base_url.startswith("https:"):
+        return _Inside()
     try:
-        return httpx.AsyncClient(limits=_POOL, timeout=target.timeout_seconds, trust_env=target.outside, verify=tls)
+        return _Outside(target)
     except Exception as error:  # InvalidURL, ValueError, ImportError, OSError: whatever the value provokes
         detail = (
             f"{_culprit()} of the gateway's environment cannot be used ({type(error).__name__}); correct or unset it"
         )
         raise ArmError(ErrorKind.UNAVAILABLE, detail) from None
+
+
+class _Inside:
+    def __init__(self) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_IDLE_SECONDS),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+        """As `Client` has it."""
+        sent = {"Content-Type": "application/json", **headers}
+        try:
+            async with self._session.post(url, data=body, headers=sent, allow_redirects=False) as response:
+                _demand_ok(response.status)
+                answer = bytearray()
+                async for chunk in response.content.iter_any():
+                    answer += chunk
+                    _demand_size(len(answer))
+        except TimeoutError:
+            raise
+        except aiohttp.ClientConnectorError as error:
+            raise NotSentError(type(error).__name__) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise BrokenOffError(type(error).__name__) from None
+        return bytes(answer)
+
+    async def aclose(self) -> None:
+        """As `Client` has it."""
+        await self._session.close()
+
+
+class _Outside:
+    def __init__(self, target: ArmTarget) -> None:
+        limits = httpx.Limits(
+            max_connections=_CONNECTIONS, max_keepalive_connections=_IDLE_CONNECTIONS, keepalive_expiry=_IDLE_SECONDS
+        )
+        # Its certificates are of the environment where it lies outside; of an own arm behind TLS they are the system's.
+        self._client = httpx.AsyncClient(limits=limits, timeout=target.timeout_seconds, trust_env=target.outside)
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+        """As `Client` has it."""
+        sent = {"Content-Type": "application/json", **headers}
+        try:
+            async with self._client.stream("POST", url, content=body, headers=sent) as response:
+                _demand_ok(response.status_code)
+                answer = bytearray()
+                async for chunk in response.aiter_bytes():
+                    answer += chunk
+                    _demand_size(len(answer))
+        except httpx.TimeoutException:
+            raise TimeoutError from None
+        except httpx.ConnectError as error:
+            raise NotSentError(type(error).__name__) from None
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            raise BrokenOffError(type(error).__name__) from None
+        return bytes(answer)
+
+    async def aclose(self) -> None:
+        """As `Client` has it."""
+        await self._client.aclose()
+
+
+def _demand_ok(status: int) -> None:
+    if status != _OK:
+        # The body stays out: an API may repeat the key that it refuses.
+        raise ArmError(ErrorKind.STATUS, f"HTTP status {status}")
+
+
+def _demand_size(size: int) -> None:
+    if size > MAX_ANSWER_BYTES:
+        raise ArmError(ErrorKind.INVALID_JSON, f"the answer is over {MAX_ANSWER_BYTES} bytes")
 
 
 def _culprit() -> str:

@@ -37,8 +37,12 @@ CREATE FUNCTION tradewind.forget_changes(p_installation text, p_namespace text, 
         SELECT o.place
           FROM (SELECT ctid AS place, at FROM tradewind.changes
                  WHERE installation = p_installation AND namespace = p_namespace AND endpoint = p_endpoint
+                       -- The oldest alone says whether there is anything to do: else each call would read them all.
+                   AND (SELECT f.at FROM tradewind.changes f
+                         WHERE f.installation = p_installation AND f.namespace = p_namespace AND f.endpoint = p_endpoint
+                         ORDER BY f.xid LIMIT 1) < now() - interval '2 days'
                  ORDER BY xid LIMIT 50000) o
-         WHERE o.at < clock_timestamp() - interval '2 days'));
+         WHERE o.at < now() - interval '2 days'));
 $$;
 """
 
