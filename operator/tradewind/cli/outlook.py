@@ -6,7 +6,7 @@ the pairs as a report recomputes them (report_pairs.py).
 
 from tradewind.api.ab_experiment import ABExperimentSpec
 from tradewind.api.ab_experiment_status import ABExperimentStatus, ForecastStatus
-from tradewind.cli.report_text import UNKNOWN, Row, percent, signed, whole_days
+from tradewind.cli.report_text import UNKNOWN, USED_AS_PAIR, Row, percent, signed, whole_days
 from tradewind.trading.evidence import METRICS
 from tradewind.trading.evidence.forecast import ENOUGH
 from tradewind.trading.evidence.walk import LONGEST
@@ -98,8 +98,7 @@ def pair_lines(status: ABExperimentStatus) -> list[str]:
     pairs = evidence.pairs if evidence is not None else None
     if evidence is None or pairs is None:
         return []
-    used = {"both": "both papers", "candidate": "the candidate's paper", "market": "the market's move"}
-    use = _SET_ASIDE.get(pairs.set_aside or "", f"used at the last look: {used.get(evidence.score or '', 'none')}")
+    use = _SET_ASIDE.get(pairs.set_aside or "", f"used at the last look: {USED_AS_PAIR[evidence.score or 'unpaired']}")
     lines = [f"pairs: {pairs.number or 0} decisions have one ({percent(pairs.share_without)} have none), {use}"]
     if not pairs.number:
         return lines

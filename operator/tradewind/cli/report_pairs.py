@@ -8,7 +8,7 @@ from math import isfinite
 
 from tradewind.cli.report_data import ArmLine, ReportData
 from tradewind.cli.report_scatter import Cloud, Scatter, draw_scatter
-from tradewind.cli.report_text import NO_TRADES, UNKNOWN, Row, percent, signed, whole_days
+from tradewind.cli.report_text import NO_TRADES, UNKNOWN, USED_AS_PAIR, Row, percent, signed, whole_days
 from tradewind.trading.assignment import Arm
 from tradewind.trading.evidence import EvidenceSpec, Judgement, Pairing, set_aside
 
@@ -20,12 +20,6 @@ def pair_rows(judgement: Judgement, spec: EvidenceSpec) -> tuple[Row, ...]:
     evidence, pairs = judgement.evidence, judgement.evidence.about_pairs
     if pairs is None:
         return ()
-    used = {
-        Pairing.BOTH: "both papers",
-        Pairing.CANDIDATE: "the candidate's paper",
-        Pairing.MARKET: "the market's move",
-        Pairing.UNPAIRED: "none",
-    }[evidence.score]
     if evidence.score is Pairing.UNPAIRED:
         aside = set_aside(judgement)
         why = aside[1] if aside is not None else "no decision of a complete block has a pair yet"
@@ -38,7 +32,7 @@ def pair_rows(judgement: Judgement, spec: EvidenceSpec) -> tuple[Row, ...]:
             f"{pairs.pairs:,}",
             f"{percent(pairs.share_without)} have none and count as they would alone",
         ),
-        ("Used at the last look", used, why),
+        ("Used at the last look", USED_AS_PAIR[evidence.score], why),
         (
             "Papers went the same way",
             percent(pairs.alike),

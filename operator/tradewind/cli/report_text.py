@@ -4,14 +4,24 @@ Belongs here: how a number, a share or an amount is written, and what stands whe
 numbers are shown (report_page.py and its neighbours).
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 from math import exp, isfinite, log
 from typing import Final
+
+from tradewind.trading.evidence import Pairing
 
 DECADES: Final = 1 / log(10)
 """Decades in a unit of the natural logarithm."""
 NO_TRADES: Final = "no trades"
 UNKNOWN: Final = "unknown"
+USED_AS_PAIR: Final[Mapping[str, str]] = {
+    Pairing.BOTH: "both papers",
+    Pairing.CANDIDATE: "the candidate's paper",
+    Pairing.MARKET: "the market's move",
+    Pairing.UNPAIRED: "none",
+}
+"""What the evidence is sharpened with, by the score of a look."""
 
 Row = tuple[str, ...]
 """Cells of a table's row."""
