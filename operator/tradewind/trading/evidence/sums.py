@@ -5,7 +5,7 @@ Belongs here: rows to block sums, and going on from those that were kept. Does n
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from tradewind.trading.evidence.boundary import BlockScores
 from tradewind.trading.evidence.comparable import SetAside, first_incomparable, first_uninformative
 from tradewind.trading.evidence.confidence import Floats
 from tradewind.trading.evidence.kept import KeptSums, Memory
-from tradewind.trading.evidence.metrics import METRICS, ScoredRows
+from tradewind.trading.evidence.metrics import METRICS, Metric, ScoredRows
 from tradewind.trading.evidence.metrics.base import calibrating
 from tradewind.trading.evidence.running import Running
 from tradewind.trading.evidence.settings import MIN_BLOCKS
@@ -142,6 +142,7 @@ class BlockSums:
         block: Ints,
         dependent: Ints,
         done: int = 0,
+        metrics: Sequence[Metric] = METRICS,
     ) -> "BlockSums":
         """Block sums of scored rows.
 
@@ -154,6 +155,7 @@ class BlockSums:
             block: of each row, shape (rows,).
             dependent: row at which the failures of an arm are seen to depend on the draw, shape (...); the number of rows: none.
             done: number of the first of these blocks.
+            metrics: those that are scored; the primary one is among them.
         """
         after_first = _after_first(rows)
         blocks = done + rows[0].shape[-1]
@@ -163,13 +165,13 @@ class BlockSums:
 
         paired, slopes, uninformative = None, (math.nan, math.nan), np.full(np.shape(dependent), len(block))
         if scored.pairing is not Pairing.UNPAIRED:
-            found = {metric.name: metric.paired(scored) for metric in METRICS}
+            found = {metric.name: metric.paired(scored) for metric in metrics}
             paired = {name: summed(pair.score, pair.info) for name, pair in found.items()}
             b = found[primary].slopes
             uninformative = first_uninformative(b.explained, b.count, block, MIN_BLOCKS - 1, scored.running)
             if b.baseline.ndim == 1 and len(b.baseline):
                 slopes = float(b.baseline[-1]), float(b.candidate[-1])
-        alone = {metric.name: summed(*metric.scores(scored)) for metric in METRICS}
+        alone = {metric.name: summed(*metric.scores(scored)) for metric in metrics}
         set_aside = SetAside(_look(dependent, block, blocks), _look(uninformative, block, blocks))
         return cls(alone, paired, slopes, set_aside, rows, forced)
 

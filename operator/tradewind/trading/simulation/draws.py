@@ -4,7 +4,7 @@ Belongs here: chances and weights to rows as the evidence scores them. Does not 
 looks at the rows (characteristics.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from tradewind.trading.evidence.blocks import Bools, Ints, Pairing
 from tradewind.trading.evidence.comparable import first_incomparable
 from tradewind.trading.evidence.confidence import Floats
-from tradewind.trading.evidence.metrics import ScoredRows
+from tradewind.trading.evidence.metrics import METRICS, Metric, ScoredRows
 from tradewind.trading.evidence.policies import PolicyFacts
 from tradewind.trading.evidence.running import Running
 from tradewind.trading.evidence.scale import symbol_scale
@@ -126,8 +126,8 @@ class Rows:
         failed = np.zeros_like(late), late
         return first_incomparable(self.candidate, self.weight, failed, self.spec.pairing, self.spec.shadow_share)
 
-    def sums(self) -> BlockSums:
-        """Block sums, shapes (runs, blocks)."""
+    def sums(self, metrics: Sequence[Metric] = METRICS) -> BlockSums:
+        """Block sums of metrics, the primary one among them; shapes (runs, blocks)."""
         none = np.zeros((*self.candidate.shape[:-1], self.blocks))
         return BlockSums.from_rows(
             self.scored(),
@@ -137,11 +137,12 @@ class Rows:
             forced=(none, none),
             block=np.arange(self.candidate.shape[-1]) // self.per_block,
             dependent=self.dependent(),
+            metrics=metrics,
         )
 
     def progress(self) -> tuple[Floats, Floats]:
         """S and V of the primary metric after so many complete blocks, shapes (runs, blocks + 1)."""
-        sums, name = self.sums(), self.spec.primary.name
+        sums, name = self.sums((self.spec.primary,)), self.spec.primary.name
         found = _running(sums.alone[name].scores)
         if sums.paired is None:
             return found
