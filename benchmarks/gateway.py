@@ -190,7 +190,7 @@ def main() -> None:
         uvicorn.run(app, host="127.0.0.1", port=int(os.environ["PORT"]), log_level="warning", access_log=False)
         return
     say("starting PostgreSQL, an arm, the floor and the gateway")
-    with running() as server, tempfile.TemporaryDirectory() as folder:
+    with running(autovacuum=True) as server, tempfile.TemporaryDirectory() as folder:
         dsn = server.dsn(server.create_database("bench"))
         migrations.upgrade(dsn)
         with psycopg.connect(dsn, autocommit=True) as connection:

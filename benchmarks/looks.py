@@ -166,7 +166,7 @@ async def measure(dsn: str, decisions: int, looks: int, new: int) -> tuple[float
 
 def main() -> None:
     flags = FLAGS.parse_args()
-    with running() as server:
+    with running(autovacuum=True) as server:
         dsn = server.dsn(server.create_database())
         migrations.upgrade(dsn)
         kept, anew = asyncio.run(measure(dsn, flags.decisions, flags.looks, flags.new))

@@ -123,15 +123,13 @@ def p99(times: list[float]) -> float:
     return statistics.quantiles(times, n=100)[98]
 
 
-async def compare(dsn: str, ports: dict[str, int], pids: dict[str, int], flags: argparse.Namespace) -> float:
+async def compare(ports: dict[str, int], pids: dict[str, int], flags: argparse.Namespace) -> float:
     """Milliseconds that the shadow adds to the 99th percentile."""
     times: dict[str, list[list[float]]] = {name: [] for name in ports}
     cpu = dict.fromkeys(ports, 0.0)
     callers = {name: Caller(port) for name, port in ports.items()}
     for caller in callers.values():
         await turn(caller, "warm", flags.rate / 2, min(flags.seconds, 5))
-    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
-        await connection.execute("ANALYZE")  # as any server's autovacuum does within a minute; this one has none
     for number in range(flags.turns):
         order = list(callers.items())
         for name, caller in order if number % 2 else order[::-1]:
@@ -194,14 +192,14 @@ def main() -> None:
         asyncio.run(serve_arms(int(os.environ["PORT"]), flags.arm_ms / 1000))
         return
     say("starting PostgreSQL, the arms and two gateways")
-    with running() as server, tempfile.TemporaryDirectory() as folder:
+    with running(autovacuum=True) as server, tempfile.TemporaryDirectory() as folder:
         dsn = server.dsn(server.create_database("bench"))
         migrations.upgrade(dsn)
         with servers(dsn, Path(folder), flags.arm_ms) as (ports, pids):
             for name, port in ports.items():
                 url = f"http://127.0.0.1:{port}"
                 wait_for(f"the gateway {name} to answer", partial(readiness, url), lambda told: not told, say=say)
-            added = asyncio.run(compare(dsn, ports, pids, flags))
+            added = asyncio.run(compare(ports, pids, flags))
             count = "SELECT state, count(*) FROM tradewind.shadows GROUP BY state ORDER BY state"
             with psycopg.connect(dsn) as connection:
                 say(f"shadows: {dict(connection.execute(count).fetchall())}")

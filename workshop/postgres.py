@@ -12,10 +12,11 @@ import socket
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import psycopg
 
@@ -31,12 +32,14 @@ _SETTINGS = {
     "shared_buffers": "32MB",
     "autovacuum": "off",
 }
+_AS_USERS_HAVE_IT = {"autovacuum": "on", "autovacuum_naptime": "2s"}
+"""Statistics follow the rows within seconds: a benchmark has minutes, a user's server days."""
 
 
 @contextmanager
-def running() -> Iterator["PostgresServer"]:
-    """A server of the block's own, without any database of ours."""
-    server = PostgresServer.create()
+def running(*, autovacuum: bool = False) -> Iterator["PostgresServer"]:
+    """A server of the block's own, without any database of ours; with autovacuum for what is timed."""
+    server = PostgresServer.create(_AS_USERS_HAVE_IT if autovacuum else {})
     try:
         yield server
     finally:
@@ -75,12 +78,13 @@ class PostgresServer:
     port: int
     prefix: list[str]
     uid: int | None
+    settings: Mapping[str, str]
     process: subprocess.Popen[bytes] | None = None
 
     @classmethod
-    def create(cls) -> "PostgresServer":
-        """A running server without any database of ours."""
-        server = cls._in_a_folder()
+    def create(cls, settings: Mapping[str, str] = MappingProxyType({})) -> "PostgresServer":
+        """A running server without any database of ours; `settings` beside those of all."""
+        server = cls._in_a_folder(settings)
         password = server.folder / "password"
         password.write_text(PASSWORD)
         server._give(password)
@@ -94,17 +98,17 @@ class PostgresServer:
     @classmethod
     def copy_of(cls, other: "PostgresServer") -> "PostgresServer":
         """A running server with the data of one that is stopped: a quarter of the time that making one takes."""
-        server = cls._in_a_folder()
+        server = cls._in_a_folder(other.settings)
         subprocess.run(["cp", "-a", str(other.folder / "data"), str(server.folder / "data")], check=True)
         server.start()
         return server
 
     @classmethod
-    def _in_a_folder(cls) -> "PostgresServer":
+    def _in_a_folder(cls, settings: Mapping[str, str]) -> "PostgresServer":
         folder = Path(tempfile.mkdtemp(prefix="tradewind-pg-", dir="/tmp"))
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            server = cls(folder, probe.getsockname()[1], *_as_user())
+            server = cls(folder, probe.getsockname()[1], *_as_user(), settings)
         server._give(folder)
         return server
 
@@ -118,7 +122,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it and wait until it takes connections. Errors: StepError."""
-        options = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        options = [part for name, value in {**_SETTINGS, **self.settings}.items() for part in ("-c", f"{name}={value}")]
         command = [*self.prefix, str(binaries() / "postgres"), "-D", str(self.folder / "data"), "-p", str(self.port),
                    "-c", "listen_addresses=127.0.0.1", "-k", str(self.folder), *options]  # fmt: skip
         with self.log.open("ab") as log:

@@ -14,6 +14,7 @@ import uvicorn
 from tradewind.gateway.app import create_app
 from tradewind.gateway.settings import Settings, SettingsError
 from tradewind.trading.exits import ExitCode
+from tradewind.trading.pauses import keep_for_good
 from tradewind.trading.stopping import graceful_seconds
 
 
@@ -25,8 +26,10 @@ def main() -> NoReturn:
     except SettingsError as error:
         print(f"tradewind.gateway: {error}", file=sys.stderr)
         raise SystemExit(ExitCode.BAD_CONFIG) from None
+    app = create_app(settings)
+    keep_for_good()
     uvicorn.run(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
         log_config=None,

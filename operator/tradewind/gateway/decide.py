@@ -4,11 +4,12 @@ Belongs here: the order of these steps, repetitions, and what an outage of the d
 (app.py), SQL, the committed draw and take-over (drawing.py), how an arm is asked (asking.py), the other arm (shadow.py).
 """
 
+import json
 import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
@@ -44,6 +45,16 @@ _REMEMBERED = 4096
 _log = structlog.get_logger("tradewind.gateway")
 
 
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """An answer that was given. Text and bytes only: thousands of them are kept, and the garbage collector walks over containers."""
+
+    hash: bytes
+    retry_hash: bytes
+    now: datetime
+    body: str
+
+
 class Decider:
     """Answers questions of one endpoint."""
 
@@ -66,7 +77,7 @@ class Decider:
         self._drawing = Drawing(database, self._gate, metrics, timeout)
         self._asking = Asking(arms, metrics, timeout)
         self._shadows = Shadows(database, self._asking, metrics, clock=clock)
-        self._recent: OrderedDict[str, tuple[Question, Body]] = OrderedDict()
+        self._recent: OrderedDict[str, _Given] = OrderedDict()
         self._being_asked: set[str] = set()  # ids asked by this replica, for when the database cannot keep them apart
 
     async def decide(self, request: DecisionRequest, routing: Routing) -> Body:
@@ -234,15 +245,14 @@ class Decider:
         known = self._recent.get(question.decision_id)
         if known is None:
             return None
-        first, body = known
-        same = first.hash == question.hash
-        fresh = question.routing.retries == "fresh" and first.retry_hash == question.retry_hash
-        if not same and not (fresh and (question.now - first.now).total_seconds() <= self._drawing.lease):
+        same = known.hash == question.hash
+        fresh = question.routing.retries == "fresh" and known.retry_hash == question.retry_hash
+        if not same and not (fresh and (question.now - known.now).total_seconds() <= self._drawing.lease):
             raise errors.another_body(question.decision_id)
-        return _again(body, same=same)
+        return _again(json.loads(known.body), same=same)
 
     def _remember(self, question: Question, body: Body) -> None:
-        self._recent[question.decision_id] = (question, body)
+        self._recent[question.decision_id] = _Given(question.hash, question.retry_hash, question.now, json.dumps(body))
         if len(self._recent) > _REMEMBERED:
             self._recent.popitem(last=False)
 

@@ -36,9 +36,10 @@ _CONTEXT: Final = f"""
        FROM tradewind.decisions d
       WHERE {KEY} AND %(stated)s AND d.holding AND d.decided_at <= r.decided_at
         AND d.decision_id IS DISTINCT FROM r.flipped_from) AS holders,
-    (SELECT jsonb_build_array(d.answer ->> 'action', e.position_id)
+    CASE WHEN coalesce(r.parent_decision_id, r.flipped_from) IS NOT NULL THEN (
+     SELECT jsonb_build_array(d.answer ->> 'action', e.position_id)
        FROM tradewind.decisions d LEFT JOIN tradewind.executions e USING (installation, namespace, endpoint, decision_id)
-      WHERE {KEY} AND d.decision_id = coalesce(r.parent_decision_id, r.flipped_from)) AS continued
+      WHERE {KEY} AND d.decision_id = coalesce(r.parent_decision_id, r.flipped_from)) END AS continued
 """
 
 # Who the decision belongs to is decided by the function tradewind.assign (migration 0005), under the lock of its scope.
@@ -136,11 +137,12 @@ WITH written AS (
 SELECT count(*) AS written, max(CASE WHEN state = 'failed' THEN {NOTIFY_OPERATOR}::text END) FROM written
 """
 
-# Beside decisions that have their answers, of the draw that each shadow was asked for. First write wins.
+# Beside decisions that have their answers, of the draw that each shadow was asked for. First write wins. One lookup a row
+# (LIMIT): a planner that expects a hundred rows joins the whole Endpoint, for as long as the connection lives.
 STORE_SHADOWS: Final = one_line(f"""
 INSERT INTO tradewind.shadows ({_SHADOW_COLUMNS}) SELECT {_SHADOW_VALUES}
-  FROM {_SHADOWS} JOIN tradewind.decisions d ON d.installation = %(installation)s AND d.namespace = %(namespace)s
-   AND d.endpoint = %(endpoint)s AND d.decision_id = s.decision_id
+  FROM {_SHADOWS} CROSS JOIN LATERAL (
+    SELECT * FROM tradewind.decisions WHERE {KEY} AND decision_id = s.decision_id LIMIT 1) d
  WHERE d.state <> 'assigned' AND d.bar_from_evidence IS NULL AND d.parent_decision_id IS NULL AND d.arm <> s.arm
 ON CONFLICT DO NOTHING
 """)

@@ -23,6 +23,7 @@ from tradewind.predictor.loader import SAMPLE_INPUTS, Loaded, completion_tokenis
 from tradewind.predictor.model import DecisionModel, Instance
 from tradewind.predictor.settings import Reasoning, Settings
 from tradewind.trading.exits import ExitCode
+from tradewind.trading.pauses import keep_for_good
 from tradewind.trading.prompt import PROMPT_VERSION
 
 _logger = logging.getLogger("tradewind.predictor")
@@ -63,6 +64,7 @@ def serve(settings: Settings, sha256: str) -> None:
     server = kserve.ModelServer(http_port=settings.port, enable_grpc=False, enable_latency_logging=False, workers=1)
     for noisy in ("kserve.trace", "uvicorn.access"):  # the model logs a line a decision; probes need none
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    keep_for_good()
     server.start([model])
 
 
