@@ -50,8 +50,6 @@ async def asked(rig: Rig, gateway, champion: str) -> dict:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda odd: OPEN | {f"confid{odd}ence": 1},
-        lambda odd: OPEN | {"note": {"deep": [odd]}},
         lambda odd: OPEN | {"reasoning": odd},
         lambda odd: OPEN | {"symbol": "BTC" + odd},
         lambda odd: OPEN | {"action": odd},
@@ -66,16 +64,31 @@ async def test_a_decision_that_cannot_be_stored_is_the_arms_error(rig, gateway, 
     assert row["error_detail"]
 
 
+@pytest.mark.parametrize("odd", [NUL, HALF, "\udc00", HALF + NUL])
+@pytest.mark.parametrize("make", [lambda odd: {f"confid{odd}ence": 1}, lambda odd: {"note": {"deep": [odd]}}])
+async def test_what_is_said_beside_a_decision_and_cannot_be_stored_is_left_out(rig, gateway, odd, make):
+    says(rig, "v1", {"predictions": [OPEN | make(odd)]})
+    assert (await asked(rig, gateway, "v1"))["error_kind"] == "invalid_decision"  # our own model keeps to the schema
+    says(rig, "api", chat(OPEN | make(odd) | {"note_2": "kept"}))
+    rig.publish(champion="api")
+    await rig.seen()
+    assert (
+        await gateway.post("/v1/decisions", json=ask("d2", scope={"symbol": "BTC", "book": "b"}))
+    ).status_code == 200
+    row = await rig.row("d2")
+    assert (row["answered_by"], row["reading_rules"], row["extra"]) == ("api", ["extra"], {"note_2": "kept"})
+
+
 async def test_a_field_with_an_endless_name_is_cut_in_the_detail(rig, gateway):
-    says(rig, "api", chat(OPEN | {"x" * 50_000: 1}))
-    row = await asked(rig, gateway, "api")
+    says(rig, "v1", {"predictions": [OPEN | {"x" * 50_000: 1}]})
+    row = await asked(rig, gateway, "v1")
     assert (row["error_kind"], len(row["error_detail"])) == ("invalid_decision", 300)
 
 
 @pytest.mark.parametrize(
     "text", ["1e999", "-Infinity", "NaN", "1" + "0" * 400, "1" + "0" * 5000, "[" * 90_000 + "]" * 90_000]
 )
-@pytest.mark.parametrize("name", ["size_usd", "leverage", "other"])
+@pytest.mark.parametrize("name", ["size_usd", "leverage"])
 async def test_numbers_and_depths_that_nobody_reads(rig, gateway, name, text):
     body = json.dumps(chat(OPEN | {name: 0})).replace(f'\\"{name}\\": 0', f'\\"{name}\\": {text}')
 

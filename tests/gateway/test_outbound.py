@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tradewind.gateway.answers import ArmError
-from tradewind.gateway.outbound import MAX_ANSWER_BYTES, BrokenOffError, Client, NotSentError, client_for
+from tradewind.gateway.outbound import MAX_ANSWER_BYTES, BrokenOffError, Client, NotSentError, StatusError, client_for
 from tradewind.trading.error_kinds import ErrorKind
 from tradewind.trading.routing import ArmTarget
 
@@ -94,11 +94,21 @@ async def test_an_answer_that_is_not_whole_was_broken_off(client: Client, text: 
 
 
 @pytest.mark.parametrize("status", [b"302 Found\r\nlocation: http://127.0.0.1:1/", b"500 No", b"429 Wait"])
-async def test_any_other_status_is_an_error_without_its_body(client: Client, status: bytes) -> None:
-    async with serving(answers(b"HTTP/1.1 " + status + b"\r\ncontent-length: 6\r\n\r\nsecret")) as url:
-        with pytest.raises(ArmError) as caught:
+async def test_any_other_status_is_told_with_headers_and_words(client: Client, status: bytes) -> None:
+    head = b"HTTP/1.1 " + status + b"\r\nRetry-After: 7\r\n"
+    async with serving(answers(head + b"content-length: 6\r\n\r\nreason")) as url:
+        with pytest.raises(StatusError) as caught:
             await client.post(url, b"{}", {})
-    assert (caught.value.kind, caught.value.detail) == (ErrorKind.STATUS, f"HTTP status {int(status[:3])}")
+    told = caught.value
+    assert (told.status, told.body, told.headers["retry-after"]) == (int(status[:3]), b"reason", "7")
+
+
+async def test_the_words_of_another_status_are_bounded(client: Client) -> None:
+    body = b"x" * 3_000_000
+    async with serving(answers(b"HTTP/1.1 500 No\r\ncontent-length: %d\r\n\r\n" % len(body) + body)) as url:
+        with pytest.raises(StatusError) as caught:
+            await client.post(url, b"{}", {})
+    assert len(caught.value.body) < MAX_ANSWER_BYTES
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import signal
 import time
 from collections.abc import Iterator
@@ -108,7 +109,23 @@ def goes_wrong(rig: Rig, kind: ErrorKind) -> None:
 
         arm.behave = behave
 
+    def chats(content: object = "", **choice: object) -> None:
+        target["protocol"] = "openai"
+        says(
+            JSONResponse(
+                {"choices": [{"message": {"content": content, "refusal": choice.pop("refusal", None)}, **choice}]}
+            )
+        )
+
     match kind:
+        case ErrorKind.EMPTY:
+            chats()
+        case ErrorKind.LENGTH:
+            chats(json.dumps(OPEN), finish_reason="length")
+        case ErrorKind.REFUSAL:
+            chats(refusal="I give no advice")
+        case ErrorKind.CONTENT_FILTER:
+            chats(finish_reason="content_filter")
         case ErrorKind.STATUS:
             arm.status(500)
         case ErrorKind.INVALID_JSON:

@@ -1,4 +1,4 @@
-"""An arm's text becomes a decision as it stands, or an error with the field that is wrong. Nothing is repaired.
+"""An arm's JSON becomes a decision as it stands, or an error with the field that is wrong. Nothing is repaired.
 
 Belongs here: the validation of answers and the kinds of errors that count against an arm. Does not belong here: HTTP.
 """
@@ -10,12 +10,19 @@ from pydantic import JsonValue, ValidationError
 
 from tradewind.gateway.text import RefusedJsonError, cleaned, unique_keys, unstorable
 from tradewind.schema.rules import first_fault
-from tradewind.trading.decision import Limits, TradeDecision, limit_violation
-from tradewind.trading.error_kinds import ErrorKind
+from tradewind.trading.decision import Limits, TradeDecision, limit_violation, percent_for_fraction
+from tradewind.trading.error_kinds import ErrorCause, ErrorKind
 
 MAX_DETAIL = 300
 MAX_PROBABILITIES = 16
 MAX_NAME = 64
+
+
+def _refuse_constant(name: str) -> JsonValue:
+    raise RefusedJsonError(f"{name} is not JSON")
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=unique_keys, parse_constant=_refuse_constant)
 
 UNREACHED = frozenset({ErrorKind.TIMEOUT, ErrorKind.TRANSPORT, ErrorKind.STATUS})
 """Kinds that open the breaker. An arm that answers nonsense is reachable: the guardrail deals with it."""
@@ -25,28 +32,69 @@ class ArmError(Exception):
     """The arm gave no usable answer. `detail` goes to the database and the log: it holds no secret and no account data.
 
     It may hold names that the arm chose; what of them cannot be stored is replaced.
+
+    Attributes:
+        kind: what it is to the evidence.
+        detail: in words.
+        cause: what somebody has to do about it; None: it is the arm's answer that is wrong.
+        again: whether the same question may be answered if it is asked again.
+        wait: seconds for which the arm asked to be left alone; None: it did not.
+        refused: it is JSON that readers disagree about, so that no other way of reading may be tried.
     """
 
-    def __init__(self, kind: ErrorKind, detail: str) -> None:
+    def __init__(
+        self,
+        kind: ErrorKind,
+        detail: str,
+        *,
+        cause: ErrorCause | None = None,
+        again: bool = False,
+        wait: float | None = None,
+        refused: bool = False,
+    ) -> None:
         self.kind = kind
         self.detail = cleaned(detail, MAX_DETAIL)
+        self.cause = cause
+        self.again = again
+        self.wait = wait
+        self.refused = refused
         super().__init__(self.detail)
+
+
+def parse_json(text: str | bytes) -> JsonValue:
+    """One JSON value and nothing around it.
+
+    Raises:
+        ArmError: invalid_json; also for a key that comes twice, NaN and infinities, which readers disagree about.
+    """
+    try:
+        value: JsonValue = DECODER.decode(text if isinstance(text, str) else _decoded(text))
+    except RefusedJsonError as error:
+        raise refused_json(error) from None
+    except (ValueError, RecursionError) as error:
+        raise ArmError(ErrorKind.INVALID_JSON, f"the answer is not one JSON object: {type(error).__name__}") from None
+    return value
 
 
 def parse_object(text: str | bytes) -> dict[str, JsonValue]:
     """One JSON object and nothing around it.
 
     Raises:
-        ArmError: invalid_json; also for a key that comes twice, NaN and infinities, which readers disagree about.
+        ArmError: as `parse_json`; also for another JSON value.
     """
-    try:
-        value = json.loads(text, object_pairs_hook=unique_keys, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        reason = error.args[0] if isinstance(error, RefusedJsonError) else type(error).__name__
-        raise ArmError(ErrorKind.INVALID_JSON, f"the answer is not one JSON object: {reason}") from None
+    value = parse_json(text)
     if not isinstance(value, dict):
         raise ArmError(ErrorKind.INVALID_JSON, "the answer is JSON, but not an object")
     return value
+
+
+def refused_json(error: RefusedJsonError) -> ArmError:
+    """The error of JSON that readers disagree about."""
+    return ArmError(ErrorKind.INVALID_JSON, f"the answer is not one JSON object: {error.args[0]}", refused=True)
+
+
+def _decoded(body: bytes) -> str:
+    return body.decode(json.detect_encoding(body), "surrogatepass")
 
 
 def parse_decision(value: Mapping[str, JsonValue], *, symbol: str, limits: Limits | None) -> TradeDecision:
@@ -62,6 +110,9 @@ def parse_decision(value: Mapping[str, JsonValue], *, symbol: str, limits: Limit
     leverage = fields.get("leverage")
     if isinstance(leverage, float) and leverage.is_integer():
         fields["leverage"] = int(leverage)  # 2.0 is 2 in JSON
+    percent = percent_for_fraction(fields)
+    if percent is not None:
+        raise ArmError(ErrorKind.INVALID_DECISION, percent)
     try:
         decision = TradeDecision.model_validate_json(json.dumps(fields), strict=True)
     except ValidationError as error:
@@ -87,7 +138,3 @@ def parse_probabilities(value: JsonValue) -> dict[str, float] | None:
         if isinstance(p, int | float) and not isinstance(p, bool) and len(name) <= MAX_NAME
     }
     return numbers if len(numbers) == len(value) else None
-
-
-def _refuse_constant(name: str) -> JsonValue:
-    raise RefusedJsonError(f"{name} is not JSON")

@@ -10,19 +10,21 @@ import contextlib
 import json
 import time
 import traceback
-from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
 import structlog
+from pydantic import JsonValue
 
 from tradewind.gateway.answers import UNREACHED, ArmError
 from tradewind.gateway.breaker import Breaker
 from tradewind.gateway.metrics import Metrics
-from tradewind.gateway.outbound import BrokenOffError, Client, NotSentError, client_for
-from tradewind.gateway.protocols import PROTOCOLS, ArmAnswer, ArmQuestion, storable
-from tradewind.trading.error_kinds import ErrorKind
+from tradewind.gateway.outbound import BrokenOffError, Client, NotSentError, StatusError, client_for
+from tradewind.gateway.protocols import PROTOCOLS, ArmAnswer, ArmQuestion, Usage, storable
+from tradewind.gateway.refusals import refusal
+from tradewind.gateway.retries import RetryBudget, pause
+from tradewind.trading.error_kinds import NON_ANSWERS, ErrorCause, ErrorKind
 from tradewind.trading.routing import ArmTarget
 
 _CONNECT_PAUSE_SECONDS = 0.05
@@ -30,14 +32,50 @@ _log = structlog.get_logger("tradewind.gateway")
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """One HTTP call of a question: what came, how long it took, and what it cost."""
+
+    error: ArmError | None
+    latency_ms: float
+    cost_cny: Decimal | None
+    usage: Usage | None
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """For the row of the decision."""
+        told: dict[str, JsonValue] = {"latency_ms": round(self.latency_ms, 3)}
+        if self.error is not None:
+            told |= {"error_kind": str(self.error.kind), "error_detail": self.error.detail}
+            if self.error.cause is not None:
+                told["error_cause"] = str(self.error.cause)
+        if self.cost_cny is not None:
+            told["cost_cny"] = str(self.cost_cny)
+        if self.usage is not None:
+            told["tokens"] = {
+                "prompt": self.usage.prompt,
+                "cached": self.usage.cached,
+                "completion": self.usage.completion,
+            }
+        return told
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
-    """One question to one arm: an answer or an error, its time, and what it cost."""
+    """One question to one arm: an answer or an error, its time, and what it cost.
+
+    Attributes:
+        version: name of the ModelVersion.
+        answer, error: one of the two; the error is the last call's.
+        latency_ms: of all calls and the pauses between them.
+        cost_cny: of all calls; None: no price is known of any.
+        calls: each of them, in order; none where the arm was not asked.
+    """
 
     version: str
     answer: ArmAnswer | None
     error: ArmError | None
     latency_ms: float
     cost_cny: Decimal | None
+    calls: tuple[Call, ...] = ()
 
 
 @dataclass(slots=True)
@@ -80,6 +118,7 @@ class Arms:
         self._breaker_open_seconds = breaker_open_seconds
         self._connections: dict[str, _Connection] = {}
         self._breakers: dict[str, Breaker] = {}
+        self._budgets: dict[str, RetryBudget] = {}
         self._credentials: dict[str, Credential] = {}
         self._retiring: set[asyncio.Task[None]] = set()
 
@@ -100,67 +139,112 @@ class Arms:
             role: drawn or shadow. Both count alike for the breaker.
         """
         started = time.perf_counter()
-        reached = False
         error: ArmError | None = None
         answer: ArmAnswer | None = None
+        calls: list[Call] = []
         breaker = self._breakers.setdefault(version, Breaker(self._breaker_failures, self._breaker_open_seconds))
         try:
             if question is None:
                 raise ArmError(ErrorKind.UNAVAILABLE, "the arm is not among the arms of the routing")
             if not breaker.allow(time.monotonic()):
-                raise ArmError(ErrorKind.BREAKER_OPEN, "the arm failed too often in a row; not asked")
-            body = await self._fetch(version, question, at_most)
-            reached = True
-            answer = storable(PROTOCOLS[question.target.protocol].read(body, question))
+                raise ArmError(ErrorKind.BREAKER_OPEN, _left_alone(breaker))
+            answer = await self._until_answered(version, question, at_most, breaker, calls)
         except ArmError as caught:
             error = caught
         except Exception as caught:  # the promise of this function: whatever comes is an error of this arm
-            error = _unexpected(version, caught, "its answer was read" if reached else "it was asked")
-        if reached:
-            breaker.succeeded()
+            error = _unexpected(version, caught, "it was asked")
+        if calls:
+            self._tell(breaker, error, outside=question is not None and question.target.outside)
         elif error is not None and error.kind in UNREACHED:
             breaker.failed(time.monotonic())
         seconds = time.perf_counter() - started
-        self._observe(version, role, error, seconds, is_open=breaker.is_open)
-        cost = _price(version, question.target) if reached and question is not None else None
-        return Asked(version, answer, error, seconds * 1000, cost)
+        self._observe(version, role, error, seconds, answer, calls, is_open=breaker.is_open)
+        costs = [call.cost_cny for call in calls if call.cost_cny is not None]
+        return Asked(version, answer, error, seconds * 1000, sum(costs, Decimal(0)) if costs else None, tuple(calls))
 
-    async def _fetch(self, version: str, question: ArmQuestion, at_most: float) -> bytes:
+    @staticmethod
+    def _tell(breaker: Breaker, error: ArmError | None, *, outside: bool) -> None:
+        """An arm that answers nonsense is reachable, and the guardrail deals with it; an API bills for it, call by call."""
+        failed = error is not None and (error.kind in UNREACHED or (outside and error.kind in NON_ANSWERS))
+        if failed:
+            breaker.failed(time.monotonic())
+        else:
+            breaker.succeeded()
+
+    async def _until_answered(
+        self, version: str, question: ArmQuestion, at_most: float, breaker: Breaker, calls: list[Call]
+    ) -> ArmAnswer:
+        """Asks, and asks again what may pass, as long as there is time: a question has no effect."""
+        target = question.target
+        deadline = time.perf_counter() + min(target.timeout_seconds, at_most)
+        budget = self._budgets.setdefault(version, RetryBudget())
+        budget.asked(float(target.retry_budget))
+        while True:
+            try:
+                return await self._once(version, question, deadline, calls)
+            except ArmError as error:
+                left = deadline - time.perf_counter()
+                seconds = _CONNECT_PAUSE_SECONDS if error.kind is ErrorKind.TRANSPORT else pause(len(calls), error.wait)
+                if error.wait is not None and error.wait >= left:
+                    breaker.rest(time.monotonic() + error.wait)
+                if not error.again or len(calls) > target.max_retries or seconds >= left or not budget.take():
+                    raise
+            await asyncio.sleep(seconds)
+
+    async def _once(self, version: str, question: ArmQuestion, deadline: float, calls: list[Call]) -> ArmAnswer:
+        """One call, which is noted whatever comes of it."""
+        started = time.perf_counter()
+        protocol = PROTOCOLS[question.target.protocol]
+        body: bytes | None = None
+        error: ArmError | None = None
+        try:
+            body = await self._fetch(version, question, deadline - started)
+            return storable(protocol.read(body, question))
+        except ArmError as caught:
+            error = caught
+            raise
+        except Exception as caught:
+            error = _unexpected(version, caught, "it was asked" if body is None else "its answer was read")
+            raise error from None
+        finally:
+            # An error inside an answer of status 200 is none that was billed.
+            billed = body is not None and (error is None or error.kind is not ErrorKind.STATUS)
+            usage = None if body is None else _usage(version, question.target, body)
+            cost = _price(version, question.target, usage) if billed else None
+            calls.append(Call(error, (time.perf_counter() - started) * 1000, cost, usage))
+
+    async def _fetch(self, version: str, question: ArmQuestion, seconds: float) -> bytes:
         target = question.target
         url, payload = PROTOCOLS[target.protocol].request(question)
-        seconds = min(target.timeout_seconds, at_most)
-        headers = self._headers(version, target)
+        secret = self._secret(version, target)
+        headers = {} if secret is None else PROTOCOLS[target.protocol].authenticate(secret)
         client = self._client(version, target)
         try:
             body = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
             async with asyncio.timeout(seconds):
-                for attempt in range(target.max_retries + 1):
-                    try:
-                        return await client.post(url, body, headers)
-                    except NotSentError:  # asking again is still asking once
-                        if attempt == target.max_retries:
-                            raise
-                        await asyncio.sleep(_CONNECT_PAUSE_SECONDS)
+                return await client.post(url, body, headers)
         except TimeoutError:
-            raise ArmError(ErrorKind.TIMEOUT, f"no answer within {seconds:g} s") from None
+            raise ArmError(ErrorKind.TIMEOUT, f"no answer within {seconds:.3g} s") from None
+        except StatusError as error:
+            raise refusal(error.status, error.body, error.headers, secret=secret) from None
         except ArmError:
             raise
-        except (NotSentError, BrokenOffError) as error:
+        except NotSentError as error:  # nothing was sent: asking again is still asking once
+            raise ArmError(ErrorKind.TRANSPORT, str(error), cause=error.cause, again=True) from None
+        except BrokenOffError as error:
             raise ArmError(ErrorKind.TRANSPORT, str(error)) from None
         except Exception as error:
             raise _unexpected(version, error, "it was asked", ErrorKind.TRANSPORT) from None
-        raise AssertionError("unreachable")
 
-    def _headers(self, version: str, target: ArmTarget) -> Mapping[str, str]:
+    def _secret(self, version: str, target: ArmTarget) -> str | None:
         if target.credential_file is None:
-            return {}
+            return None
         credential = self._credentials.setdefault(target.credential_file, Credential(Path(target.credential_file)))
         try:
-            secret = credential.read()
+            return credential.read()
         except (OSError, ValueError) as error:
             detail = f"the credential of {version} cannot be read ({type(error).__name__}); check secretRef of the ModelVersion"
-            raise ArmError(ErrorKind.UNAVAILABLE, detail) from None
-        return PROTOCOLS[target.protocol].authenticate(secret)
+            raise ArmError(ErrorKind.UNAVAILABLE, detail, cause=ErrorCause.UNREADABLE) from None
 
     def _client(self, version: str, target: ArmTarget) -> Client:
         known = self._connections.get(version)
@@ -174,11 +258,28 @@ class Arms:
         self._connections[version] = _Connection(target, client)
         return client
 
-    def _observe(self, version: str, role: str, error: ArmError | None, seconds: float, *, is_open: bool) -> None:
+    def _observe(
+        self, version: str, role: str, error: ArmError | None, seconds: float, answer: ArmAnswer | None, calls: list[Call],
+        *, is_open: bool,
+    ) -> None:  # fmt: skip
         self._metrics.arm_seconds.labels(version, role).observe(seconds)
         self._metrics.breaker_open.labels(version).set(is_open)
+        if len(calls) > 1:
+            self._metrics.retries.labels(version, role).inc(len(calls) - 1)
         if error is not None:
             self._metrics.errors.labels(version, role, error.kind).inc()
+            if error.cause is not None:
+                self._metrics.causes.labels(version, role, error.cause).inc()
+        for rule in () if answer is None else answer.rules:
+            self._metrics.readings.labels(version, rule).inc()
+
+
+def _left_alone(breaker: Breaker) -> str:
+    if breaker.rest_until is None:
+        return "the arm failed too often in a row; not asked"
+    return (
+        f"the API asked to be left alone for another {max(breaker.rest_until - time.monotonic(), 0):.0f} s; not asked"
+    )
 
 
 def _unexpected(version: str, error: Exception, while_: str, kind: ErrorKind = ErrorKind.UNAVAILABLE) -> ArmError:
@@ -189,12 +290,21 @@ def _unexpected(version: str, error: Exception, while_: str, kind: ErrorKind = E
     return ArmError(kind, f"{type(error).__name__} while {while_}; the log of the gateway has the place")
 
 
-def _price(version: str, target: ArmTarget) -> Decimal | None:
+def _price(version: str, target: ArmTarget, usage: Usage | None) -> Decimal | None:
     """What the call cost; a price that cannot be told takes no answer away."""
     try:
-        return PROTOCOLS[target.protocol].price(target)
+        return PROTOCOLS[target.protocol].price(target, usage)
     except Exception as error:
         _log.error("price unknown", version=version, error=type(error).__name__)
+        return None
+
+
+def _usage(version: str, target: ArmTarget, body: bytes) -> Usage | None:
+    """The tokens that were used; as with the price."""
+    try:
+        return PROTOCOLS[target.protocol].usage(body)
+    except Exception as error:
+        _log.error("usage unknown", version=version, error=type(error).__name__)
         return None
 
 

@@ -2,6 +2,8 @@
 
 Belongs here: the state machine, with time as an argument. Does not belong here: what counts as a failure (arms.py).
 
+Beside it, `rest`: the arm said for how long it wants to be left alone, which one answer is enough for.
+
     closed --N consecutive failures--> open --after open_seconds--> half-open (one probe) --success--> closed
                                         ^------------------------------failure-------------+
 """
@@ -17,9 +19,14 @@ class Breaker:
     open_seconds: float
     failures: int = 0
     open_until: float | None = None
+    rest_until: float | None = None
 
     def allow(self, now: float) -> bool:
         """Whether the arm may be asked now. In half-open one request is let through a period."""
+        if self.rest_until is not None:
+            if now < self.rest_until:
+                return False
+            self.rest_until = None
         if self.open_until is None:
             return True
         if now < self.open_until:
@@ -38,7 +45,11 @@ class Breaker:
         if self.failures >= self.failures_to_open:
             self.open_until = now + self.open_seconds
 
+    def rest(self, until: float) -> None:
+        """The arm asked to be left alone until then: nobody asks it before."""
+        self.rest_until = max(until, self.rest_until or until)
+
     @property
     def is_open(self) -> bool:
         """Whether the arm counts as down."""
-        return self.open_until is not None
+        return self.open_until is not None or self.rest_until is not None

@@ -35,6 +35,24 @@ class Metrics:
             ("version", "role", "kind"),
             registry=self.registry,
         )
+        self.causes = Counter(
+            "tradewind_arm_error_causes",
+            "Questions without a usable answer for which somebody has to do something, by what",
+            ("version", "role", "cause"),
+            registry=self.registry,
+        )
+        self.retries = Counter(
+            "tradewind_arm_retries",
+            "Calls beyond the first of a question",
+            ("version", "role"),
+            registry=self.registry,
+        )
+        self.readings = Counter(
+            "tradewind_arm_readings",
+            "Rules that were needed to read an external arm's answers",
+            ("version", "rule"),
+            registry=self.registry,
+        )
         self.shadows = Counter(
             "tradewind_shadows",
             "Shadows that were stored, by what they are to a pair",

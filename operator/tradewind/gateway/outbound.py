@@ -9,6 +9,7 @@ proxies and certificates of an environment; beside the seconds of such an API it
 """
 
 import os
+import socket
 import ssl
 from collections.abc import Mapping
 from typing import Protocol
@@ -17,21 +18,38 @@ import aiohttp
 import httpx
 
 from tradewind.gateway.answers import ArmError
-from tradewind.trading.error_kinds import ErrorKind
+from tradewind.trading.error_kinds import ErrorCause, ErrorKind
 from tradewind.trading.routing import ArmTarget
 
 MAX_ANSWER_BYTES = 1024 * 1024
 _CONNECTIONS, _IDLE_CONNECTIONS, _IDLE_SECONDS = 100, 20, 30
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _OK = 200
+_MAX_WORDS_BYTES = 16 * 1024
 
 
 class NotSentError(Exception):
     """There was no connection, so that nothing was sent. The text is the library's name of the error."""
 
+    def __init__(self, name: str, cause: ErrorCause) -> None:
+        super().__init__(name)
+        self.cause = cause
+
 
 class BrokenOffError(Exception):
     """Something may have been sent, and no whole answer came. The text is the library's name of the error."""
+
+
+class StatusError(Exception):
+    """Another status than 200."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        super().__init__(f"HTTP status {status}")
+        self.status = status
+        self.headers = headers
+        """By lower-case names."""
+        self.body = body
+        """As much of it as says why; it may repeat the key that the API refuses."""
 
 
 class Client(Protocol):
@@ -46,7 +64,8 @@ class Client(Protocol):
             headers: beside those of the body.
 
         Raises:
-            ArmError: another status, or a body that is too large.
+            StatusError: another status.
+            ArmError: a body that is too large.
             NotSentError: no connection.
             BrokenOffError: the connection broke, or what came is no HTTP.
             TimeoutError: one of the library's own.
@@ -73,7 +92,7 @@ def client_for(target: ArmTarget) -> Client:
         detail = (
             f"{_culprit()} of the gateway's environment cannot be used ({type(error).__name__}); correct or unset it"
         )
-        raise ArmError(ErrorKind.UNAVAILABLE, detail) from None
+        raise ArmError(ErrorKind.UNAVAILABLE, detail, cause=ErrorCause.ENVIRONMENT) from None
 
 
 class _Inside:
@@ -89,15 +108,17 @@ class _Inside:
         sent = {"Content-Type": "application/json", **headers}
         try:
             async with self._session.post(url, data=body, headers=sent, allow_redirects=False) as response:
-                _demand_ok(response.status)
                 answer = bytearray()
                 async for chunk in response.content.iter_any():
                     answer += chunk
+                    if response.status != _OK and len(answer) > _MAX_WORDS_BYTES:
+                        break
                     _demand_size(len(answer))
+                _demand_ok(response.status, response.headers, answer)
         except TimeoutError:
             raise
         except aiohttp.ClientConnectorError as error:
-            raise NotSentError(type(error).__name__) from None
+            raise NotSentError(type(error).__name__, _cause_of(error)) from None
         except (aiohttp.ClientError, OSError) as error:
             raise BrokenOffError(type(error).__name__) from None
         return bytes(answer)
@@ -120,15 +141,17 @@ class _Outside:
         sent = {"Content-Type": "application/json", **headers}
         try:
             async with self._client.stream("POST", url, content=body, headers=sent) as response:
-                _demand_ok(response.status_code)
                 answer = bytearray()
                 async for chunk in response.aiter_bytes():
                     answer += chunk
+                    if response.status_code != _OK and len(answer) > _MAX_WORDS_BYTES:
+                        break
                     _demand_size(len(answer))
+                _demand_ok(response.status_code, response.headers, answer)
         except httpx.TimeoutException:
             raise TimeoutError from None
         except httpx.ConnectError as error:
-            raise NotSentError(type(error).__name__) from None
+            raise NotSentError(type(error).__name__, _cause_of(error)) from None
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
             raise BrokenOffError(type(error).__name__) from None
         return bytes(answer)
@@ -138,15 +161,27 @@ class _Outside:
         await self._client.aclose()
 
 
-def _demand_ok(status: int) -> None:
+def _demand_ok(status: int, headers: Mapping[str, str], body: bytearray) -> None:
     if status != _OK:
-        # The body stays out: an API may repeat the key that it refuses.
-        raise ArmError(ErrorKind.STATUS, f"HTTP status {status}")
+        raise StatusError(status, {name.lower(): value for name, value in headers.items()}, bytes(body))
 
 
 def _demand_size(size: int) -> None:
     if size > MAX_ANSWER_BYTES:
         raise ArmError(ErrorKind.INVALID_JSON, f"the answer is over {MAX_ANSWER_BYTES} bytes")
+
+
+def _cause_of(error: BaseException) -> ErrorCause:
+    """Why there was no connection, from what the library's error was raised from."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, socket.gaierror | aiohttp.ClientConnectorDNSError):
+            return ErrorCause.DNS
+        if isinstance(seen, ssl.SSLError | ssl.CertificateError | aiohttp.ClientSSLError):
+            return ErrorCause.TLS
+        seen = seen.__cause__ or seen.__context__
+    text = str(error)
+    return ErrorCause.TLS if "CERTIFICATE" in text or "SSL" in text else ErrorCause.CONNECT
 
 
 def _culprit() -> str:

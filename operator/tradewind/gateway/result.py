@@ -19,6 +19,7 @@ from tradewind.trading.error_kinds import ErrorKind
 from tradewind.trading.routing import Routing
 
 Body = dict[str, JsonValue]
+_JSON_COLUMNS = frozenset({"answer", "probabilities", "shown", "extra", "calls"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,21 @@ class Result:
             "cost_cny": None if self.cost_cny is None else str(self.cost_cny),
             "reported_model": None if self.drawn.answer is None else self.drawn.answer.reported_model,
             "shown": self.shown.model_dump(mode="json"),
+            **said_of(self.drawn),
         }
+
+
+def said_of(asked: Asked | None) -> dict[str, JsonValue]:
+    """Columns that tell how an arm was asked and read, for a decision and for a shadow."""
+    answer, error = (None, None) if asked is None else (asked.answer, asked.error)
+    calls = () if asked is None else asked.calls
+    return {
+        "error_cause": None if error is None or error.cause is None else str(error.cause),
+        "reading_rules": None if answer is None else [str(rule) for rule in answer.rules],
+        "extra": None if answer is None else answer.extra,
+        # Of an own arm's one call everything stands in the row.
+        "calls": [call.as_json() for call in calls] if len(calls) > 1 or any(call.usage for call in calls) else None,
+    }
 
 
 def body_of(question: Question, stored: Stored | None, result: Result) -> Body:
@@ -150,12 +165,19 @@ def record_of(question: Question, columns: dict[str, JsonValue], version: str) -
 def parameters_of(record: Record) -> dict[str, object]:
     """A record of the spool as parameters for the database."""
     answer = record["answer"]
-    return sql_values(record) | {
-        "request_hash": bytes.fromhex(str(record["request_hash"])),
-        "retry_hash": bytes.fromhex(str(record["retry_hash"])) if "retry_hash" in record else None,  # 0.1 wrote none
-        "request": jsonb(record["request"]),
-        "holds": isinstance(answer, dict) and Action(str(answer["action"])).opens,
-    }
+    later = dict.fromkeys(said_of(None))  # a record of an older gateway has none of these
+    return (
+        later
+        | sql_values(record)
+        | {
+            "request_hash": bytes.fromhex(str(record["request_hash"])),
+            "retry_hash": bytes.fromhex(str(record["retry_hash"]))
+            if "retry_hash" in record
+            else None,  # 0.1 wrote none
+            "request": jsonb(record["request"]),
+            "holds": isinstance(answer, dict) and Action(str(answer["action"])).opens,
+        }
+    )
 
 
 def failure(columns: dict[str, JsonValue]) -> str:
@@ -165,9 +187,7 @@ def failure(columns: dict[str, JsonValue]) -> str:
 
 def sql_values(columns: dict[str, JsonValue]) -> dict[str, object]:
     """Columns with JSON values wrapped for the database."""
-    return {
-        name: jsonb(value) if name in ("answer", "probabilities", "shown") else value for name, value in columns.items()
-    }
+    return {name: jsonb(value) if name in _JSON_COLUMNS else value for name, value in columns.items()}
 
 
 def _body(

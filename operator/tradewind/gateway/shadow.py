@@ -18,7 +18,7 @@ from tradewind.gateway.assign import ShadowDraw, shadow_of
 from tradewind.gateway.database import Context, Database, DatabaseDownError, Stored
 from tradewind.gateway.metrics import Metrics
 from tradewind.gateway.protocols import ArmAnswer
-from tradewind.gateway.result import Question, Result
+from tradewind.gateway.result import Question, Result, said_of
 from tradewind.trading.error_kinds import AnswerState, ErrorKind, Unasked, answer_state
 
 MOST_UNDER_WAY = 64
@@ -98,6 +98,7 @@ class Shadow:
             "reported_model": None if own is None else own.reported_model,
             "shown": said.shown,
             "asked_at": self.asked_at.isoformat(),
+            **said_of(asked),
         }
 
     def _stood_in(self, said: _Said, result: Result) -> tuple[ArmAnswer | None, str | None]:

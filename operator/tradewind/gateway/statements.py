@@ -91,7 +91,8 @@ STORED: Final = f"SELECT d.* FROM tradewind.decisions d WHERE {KEY} AND decision
 _ANSWER_COLUMNS: Final = """
     state = %(state)s, answered_at = clock_timestamp(), answered_by = %(answered_by)s, answer = %(answer)s,
     probabilities = %(probabilities)s, latency_ms = %(latency_ms)s, fallback = %(fallback)s, error_kind = %(error_kind)s,
-    error_detail = %(error_detail)s, cost_cny = %(cost_cny)s, reported_model = %(reported_model)s, shown = %(shown)s
+    error_detail = %(error_detail)s, cost_cny = %(cost_cny)s, reported_model = %(reported_model)s, shown = %(shown)s,
+    error_cause = %(error_cause)s, reading_rules = %(reading_rules)s, extra = %(extra)s, calls = %(calls)s
 """
 
 # First write wins, once. Whoever comes second reads what was stored.
@@ -109,17 +110,19 @@ SELECT count(*) AS written, max(CASE WHEN state = 'failed' THEN {NOTIFY_OPERATOR
 # Rows of shadows come as one JSON array, many at a time: a statement each costs the loop more than asking does.
 _SHADOW_COLUMNS: Final = """
     installation, namespace, endpoint, decision_id, scope_symbol, scope_book, replay, decided_at, arm, version, sha256, state,
-    answer, answered_by, probabilities, latency_ms, error_kind, error_detail, cost_cny, reported_model, shown, asked_at
+    answer, answered_by, probabilities, latency_ms, error_kind, error_detail, cost_cny, reported_model, shown, asked_at,
+    error_cause, reading_rules, extra, calls
 """
 _SHADOW_VALUES: Final = """
     d.installation, d.namespace, d.endpoint, d.decision_id, d.scope_symbol, d.scope_book, d.replay, d.decided_at, s.arm,
     s.version, s.sha256, s.state, s.answer, s.answered_by, s.probabilities, s.latency_ms, s.error_kind, s.error_detail,
-    s.cost_cny, s.reported_model, s.shown, s.asked_at
+    s.cost_cny, s.reported_model, s.shown, s.asked_at, s.error_cause, s.reading_rules, s.extra, s.calls
 """
 _SHADOWS: Final = """
     jsonb_to_recordset(%(shadows)s::jsonb) AS s (decision_id text, arm text, version text, sha256 text, state text,
         answer jsonb, answered_by text, probabilities jsonb, latency_ms double precision, error_kind text, error_detail text,
-        cost_cny numeric, reported_model text, shown jsonb, asked_at timestamptz)
+        cost_cny numeric, reported_model text, shown jsonb, asked_at timestamptz, error_cause text, reading_rules text[],
+        extra jsonb, calls jsonb)
 """
 
 # A replay's answer and its shadow are one fact: a kill between them would make two runs differ.
@@ -152,12 +155,13 @@ INGEST: Final = f"""
 INSERT INTO tradewind.decisions AS d (
     installation, namespace, endpoint, decision_id, request_hash, retry_hash, request, scope_symbol, scope_book, position_id,
     drawn_version, drawn_sha256, assignment_key, decided_at, state, answered_at, answered_by, answer, probabilities, latency_ms, fallback,
-    error_kind, error_detail, cost_cny, reported_model, shown, bar_from_evidence, holding, held_since)
+    error_kind, error_detail, cost_cny, reported_model, shown, error_cause, reading_rules, extra, calls, bar_from_evidence, holding,
+    held_since)
 VALUES (
     %(installation)s, %(namespace)s, %(endpoint)s, %(decision_id)s, %(request_hash)s, %(retry_hash)s, %(request)s, %(symbol)s,
     %(book)s, %(position_id)s, %(version)s, %(sha256)s, %(decision_id)s, %(decided_at)s, 'answered', clock_timestamp(), %(answered_by)s,
     %(answer)s, %(probabilities)s, %(latency_ms)s, %(fallback)s, %(error_kind)s, %(error_detail)s, %(cost_cny)s,
-    %(reported_model)s, %(shown)s, 'database_outage', %(holds)s, CASE WHEN %(holds)s THEN %(decided_at)s::timestamptz END)
+    %(reported_model)s, %(shown)s, %(error_cause)s, %(reading_rules)s, %(extra)s, %(calls)s, 'database_outage', %(holds)s, CASE WHEN %(holds)s THEN %(decided_at)s::timestamptz END)
 ON CONFLICT (installation, namespace, endpoint, decision_id) DO UPDATE
    SET {_ANSWER_COLUMNS}, bar_from_evidence = 'database_outage', holding = excluded.holding, held_since = excluded.held_since
  WHERE d.state = 'assigned' OR (d.state = 'failed' AND d.error_detail = 'abandoned')

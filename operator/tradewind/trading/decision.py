@@ -108,6 +108,24 @@ class Limits(BaseModel):
     max_size_usd: PositiveFinite
 
 
+FRACTIONS = ("stop_loss_pct", "take_profit_pct", "confidence")
+
+
+def percent_for_fraction(fields: Mapping[str, JsonValue]) -> str | None:
+    """The first field of an answer that looks like percent where a fraction is asked for, in words, or None.
+
+    A stop or a target of an opening that is 100 % away is none at all; the plain reading of `"stop_loss_pct": 1` is 1 %.
+    """
+    opens = fields.get("action") in (Action.OPEN_LONG, Action.OPEN_SHORT)
+    for name in FRACTIONS:
+        value = fields.get(name)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            continue
+        if 1 < value <= 1000 or (value == 1 and opens and name != "confidence"):
+            return f"{name}: {value:g} looks like percent; give a fraction, {value / 100:g} for {value:g} %"
+    return None
+
+
 def limit_violation(decision: TradeDecision, *, symbol: str, limits: Limits | None) -> str | None:
     """The first way in which an answer breaks the request's scope or limits, or None.
 

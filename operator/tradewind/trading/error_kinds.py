@@ -12,8 +12,47 @@ class ErrorKind(StrEnum):
     INVALID_JSON = "invalid_json"
     INVALID_DECISION = "invalid_decision"
     OVER_LIMIT = "over_limit"
+    EMPTY = "empty"
+    """Nothing was said: no text at all, or white space."""
+    LENGTH = "length"
+    """Cut off by the limit of tokens."""
+    REFUSAL = "refusal"
+    """The model declined to answer."""
+    CONTENT_FILTER = "content_filter"
+    """A filter of the API took the answer away."""
     BREAKER_OPEN = "breaker_open"
     UNAVAILABLE = "unavailable"
+
+
+class ErrorCause(StrEnum):
+    """What somebody has to do about an error of kind `status`, `transport` or `unavailable`; the kind says what it is to a pair."""
+
+    UNREADABLE = "secret"
+    """The credential cannot be read where the gateway looks for it."""
+    CREDENTIAL = "credential"
+    """401 or 403: the API does not accept the key."""
+    BALANCE = "balance"
+    """402: nothing is left to pay with. It does not pass by itself."""
+    RATE = "rate"
+    """429: too many questions."""
+    PARAMETER = "parameter"
+    """400, 413, 415 or 422: the API refuses something that was sent."""
+    NOT_FOUND = "not_found"
+    """404, 405 or 410: base URL or model name."""
+    REDIRECT = "redirect"
+    """The API has moved; a redirect is not followed, since the key would go along."""
+    OVERLOADED = "overloaded"
+    """503, 529, or the API's own word for it."""
+    SERVER = "server"
+    """Any other 5xx, 408 or 409."""
+    DNS = "dns"
+    """The host's name does not resolve."""
+    TLS = "tls"
+    """The certificate is not accepted, or what answers speaks no TLS."""
+    CONNECT = "connect"
+    """Nobody listens, or the way is barred."""
+    ENVIRONMENT = "environment"
+    """A variable of the gateway's environment cannot be used."""
 
 
 class Unasked(StrEnum):
@@ -37,9 +76,11 @@ class AnswerState(StrEnum):
     """It did not get its chance, which says nothing of what it would have decided: no pair."""
 
 
-WRONG_IN_ITSELF = frozenset(
-    {ErrorKind.STATUS, ErrorKind.INVALID_JSON, ErrorKind.INVALID_DECISION, ErrorKind.OVER_LIMIT}
+NON_ANSWERS = frozenset(
+    {ErrorKind.INVALID_JSON, ErrorKind.EMPTY, ErrorKind.LENGTH, ErrorKind.REFUSAL, ErrorKind.CONTENT_FILTER}
 )
+"""Whole failures that an API bills all the same: a row of them opens the breaker of an external arm."""
+WRONG_IN_ITSELF = NON_ANSWERS | {ErrorKind.STATUS, ErrorKind.INVALID_DECISION, ErrorKind.OVER_LIMIT}
 
 
 def answer_state(error: str | None) -> AnswerState:

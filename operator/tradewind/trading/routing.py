@@ -6,7 +6,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, Field, JsonValue, model_validator
 
 from tradewind.schema.bounds import ARM_TIMEOUT
 from tradewind.schema.rules import StrictModel
@@ -29,6 +29,15 @@ OWN_PROTOCOL = Protocol.KSERVE
 EXTERNAL_PROTOCOLS = tuple(protocol.value for protocol in Protocol if protocol is not OWN_PROTOCOL)
 
 
+class TokenPrices(StrictModel):
+    """What a million tokens cost, in a currency of which one unit is `cny_per_unit` CNY."""
+
+    input: Annotated[Decimal, Field(ge=0)]
+    cached_input: Annotated[Decimal, Field(ge=0)] | None = None
+    output: Annotated[Decimal, Field(ge=0)]
+    cny_per_unit: Annotated[Decimal, Field(gt=0)] = Decimal(1)
+
+
 class ArmTarget(StrictModel):
     """Where an arm is asked. `credential_file` is a path inside the gateway's pod; the secret itself is never here."""
 
@@ -40,8 +49,17 @@ class ArmTarget(StrictModel):
     credential_file: str | None = None
     timeout_seconds: Annotated[float, Field(gt=0, le=ARM_TIMEOUT.high)] = 5.0
     max_retries: Annotated[int, Field(ge=0, le=5)] = 0
+    retry_budget: Annotated[Decimal, Field(ge=0, le=1)] = Decimal("0.2")
+    """Questions asked again, as a share of the questions."""
     sha256: str | None = None
     price_per_call_cny: Decimal | None = None
+    prices: TokenPrices | None = None
+    symbol_aliases: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+    temperature: float | None = 0.0
+    response_format: Literal["json_object", "json_schema", "none"] = "json_object"
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    extra_body: Mapping[str, JsonValue] = Field(default_factory=dict)
+    """Sent as it is; it goes over what the protocol writes."""
 
 
 class BlockWeight(StrictModel):

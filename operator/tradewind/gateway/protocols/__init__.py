@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Final
 
-from tradewind.gateway.protocols.base import ArmAnswer, ArmProtocol, ArmQuestion, storable
+from tradewind.gateway.protocols.base import ArmAnswer, ArmProtocol, ArmQuestion, Usage, storable
 from tradewind.trading.routing import Protocol
 
-__all__ = ["PROTOCOLS", "ArmAnswer", "ArmProtocol", "ArmQuestion", "storable"]
+__all__ = ["PROTOCOLS", "ArmAnswer", "ArmProtocol", "ArmQuestion", "Usage", "storable"]
 
 PROTOCOLS: Final[Mapping[Protocol, ArmProtocol]] = {
     protocol: import_module(f"{__name__}.{protocol.value}").PROTOCOL for protocol in Protocol

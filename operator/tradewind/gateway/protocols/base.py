@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 
 from pydantic import JsonValue
 
@@ -35,17 +35,55 @@ class ArmQuestion:
     symbol: str
     limits: Limits | None
 
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Other spellings of the symbol that the arm may answer with."""
+        return self.target.symbol_aliases.get(self.symbol, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call, as the API counts them."""
+
+    prompt: int
+    cached: int
+    """Of the prompt, read from the API's cache."""
+    completion: int
+
+    @classmethod
+    def of(cls, prompt: JsonValue, cached: JsonValue, completion: JsonValue) -> Self | None:
+        """From what the API says; None where that cannot be a number of tokens."""
+        numbers = [prompt, 0 if cached is None else cached, completion]
+        if not all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= MOST_TOKENS for n in numbers):
+            return None
+        whole, part, said = (int(str(n)) for n in numbers)
+        return cls(whole, min(part, whole), said)
+
 
 @dataclass(frozen=True, slots=True)
 class ArmAnswer:
-    """A valid answer and what the arm said about itself."""
+    """A valid answer and what the arm said about itself.
+
+    Attributes:
+        decision: the answer.
+        probabilities: of the actions, where it states them.
+        reported_model: the name that it gives itself.
+        rules: what was needed to read it; empty: it was as the schema has it.
+        extra: what it said beside the decision.
+    """
 
     decision: TradeDecision
     probabilities: dict[str, float] | None
     reported_model: str | None
+    rules: tuple[str, ...] = ()
+    extra: dict[str, JsonValue] | None = None
+
+
+MOST_TOKENS = 10**9
 
 
 MAX_REMARK = 200
+MILLION = Decimal(1_000_000)
 
 
 def storable(answer: ArmAnswer) -> ArmAnswer:
@@ -88,6 +126,19 @@ class ArmProtocol(ABC):
         """Headers by which the arm knows its caller."""
         return {"Authorization": f"Bearer {credential}"}
 
-    def price(self, target: ArmTarget) -> Decimal | None:
-        """Price of a call that was answered, in CNY, whatever the answer is worth; None: none is known."""
-        return target.price_per_call_cny
+    def usage(self, body: bytes) -> Usage | None:
+        """Tokens that a body of status 200 says were used; None: it says nothing. Never raises."""
+        del body
+        return None
+
+    def price(self, target: ArmTarget, usage: Usage | None) -> Decimal | None:
+        """Price of a call that was answered, in CNY, whatever the answer is worth; None: none is known.
+
+        By tokens where their prices and their numbers are known, else what each call costs.
+        """
+        prices = target.prices
+        if prices is None or usage is None:
+            return target.price_per_call_cny
+        cached = prices.input if prices.cached_input is None else prices.cached_input
+        spent = (usage.prompt - usage.cached) * prices.input + usage.cached * cached + usage.completion * prices.output
+        return spent / MILLION * prices.cny_per_unit

@@ -1,12 +1,16 @@
 """openai: chat completions with a JSON object as answer, as DeepSeek and others serve them."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 
 from pydantic import JsonValue
 
 from tradewind.gateway.answers import ArmError, parse_decision, parse_object
-from tradewind.gateway.protocols.base import ArmAnswer, ArmProtocol, ArmQuestion
-from tradewind.trading.error_kinds import ErrorKind
+from tradewind.gateway.protocols.base import MAX_REMARK, ArmAnswer, ArmProtocol, ArmQuestion, Usage
+from tradewind.gateway.reading import Rule, read_answer
+from tradewind.gateway.refusals import refusal
+from tradewind.gateway.text import cleaned
+from tradewind.trading.error_kinds import ErrorCause, ErrorKind
 from tradewind.trading.prompt import INSTRUCTION, render_prompt
 
 
@@ -29,22 +33,106 @@ class OpenAIChat(ArmProtocol):
 
     def read(self, body: bytes, question: ArmQuestion) -> ArmAnswer:
         """The content of the first choice; the name that the API gives itself is model and fingerprint."""
-        envelope = parse_object(body)
-        answer = parse_object(_content(envelope))
-        decision = parse_decision(answer, symbol=question.symbol, limits=question.limits)
+        rules: set[Rule] = set()
+        envelope = parse_object(_without_comments(body, rules))
+        text = _text(_message(envelope), rules)
+        read = read_answer(text, symbol=question.symbol, aliases=question.aliases)
+        decision = parse_decision(read.fields, symbol=question.symbol, limits=question.limits)
         said = [envelope.get(name) for name in ("model", "system_fingerprint")]
         reported = "/".join(part for part in said if isinstance(part, str))
-        return ArmAnswer(decision, None, reported or None)
+        needed = tuple(rule for rule in Rule if rule in rules or rule in read.rules)
+        return ArmAnswer(decision, None, reported or None, needed, read.extra)
+
+    def usage(self, body: bytes) -> Usage | None:
+        """Tokens by the names of OpenAI and of DeepSeek, which has its own for the cache."""
+        try:
+            told = parse_object(_without_comments(body, set())).get("usage")
+        except ArmError:
+            return None
+        if not isinstance(told, dict):
+            return None
+        details = told.get("prompt_tokens_details")
+        cached = details.get("cached_tokens") if isinstance(details, dict) else None
+        return Usage.of(
+            told.get("prompt_tokens"),
+            told.get("prompt_cache_hit_tokens") if cached is None else cached,
+            told.get("completion_tokens"),
+        )
 
 
-def _content(envelope: Mapping[str, JsonValue]) -> str:
+def _without_comments(body: bytes, rules: set[Rule]) -> bytes:
+    """The body after comments and blank lines that kept the connection alive."""
+    rest = body.lstrip()
+    while rest.startswith(b":"):
+        rules.add(Rule.COMMENTS)
+        rest = rest.partition(b"\n")[2].lstrip()
+    return rest if rules else body
+
+
+def _message(envelope: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+    """The message of the first choice, unless it is no whole answer."""
     choices = envelope.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
-    message = first.get("message") if isinstance(first, dict) else None
-    content = message.get("content") if isinstance(message, dict) else None
-    if not isinstance(content, str):
-        raise ArmError(ErrorKind.INVALID_JSON, "choices.0.message.content: not a text")
-    return content
+    if not isinstance(first, dict):
+        if envelope.get("error") is not None:
+            raise refusal(None, envelope)
+        raise ArmError(ErrorKind.INVALID_JSON, "choices: not a list with an answer in it")
+    why = first.get("finish_reason")
+    message = first.get("message")
+    if why == "length":
+        raise ArmError(
+            ErrorKind.LENGTH, "the answer was cut off at its most tokens (finish_reason length); raise maxTokens"
+        )
+    if why == "content_filter":
+        raise ArmError(
+            ErrorKind.CONTENT_FILTER, "a filter of the API took the answer away (finish_reason content_filter)"
+        )
+    if why == "insufficient_system_resource":
+        raise ArmError(
+            ErrorKind.STATUS, f"the API is overloaded (finish_reason {why})", cause=ErrorCause.OVERLOADED, again=True
+        )
+    if not isinstance(message, dict):
+        raise ArmError(ErrorKind.INVALID_JSON, "choices.0.message: not an object")
+    declined = message.get("refusal")
+    if isinstance(declined, str) and declined.strip():
+        raise ArmError(ErrorKind.REFUSAL, f"the model declined: {cleaned(declined, MAX_REMARK)}")
+    return message
+
+
+def _text(message: Mapping[str, JsonValue], rules: set[Rule]) -> str:
+    """What the message says: its content, the texts of its parts, or the arguments of its one tool call."""
+    content = message.get("content")
+    if isinstance(content, list):
+        rules.add(Rule.PARTS)
+        content = "".join(_texts(content))
+    if isinstance(content, str) and content.strip():
+        return content
+    if content is not None and not isinstance(content, str):
+        raise ArmError(ErrorKind.INVALID_JSON, "choices.0.message.content: neither a text nor a list of parts")
+    calls = message.get("tool_calls")
+    if isinstance(calls, list) and calls:
+        if len(calls) > 1:
+            raise ArmError(ErrorKind.INVALID_JSON, f"{len(calls)} tool calls: which one is the answer is not said")
+        function = calls[0].get("function") if isinstance(calls[0], dict) else None
+        arguments = function.get("arguments") if isinstance(function, dict) else None
+        if isinstance(arguments, dict):
+            arguments = json.dumps(arguments)
+        if not isinstance(arguments, str):
+            raise ArmError(ErrorKind.INVALID_JSON, "choices.0.message.tool_calls.0.function.arguments: not a text")
+        rules.add(Rule.TOOL_CALL)
+        return arguments
+    raise ArmError(ErrorKind.EMPTY, "the answer is empty", again=True)
+
+
+def _texts(parts: list[JsonValue]) -> Iterator[str]:
+    """The texts among the parts; thoughts are parts too, of another type."""
+    for part in parts:
+        if isinstance(part, str):
+            yield part
+        elif (
+            isinstance(part, dict) and part.get("type") in ("text", "output_text") and isinstance(part.get("text"), str)
+        ):
+            yield str(part["text"])
 
 
 PROTOCOL = OpenAIChat()
