@@ -160,7 +160,7 @@ async def test_an_unforeseen_exception_is_the_arms_error(rig, gateway, monkeypat
 
 async def test_a_price_that_cannot_be_told_takes_no_answer_away(rig, gateway, monkeypatch):
     class Priceless(KServePredict):
-        def price(self, target) -> Decimal | None:
+        def price(self, target, usage) -> Decimal | None:
             raise OddError
 
     monkeypatch.setattr(arms, "PROTOCOLS", {**PROTOCOLS, Protocol.KSERVE: Priceless()})

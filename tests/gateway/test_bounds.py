@@ -80,7 +80,7 @@ def test_the_walk_finds_the_settings() -> None:
     }
     assert {".".join(path) for path in VERSION_SETTINGS} >= {
         "external.timeout",
-        "external.maxRetries",
+        "external.retry.max",
         "serving.timeout",
     }
 

@@ -6,7 +6,7 @@ Belongs here: the fields of the kind and the rules across them. Does not belong 
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from tradewind.api.common import (
     BaseModelRef,
@@ -19,6 +19,9 @@ from tradewind.api.common import (
     Toleration,
 )
 from tradewind.schema.bounds import ARM_TIMEOUT, Within
+from tradewind.schema.checked import Checked
+from tradewind.schema.json_text import checked_extra_body
+from tradewind.schema.names import Symbol
 from tradewind.schema.rules import Immutable, Rule, StatusModel, StrictModel
 from tradewind.schema.scalars import (
     Count,
@@ -28,6 +31,7 @@ from tradewind.schema.scalars import (
     Latency,
     Name,
     OneOf,
+    PositiveDecimal,
     Sha256,
     StorageURI,
     Text64,
@@ -38,6 +42,9 @@ from tradewind.schema.scalars import (
 )
 from tradewind.trading.evidence import LatencyObjective
 from tradewind.trading.routing import EXTERNAL_PROTOCOLS
+
+_TEMPERATURE = "must be a number from 0 to 2 in quotes, such as '0' or '0.7', or none"
+_EXTRA_BODY = "must be a JSON object on one line as text, such as '{\"top_p\": 0.9}'"
 
 
 class ModelVersionPhase(StrEnum):
@@ -81,6 +88,39 @@ class WholeModel(StrictModel):
     """Hash of the folder: SHA-256 over the lines of its SHA256SUMS."""
 
 
+class Retry(StrictModel):
+    """When a question is asked again: a connection that was not made, an empty answer, 408, 409, 429 and 5xx."""
+
+    max: Annotated[int, Field(ge=0, le=5)] = 2
+    """Calls beyond the first, within the timeout and the API's Retry-After."""
+    budget: Fraction = "0.2"
+    """Calls beyond the first as a share of the questions, so that an outage does not multiply them."""
+
+
+class Prices(StrictModel):
+    """What a million tokens cost. An answer that does not tell its tokens costs `pricePerCallCNY`."""
+
+    input_per_million: DecimalText
+    """Tokens of the question."""
+    cached_input_per_million: DecimalText | None = None
+    """Tokens of the question that the API had in its cache; absent: as the others."""
+    output_per_million: DecimalText
+    """Tokens of the answer, thoughts included."""
+    currency: Literal["CNY", "USD"] = "CNY"
+    """Currency of the prices."""
+    cny_per_usd: PositiveDecimal | None = None
+    """Exchange rate for prices in USD, such as '7.1'."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "(has(self.currency) && self.currency == 'USD') == has(self.cnyPerUSD)",
+            lambda s: (s.currency == "USD") == (s.cny_per_usd is not None),
+            "cnyPerUSD belongs to prices in USD, and they to it",
+            "cnyPerUSD",
+        ),
+    )
+
+
 class ExternalModel(StrictModel):
     """A model behind somebody else's API, such as DeepSeek's."""
 
@@ -94,10 +134,27 @@ class ExternalModel(StrictModel):
     """Secret key with the API key; absent: none is sent."""
     timeout: Annotated[Latency, Within(ARM_TIMEOUT, latency=True)] = "5s"
     """How long an answer is waited for."""
-    max_retries: Annotated[int, Field(ge=0, le=5)] = 0
-    """Retries inside the timeout."""
+    retry: Retry = Retry()
+    """When a question is asked again."""
+    temperature: Annotated[str, Checked("(none|[01]([.][0-9]{1,4})?|2([.]0{1,4})?)", _TEMPERATURE, 8)] = "0"
+    """Sampling temperature from 0 to 2; none: it is not sent, for models that refuse it."""
+    response_format: Literal["json_object", "json_schema", "none"] = "json_object"
+    """How the API is told to answer in JSON: any object, the schema of a decision, or not at all."""
+    max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Most tokens of an answer; absent: the API's own limit. Thoughts count."""
+    thinking: Literal["enabled", "disabled"] | None = None
+    """Whether the model thinks first, as DeepSeek and others take it (`thinking.type`); absent: it is not sent."""
+    extra_body: Annotated[str, Checked("[{].*[}]", _EXTRA_BODY, 4096), AfterValidator(checked_extra_body)] | None = None
+    """JSON object as text that is sent beside the rest, such as '{"top_p": 0.9}'; it may not name model, messages or stream."""
+    symbol_aliases: Annotated[
+        dict[str, Annotated[tuple[Symbol, ...], Field(min_length=1, max_length=16)]],
+        Field(max_length=64),
+    ] = Field(default_factory=dict)
+    """Other spellings of a symbol in answers, such as BTC: [BTCUSDT, BTC/USDT]."""
     price_per_call_cny: DecimalText | None = None
-    """Price of a decision in CNY, for cost reports."""
+    """Price of a call in CNY, for cost reports; counted where the tokens or their prices are not known."""
+    prices: Prices | None = None
+    """Prices of the tokens that the API says were used."""
 
 
 class Serving(StrictModel):

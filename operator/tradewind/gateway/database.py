@@ -68,6 +68,7 @@ class Stored:
     fallback: bool
     error_kind: str | None
     error_detail: str | None
+    error_cause: str | None
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:

@@ -185,7 +185,7 @@ class Decider:
             shadow.keep(result)
         self._report(question, stored, result)
         if result.answer is None:
-            raise errors.no_arm_left(stored.decision_id, failure(columns))
+            raise errors.no_arm_left(stored.decision_id, failure(columns), _text(columns["error_cause"]))
         body = body_of(question, stored, result)
         self._remember(question, body)
         return body
@@ -196,7 +196,7 @@ class Decider:
             raise errors.another_body(stored.decision_id)
         if stored.answer is None:
             detail = failure({"error_kind": stored.error_kind, "error_detail": stored.error_detail})
-            raise errors.no_arm_left(stored.decision_id, detail)
+            raise errors.no_arm_left(stored.decision_id, detail, stored.error_cause)
         return _again(body_of_stored(stored), same=stored.request_hash == question.hash)
 
     async def _without_database(self, question: Question) -> Body:
@@ -213,7 +213,7 @@ class Decider:
             result = await self._asking.drawn(question, routing.champion, None)
             columns = result.columns()
             if result.answer is None:
-                raise errors.no_arm_left(decision_id, failure(columns))
+                raise errors.no_arm_left(decision_id, failure(columns), _text(columns["error_cause"]))
             await self._keep(question, columns, routing.champion)
             self._metrics.lost.labels("outage").inc()
         finally:
@@ -274,6 +274,10 @@ class Decider:
             detail=None if error is None else error.detail,
             unlogged=stored is None,
         )
+
+
+def _text(value: JsonValue) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _hash(hashed: Callable[[DecisionRequest], bytes], request: DecisionRequest) -> bytes:

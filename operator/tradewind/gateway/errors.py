@@ -12,6 +12,7 @@ from pydantic import JsonValue, ValidationError
 
 from tradewind.gateway.text import cleaned
 from tradewind.schema.rules import first_fault
+from tradewind.trading.error_kinds import REMEDIES
 
 RETRY_SECONDS = 1.0  # never for what is final for its id, such as no_answer
 RETRY_BLOCK_SECONDS = 0.2
@@ -210,12 +211,20 @@ def scope_busy(symbol: str, holder: str | None) -> ApiError:
     )
 
 
-def no_arm_left(decision_id: str, detail: str) -> ApiError:
-    """Neither the drawn arm nor the fallback gave a valid answer; the decision is failed for good."""
+def no_arm_left(decision_id: str, detail: str, cause: str | None) -> ApiError:
+    """Neither the drawn arm nor the fallback gave a valid answer; the decision is failed for good.
+
+    Args:
+        decision_id: of the decision.
+        detail: the drawn arm's error in words.
+        cause: its `ErrorCause`; a new question has the same end until somebody has done something about most of them.
+    """
+    remedy = REMEDIES.get(cause or "")
     return ApiError(
         ErrorCode.NO_ANSWER,
         f"no arm gave a valid answer to decision {decision_id} ({detail})",
-        "treat it as no decision; ask again with a new decision_id",
+        "treat it as no decision; "
+        + ("ask again with a new decision_id" if remedy is None else f"{remedy}, then ask anew"),
     )
 
 

@@ -43,14 +43,25 @@ class TradeDecision(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    action: Action
-    symbol: Symbol
-    size_usd: NonNegativeFinite
-    leverage: Annotated[int, Field(ge=1, le=1000)]
-    stop_loss_pct: Annotated[FiniteFloat, Field(ge=0, le=1)]
-    take_profit_pct: Annotated[FiniteFloat, Field(ge=0, le=10)]
-    confidence: Annotated[FiniteFloat, Field(ge=0, le=1)]
-    reasoning: Annotated[str, Field(max_length=4000)] = ""
+    action: Annotated[Action, Field(description="open_long, open_short, close or hold")]
+    symbol: Annotated[Symbol, Field(description="the symbol that is asked about, spelled as in the question")]
+    size_usd: Annotated[
+        NonNegativeFinite,
+        Field(description="margin in USD, above 0 to open; the exposure is size_usd times leverage"),
+    ]
+    leverage: Annotated[int, Field(ge=1, le=1000, description="a whole number from 1")]
+    stop_loss_pct: Annotated[
+        FiniteFloat,
+        Field(ge=0, le=1, description="distance of the stop from the entry as a fraction below 1: 0.02 is 2 %"),
+    ]
+    take_profit_pct: Annotated[
+        FiniteFloat,
+        Field(ge=0, le=10, description="distance of the target from the entry as a fraction below 1: 0.05 is 5 %"),
+    ]
+    confidence: Annotated[FiniteFloat, Field(ge=0, le=1, description="a fraction from 0 to 1")]
+    reasoning: Annotated[
+        str, Field(max_length=4000, description="why, in one or two sentences; it may be left out")
+    ] = ""
 
     @model_validator(mode="after")
     def _opening_needs_size(self) -> Self:
@@ -58,6 +69,19 @@ class TradeDecision(BaseModel):
             msg = f"size_usd must be above 0 for action {self.action}; answer hold to risk nothing"
             raise ValueError(msg)
         return self
+
+
+_JSON_TYPES = {"symbol": "string", "leverage": "integer", "reasoning": "string"}
+
+
+def decision_schema() -> dict[str, JsonValue]:
+    """JSON Schema of an answer in the subset that constrained decoding takes: every key required, no bounds, no references."""
+    said = {name: field.description for name, field in TradeDecision.model_fields.items()}
+    types: dict[str, JsonValue] = {
+        name: {"type": _JSON_TYPES.get(name, "number"), "description": text} for name, text in said.items()
+    }
+    types["action"] = {"type": "string", "enum": [str(action) for action in Action], "description": said["action"]}
+    return {"type": "object", "properties": types, "required": list(types), "additionalProperties": False}
 
 
 class DecisionInput(BaseModel):

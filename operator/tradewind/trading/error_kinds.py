@@ -1,5 +1,6 @@
 """Why an arm's answer was not used: the words that the gateway stores, the table has and the evidence counts."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 
@@ -53,6 +54,21 @@ class ErrorCause(StrEnum):
     """Nobody listens, or the way is barred."""
     ENVIRONMENT = "environment"
     """A variable of the gateway's environment cannot be used."""
+
+
+REMEDIES: Mapping[str, str] = {
+    ErrorCause.UNREADABLE: "create the Secret that external.secretRef of the ModelVersion names, with that key",
+    ErrorCause.CREDENTIAL: "put a valid API key into the Secret of external.secretRef",
+    ErrorCause.BALANCE: "top up the account of the API",
+    ErrorCause.PARAMETER: "correct external of the ModelVersion (temperature, responseFormat, maxTokens, extraBody) in a new one",
+    ErrorCause.NOT_FOUND: "correct external.baseURL or external.model in a new ModelVersion",
+    ErrorCause.REDIRECT: "correct external.baseURL in a new ModelVersion",
+    ErrorCause.DNS: "correct external.baseURL in a new ModelVersion, or the cluster's DNS",
+    ErrorCause.TLS: "correct external.baseURL, or have the gateway's pods trust its certificate",
+    ErrorCause.CONNECT: "check external.baseURL, and NetworkPolicies and proxies on the way",
+    ErrorCause.ENVIRONMENT: "correct or unset the variable of the gateway that is named",
+}
+"""What somebody has to do about a cause that does not pass by itself; a gateway's 503 and an object's conditions say the same."""
 
 
 class Unasked(StrEnum):

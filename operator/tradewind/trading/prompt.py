@@ -19,6 +19,14 @@ INSTRUCTION: Final = (
     " leverage, stop_loss_pct, take_profit_pct, confidence. Hold when no trade is worth its cost.\n"
 )
 
+CONTRACT: Final = (
+    "The object has these keys and no others:\n"
+    + "".join(f"- {name}: {field.description}\n" for name, field in TradeDecision.model_fields.items())
+    + "For hold and close: size_usd 0, leverage 1, stop_loss_pct 0 and take_profit_pct 0.\n"
+)
+"""What a decision is, in the words of the schema itself. For external APIs, after `INSTRUCTION`: an own model is held to it by its
+grammar, and its prompt stays the one that it was trained on (docs/decisions/contract-for-external-arms.md)."""
+
 DECISION_FIELDS: Final = (
     "action", "symbol", "size_usd", "leverage", "stop_loss_pct", "take_profit_pct", "confidence",
 )  # fmt: skip

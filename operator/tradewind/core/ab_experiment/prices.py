@@ -44,8 +44,8 @@ def answer_cost(version: ModelVersion, endpoint: Endpoint, prior: Prior | None) 
     """
     external, costs = version.spec.external, endpoint.spec.costs
     if external is not None:
-        if external.price_per_call_cny is None:
-            return f"evidence.netOfCost: the price of ModelVersion {version.name} is not known; set external.pricePerCallCNY"
+        if external.price_per_call_cny is None and external.prices is None:
+            return f"evidence.netOfCost: the price of ModelVersion {version.name} is not known; set external.prices or external.pricePerCallCNY"
         if costs.cny_per_usd is None:
             return f"evidence.netOfCost: the price of ModelVersion {version.name} is in CNY; set costs.cnyPerUSD of Endpoint {endpoint.name}"
         return 0.0

@@ -6,12 +6,13 @@ from decimal import Decimal
 from tradewind.api.ab_experiment import ABExperiment, Mode
 from tradewind.api.common import SecretKeyRef, VersionStatusRef
 from tradewind.api.endpoint import Endpoint
-from tradewind.api.model_version import ModelVersion
+from tradewind.api.model_version import ModelVersion, Prices
 from tradewind.core.endpoint.holders import is_as_seen
 from tradewind.core.endpoint.manifests import credential_path
 from tradewind.core.endpoint.seen import TERMINAL, Seen, version_sha256
 from tradewind.core.evidence import settlement_of
 from tradewind.core.model_version.manifests import predictor_url
+from tradewind.schema.json_text import as_object
 from tradewind.schema.scalars import as_milliseconds, as_timedelta
 from tradewind.trading.routing import (
     OWN_PROTOCOL,
@@ -22,6 +23,7 @@ from tradewind.trading.routing import (
     Protocol,
     Routing,
     RoutingLimits,
+    TokenPrices,
 )
 
 ROUTING_LIFETIME = timedelta(seconds=30)
@@ -146,8 +148,16 @@ def arm_target(version: ModelVersion) -> ArmTarget:
             model=external.model,
             credential_file=credential_path(version.name, external.secret_ref) if external.secret_ref else None,
             timeout_seconds=as_milliseconds(external.timeout) / 1000,
-            max_retries=external.max_retries,
+            max_retries=external.retry.max,
+            retry_budget=Decimal(external.retry.budget),
             price_per_call_cny=Decimal(external.price_per_call_cny) if external.price_per_call_cny else None,
+            prices=_token_prices(external.prices),
+            symbol_aliases=external.symbol_aliases,
+            temperature=None if external.temperature == "none" else float(external.temperature),
+            response_format=external.response_format,
+            max_tokens=external.max_tokens,
+            extra_body=({} if external.thinking is None else {"thinking": {"type": external.thinking}})
+            | (as_object(external.extra_body) if external.extra_body else {}),
         )
     return ArmTarget(
         protocol=OWN_PROTOCOL,
@@ -156,4 +166,16 @@ def arm_target(version: ModelVersion) -> ArmTarget:
         model=version.name,
         timeout_seconds=as_milliseconds(version.spec.serving.timeout) / 1000,
         sha256=version_sha256(version),
+    )
+
+
+def _token_prices(prices: Prices | None) -> TokenPrices | None:
+    if prices is None:
+        return None
+    cached = prices.cached_input_per_million
+    return TokenPrices(
+        input=Decimal(prices.input_per_million),
+        cached_input=None if cached is None else Decimal(cached),
+        output=Decimal(prices.output_per_million),
+        cny_per_unit=Decimal(prices.cny_per_usd or 1),
     )

@@ -10,26 +10,40 @@ from tradewind.gateway.protocols.base import MAX_REMARK, ArmAnswer, ArmProtocol,
 from tradewind.gateway.reading import Rule, read_answer
 from tradewind.gateway.refusals import refusal
 from tradewind.gateway.text import cleaned
+from tradewind.trading.decision import decision_schema
 from tradewind.trading.error_kinds import ErrorCause, ErrorKind
-from tradewind.trading.prompt import INSTRUCTION, render_prompt
+from tradewind.trading.prompt import CONTRACT, INSTRUCTION, render_prompt
+
+_FORMATS: Mapping[str, JsonValue] = {
+    "json_object": {"type": "json_object"},
+    "json_schema": {
+        "type": "json_schema",
+        "json_schema": {"name": "decision", "strict": True, "schema": decision_schema()},
+    },
+}
 
 
 class OpenAIChat(ArmProtocol):
     """The instruction as system message, what is shown as the user's."""
 
     def request(self, question: ArmQuestion) -> tuple[str, Mapping[str, JsonValue]]:
-        """One completion, at temperature 0, not streamed."""
-        target, limits, system = question.target, question.limits, INSTRUCTION
+        """One completion, not streamed, with what the version says of temperature, format and tokens."""
+        target, limits, system = question.target, question.limits, INSTRUCTION + CONTRACT
         if limits is not None:
             system += f"Limits: leverage at most {limits.max_leverage}, size_usd at most {limits.max_size_usd:g}.\n"
         user = render_prompt(question.shown, question.symbol).removeprefix(INSTRUCTION)
-        return f"{target.base_url.rstrip('/')}/chat/completions", {
+        body: dict[str, JsonValue] = {
             "model": target.model,
             "messages": [{"role": "system", "content": system}, {"role": "user", "content": user}],
-            "response_format": {"type": "json_object"},
-            "temperature": 0,
             "stream": False,
         }
+        if target.response_format != "none":
+            body["response_format"] = _FORMATS[target.response_format]
+        if target.temperature is not None:
+            body["temperature"] = target.temperature
+        if target.max_tokens is not None:
+            body["max_tokens"] = target.max_tokens
+        return f"{target.base_url.rstrip('/')}/chat/completions", {**body, **target.extra_body}
 
     def read(self, body: bytes, question: ArmQuestion) -> ArmAnswer:
         """The content of the first choice; the name that the API gives itself is model and fingerprint."""
