@@ -285,14 +285,14 @@ class _Turn:
     def _noted(
         self, status: EndpointStatus, request: Verb | ByHandStatus, reason: Reason, message: str
     ) -> EndpointStatus:
-        by_hand = isinstance(request, ByHandStatus)
+        verb, by = (request.verb, request.by) if isinstance(request, ByHandStatus) else (request.name, request.asker)
         entry = ChampionHistoryEntry(
             time=self.now.replace(microsecond=0),
             request=_key(request),
             reason=reason.value,
             message=message[:1024],
-            verb=request.verb if by_hand else request.name,
-            by=request.by if by_hand else request.asker,
+            verb=verb,
+            by=by,
             result="done" if reason in DONE else "refused",
         )
         return status.model_copy(update={"history": (*(status.history or ()), entry)[-HISTORY_LENGTH:]})
