@@ -103,7 +103,7 @@ def lint(path: Path, seen: Seen | None = None, *, in_folder: bool = False) -> It
         yield f"{shown}:1: is empty: there is no object in it"
     names: dict[tuple[str, ...], int] = {}
     for document in documents:
-        for line, key, first in document.twice():
+        for line, key, first in document.twice:
             yield f'{shown}:{line}: key "{_word(key)}" is set twice (first in line {first}): remove one'
         for path_of, found in _objects(document.content, ""):
             for at, message in _problems(found, path_of, document, seen, names):

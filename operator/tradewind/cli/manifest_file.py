@@ -6,7 +6,7 @@ Belongs here: text to objects, keys that are there twice, lines. Does not belong
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -45,47 +45,28 @@ class Document:
 
     Attributes:
         content: what it says.
-        node: where it says that; None: nowhere (an empty document).
+        node: where it says that.
+        twice: keys that are there twice: line, key, and the line of the first.
     """
 
     content: Any
-    node: yaml.Node | None
+    node: yaml.Node
+    twice: tuple[tuple[int, str, int], ...]
 
     @property
     def line(self) -> int:
         """Where it begins."""
-        return _line(self.node) if self.node is not None else 1
+        return _line(self.node)
 
     def line_of(self, path: str) -> int:
         """The line of a field (`spec.arms[1].weight`), or of the part that should have it."""
         node, rest, line = self.node, path, self.line
-        while rest and node is not None:
+        while rest:
             found = _step(node, rest)
             if found is None:
                 break
             line, node, rest = found
         return line
-
-    def twice(self) -> Iterator[tuple[int, str, int]]:
-        """Keys that are there twice: line, key, and the line of the first."""
-        seen: set[int] = set()
-        stack = [self.node] if self.node is not None else []
-        while stack:
-            node = stack.pop()
-            if id(node) in seen:  # an alias
-                continue
-            seen.add(id(node))
-            if isinstance(node, yaml.MappingNode):
-                first: dict[str, int] = {}
-                for key, value in node.value:
-                    stack.append(value)
-                    if not isinstance(key, yaml.ScalarNode) or key.tag.endswith(":merge"):
-                        continue
-                    if key.value in first:
-                        yield _line(key), key.value, first[key.value]
-                    first.setdefault(key.value, _line(key))
-            elif isinstance(node, yaml.SequenceNode):
-                stack.extend(node.value)
 
 
 def read_documents(text: str) -> list[Document]:
@@ -101,27 +82,52 @@ def read_documents(text: str) -> list[Document]:
     try:
         _demand_flat(text)
         nodes = list(yaml.compose_all(text, _Loader))
-        found = [Document(_built(node), node) for node in nodes if node is not None]
+        found = [_document(node) for node in nodes if node is not None]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         said = " ".join(filter(None, (error.context, error.problem, error.note)))
-        raise UnreadableError(f"no YAML: {said}", int(getattr(mark, "line", 0)) + 1) from error
+        raise UnreadableError(
+            f"no YAML: {said}", min(int(getattr(mark, "line", 0)) + 1, text.count("\n") + 1)
+        ) from error
     except yaml.YAMLError as error:
         raise UnreadableError(f"no YAML: {' '.join(str(error).split())}", 1) from error
     except (RecursionError, ValueError, TypeError) as error:
         raise UnreadableError(f"no manifest: {type(error).__name__}: {str(error)[:200]}", 1) from error
     if as_json is not None and len(found) == 1:
-        return [Document(as_json[0], found[0].node)]
+        return [replace(found[0], content=as_json[0])]
     return [document for document in found if document.content is not None]
 
 
-def _built(node: yaml.Node) -> Any:
+def _document(node: yaml.Node) -> Document:
     _demand_shallow(node)
+    twice = tuple(_twice(node))  # before it is built: that merges `<<` into the nodes
     loader = _Loader("")
     try:
-        return loader.construct_document(node)
+        return Document(loader.construct_document(node), node, twice)
     finally:
         loader.dispose()
+
+
+def _twice(root: yaml.Node) -> Iterator[tuple[int, str, int]]:
+    """Keys that are there twice: line, key, and the line of the first."""
+    seen: set[int] = set()
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if id(node) in seen:  # an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            first: dict[str, int] = {}
+            for key, value in node.value:
+                stack.append(value)
+                if not isinstance(key, yaml.ScalarNode) or key.tag.endswith(":merge"):
+                    continue
+                if key.value in first:
+                    yield _line(key), key.value, first[key.value]
+                first.setdefault(key.value, _line(key))
+        elif isinstance(node, yaml.SequenceNode):
+            stack.extend(node.value)
 
 
 def _demand_flat(text: str) -> None:
@@ -131,7 +137,7 @@ def _demand_flat(text: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > _DEEPEST:
-                raise UnreadableError(f"nested deeper than {_DEEPEST}", event.start_mark.line + 1)
+                raise UnreadableError(f"nested deeper than {_DEEPEST}", int(getattr(event.start_mark, "line", 0)) + 1)
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 

@@ -190,4 +190,4 @@ def conditions_of(body: Json) -> Sequence[Json]:
     """The conditions of an object that speak of its newest spec."""
     generation = body["metadata"].get("generation") or 0
     found = (body.get("status") or {}).get("conditions") or []
-    return [c for c in found if (c.get("observedGeneration") or generation) >= generation]
+    return [c for c in found if c.get("observedGeneration", generation) >= generation]

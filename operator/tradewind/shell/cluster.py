@@ -54,8 +54,11 @@ class Cluster:
                 raise ClusterError(f"context {context!r} is not in KUBECONFIG; it has {', '.join(known)}", 0) from None
             try:
                 await config.load_kube_config(context=context)
-            except (config.ConfigException, OSError, yaml.YAMLError) as error:
-                message = f"no cluster is configured ({error}): set KUBECONFIG to a file with a current context"
+            except (config.ConfigException, OSError, yaml.YAMLError, TypeError, AttributeError, KeyError) as error:
+                what = (
+                    str(error) if isinstance(error, config.ConfigException | OSError) else "no kubeconfig can be read"
+                )
+                message = f"no cluster is configured ({what}): set KUBECONFIG to a file with a current context"
                 message += f", or name one by --context: {', '.join(known)}" if known else ""
                 raise ClusterError(message, 0) from error
         return cls(client.ApiClient())
