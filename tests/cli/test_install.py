@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -61,8 +60,8 @@ def installed(uv: str, wheel: Path, extra: str, folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cli(uv: str, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    yield installed(uv, wheel, "[cli]", tmp_path_factory.mktemp("cli") / "venv")
+def cli(uv: str, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return installed(uv, wheel, "[cli]", tmp_path_factory.mktemp("cli") / "venv")
 
 
 def test_the_command_line_needs_neither_kopf_nor_torch(cli: Path, uv: str) -> None:
