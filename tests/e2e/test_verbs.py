@@ -143,6 +143,8 @@ def test_nobody_signs_as_somebody_else(trader: Space, people: dict[str, Path], t
         f"--kubeconfig={people['editor']}", "annotate", "--overwrite", "abexperiment", "first", "tradewind.dev/by=admin"
     )
     assert "with your own user name" in told
+    told = trader.refused(f"--kubeconfig={people['editor']}", "annotate", "abexperiment", "first", "tradewind.dev/by-")
+    assert "with your own user name" in told
     assert trader.must_get("ABExperiment", "first")["status"]["phase"] == "Running"
 
 

@@ -63,8 +63,6 @@ def run(args: argparse.Namespace) -> int:
     except (ValueError, ClusterError) as error:
         print(f"tradewind get: {error}", file=sys.stderr)
         return CommandExit.NOT_ASKED
-    except KeyboardInterrupt:
-        return CommandExit.INTERRUPTED
 
 
 def what_is_asked(args: argparse.Namespace) -> Asked:

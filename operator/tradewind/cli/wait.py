@@ -72,8 +72,6 @@ def run(args: argparse.Namespace) -> int:
     except (ValueError, ClusterError) as error:
         print(f"tradewind wait: {error}", file=sys.stderr)
         return CommandExit.NOT_ASKED
-    except KeyboardInterrupt:
-        return CommandExit.INTERRUPTED
 
 
 async def _wait(args: argparse.Namespace, kind: str, name: str, namespace: str) -> CommandExit:

@@ -73,7 +73,7 @@ class CommandExit(IntEnum):
 
     DONE = (
         0,
-        "done, true, or nothing is wrong; of `get -w` and `wait --for verdict=...`: the verdict that was asked for, promote",
+        "done, true, or nothing is wrong; of `get -w`: the verdict is promote, the run succeeded",
     )
     NO = 1, "refused, false for good, not there, or there is a problem"
     NOT_ASKED = 2, "it could not be asked for: arguments, files, no cluster, a right that is missing"
