@@ -160,6 +160,19 @@ def _exit_codes() -> Iterator[str]:
     return table(("exit", "reason", "the attempt", "meaning"), rows)
 
 
+def _command_exits() -> Iterator[str]:
+    return table(
+        ("exit", "meaning"), ((str(code.value), code.meaning) for code in _of("tradewind.trading.exits").CommandExit)
+    )
+
+
+def _commands() -> Iterator[str]:
+    """Each command with the line of its help."""
+    parser = _of("tradewind.cli.commands").build_parser()
+    (found,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return table(("command", "what it does"), ((action.dest, str(action.help)) for action in found._choices_actions))
+
+
 def _gateway_errors() -> Iterator[str]:
     codes = sorted(_of("tradewind.gateway.errors").ErrorCode, key=lambda code: code.status)
     rows = [(code.value, str(code.status), code.when, code.what_to_do) for code in codes]
@@ -173,6 +186,8 @@ BLOCKS: Mapping[str, Callable[[], Lines]] = {
     "guardrails": _guardrails,
     "losses": _losses,
     "exit-codes": _exit_codes,
+    "command-exits": _command_exits,
+    "commands": _commands,
     "operator-metrics": lambda: metrics(
         value for module in _modules(_of("tradewind.shell")) for value in vars(module).values()
     ),

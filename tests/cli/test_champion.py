@@ -90,12 +90,19 @@ class Handler(BaseHTTPRequestHandler):
             if self.path == API:
                 kinds = [{"name": "endpoints", "kind": "Endpoint", "namespaced": True}]
                 self.answer({"resources": kinds})
+            elif self.path == f"{API}/namespaces/trading/endpoints":
+                self.answer({"metadata": {"resourceVersion": "1"}, "items": [self.server.body]})
             elif self.path == PATH:
                 if self.server.works and self.server.patches:
                     self.server.turn()
                 self.answer(self.server.body)
             else:
                 self.answer({"message": "not found"}, 404)
+
+    def do_POST(self) -> None:
+        assert self.path == "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer({"status": {"userInfo": {"username": "ada"}}}, 201)
 
     def do_PATCH(self) -> None:
         patch = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -146,7 +153,7 @@ def run(*arguments: str) -> int:
 
 
 def test_a_promotion_is_carried_out_and_recorded_with_who_and_why(server: Server, capsys: Any) -> None:
-    assert run("promote", "v2", "--endpoint", "trader", "--reason", "v2 is cheaper", "--by", "ada") == 0
+    assert run("promote", "v2", "--endpoint", "trader", "--reason", "v2 is cheaper") == 0
     assert "ada promoted v2 in place of v1: v2 is cheaper" in capsys.readouterr().out
     (record,) = server.records
     assert (record.version, record.previous, record.requested_by, record.message) == (
@@ -161,7 +168,7 @@ def test_a_promotion_is_carried_out_and_recorded_with_who_and_why(server: Server
 
 def test_a_rollback_says_where_it_leads_and_where_another_would(server: Server, capsys: Any) -> None:
     server.body["metadata"]["annotations"] = {"tradewind.dev/reason": "of something else"}
-    assert run("rollback", "trader", "--by", "ada") == 0
+    assert run("rollback", "trader") == 0
     told = capsys.readouterr().out
     assert "ada rolled back to api in place of v1" in told
     assert "another rollback would lead to v1" in told
@@ -205,6 +212,14 @@ def test_an_operator_that_does_not_work_is_named(server: Server, capsys: Any) ->
     assert "is it running?" in capsys.readouterr().err
 
 
-def test_an_endpoint_that_is_not_there_is_said(server: Server, capsys: Any) -> None:
-    assert run("rollback", "other") == 2
-    assert "Endpoint other does not exist in trading" in capsys.readouterr().err
+def test_an_endpoint_that_is_not_there_is_said_with_the_name_that_is_meant(server: Server, capsys: Any) -> None:
+    assert run("rollback", "tradr") == 1
+    assert "no Endpoint 'tradr' in namespace trading; did you mean trader?" in capsys.readouterr().err
+
+
+def test_it_is_signed_by_who_asks_and_by_nobody_else(server: Server, capsys: Any) -> None:
+    assert run("rollback", "trader", "--by", "eve") == 2
+    assert "the API server knows you as ada" in capsys.readouterr().err
+    assert server.patches == []
+    assert run("rollback", "trader", "--by", "ada") == 0
+    assert server.patches[0]["metadata"]["annotations"]["tradewind.dev/by"] == "ada"

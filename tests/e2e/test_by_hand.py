@@ -37,7 +37,7 @@ def _me(space: Space) -> str:
 
 def _tradewind(space: Space, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command line, as the user of the tests."""
-    asked = ("-n", space.name, "--by", _me(space), "--timeout", "150")
+    asked = ("-n", space.name, "--timeout", "150")
     return space.cluster.attempt(sys.executable, "-m", "tradewind.main", *arguments, *asked, seconds=200)
 
 

@@ -234,6 +234,14 @@ class HistoryEntry(StatusModel):
     """Why, as a fixed word."""
     message: Text1024 = ""
     """Why, for people."""
+    verb: Text64 | None = None
+    """Verb that was asked for (`tradewind.dev/<verb>`); absent: nobody asked."""
+    request: Text128 | None = None
+    """Its request id."""
+    by: Text128 | None = None
+    """Who asked."""
+    result: Literal["done", "refused"] | None = None
+    """What came of it."""
 
 
 class VerdictStatus(StatusModel):

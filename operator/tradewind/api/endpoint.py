@@ -278,6 +278,12 @@ class ChampionHistoryEntry(StatusModel):
     """What came of it, as a fixed word."""
     message: Text1024 = ""
     """Who asked for what, why, and what came of it."""
+    verb: Text64 | None = None
+    """Verb that was asked for."""
+    by: Text128 | None = None
+    """Who asked."""
+    result: Literal["done", "refused"] | None = None
+    """What came of it; a request that a newer one replaced is refused."""
 
 
 class EndpointStatus(CommonStatus):

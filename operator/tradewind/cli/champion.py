@@ -3,7 +3,7 @@
 The request is an annotation on the Endpoint, as any verb's; the command waits for what comes of it, which the Endpoint's
 status says by that very request.
 
-Exit codes: 0 carried out, 1 refused or replaced by a newer request, 2 it could not be asked for, 3 it still waits.
+Exit codes: 0 carried out, 1 refused, replaced by a newer request or not there, 2 it could not be asked for, 3 it still waits.
 """
 
 import argparse
@@ -16,17 +16,22 @@ from typing import TYPE_CHECKING, Any
 from tradewind.api.ab_experiment_status import ABExperimentStatus
 from tradewind.api.common import API_VERSION
 from tradewind.api.endpoint import EndpointStatus
+from tradewind.cli.scope import add_scope, add_signature, connected, namespace_of, not_there, signature
 from tradewind.core.conditions import is_true
-from tradewind.core.endpoint import TERMINAL, Reason
-from tradewind.core.endpoint.by_hand import CONDITION, LONGEST_REASON, request_key, undone
+from tradewind.core.endpoint import TERMINAL
+from tradewind.core.endpoint.by_hand import CONDITION, DONE, LONGEST_REASON, request_key, undone
 from tradewind.core.verbs import PREFIX
 from tradewind.shell.cluster import Cluster, ClusterError
+from tradewind.trading.exits import CommandExit
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-_DONE = frozenset({Reason.PROMOTED_BY_HAND.value, Reason.ROLLED_BACK_BY_HAND.value})
 _EVERY = 0.5
+
+
+class _NotThereError(ClusterError):
+    """The Endpoint does not exist."""
 
 
 def add_parser(subparsers: "Subparsers") -> None:
@@ -43,26 +48,27 @@ def add_parser(subparsers: "Subparsers") -> None:
     rollback.add_argument("endpoint", help="name of the Endpoint")
     rollback.add_argument("--reason", type=_reason, help="why; kept with the promotion record")
     for verb, parser in (("promote", promote), ("rollback", rollback)):
-        parser.add_argument("-n", "--namespace", default="default", help="namespace (default: default)")
-        parser.add_argument("--by", help="the requesting user, as the API server knows it")
-        parser.add_argument(
-            "--timeout", type=float, default=60.0, help="seconds to wait for what comes of it (default: 60)"
-        )
+        add_scope(parser)
+        add_signature(parser)
         parser.set_defaults(run=run, verb=verb)
 
 
 def run(args: argparse.Namespace) -> int:
     """Asks and waits; what came of it is printed."""
+    args.namespace = namespace_of(args)
     try:
         return asyncio.run(_change(args))
+    except _NotThereError as error:
+        print(f"tradewind {args.verb}: {error}", file=sys.stderr)
+        return CommandExit.NO
     except ClusterError as error:
         print(f"tradewind {args.verb}: {error}", file=sys.stderr)
-        return 2
+        return CommandExit.NOT_ASKED
 
 
 async def _change(args: argparse.Namespace) -> int:
     request = uuid.uuid4().hex[:12]
-    async with await Cluster.connect() as cluster:
+    async with connected(args) as cluster:
         status = await _status(cluster, args)
         if args.verb == "promote":
             value = f"{args.version}/{request}"
@@ -71,8 +77,7 @@ async def _change(args: argparse.Namespace) -> int:
             # Named, so that of two people who roll back at once the second one does not undo the first.
             value = f"{target}/{request}" if target is not None else request
         annotations: dict[str, str | None] = {f"{PREFIX}{args.verb}": value, f"{PREFIX}reason": args.reason}
-        if args.by:
-            annotations[f"{PREFIX}by"] = args.by
+        annotations[f"{PREFIX}by"] = await signature(cluster, args.by)
         patch = {"metadata": {"annotations": annotations}}
         await cluster.merge(API_VERSION, "Endpoint", args.namespace, args.endpoint, patch)
         print(f"{args.endpoint}: {args.verb} requested as {value}", flush=True)
@@ -86,9 +91,9 @@ async def _outcome(cluster: Cluster, args: argparse.Namespace, key: str) -> int:
         status = await _status(cluster, args)
         told = next((entry for entry in reversed(status.history or ()) if entry.request == key), None)
         late = time.monotonic() >= until
-        if told is not None and told.reason not in _DONE:
+        if told is not None and told.reason not in DONE:
             print(f"tradewind {args.verb}: {told.reason}: {told.message}", file=sys.stderr)
-            return 1
+            return CommandExit.NO
         if told is not None and (late or is_true(status.conditions, "WeightsApplied")):
             applied = status.condition("WeightsApplied")
             print(f"{args.endpoint}: {told.message}")
@@ -96,12 +101,12 @@ async def _outcome(cluster: Cluster, args: argparse.Namespace, key: str) -> int:
                 print(f"{args.endpoint}: not obeyed by every gateway yet: {applied.message}")
             if args.verb == "rollback" and status.previous_champion_ref is not None:
                 print(f"{args.endpoint}: another rollback would lead to {status.previous_champion_ref.name}")
-            return 0
+            return CommandExit.DONE
         if late:
             waits = status.condition(CONDITION)
             why = waits.message if waits is not None else "the operator has not looked at it: is it running?"
             print(f"tradewind {args.verb}: not carried out yet, and still asked for: {why}", file=sys.stderr)
-            return 3
+            return CommandExit.NOT_YET
         await asyncio.sleep(_EVERY)
 
 
@@ -120,7 +125,7 @@ async def _goes_back_to(cluster: Cluster, args: argparse.Namespace, status: Endp
 async def _status(cluster: Cluster, args: argparse.Namespace) -> EndpointStatus:
     found: dict[str, Any] | None = await cluster.get(API_VERSION, "Endpoint", args.namespace, args.endpoint)
     if found is None:
-        raise ClusterError(f"Endpoint {args.endpoint} does not exist in {args.namespace}", 404)
+        raise _NotThereError(await not_there(cluster, "Endpoint", args.namespace, args.endpoint), 404)
     return EndpointStatus.model_validate(found.get("status") or {})
 
 

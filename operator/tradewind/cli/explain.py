@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from tradewind.api.common import API_VERSION
 from tradewind.cli.objects import kind_named
+from tradewind.cli.scope import add_scope, connected, namespace_of, not_there
 from tradewind.core.explain import Line, Node, Ref, cause, explain, rests_on
 from tradewind.shell.cluster import Cluster, ClusterError
+from tradewind.trading.exits import CommandExit
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -34,7 +36,7 @@ def add_parser(subparsers: "Subparsers") -> None:
     )
     parser.add_argument("object", help="KIND/NAME, or KIND with the name after it")
     parser.add_argument("name", nargs="?", help="its name")
-    parser.add_argument("-n", "--namespace", default="default", help="namespace (default: default)")
+    add_scope(parser)
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
     parser.set_defaults(run=run)
 
@@ -47,13 +49,13 @@ def run(args: argparse.Namespace) -> int:
         if not name:
             raise ValueError(f"name: missing; write KIND/NAME, such as {what}/trader")
         ref = Ref(API_VERSION, kind_named(what).kind, name)
-        node, events = asyncio.run(_read(ref, args.namespace))
+        node, events, missing = asyncio.run(_read(args, ref, namespace_of(args)))
     except (ValueError, ClusterError) as error:
         print(f"tradewind explain: {error}", file=sys.stderr)
-        return 2
-    if node.body is None and not node.refused:
-        print(f"tradewind explain: no {ref.kind} {name!r} in namespace {args.namespace}", file=sys.stderr)
-        return 1
+        return CommandExit.NOT_ASKED
+    if missing:
+        print(f"tradewind explain: {missing}", file=sys.stderr)
+        return CommandExit.NO
     lines = explain(node, events, datetime.now(UTC))
     first = cause(lines)
     if args.output == "json":
@@ -67,8 +69,8 @@ def run(args: argparse.Namespace) -> int:
 def exit_code(lines: Sequence[Line], first: Line | None) -> int:
     """0 only where all of the chain was read and nothing of it is wrong; see the exit codes above."""
     if first is not None:
-        return 3
-    return 2 if any(line.reason == "Forbidden" for line in lines) else 0
+        return CommandExit.NOT_YET
+    return CommandExit.NOT_ASKED if any(line.reason == "Forbidden" for line in lines) else CommandExit.DONE
 
 
 def render(node: Node, lines: Sequence[Line], first: Line | None) -> str:
@@ -108,11 +110,14 @@ def _weight(body: Json) -> list[str]:
     return lines
 
 
-async def _read(ref: Ref, namespace: str) -> tuple[Node, list[Json]]:
-    async with await Cluster.connect() as cluster:
+async def _read(args: argparse.Namespace, ref: Ref, namespace: str) -> tuple[Node, list[Json], str]:
+    """The chain, the namespace's events, and what is said where the object does not exist; "": it does."""
+    async with connected(args) as cluster:
         reader = Reader(cluster, namespace)
         node = await reader.node(ref)
-        return node, await reader.events()
+        if node.body is None and not node.refused:
+            return node, [], await not_there(cluster, ref.kind, namespace, ref.name)
+        return node, await reader.events(), ""
 
 
 class Reader:

@@ -1,34 +1,40 @@
 """`tradewind get`: the kinds of a namespace at a glance, and one experiment in full.
 
-Belongs here: reading objects and laying them out as text. Does not belong here: changing anything (verbs.py).
+Belongs here: reading objects and laying them out as text. Does not belong here: changing anything (verbs.py), and what changes
+while one looks (watch.py).
+
+Exit codes: 0 printed, 1 what was named is not there, 2 the request is wrong or nobody answers; with -w see watch.py.
 """
 
 import argparse
 import asyncio
 import json
 import sys
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.ab_experiment_status import EvidenceStatus
-from tradewind.api.common import API_VERSION
 from tradewind.api.parse import InvalidSpec, parse
-from tradewind.api.registry import KINDS, Kind
+from tradewind.api.registry import BY_KIND, KINDS, Kind
 from tradewind.cli.outlook import outlook_lines, pair_lines
 from tradewind.cli.report_text import NO_TRADES
+from tradewind.cli.scope import add_scope, connected, namespace_of, not_there
+from tradewind.cli.watch import Asked, watch
 from tradewind.core.evidence import lost_counts
-from tradewind.shell.cluster import Cluster, ClusterError
+from tradewind.shell.cluster import ClusterError
 from tradewind.trading.evidence import LostReason
 from tradewind.trading.evidence.guardrails import shown
 from tradewind.trading.evidence.verdict import times
+from tradewind.trading.exits import CommandExit
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 Json = Mapping[str, Any]
 
+_WHERE_KNOWN = (("EXPOSURE USD", "exposure"), ("HOURS OPEN", "exposureHours"), ("COST CNY", "costCNY"))
+"""Columns that only an arm has that traded, or whose calls have a price."""
 _EARNED = frozenset({"winRate", "totalPnl", "avgPnl", "sharpe"})
 
 
@@ -37,48 +43,73 @@ def add_parser(subparsers: "Subparsers") -> None:
     parser = subparsers.add_parser("get", help="show the objects of a namespace, or one of them in full")
     parser.add_argument("kind", nargs="?", default="all", help="a kind (name, plural or short name), or all")
     parser.add_argument("name", nargs="?", help="an object")
-    parser.add_argument("-n", "--namespace", default="default", help="namespace (default: default)")
+    add_scope(parser)
+    parser.add_argument("-A", "--all-namespaces", action="store_true", help="objects of all namespaces")
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
-    parser.add_argument("-w", "--watch", action="store_true", help="again every two seconds until interrupted")
+    parser.add_argument(
+        "-w",
+        "--watch",
+        action="store_true",
+        help="go on with what changes and when; of one experiment or run until it has a verdict",
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the objects; exit code 1 where one was named and is not there, 2 where the request is wrong."""
+    """Prints the objects; see the exit codes above."""
     try:
-        kinds = list(KINDS) if args.kind == "all" else [kind_named(args.kind)]
-        while True:
-            objects = asyncio.run(_read(kinds, args.namespace, args.name))
-            if args.name and not objects:
-                print(f"tradewind get: no {args.kind} {args.name!r} in namespace {args.namespace}", file=sys.stderr)
-                return 1
-            print(json.dumps(objects, indent=1) if args.output == "json" else render(objects, full=bool(args.name)))
-            if not args.watch:
-                return 0
-            time.sleep(2)
-            print()
+        asked = what_is_asked(args)
+        return asyncio.run(watch(args, asked, render, at_a_glance) if args.watch else _get(args, asked))
     except (ValueError, ClusterError) as error:
         print(f"tradewind get: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 0
+        return CommandExit.NOT_ASKED
 
 
-def render(objects: Sequence[Json], *, full: bool = False) -> str:
+def what_is_asked(args: argparse.Namespace) -> Asked:
+    """Kinds, namespace and name of the arguments.
+
+    Raises:
+        ValueError: the kind is unknown, or a name is asked for in all namespaces.
+    """
+    word, _, name = args.kind.partition("/")
+    if name and args.name:
+        raise ValueError(f"{args.kind} {args.name}: one name, as KIND/NAME or KIND NAME")
+    name = name or args.name
+    kinds = tuple(KINDS) if word == "all" else (kind_named(word),)
+    if args.all_namespaces and (name or args.namespace):
+        raise ValueError("-A: all namespaces; leave out the name and -n, or give the name's namespace by -n alone")
+    return Asked(kinds, None if args.all_namespaces else namespace_of(args), name)
+
+
+async def _get(args: argparse.Namespace, asked: Asked) -> CommandExit:
+    async with connected(args) as cluster:
+        objects = await asked.read(cluster)
+        if not objects and asked.name is not None:
+            kind = asked.kinds[0].kind if len(asked.kinds) == 1 else "object"
+            told = f"no {kind} {asked.name!r} in namespace {asked.namespace}"
+            if len(asked.kinds) == 1:
+                told = await not_there(cluster, kind, str(asked.namespace), asked.name)
+            print(f"tradewind get: {told}", file=sys.stderr)
+            return CommandExit.NO
+    if args.output == "json":
+        print(json.dumps(objects, indent=1))
+    else:
+        everywhere = asked.namespace is None
+        print(render(objects, full=asked.name is not None, everywhere=everywhere) or _nothing(asked))
+    return CommandExit.DONE
+
+
+def _nothing(asked: Asked) -> str:
+    where = "any namespace" if asked.namespace is None else f"namespace {asked.namespace}"
+    return f"nothing of Tradewind's in {where}" + ("" if asked.namespace is None else ": -n NAMESPACE, or -A for all")
+
+
+def render(objects: Sequence[Json], *, full: bool = False, everywhere: bool = False) -> str:
     """Text of the objects: one table a kind; with `full` the conditions, arms and evidence of each."""
-    parts = [_table(kind, [o for o in objects if o["kind"] == kind.kind]) for kind in KINDS]
+    parts = [_table(kind, [o for o in objects if o["kind"] == kind.kind], everywhere=everywhere) for kind in KINDS]
     if full:
         parts += [_details(o) for o in objects]
-    text = "\n\n".join(part for part in parts if part)
-    return text or "nothing of Tradewind's here"
-
-
-async def _read(kinds: Iterable[Kind], namespace: str, name: str | None) -> list[Json]:
-    async with await Cluster.connect() as cluster:
-        if name is not None:
-            found = [await cluster.get(API_VERSION, kind.kind, namespace, name) for kind in kinds]
-            return [o for o in found if o is not None]
-        return [o for kind in kinds for o in await cluster.select(API_VERSION, kind.kind, namespace)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def kind_named(text: str) -> Kind:
@@ -95,16 +126,23 @@ def kind_named(text: str) -> Kind:
     raise ValueError(msg)
 
 
-def _table(kind: Kind, objects: Sequence[Json]) -> str:
+def _table(kind: Kind, objects: Sequence[Json], *, everywhere: bool = False) -> str:
     if not objects:
         return ""
-    rows = [(kind.kind.upper(), "PHASE", kind.happy.upper(), "DETAILS")]
+    rows = [(*(("NAMESPACE",) if everywhere else ()), kind.kind.upper(), "PHASE", kind.happy.upper(), "DETAILS")]
     for body in objects:
-        status = body.get("status") or {}
-        happy: Json = next((c for c in status.get("conditions", []) if c["type"] == kind.happy), {})
-        state = f"{happy.get('status', '-')} {happy.get('reason', '')}".strip()
-        rows.append((body["metadata"]["name"], status.get("phase", "-"), state, _summary(body, status)))
+        metadata = body["metadata"]
+        where = (metadata.get("namespace", "-"),) if everywhere else ()
+        rows.append((*where, metadata["name"], *at_a_glance(body)))
     return format_table(rows)
+
+
+def at_a_glance(body: Json) -> tuple[str, str, str]:
+    """Phase, the condition that says whether all is well, and the numbers that matter, of any of our kinds."""
+    kind, status = BY_KIND[body["kind"]], body.get("status") or {}
+    happy: Json = next((c for c in status.get("conditions", []) if c["type"] == kind.happy), {})
+    state = f"{happy.get('status', '-')} {happy.get('reason', '')}".strip()
+    return status.get("phase", "-"), state, _summary(body, status)
 
 
 def _summary(body: Json, status: Json) -> str:
@@ -119,11 +157,14 @@ def _summary(body: Json, status: Json) -> str:
             return f"{status.get('stage', '-')}{speed}"
         case "TrainingRun":
             progress, data = status.get("progress") or {}, status.get("dataset") or {}
-            return f"{data.get('rows', '-')} rows, {progress.get('percent', 0) or 0:.0f} %"
+            cost = f", {status['costCNY']:.2f} CNY" if status.get("costCNY") is not None else ""
+            return f"{data.get('rows', '-')} rows, {progress.get('percent', 0) or 0:.0f} %{cost}"
         case "ABExperiment":
             evidence, weight = status.get("evidence") or {}, status.get("weight") or {}
             verdict = (status.get("verdict") or {}).get("decision", "no verdict")
-            return f"weight {weight.get('desired', '-')}, {evidence.get('blocks', 0)} blocks, {verdict}"
+            costs = [arm["costCNY"] for arm in status.get("arms") or [] if arm.get("costCNY") is not None]
+            cost = f", {sum(costs):.2f} CNY" if costs else ""
+            return f"weight {weight.get('desired', '-')}, {evidence.get('blocks', 0)} blocks, {verdict}{cost}"
         case _:
             return f"next {status.get('nextScheduleTime', '-')}"
 
@@ -173,9 +214,17 @@ def _details(body: Json) -> str:
     for gate in status.get("gates", []):
         state = {True: "passed", False: "FAILED"}.get(gate.get("passed"), "unknown")
         lines.append(f"  gate {gate['name']}: {state}, {gate.get('value', '-')} against {gate.get('threshold', '-')}")
+    if status.get("riskBudgetUSD") is not None:
+        lines.append(f"  risk budget {status['riskBudgetUSD']:.2f} USD")
+    if status.get("gpuSeconds") is not None:
+        cost = f", {status['costCNY']:.2f} CNY" if status.get("costCNY") is not None else ""
+        lines.append(f"  {status['gpuSeconds'] / 3600:.2f} GPU hours{cost}")
     if body["kind"] == "Endpoint":
         told = status.get("history") or []
         lines += [f"  by hand {e['time']}: {e['reason']}: {e.get('message', '')}" for e in told[-5:]]
+    else:
+        told = [entry for entry in status.get("history") or [] if entry.get("verb")]
+        lines += [f"  {e['verb']} {e['time']}: {e.get('result')}: {e.get('message', '')}" for e in told[-5:]]
     conditions = [(c["type"], c["status"], c["reason"], c.get("message", "")) for c in status.get("conditions", [])]
     if conditions:
         lines.append(_indent(format_table([("CONDITION", "STATUS", "REASON", "MESSAGE"), *conditions])))
@@ -217,6 +266,7 @@ def arms_table(arms: Sequence[Json]) -> str:
         ("P99 MS", "p99Ms"),
         ("ERRORS", "errors"),
         ("FALLBACKS", "fallbacks"),
+        *(column for column in _WHERE_KNOWN if any(arm.get(column[1]) is not None for arm in arms)),
     )
     rows = [tuple(title for title, _ in columns)]
     rows += [tuple(_cell(arm, field) for _, field in columns) for arm in arms]

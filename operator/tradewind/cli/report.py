@@ -22,12 +22,29 @@ Fetch = Callable[[str, str], Json]
 """Reads the bundle of an experiment, by namespace and name, from the cluster and its database."""
 
 
-def add_parser(subparsers: "Subparsers", fetch: Fetch | None = None) -> None:
+def from_cluster(namespace: str, name: str) -> Json:
+    """The bundle of an experiment from the cluster and its database.
+
+    Raises:
+        ValueError: it cannot be read; the message says what to do.
+    """
+    from tradewind.shell.bundle import fetch_bundle
+    from tradewind.shell.cluster import ClusterError, current_namespace
+
+    try:
+        return fetch_bundle(namespace or current_namespace(), name)
+    except ClusterError as error:
+        raise ValueError(str(error)) from error
+
+
+def add_parser(subparsers: "Subparsers", fetch: Fetch | None = from_cluster) -> None:
     """Adds `report` to the command line; `fetch` reads the bundle where none is given as a file."""
     parser = subparsers.add_parser("report", help="write an experiment's report as one HTML file")
     parser.add_argument("experiment", metavar="EXPERIMENT", help="name of the ABExperiment")
     parser.add_argument("-o", "--output", type=Path, default=Path("report.html"), help="(default: report.html)")
-    parser.add_argument("-n", "--namespace", default="default", help="namespace (default: default)")
+    parser.add_argument(
+        "-n", "--namespace", default="", help="namespace (default: that of the kubeconfig's current context)"
+    )
     parser.add_argument("--bundle", type=Path, metavar="FILE", help="JSON bundle to read instead of the cluster")
     parser.set_defaults(run=partial(run, fetch=fetch))
 

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tradewind.api.ab_experiment_status import ABExperimentStatus, HistoryEntry
 from tradewind.api.annotations import PREFIX
 from tradewind.api.common import CommonStatus, Resource
+from tradewind.api.endpoint import ChampionHistoryEntry, EndpointStatus
 
-__all__ = ["PREFIX", "Verb", "one_line", "pending_verb"]
+__all__ = ["PREFIX", "Verb", "answered_verbs", "one_line", "pending_verb"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,11 @@ class Verb:
     name: str
     request: str
     by: str | None
+
+    @property
+    def asker(self) -> str:
+        """Who asks, as it is stored and shown; without the admission policy nobody need say so."""
+        return (self.by or "annotation")[:128]
 
 
 def one_line(text: str) -> str:
@@ -34,3 +41,13 @@ def pending_verb(resource: Resource, verbs: Sequence[str]) -> Verb | None:
             by = annotations.get(f"{PREFIX}by")
             return Verb(name, request[:128], None if by is None else one_line(by))
     return None
+
+
+def answered_verbs(old: CommonStatus, new: CommonStatus) -> tuple[HistoryEntry | ChampionHistoryEntry, ...]:
+    """What the history of `new` says of verbs and that of `old` does not, oldest first."""
+    known = _history(old)
+    return tuple(entry for entry in _history(new) if entry.result is not None and entry not in known)
+
+
+def _history(status: CommonStatus) -> tuple[HistoryEntry | ChampionHistoryEntry, ...]:
+    return (status.history or ()) if isinstance(status, ABExperimentStatus | EndpointStatus) else ()

@@ -6,15 +6,20 @@ Objects go in and out as plain JSON. A missing object is None, a conflict or a r
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import aiohttp
+import yaml
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 
 FIELD_MANAGER = "tradewind"
 
 Json = dict[str, Any]
+
+_OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 class ClusterError(Exception):
@@ -33,15 +38,28 @@ class Cluster:
         self._paths: dict[tuple[str, str], tuple[str, bool]] = {}
 
     @classmethod
-    async def connect(cls) -> Self:
-        """Inside a pod by its ServiceAccount, else by KUBECONFIG."""
+    async def connect(cls, context: str | None = None) -> Self:
+        """Inside a pod by its ServiceAccount, else by KUBECONFIG; by that where a context of it is named.
+
+        Raises:
+            ClusterError: no cluster is configured, or there is no such context; the message says what to do.
+        """
         try:
+            if context is not None:
+                raise config.ConfigException("a context is named")
             config.load_incluster_config()
         except config.ConfigException:
+            known = [found["name"] for found in _contexts()[0]]
+            if context is not None and known and context not in known:
+                raise ClusterError(f"context {context!r} is not in KUBECONFIG; it has {', '.join(known)}", 0) from None
             try:
-                await config.load_kube_config()
-            except (config.ConfigException, OSError) as error:
-                message = f"no cluster is configured ({error}): set KUBECONFIG to a file with a current context"
+                await config.load_kube_config(context=context)
+            except (config.ConfigException, OSError, yaml.YAMLError, TypeError, AttributeError, KeyError) as error:
+                what = (
+                    str(error) if isinstance(error, config.ConfigException | OSError) else "no kubeconfig can be read"
+                )
+                message = f"no cluster is configured ({what}): set KUBECONFIG to a file with a current context"
+                message += f", or name one by --context: {', '.join(known)}" if known else ""
                 raise ClusterError(message, 0) from error
         return cls(client.ApiClient())
 
@@ -165,6 +183,19 @@ class Cluster:
         username: str | None = status.get("user", {}).get("username")
         return username
 
+    async def whoami(self) -> str:
+        """The name by which the API server knows the user of this connection.
+
+        Raises:
+            ClusterError: it does not say.
+        """
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        answer = await self._call("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body=body)
+        name = ((answer.get("status") or {}).get("userInfo") or {}).get("username")
+        if not name:
+            raise ClusterError("the API server does not say who you are (SelfSubjectReview without a user name)", 0)
+        return str(name)
+
     async def _path_of(self, manifest: Mapping[str, Any]) -> str:
         metadata = manifest["metadata"]
         return await self._path(manifest["apiVersion"], manifest["kind"], metadata.get("namespace"), metadata["name"])
@@ -213,12 +244,35 @@ class Cluster:
             raw = await answer.read()
         except ApiException as error:
             raise ClusterError(f"{method} {path}: {_reason(error.body) or error.reason}", error.status or 0) from error
-        except (OSError, TimeoutError) as error:
-            raise ClusterError(f"{method} {path}: no answer ({type(error).__name__})", 0) from error
+        except (OSError, TimeoutError, aiohttp.ClientError) as error:
+            where = self._api.configuration.host
+            raise ClusterError(f"{method} {path}: no answer from {where} ({type(error).__name__})", 0) from error
         if not 200 <= answer.status <= 299:
             raise ClusterError(f"{method} {path}: {_reason(raw) or answer.reason}", answer.status)
-        decoded: Json = json.loads(raw) if raw else {}
+        try:
+            decoded: Json = json.loads(raw) if raw else {}
+        except ValueError as error:
+            where = self._api.configuration.host
+            raise ClusterError(f"{method} {path}: {where} answers no JSON: is it an API server?", 0) from error
         return decoded
+
+
+def current_namespace(context: str | None = None) -> str:
+    """The namespace of a pod, else that of KUBECONFIG's current (or named) context; "default" where neither says one."""
+    if context is None and _OWN_NAMESPACE.is_file():
+        return _OWN_NAMESPACE.read_text(encoding="utf-8").strip() or "default"
+    known, current = _contexts()
+    named = current if context is None else next((found for found in known if found["name"] == context), None)
+    return str(((named or {}).get("context") or {}).get("namespace") or "default")
+
+
+def _contexts() -> tuple[list[Json], Json | None]:
+    """Contexts of KUBECONFIG, and the current one; nothing where it cannot be read, which `connect` says."""
+    try:
+        known, current = config.kube_config.list_kube_config_contexts()
+    except (config.ConfigException, OSError, yaml.YAMLError, TypeError, AttributeError):
+        return [], None
+    return known, current
 
 
 def _reason(body: bytes | str | None) -> str:

@@ -11,7 +11,7 @@ import structlog
 from prometheus_client import Counter, Gauge
 from pydantic import BaseModel
 
-from tradewind.api.ab_experiment_status import ABExperimentStatus
+from tradewind.api.ab_experiment_status import ABExperimentStatus, HistoryEntry
 from tradewind.api.common import (
     API_VERSION,
     IN_USE_BY_LABEL,
@@ -21,6 +21,7 @@ from tradewind.api.common import (
     ConditionStatus,
     Resource,
 )
+from tradewind.api.endpoint import ChampionHistoryEntry
 from tradewind.api.parse import InvalidSpec
 from tradewind.api.registry import BY_KIND as API_KINDS
 from tradewind.core.conditions import Fact, flips, with_facts
@@ -40,6 +41,7 @@ from tradewind.core.evidence import lost_counts
 from tradewind.core.kind import Kind
 from tradewind.core.platform import Platform
 from tradewind.core.registry import BY_KIND
+from tradewind.core.verbs import answered_verbs
 from tradewind.core.world import DatabaseUnavailableError
 from tradewind.shell.cache import Key
 from tradewind.shell.cluster import ClusterError, Json
@@ -225,6 +227,8 @@ class Reconciler:
         self.world.cache.take(written)
         for condition in flips(old.conditions, new.conditions):
             await self._tell(written, key, condition)
+        for answered in answered_verbs(old, new):
+            await self._answer(written, key, answered)
 
     async def _tell(self, raw: Json, key: Key, condition: Condition) -> None:
         log.info(
@@ -247,6 +251,27 @@ class Reconciler:
         now = self.clock()
         await self.world.cluster.event(
             raw, reason=condition.reason, message=message, warning=bad, action=condition.type, now=now
+        )
+
+    async def _answer(self, raw: Json, key: Key, entry: HistoryEntry | ChampionHistoryEntry) -> None:
+        """What came of a verb, for the log and as an Event: who asked, when, and whether it was done."""
+        log.info(
+            "verb",
+            kind=key.kind,
+            namespace=key.namespace,
+            name=key.name,
+            verb=entry.verb,
+            request=entry.request,
+            by=entry.by,
+            result=entry.result,
+            reason=entry.reason,
+            message=entry.message,
+            time=entry.time.isoformat(),
+        )
+        message = f"{entry.verb} by {entry.by}: {entry.result}: {entry.message}"
+        refused = entry.result != "done"
+        await self.world.cluster.event(
+            raw, reason=entry.reason, message=message, warning=refused, action=str(entry.verb), now=self.clock()
         )
 
     async def _report_invalid(self, raw: Json, key: Key, invalid: InvalidSpec) -> None:

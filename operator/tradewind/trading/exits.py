@@ -1,4 +1,6 @@
-"""How Jobs and servers end: one table of exit codes for whoever ends with one and for the operator that reads it.
+"""How programs end: one table of exit codes for whoever ends with one and for whoever reads it.
+
+Jobs and servers end with an ExitCode, which the operator reads; the command line ends with a CommandExit, which scripts read.
 
 Belongs here: the codes and what the operator does next. Does not belong here: what leads to them, and the messages, which each
 program leaves in its termination log.
@@ -55,6 +57,31 @@ class ExitCode(IntEnum):
     INTERRUPTED = 75, "Interrupted", End.INTERRUPTED, "interrupted, checkpoint saved"
     KILLED = 137, "Killed", End.INTERRUPTED, "killed: the node was lost, or the grace period was over"
     TERMINATED = 143, "Terminated", End.INTERRUPTED, "terminated before it could save"
+
+
+class CommandExit(IntEnum):
+    """Exit codes of the command line, with what they mean in words. 0 is never an answer that was not asked for."""
+
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> Self:
+        """A code that carries its line of the table."""
+        made = int.__new__(cls, code)
+        made._value_ = code
+        made.meaning = meaning
+        return made
+
+    DONE = (
+        0,
+        "done, true, or nothing is wrong; of `get -w`: the verdict is promote, the run succeeded",
+    )
+    NO = 1, "refused, false for good, not there, or there is a problem"
+    NOT_ASKED = 2, "it could not be asked for: arguments, files, no cluster, a right that is missing"
+    NOT_YET = 3, "not yet: the time is over and it is still waited for; of `explain`: something is wrong"
+    ROLLED_BACK = 4, "the verdict is rollback"
+    INCONCLUSIVE = 5, "the verdict is inconclusive"
+    ABORTED = 6, "the experiment was aborted"
+    INTERRUPTED = 130, "interrupted from the keyboard before there was an answer"
 
 
 _CODES: Final = {int(code): code for code in ExitCode}

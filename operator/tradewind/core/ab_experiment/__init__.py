@@ -14,10 +14,11 @@ from datetime import datetime
 from decimal import Decimal
 
 from tradewind.api.ab_experiment import ABExperiment
-from tradewind.api.ab_experiment_status import ABExperimentPhase, ABExperimentStatus, RampStatus
+from tradewind.api.ab_experiment_status import ABExperimentPhase, ABExperimentStatus
 from tradewind.core.ab_experiment.accept import accept
 from tradewind.core.ab_experiment.by_hand import let_go
 from tradewind.core.ab_experiment.looks import between_blocks, live, newest_look, replay, replay_has_news
+from tradewind.core.ab_experiment.obey import asked, obeyed, over
 from tradewind.core.ab_experiment.seen import Reason, Seen
 from tradewind.core.ab_experiment.start import pending
 from tradewind.core.ab_experiment.turn import LIVE_LOOK, Turn, baseline_name, handled, weighted
@@ -25,16 +26,18 @@ from tradewind.core.ab_experiment.verdict import End, abort, ramp
 from tradewind.core.conditions import Fact
 from tradewind.core.decision import Decision
 from tradewind.core.endpoint import TERMINAL
-from tradewind.core.verbs import Verb, pending_verb
+from tradewind.core.verbs import Verb
 
 __all__ = ["Reason", "Seen", "Turn", "baseline_name", "decide", "newest_look", "replay_has_news"]
 
 
 def decide(experiment: ABExperiment, seen: Seen, now: datetime) -> Decision:
     """What to do about an experiment now."""
-    if experiment.status.phase in TERMINAL or experiment.metadata.deletion_timestamp is not None:
-        return Decision(experiment.status)
     turn = Turn(experiment, seen, now)
+    if experiment.metadata.deletion_timestamp is not None:
+        return Decision(experiment.status)
+    if experiment.status.phase in TERMINAL:
+        return Decision(over(turn))
     decision = _decide(turn)
     status = decision.status
     assert isinstance(status, ABExperimentStatus)
@@ -45,7 +48,7 @@ def decide(experiment: ABExperiment, seen: Seen, now: datetime) -> Decision:
 
 def _decide(turn: Turn) -> Decision:
     status = turn.experiment.status
-    verb = pending_verb(turn.experiment, ("abort", "pause", "resume", "approve", "accept"))
+    verb = asked(turn.experiment)
     if verb is not None and verb.name == "abort":
         return _aborted(turn, verb)
     gone = let_go(turn)
@@ -54,10 +57,10 @@ def _decide(turn: Turn) -> Decision:
     if verb is not None and verb.name == "accept":
         turn = accept(turn, verb)
         status = turn.experiment.status
+    elif verb is not None:
+        status = obeyed(turn, status, verb)
     if status.t0 is None:
-        return pending(turn)
-    if verb is not None and verb.name != "accept":
-        status = _obeyed(turn, handled(status, verb.name, verb.request), verb)
+        return pending(turn.having(status))
     if status.phase is ABExperimentPhase.PAUSED:
         message = "the candidate's weight is 0 until resume"
         paused = weighted(status, Decimal(0), Reason.PAUSED, message, turn.now)
@@ -76,22 +79,10 @@ def _decide(turn: Turn) -> Decision:
 
 
 def _aborted(turn: Turn, verb: Verb) -> Decision:
-    status, by = turn.experiment.status, (verb.by or "annotation")[:128]
+    status = turn.experiment.status
     if turn.seen.database_error is None or status.t0 is None:
         status = handled(status, verb.name, verb.request)
-    return abort(turn, status, End("abort", Reason.ABORTED, f"aborted by {by}", turn.now))
-
-
-def _obeyed(turn: Turn, status: ABExperimentStatus, verb: Verb) -> ABExperimentStatus:
-    match verb.name:
-        case "approve" if status.phase is ABExperimentPhase.DECIDED:  # not before there is what to approve
-            return status.model_copy(update={"approved_by": (verb.by or "annotation")[:128]})
-        case "pause":
-            return status.model_copy(update={"phase": ABExperimentPhase.PAUSED})
-        case "resume" if status.phase is ABExperimentPhase.PAUSED:
-            return _resumed(status, turn.now)
-        case _:
-            return status
+    return abort(turn, status, End("abort", Reason.ABORTED, f"aborted by {verb.asker}", turn.now, verb=verb))
 
 
 def _routed(turn: Turn, status: ABExperimentStatus) -> ABExperimentStatus:
@@ -111,13 +102,3 @@ def _routed(turn: Turn, status: ABExperimentStatus) -> ABExperimentStatus:
         return status
     holds = {"True": True, "False": False}.get(theirs.status.value)
     return turn.says(status, [Fact("WeightsApplied", holds, theirs.reason, theirs.message)])
-
-
-def _resumed(status: ABExperimentStatus, now: datetime) -> ABExperimentStatus:
-    """Back to where it was: a step of the ramp, and the time without a fault, start anew."""
-    if status.verdict is None:
-        return status.model_copy(update={"phase": ABExperimentPhase.RUNNING})
-    if status.ramp is None:
-        return status.model_copy(update={"phase": ABExperimentPhase.DECIDED})
-    ramp = RampStatus(step=status.ramp.step, since=now.replace(microsecond=0))
-    return status.model_copy(update={"phase": ABExperimentPhase.RAMPING, "ramp": ramp})

@@ -12,8 +12,8 @@ from tradewind.api.ab_experiment_status import (
     ABExperimentStatus,
     AcceptedChange,
     AcceptStatus,
-    HistoryEntry,
 )
+from tradewind.core.ab_experiment.obey import declined, of_verb
 from tradewind.core.ab_experiment.seen import Reason
 from tradewind.core.ab_experiment.turn import Turn, handled, noted
 from tradewind.core.conditions import Fact
@@ -54,7 +54,7 @@ def accept(turn: Turn, verb: Verb) -> Turn:
 
 
 def _recorded(turn: Turn, verb: Verb, look: datetime, block: int, changes: tuple[ArmChange, ...]) -> ABExperimentStatus:
-    by = _asker(verb)
+    by = verb.asker
     entry = AcceptStatus(
         time=look,
         by=by,
@@ -73,17 +73,11 @@ def _recorded(turn: Turn, verb: Verb, look: datetime, block: int, changes: tuple
         f"{by} accepted {told}; the evidence starts anew at {turn.block_start(block).isoformat()}, with block {block}, "
         f"at alpha {turn.having(status).spec.alpha:g}"
     )
-    status = noted(status, HistoryEntry(time=look, block=block, reason=Reason.ACCEPTED, message=message[:1024]))
+    status = noted(status, of_verb(verb, look, Reason.ACCEPTED, message, done=True, block=block))
     settled = [Fact(change_reason(change).value, False, Reason.ACCEPTED, message) for change in changes]
     return turn.says(status, [Fact("Accepted", True, Reason.ACCEPTED, message), *settled])
 
 
 def _refused(turn: Turn, verb: Verb, reason: Reason, why: str) -> Turn:
-    message = f"accept, asked for by {_asker(verb)}, was refused: {why}"
-    status = handled(turn.experiment.status, verb.name, verb.request)
-    status = noted(status, HistoryEntry(time=turn.now.replace(microsecond=0), reason=reason, message=message[:1024]))
-    return turn.having(turn.says(status, [Fact("Accepted", False, reason, message)]))
-
-
-def _asker(verb: Verb) -> str:
-    return (verb.by or "annotation")[:128]
+    status = declined(turn, turn.experiment.status, verb, reason, why)
+    return turn.having(turn.says(status, [Fact("Accepted", False, reason, status.history[-1].message)]))

@@ -13,10 +13,12 @@ from tradewind.api.ab_experiment_status import (
     RampStatus,
     VerdictStatus,
 )
+from tradewind.core.ab_experiment.obey import of_verb
 from tradewind.core.ab_experiment.seen import Reason
 from tradewind.core.ab_experiment.turn import LIVE_LOOK, Turn, noted, weighted
 from tradewind.core.conditions import Fact
 from tradewind.core.decision import Decision, Effect, RecordVerdict
+from tradewind.core.verbs import Verb
 from tradewind.schema.scalars import as_timedelta
 from tradewind.trading.evidence import Judgement, Requests, from_us, judgement_json, to_us
 
@@ -39,6 +41,7 @@ class End:
         message: why, in words.
         look: when, on the experiment's clock.
         judgement: what it rests on; None: on a wish.
+        verb: the wish, where it was one.
     """
 
     decision: str
@@ -46,6 +49,7 @@ class End:
     message: str
     look: datetime
     judgement: Judgement | None = None
+    verb: Verb | None = None
 
 
 def concluded(turn: Turn, status: ABExperimentStatus, look: datetime, effects: tuple[Effect, ...] = ()) -> Decision:
@@ -62,7 +66,10 @@ def end(turn: Turn, status: ABExperimentStatus, how: End, effects: tuple[Effect,
     verdict = VerdictStatus.model_validate(
         {"decision": how.decision, "reason": reason, "message": message, "time": how.look, "block": block}
     )
-    status = noted(status, HistoryEntry(time=how.look, block=block, reason=reason, message=message))
+    entry = HistoryEntry(time=how.look, block=block, reason=reason, message=message)
+    if how.verb is not None:
+        entry = of_verb(how.verb, how.look, Reason(reason), message, done=True)
+    status = noted(status, entry)
     status = status.model_copy(update={"verdict": verdict})
     if status.t0 is not None and status.baseline_ref is not None:
         effects += (

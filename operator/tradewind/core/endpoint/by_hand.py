@@ -28,6 +28,7 @@ from tradewind.core.verbs import PREFIX, Verb, one_line, pending_verb
 CONDITION = "ChampionByHand"
 VERBS = ("rollback", "promote")
 """Of two that are new at once the rollback goes first, and the promotion is dropped: what is in doubt is undone."""
+DONE = frozenset({Reason.PROMOTED_BY_HAND, Reason.ROLLED_BACK_BY_HAND})
 HISTORY_LENGTH = 20
 LONGEST_REASON = 512
 
@@ -138,7 +139,7 @@ class _Turn:
                 "verb": verb.name,
                 "request": verb.request,
                 "version": VersionStatusRef(name=found.name, uid=found.metadata.uid, sha256=version_sha256(found)),
-                "by": _asker(verb),
+                "by": verb.asker,
                 "reason": self._reason(),
                 "time": self.now.replace(microsecond=0),
             }
@@ -284,8 +285,15 @@ class _Turn:
     def _noted(
         self, status: EndpointStatus, request: Verb | ByHandStatus, reason: Reason, message: str
     ) -> EndpointStatus:
+        verb, by = (request.verb, request.by) if isinstance(request, ByHandStatus) else (request.name, request.asker)
         entry = ChampionHistoryEntry(
-            time=self.now.replace(microsecond=0), request=_key(request), reason=reason.value, message=message[:1024]
+            time=self.now.replace(microsecond=0),
+            request=_key(request),
+            reason=reason.value,
+            message=message[:1024],
+            verb=verb,
+            by=by,
+            result="done" if reason in DONE else "refused",
         )
         return status.model_copy(update={"history": (*(status.history or ()), entry)[-HISTORY_LENGTH:]})
 
@@ -310,12 +318,8 @@ def _key(request: Verb | ByHandStatus) -> str:
     return request_key(request.verb if isinstance(request, ByHandStatus) else request.name, request.request)
 
 
-def _asker(verb: Verb) -> str:
-    return (verb.by or "annotation")[:128]
-
-
 def _said(verb: Verb) -> str:
-    return f"{verb.name} {one_line(verb.request)}, asked for by {_asker(verb)},"
+    return f"{verb.name} {one_line(verb.request)}, asked for by {verb.asker},"
 
 
 def _told(wish: ByHandStatus) -> str:
