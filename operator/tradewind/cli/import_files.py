@@ -153,6 +153,8 @@ def _json(text: str, named: Format | None) -> _Reader:
     kind = named
     if kind is None:
         kind = format_of_json(_first(text))
+        if kind is Format.SEED_JSON and not text.lstrip().startswith("["):
+            kind = Format.SEED_JSONL
         if kind is None:
             raise FileError(
                 "is JSON, but what it holds is not certain; say --format: seed-json (objects with input and output), "

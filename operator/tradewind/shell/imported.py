@@ -30,16 +30,22 @@ COPY staged (number, source_id, decision_hash, decided_at, scope_symbol, input, 
              exit_reason, given_label) FROM STDIN
 """
 _KEY: Final = "k.installation = %(installation)s AND k.namespace = %(namespace)s AND k.endpoint = %(endpoint)s"
+# Tables that were filled a moment ago have no statistics, and a planner that takes them for empty joins each row with each.
+_PLAN: Final = "SET LOCAL enable_nestloop = off"
 _OWN: Final = f"""
-SELECT s.source_id FROM staged s JOIN tradewind.decisions k ON k.decision_id = s.source_id AND k.decided_at = s.decided_at
- WHERE {_KEY}
+SELECT s.source_id FROM staged s CROSS JOIN LATERAL (
+       SELECT k.decided_at FROM tradewind.decisions k WHERE {_KEY} AND k.decision_id = s.source_id OFFSET 0) k
+ WHERE k.decided_at = s.decided_at
 """
-_OTHER: Final = f"""
-SELECT s.source_id, i.file, k.number, i.imported_at, '%(part)s' FROM staged s
-  JOIN tradewind.imported_%(part)ss k ON k.source_id = s.source_id AND k.content_hash <> s.%(part)s_hash
+_OTHER: Final = {
+    part: f"""
+SELECT s.source_id, i.file, k.number, i.imported_at FROM staged s
+  JOIN tradewind.imported_{part}s k ON k.source_id = s.source_id AND k.content_hash <> s.{part}_hash
   JOIN tradewind.imports i ON i.id = k.import_id
- WHERE {_KEY.replace("%", "%%")} AND k.source = %%(source)s
+ WHERE {_KEY} AND k.source = %(source)s
 """
+    for part in ("decision", "outcome")
+}
 _IMPORT: Final = """
 INSERT INTO tradewind.imports (installation, namespace, endpoint, source, format, file, sha256, bytes, rows_read, rows_new,
                                rows_refused, imported_by)
@@ -63,11 +69,10 @@ SELECT %(installation)s, %(namespace)s, %(endpoint)s, %(source)s, source_id, %(i
 ON CONFLICT DO NOTHING RETURNING source_id
 """
 _ORPHANS: Final = f"""
-SELECT count(*) FROM tradewind.imported_outcomes k
- WHERE {_KEY} AND k.source = %(source)s AND NOT EXISTS (
-       SELECT FROM tradewind.imported_decisions d
-        WHERE (d.installation, d.namespace, d.endpoint, d.source, d.source_id)
-            = (k.installation, k.namespace, k.endpoint, k.source, k.source_id))
+SELECT count(*) FROM (
+    SELECT k.source_id FROM tradewind.imported_outcomes k WHERE {_KEY} AND k.source = %(source)s
+    EXCEPT ALL
+    SELECT k.source_id FROM tradewind.imported_decisions k WHERE {_KEY} AND k.source = %(source)s) o
 """
 _ENDPOINTS: Final = """
 SELECT DISTINCT namespace || '/' || endpoint FROM (
@@ -184,6 +189,7 @@ class ImportLog:
                 for number, record in records:
                     copy.write_row(_row(number, record))
             self._connection.execute("ANALYZE staged")
+            self._connection.execute(_PLAN)
             self._refuse(given, tally)
             self._connection.execute("DELETE FROM staged WHERE source_id = ANY(%s)", (tally.doubtful,))
             return self._insert(given, tally)
@@ -204,8 +210,8 @@ class ImportLog:
             tally.refuse_id(
                 str(source_id), Reason.OWN_DECISION, f"{source_id!r} is a decision that this Endpoint made itself; it is there already"
             )  # fmt: skip
-        for part in ("decision", "outcome"):
-            for source_id, file, number, at, _ in self._connection.execute(_OTHER % {"part": part}, given).fetchall():
+        for part, statement in _OTHER.items():
+            for source_id, file, number, at in self._connection.execute(statement, given).fetchall():
                 tally.refuse_id(
                     str(source_id), Reason.OTHER_CONTENT, f"{source_id!r} was imported on {at:%Y-%m-%d} with another {part} ({file}, "
                     f"{number}); nothing is overwritten: mend the file, give it another id, or take the source back with --forget"
