@@ -24,14 +24,14 @@ def point(number: int, **changes: Any) -> dict[str, Any]:
         "timestamp": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "input": {
             "market_data": {
-                "BTC": {"price": round(60_000 * 1.01 ** (number % 300), 2), "rsi": 62.5, "trend": "bullish"},
+                "BTC": {"price": round(60_000 * 1.01 ** (number % 300), 2), "rsi": 20.5 + number // 300, "trend": "bullish"},
                 "market_regime": "normal",
             },
             "account_state": {"balance": 600.0, "positions": [], "permission_level": "L2"},
             "recent_history": [],
         },
         "output": {
-            "action": "open_long", "symbol": "BTC", "size_usd": 60.0, "leverage": 2, "stop_loss_pct": 0.02,
+            "action": "open_long" if number % 3 else "open_short", "symbol": "BTC", "size_usd": 60.0, "leverage": 2, "stop_loss_pct": 0.02,
             "take_profit_pct": 0.05, "reasoning": "趋势向上", "confidence": 0.75,
         },
         "result": {"profitable": pnl > 0, "pnl": pnl, "duration_hours": 6, "exit_reason": "take_profit"},

@@ -33,8 +33,13 @@ from tradewind.trading.imports.sql_dump import dump_rows, is_dump, tables
 
 MAX_BYTES: Final = 1 << 30
 _SQLITE, _GZIP, _ZIP = b"SQLite format 3\x00", b"\x1f\x8b", b"PK\x03\x04"
-_ROW_JSON = "row"
-_LINE = "line"
+_ROW, _LINE = "row", "line"
+_SEED: Final[Mapping[Format, Callable[[Mapping[str, Any]], Draft | None]]] = {
+    Format.SEED_JSON: seed.decision_draft,
+    Format.SEED_JSONL: seed.decision_draft,
+    Format.SEED_TRAINING_DATA: seed.training_data_draft,
+    Format.SEED_TRADES: seed.trade_draft,
+}
 Rows = Iterable[tuple[int, Any]]
 Drafts = Iterator[tuple[int, "Draft | RowError | None"]]
 
@@ -105,7 +110,7 @@ def _reader(
         raise FileError(f"--mapping is for --format table, not for {named}")
     if content.startswith(_SQLITE):
         _demand(named, Format.FREQTRADE_SQLITE, "a SQLite database")
-        return Format.FREQTRADE_SQLITE, _ROW_JSON, _drafts(enumerated(_sqlite_trades(path)), _freqtrade)
+        return Format.FREQTRADE_SQLITE, _ROW, _drafts(enumerate(_sqlite_trades(path), 1), _freqtrade)
     if named is Format.FREQTRADE_SQLITE:
         raise FileError(
             "is no SQLite database; freqtrade's is usually tradesv3.sqlite, copied while the bot stands still"
@@ -115,7 +120,7 @@ def _reader(
             raise FileError("a table needs --mapping MAPPING.yaml: which column is which field, in which unit")
         lines = lines_of(content, encoding, clock_dates=mapping.zone is not None)
         _, cells = records(lines, mapping.columns, mapping.decimal)
-        return Format.TABLE, _ROW_JSON, _drafts(((c.number, c) for c in cells), mapping.draft)
+        return Format.TABLE, _ROW, _drafts(((c.number, c) for c in cells), mapping.draft)
     if content.startswith(_ZIP):
         return _zip(content, named)
     text = text_of(content, encoding)
@@ -160,27 +165,19 @@ def _json(text: str, named: Format | None) -> _Reader:
                 "is JSON, but what it holds is not certain; say --format: seed-json (objects with input and output), "
                 "seed-training-data (decision_id and data), seed-trades (decision_id, pnl and status), or freqtrade-json"
             )
-    if kind in (Format.SEED_JSON, Format.SEED_JSONL):
-        return kind, _LINE, _drafts(JsonText(text).rows(), seed.decision_draft)
-    if kind is Format.SEED_TRAINING_DATA:
-        return kind, _LINE, _drafts(JsonText(text).rows(), seed.training_data_draft)
-    if kind is Format.SEED_TRADES:
-        return kind, _LINE, _drafts(JsonText(text).rows(), seed.trade_draft)
+    if kind in _SEED:
+        found = JsonText(text)
+        return kind, _LINE if found.tells_lines else _ROW, _drafts(found.rows(), _SEED[kind])
     if kind is Format.FREQTRADE_JSON:
         trades = freqtrade.json_trades(JsonText(text).document())
-        return kind, _ROW_JSON, _drafts(enumerated(trades), _freqtrade)
+        return kind, _ROW, _drafts(enumerate(trades, 1), _freqtrade)
     raise FileError(f"is JSON, so it is no {kind}; leave --format out, or say what it is")
 
 
 def _first(text: str) -> Any:
-    """The first object of the text, or the document that it is; None where there is none."""
-    if text.lstrip().startswith("["):
-        try:
-            return next(JsonText(text).rows(), (0, None))[1]
-        except FileError:
-            return None
+    """The first object of the text, or of its array; None where there is none."""
     try:
-        first = next(JsonText(text).rows(), (0, None))[1]
+        first = next(iter(JsonText(text).rows()), (0, None))[1]
     except FileError:
         return None
     return None if isinstance(first, RowError) else first
@@ -192,7 +189,7 @@ def _dump(text: str, named: Format | None) -> _Reader:
         raise FileError("is a dump whose table is not certain; say --format seed-training-data or --format seed-trades")
     if kind not in TABLES:
         raise FileError(f"is a dump of a database, so it is no {kind}; leave --format out, or say what it is")
-    return kind, _LINE, _drafts(dump_rows(text, TABLES[kind]), _seed(kind))
+    return kind, _LINE, _drafts(dump_rows(text, TABLES[kind]), _SEED[kind])
 
 
 def _csv(text: str, named: Format | None) -> _Reader:
@@ -211,11 +208,7 @@ def _csv(text: str, named: Format | None) -> _Reader:
         raise FileError(f"is neither JSON nor a database, so it is no {kind}; leave --format out, or say what it is")
     _, cells = records(lines, needed[kind])
     rows = ((c.number, {name: c.record[name] if name == "data" else c.text(name) for name in c.record}) for c in cells)
-    return kind, _ROW_JSON, _drafts(rows, _seed(kind))
-
-
-def _seed(kind: Format) -> Callable[[Mapping[str, Any]], Draft | None]:
-    return seed.trade_draft if kind is Format.SEED_TRADES else seed.training_data_draft
+    return kind, _ROW, _drafts(rows, _SEED[kind])
 
 
 def _freqtrade(row: tuple[Any, str | None]) -> Draft | None:
@@ -223,11 +216,6 @@ def _freqtrade(row: tuple[Any, str | None]) -> Draft | None:
     if not isinstance(trade, Mapping):
         raise RowError("", Reason.MALFORMED, f"is no JSON object but {type(trade).__name__}")
     return freqtrade.trade_draft(trade, currency)
-
-
-def enumerated(rows: Iterable[Any]) -> Rows:
-    """Rows with their numbers from 1."""
-    return enumerate(rows, 1)
 
 
 def _drafts(rows: Rows, draft: Callable[[Any], Draft | None]) -> Drafts:

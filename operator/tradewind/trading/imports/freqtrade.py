@@ -49,6 +49,10 @@ def trade_draft(row: Mapping[str, Any], currency: str | None = None) -> Draft | 
     stop_name = "initial_stop_loss_ratio" if in_json else "initial_stop_loss_pct"
     size_name = "stake_amount" if is_empty(row.get("max_stake_amount")) else "max_stake_amount"
     profit_name = "profit_abs" if in_json else "close_profit_abs"
+    if is_empty(row.get(profit_name)):
+        raise RowError(
+            profit_name, Reason.MISSING, "empty or missing in a trade that is closed; was the export cut short?"
+        )
     id_name = "trade_id" if "trade_id" in row else "id"
     tags = [str(row[name]) for name in ("strategy", "enter_tag") if not is_empty(row.get(name))]
     values = {

@@ -41,8 +41,13 @@ class JsonText:
             raise FileError("goes on after its JSON value; save one value", self._here())
         return value
 
+    @property
+    def tells_lines(self) -> bool:
+        """Whether lines tell rows apart; an array that was written without line breaks has one line."""
+        return not self._text.lstrip(_BLANKS).startswith("[") or "\n" in self._text.strip(_BLANKS)
+
     def rows(self) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
-        """Each object with the line where it begins; what is none, or is not sound, as the problem of its line.
+        """Each object with the line where it begins (or its number, see `tells_lines`); what is none, or is not sound, as the problem of its line.
 
         Raises:
             FileError: the text is half of a file, or what follows cannot be told from what came before.
@@ -83,12 +88,12 @@ class JsonText:
     def _array(self) -> Iterator[tuple[int, dict[str, Any] | RowError]]:
         self._at += 1
         self._skip_blanks()
-        first = True
+        count, by_line = 0, self.tells_lines
         while not self._text.startswith("]", self._at):
-            if not first:
+            if count:
                 self._expect(",")
-            first = False
-            number = self._here()
+            count += 1
+            number = self._here() if by_line else count
             yield number, self._checked(self._value())
             self._skip_blanks()
         self._at += 1

@@ -14,13 +14,16 @@ _INSERT = re.compile(r'INSERT INTO (?:"?\w+"?\.)?"?(\w+)"?\s*(?:\(([^)]*)\))?\s*
 _VALUE = re.compile(
     r"\s*(?:'((?:[^']|'')*)'(?:::[\w\s\[\]]+?)?|(NULL)|([-+]?[0-9][0-9.eE+-]*)|(true|false))\s*([,)])", re.IGNORECASE
 )
+_MYSQL = re.compile(r"^(?:CREATE TABLE|INSERT INTO) `", re.MULTILINE)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "v": "\v", "\\": "\\"}
 Row = tuple[int, "dict[str, str | None] | RowError"]
 
 
 def is_dump(text: str) -> bool:
-    """Whether a text is such a dump."""
-    return "PostgreSQL database dump" in text[:400] or bool(_COPY.search(text) or _INSERT.search(text))
+    """Whether a text is a dump, of whichever database."""
+    return "PostgreSQL database dump" in text[:400] or bool(
+        _COPY.search(text) or _INSERT.search(text) or _MYSQL.search(text)
+    )
 
 
 def tables(text: str) -> frozenset[str]:
@@ -34,7 +37,7 @@ def dump_rows(text: str, table: str) -> Iterator[Row]:
     Raises:
         FileError: the dump is another database's, is cut off, or does not name the columns.
     """
-    if "`" in text[:20_000] and re.search(r"(CREATE TABLE|INSERT INTO) `", text):
+    if _MYSQL.search(text):
         raise FileError("is a dump of MySQL, which escapes texts in another way; export the table as CSV or JSON Lines")
     found = False
     for match in _COPY.finditer(text):

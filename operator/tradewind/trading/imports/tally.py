@@ -14,7 +14,7 @@ from tradewind.trading.imports.records import PENDING, Record
 
 @dataclass(slots=True)
 class _Seen:
-    number: int
+    rows: list[tuple[int, int]]
     decision: bytes | None
     outcome: bytes | None
     label: str
@@ -38,28 +38,32 @@ class Tally:
     _seen: dict[str, _Seen] = field(default_factory=dict)
 
     def refuse(self, problem: Problem) -> None:
-        """A row that is not taken. The first problem of a row counts."""
-        self._problems.setdefault(problem.number, problem)
+        """The row that was read last is not taken."""
+        self._problems[self.read] = problem
 
     def refuse_id(self, source_id: str, reason: Reason, message: str) -> None:
         """All that a file says of an id is not taken."""
         seen = self._seen[source_id]
         seen.doubtful = True
-        self.refuse(Problem(seen.number, "id", reason, message))
+        for row, number in seen.rows:
+            self._problems.setdefault(row, Problem(number, "id", reason, message))
 
     def take(self, number: int, record: Record) -> bool:
         """Whether a record says something new in this file. Of an id with two contents nobody knows which is right: none is taken."""
         new = _Seen(
-            number, record.decision_hash, record.outcome_hash, record.label,
+            [(self.read, number)], record.decision_hash, record.outcome_hash, record.label,
             None if record.decision is None else record.decision.answer.symbol, record.labels_differ,
         )  # fmt: skip
         seen = self._seen.setdefault(record.source_id, new)
         if seen is new:
             return True
+        seen.rows += new.rows
         if seen.doubtful or _differ(seen.decision, new.decision) or _differ(seen.outcome, new.outcome):
-            says = f"{record.source_id!r} comes twice with different contents"
-            self.refuse_id(record.source_id, Reason.DUPLICATE, f"{says} (again at {number}); keep one of them")
-            self.refuse(Problem(number, "id", Reason.DUPLICATE, f"{says} (first at {seen.number}); keep one of them"))
+            places = ", ".join(str(place) for _, place in seen.rows[:8])
+            self.refuse_id(
+                record.source_id, Reason.DUPLICATE, f"{record.source_id!r} comes with different contents in one file (at {places}); "
+                "keep one of them"
+            )  # fmt: skip
             return False
         more = (seen.decision is None and new.decision is not None) or (
             seen.outcome is None and new.outcome is not None
@@ -101,7 +105,7 @@ class Tally:
 
     def problems(self, count: int | None = None) -> list[Problem]:
         """The first problems in the order of the file; all of them for None."""
-        return sorted(self._problems.values(), key=lambda problem: problem.number)[:count]
+        return [self._problems[row] for row in sorted(self._problems)[:count]]
 
     def _taken(self) -> Iterator[_Seen]:
         return (seen for seen in self._seen.values() if not seen.doubtful)
