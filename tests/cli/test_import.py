@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -104,6 +105,8 @@ FAULTS = [
     ({"input__market_data": {"BTC": {"x": "y" * 300_000}}}, "too_large", "input.market_data", "262144"),
     ({"conversation_id": "x" * 200}, "invalid", "conversation_id", "128"),
     ({"output": "open_long"}, "missing", "output", "no JSON object"),
+    ({"input__recent_history": "none"}, "invalid", "input.recent_history", "no JSON array"),
+    ({"output__stop_loss_pct": -0.02}, "number", "output.stop_loss_pct", "from 0"),
 ]  # fmt: skip
 
 
@@ -391,6 +394,24 @@ def test_an_old_schema_no_database_and_no_right_are_said(tool: Import, empty_pos
     monkeypatch.setenv("TRADEWIND_DSN", "s3cret is no dsn")
     code, document = tool(file)
     assert (code, "s3cret" in document["said"]) == (64, False)
+
+
+def test_a_role_without_the_rights_is_told_which_it_needs(tool: Import, monkeypatch) -> None:
+    file = tool.write("d.jsonl", lines(point(0)))
+    role = f"reader_{os.getpid()}"
+    with psycopg.connect(tool.dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'p'")
+        connection.execute(f"GRANT USAGE ON SCHEMA tradewind TO {role}")
+        connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA tradewind TO {role}")
+        try:
+            monkeypatch.setenv("TRADEWIND_DSN", re.sub("//[^@]*@", f"//{role}:p@", tool.dsn))
+            code, document = tool(file)
+            assert code == 65
+            assert "permission denied" in document["said"]
+            assert "INSERT, UPDATE and DELETE" in document["said"]
+        finally:
+            connection.execute(f"DROP OWNED BY {role}")
+            connection.execute(f"DROP ROLE {role}")
 
 
 def test_a_kill_leaves_nothing_half_and_the_next_run_ends_the_same(tool: Import) -> None:

@@ -351,6 +351,24 @@ def test_a_mapping_with_a_key_twice_or_no_yaml_is_refused(tool: Import) -> None:
         assert words in tool.capsys.readouterr().err
 
 
+def test_sides_as_numbers_and_as_words_that_yaml_takes_for_others(tool: Import) -> None:
+    table = TABLE.replace("买", "1").replace("卖", "-1")
+    text = yaml.safe_dump(MAPPING, allow_unicode=True)
+    numbers = text.replace("买: open_long", "1: open_long").replace("卖: open_short", "-1: open_short")
+    assert "-1: open_short" in numbers
+    code, told = tool.one(tool.write("t.csv", table), "--mapping", str(tool.write("m.yaml", numbers)))
+    assert (code, told["new"]) == (0, 2)
+    words = tool.write("m.yaml", text.replace("买: open_long", "yes: open_long"))
+    assert cli(["import", str(tool.write("t.csv", TABLE)), "--mapping", str(words), *WHERE]) == 64
+    assert "in quotes" in tool.capsys.readouterr().err
+
+
+def test_two_spellings_of_one_symbol_are_not_merged(tool: Import) -> None:
+    both = point(0, input__market_data={"BTC": {"price": 1.0}, "BTC/USDT": {"price": 2.0}})
+    code, told = tool.one(tool.write("d.jsonl", lines(both)), "--symbol-map", "BTC/USDT=BTC")
+    assert (code, told["reasons"]) == (65, {"contradiction": 1})
+
+
 def test_a_column_that_is_not_there_is_named(tool: Import) -> None:
     _, told = mapped(tool, TABLE.replace("保证金", "金额", 1))
     assert "保证金: missing from the header" in told["error"]

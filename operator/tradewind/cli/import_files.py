@@ -4,6 +4,7 @@ Belongs here: gzip, zip, SQLite, workbooks, texts, and which reader a format has
 (trading/imports), and what becomes of it (import_.py).
 """
 
+import csv
 import gzip
 import hashlib
 import io
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tradewind.cli.table_file import lines_of, text_of
+from tradewind.trading.decision import MAX_BODY_BYTES
 from tradewind.trading.evidence.cells import records
 from tradewind.trading.imports import freqtrade, seed
 from tradewind.trading.imports.drafts import Draft
@@ -206,6 +208,7 @@ def _csv(text: str, named: Format | None) -> _Reader:
         )
     if kind not in needed:
         raise FileError(f"is neither JSON nor a database, so it is no {kind}; leave --format out, or say what it is")
+    csv.field_size_limit(4 * MAX_BODY_BYTES)  # a cell holds a whole decision; build.py bounds its input
     _, cells = records(lines, needed[kind])
     rows = ((c.number, {name: c.record[name] if name == "data" else c.text(name) for name in c.record}) for c in cells)
     return kind, _ROW, _drafts(rows, _SEED[kind])

@@ -47,7 +47,7 @@ def place(told: Told, problem: Problem) -> str:
     """Where a problem is: FILE:17 for a line, FILE row 17 for a row."""
     by_line = told.opened is not None and told.opened.numbers == "line"
     where = f"{told.file}:{problem.number}" if by_line else f"{told.file} row {problem.number}"
-    return f"{where}: {problem.field}" if problem.field else where
+    return f"{where}: {_printable(problem.field)}" if problem.field else where
 
 
 def text(told: Told, shown: int | None) -> Iterator[str]:
@@ -104,6 +104,11 @@ def as_json(told: Told, shown: int | None) -> dict[str, Any]:
     }
 
 
+def _printable(text: str) -> str:
+    """A name from a file, without what would steer a terminal."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text[:120])
+
+
 def _listed(counts: Mapping[str, int]) -> str:
-    names = [f"{name} {count}" for name, count in list(counts.items())[:_SHOWN_FIELDS]]
+    names = [f"{_printable(name)} {count}" for name, count in list(counts.items())[:_SHOWN_FIELDS]]
     return ", ".join(names) + (f" and {len(counts) - _SHOWN_FIELDS} more" if len(counts) > _SHOWN_FIELDS else "")

@@ -181,8 +181,7 @@ class ImportLog:
                 "SELECT 1"
             )  # from here on there is a transaction, so that the next one is a savepoint in it
         with _in_words(), self._connection.transaction():
-            lock = "\x1f".join(("import", *(self._key[name] for name in ("installation", "namespace", "endpoint"))))
-            self._connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (lock,))
+            self._lock()
             self._connection.execute("DROP TABLE IF EXISTS pg_temp.staged")
             self._connection.execute(_STAGE)
             with self._connection.cursor().copy(_COPY) as copy:
@@ -201,9 +200,14 @@ class ImportLog:
             RefusedByDatabaseError: nothing was taken back.
         """
         with _in_words():
+            self._lock()
             row = self._connection.execute(_FORGET, {**self._key, "source": source}).fetchone()
         assert row is not None
         return int(str(row[0])), int(str(row[1]))
+
+    def _lock(self) -> None:
+        lock = "\x1f".join(("import", *(self._key[name] for name in ("installation", "namespace", "endpoint"))))
+        self._connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (lock,))
 
     def _refuse(self, given: dict[str, Any], tally: Tally) -> None:
         for (source_id,) in self._connection.execute(_OWN, given).fetchall():
@@ -258,7 +262,8 @@ def _in_words() -> Iterator[None]:
         ) from None
     except psycopg.errors.InsufficientPrivilege as error:
         raise RefusedByDatabaseError(
-            f"{_first_line(error)}; the role needs SELECT on the schema's tables, and INSERT, UPDATE and DELETE on the three tables of imports"
+            f"{_first_line(error)}; the role needs SELECT on the schema's tables, and INSERT, UPDATE and DELETE on the three of imports, and "
+            "TEMPORARY on the database"
         ) from None
     except psycopg.OperationalError as error:
         raise RefusedByDatabaseError(

@@ -321,10 +321,9 @@ def _samples_of(row: LoggedDecision, imitation: Imitation) -> tuple[Sample, ...]
         regime=regime if isinstance(regime, str) else "",
     )
     if _is_hold(row):
-        if row.given_label is Label.BAD:
-            return ()  # its source says that it was wrong to hold
-        known_at = row.closed_at if row.given_label is not None and row.closed_at is not None else row.decided_at
-        return (replace(taught, ends_at=known_at),) if taught.weight > 0 else ()
+        known_at = (row.closed_at if row.given_label else None) or row.decided_at
+        wrong = row.given_label is Label.BAD  # says the source of an imported one
+        return (replace(taught, ends_at=known_at),) if taught.weight > 0 and not wrong else ()
     assert row.closed_at is not None
     label = _label(row, imitation)
     weight = imitation.weight(label)

@@ -158,12 +158,19 @@ def _input(draft: Draft, options: Options, symbol: str) -> dict[str, Any]:
             draft.place("market_data"), Reason.NO_INPUT, "empty; a model must be told what it was decided on"
         )
     history = draft.values.get("recent_history") or []
+    if not isinstance(history, list):
+        raise RowError(draft.place("recent_history"), Reason.INVALID, f"{shown(history)} is no JSON array")
+    renamed = {options.symbol_map.get(key, key): item for key, item in (market or {}).items()}
+    if len(renamed) < len(market or {}):
+        raise RowError(
+            draft.place("market_data"), Reason.CONTRADICTION, "two of its symbols are one after --symbol-map; which is meant?"
+        )  # fmt: skip
     try:
         made = DecisionInput.model_validate(
             {
-                "market_data": {options.symbol_map.get(key, key): item for key, item in (market or {}).items()},
+                "market_data": renamed,
                 "account_state": account,
-                "recent_history": [_renamed(entry, options) for entry in history] if isinstance(history, list) else 0,
+                "recent_history": [_renamed(entry, options) for entry in history],
             }
         )
     except ValidationError as error:

@@ -21,7 +21,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from tradewind.schema.names import Book
 from tradewind.schema.rules import StrictModel
@@ -59,6 +59,15 @@ class Column(StrictModel):
     format: str | None = None
     values: dict[str, JsonValue] | None = None
     kind: Annotated[As | None, Field(alias="as")] = None
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _words_are_texts(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        if any(isinstance(word, bool) for word in values):
+            raise ValueError("YAML reads yes, no, on and off as true and false; write such words in quotes")
+        return {str(word) if isinstance(word, int | float) else word: meant for word, meant in values.items()}
 
     @model_validator(mode="after")
     def _comes_from_one_place(self) -> Self:
