@@ -57,7 +57,7 @@ def text(told: Told, shown: int | None) -> Iterator[str]:
         yield f"{told.file}: {told.error}"
         return
     yield f"{told.file}: {told.opened.format}, source {told.opened.source}, sha256 {told.opened.sha256[:16]}"
-    new = "new or known not asked" if told.new is None else f"new {told.new}, known {told.known}"
+    new = "which are new was not asked" if told.new is None else f"new {told.new}, known {told.known}"
     yield f"  read {tally.read}: {new}, refused {tally.refused}" + (
         f", still open {tally.still_open}" if tally.still_open else ""
     )

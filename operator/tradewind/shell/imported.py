@@ -177,9 +177,7 @@ class ImportLog:
         given: dict[str, Any] = {**self._key, "source": file.source, "format": file.format, "file": file.name,
                                  "sha256": file.sha256, "bytes": file.size}  # fmt: skip
         with _in_words():
-            self._connection.execute(
-                "SELECT 1"
-            )  # from here on there is a transaction, so that the next one is a savepoint in it
+            self._connection.execute("SELECT 1")  # begins a transaction, in which the next one is a savepoint
         with _in_words(), self._connection.transaction():
             self._lock()
             self._connection.execute("DROP TABLE IF EXISTS pg_temp.staged")

@@ -21,6 +21,8 @@ _LIKE_PERCENT: Final = {"stop_loss_pct": 0.5, "take_profit_pct": 1.0, "confidenc
 """From here on (confidence: above it) a fraction is more likely a percentage: 2 is meant as 2 %, not as 200 %."""
 _LIKE_FRACTION: Final = {"stop_loss_pct": 0.05, "take_profit_pct": 0.05, "confidence": 1.0}
 """Below (confidence: up to it) a percentage is more likely a fraction."""
+_LARGEST: Final = {"stop_loss_pct": 1.0, "take_profit_pct": 10.0, "confidence": 1.0}
+"""What a decision may say (trading/decision.py)."""
 
 
 def shown(value: Any) -> str:
@@ -71,9 +73,10 @@ def fraction(field: str, name: str, value: Any, unit: Unit | None) -> float:
         return round(found / 100, 12)
     bound = _LIKE_PERCENT[name]
     if unit is None and (found > bound or (found == bound and name != "confidence")):
+        right = f", or --fraction {name} where it is right as it stands" if found <= _LARGEST[name] else ""
         raise RowError(
             field, Reason.PERCENT, f"{found:g} looks like a percentage: as a fraction it is {found * 100:g} %; say --percent {name} "
-            f"where {found:g} means {found:g} %, or --fraction {name} where it is right as it stands"
+            f"where {found:g} means {found:g} %{right}"
         )  # fmt: skip
     return found
 
