@@ -91,6 +91,9 @@ def snapshot(config: SnapshotConfig, dsn: str) -> dict[str, Any]:
     per_label = dict(Counter(sample.label for sample in dataset.samples))
     per_action = dict(Counter(str(sample.action) for sample in dataset.samples))
     per_regime = dict(Counter(sample.regime for sample in dataset.samples if sample.regime).most_common(16))
+    imported = {row.decision_id: row.imported_from for row in rows if row.imported_from is not None}
+    taught = {sample.decision_id for sample in dataset.samples}
+    per_import = Counter(source for decision_id, source in imported.items() if decision_id in taught)
     per_source = dict(Counter(sample.source_model for sample in dataset.samples).most_common(16))
     try:
         with published_folder(config.output) as folder:
@@ -108,6 +111,11 @@ def snapshot(config: SnapshotConfig, dsn: str) -> dict[str, Any]:
                 "perAction": per_action,
                 "perRegime": per_regime,
                 "perSourceModel": per_source,
+                "imported": {
+                    "read": len(imported),
+                    "decisions": per_import.total(),
+                    "perSource": dict(per_import.most_common()),
+                },
                 "gates": gates,
                 "files": {name: file_sha256(folder / name) for name in (TRAIN_FILE, EVAL_FILE, "dataset.parquet")},
                 "config": config.model_dump(mode="json", by_alias=True, exclude={"output", "base_tokenizer"}),

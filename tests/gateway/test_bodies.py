@@ -9,7 +9,7 @@ import pytest
 from gateway_rig import ask
 from pydantic import JsonValue
 
-from tradewind.gateway.text import cleaned, unstorable
+from tradewind.schema.storable import cleaned, unstorable
 from tradewind.trading.decision import MAX_BODY_BYTES
 
 NUL, HALF = "\0", "\ud83d"

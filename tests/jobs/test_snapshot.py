@@ -10,6 +10,8 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from import_rig import lines, point
+from tradewind.main import cli
 from tradewind.trading.decision import Action, TradeDecision
 from tradewind.training.files import dataset_sha256, read_examples
 
@@ -246,3 +248,69 @@ def test_a_range_that_is_empty_by_mistake_is_refused(run) -> None:
     code, result, _ = run(since="2026-02-01T00:00:00Z", until="2026-01-01T00:00:00Z")
     assert code == 64
     assert "since: dataset.since must lie before dataset.until" in result["message"]
+
+
+def history(dsn: str, folder: Path, *points: dict) -> None:
+    """Imported for the Endpoint, by the command."""
+    (folder / "history.jsonl").write_text(lines(*points), encoding="utf-8")
+    assert (
+        cli(["import", str(folder / "history.jsonl"), "--endpoint", f"{KEY[1]}/{KEY[2]}", "--assume-hold", "6h"]) == 0
+    )
+
+
+def test_imported_history_alone_is_a_dataset_and_the_manifest_says_so(run, postgres_dsn: str, tmp_path: Path) -> None:
+    history(postgres_dsn, tmp_path, *map(point, range(1000)))
+    code, result, folder = run()
+    assert code == 0
+    assert all(gate["passed"] is not False for gate in result["gates"]), "a TrainingRun goes on from here"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["imported"] == {"read": 1000, "decisions": result["rows"], "perSource": {"seed": result["rows"]}}
+    assert 500 < result["rows"] < 1000
+    assert set(result["perLabel"]) == {"excellent_decision", "good_decision", "acceptable_loss"}
+    example = read_examples(folder / "train.jsonl")[0]
+    assert '"BTC":{"price":60000.0' in example.prompt
+    assert '"permission_level":"L2"' in example.prompt
+    assert json.loads(example.completion)["stop_loss_pct"] == 0.02
+
+
+def test_imported_and_own_decisions_stand_side_by_side(log: Log, run, postgres_dsn: str, tmp_path: Path) -> None:
+    for number in range(5):
+        log.trade(number, 2.0)
+    _, alone, folder = run("alone", split={"evalFraction": "0"})
+    assert json.loads((folder / "manifest.json").read_text())["imported"] == {
+        "read": 0,
+        "decisions": 0,
+        "perSource": {},
+    }
+    history(postgres_dsn, tmp_path, *(point(n, result__pnl=4.0, result__profitable=True) for n in range(100, 103)))
+    _, both, folder = run("both", split={"evalFraction": "0"})
+    assert (alone["rows"], both["rows"]) == (5, 8)
+    assert both["perLabel"] == {"good_decision": 5, "excellent_decision": 3}
+    _, until, _ = run("until", split={"evalFraction": "0"}, until=(START + timedelta(hours=103)).isoformat())
+    assert (until["rows"], until["dropped"]) == (5, {"open": 3}), "what came of them was not known then"
+    _, until, _ = run("since", split={"evalFraction": "0"}, since=(START + timedelta(hours=101)).isoformat())
+    assert until["rows"] == 2
+
+
+def test_a_label_counts_where_no_profit_is_given_and_thresholds_where_it_is(
+    run, postgres_dsn: str, tmp_path: Path
+) -> None:
+    def labelled(number: int, label: str, **changes) -> dict:
+        return point(number, result=None, label=label, **changes)
+
+    history(
+        postgres_dsn, tmp_path, labelled(0, "excellent_decision"), labelled(1, "bad_decision"), labelled(2, "acceptable_loss"),
+        labelled(3, "excellent_decision", output={"action": "close", "symbol": "BTC"}),
+        labelled(4, "bad_decision", output={"action": "hold", "symbol": "BTC"}),
+        labelled(5, "pending", output={"action": "hold", "symbol": "BTC"}),
+        labelled(6, "pending"),
+        point(7, result__pnl=2.0, result__profitable=True, label="bad_decision"),
+    )  # fmt: skip
+    thresholds = {"thresholds": {"excellent": "0.02", "bad": "0.03"}}
+    _, result, folder = run(split={"evalFraction": "0"}, labels=thresholds)
+    assert result["perLabel"] == {"excellent_decision": 3, "acceptable_loss": 1, "hold": 1}
+    assert result["dropped"] == {"open": 1, "not_imitated": 2}
+    weights = {example.completion.split('"')[3]: example.weight for example in read_examples(folder / "train.jsonl")}
+    assert weights["close"] == 0.5, "as a follow-up: at the weight of a hold at most"
+    gates = {gate["name"]: gate["value"] for gate in result["gates"]}
+    assert gates["minLabelConsistency"] == 1.0, "of the one trade whose profit is known"

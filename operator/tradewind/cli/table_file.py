@@ -25,16 +25,38 @@ def read_lines(path: Path, encoding: str | None = None) -> list[str]:
         OSError: the file cannot be read.
         ValueError: it is no text in that encoding and no workbook; the message says what it looks like and what to do.
     """
-    content = path.read_bytes()
+    return lines_of(path.read_bytes(), encoding)
+
+
+def lines_of(content: bytes, encoding: str | None = None, *, clock_dates: bool = False) -> list[str]:
+    """The lines of a table's bytes; see `read_lines`.
+
+    Args:
+        content: of the file.
+        encoding: of the text.
+        clock_dates: whether cells of the type date are taken, as ISO times without an offset: whoever reads them knows the zone.
+
+    Raises:
+        ValueError: see `read_lines`.
+    """
     if content.startswith(_WORKBOOK):
-        return _workbook(content)
+        return _workbook(content, clock_dates=clock_dates)
+    return io.StringIO(text_of(content, encoding), newline="").readlines()
+
+
+def text_of(content: bytes, encoding: str | None = None) -> str:
+    """The text of a file's bytes, without a byte order mark.
+
+    Raises:
+        ValueError: it is no text in that encoding; the message says what it looks like and what to do.
+    """
     if content.startswith(_OLD_WORKBOOK):
         raise ValueError("is a workbook in the old xls format; save it as CSV UTF-8 or xlsx")
     try:
         text = content.decode("utf-8-sig" if encoding in (None, "utf-8") else str(encoding))
     except UnicodeDecodeError as error:
         raise ValueError(_unread(content, encoding, error)) from None
-    return io.StringIO(text.removeprefix("\ufeff"), newline="").readlines()
+    return text.removeprefix("\ufeff")
 
 
 def _unread(content: bytes, encoding: str | None, error: UnicodeDecodeError) -> str:
@@ -48,7 +70,7 @@ def _unread(content: bytes, encoding: str | None, error: UnicodeDecodeError) -> 
     )
 
 
-def _workbook(content: bytes) -> list[str]:
+def _workbook(content: bytes, *, clock_dates: bool) -> list[str]:
     try:
         from openpyxl import load_workbook
         from openpyxl.utils.exceptions import InvalidFileException
@@ -59,7 +81,7 @@ def _workbook(content: bytes) -> list[str]:
         out = io.StringIO(newline="")
         writer = csv.writer(out)
         for row in sheet.iter_rows(values_only=True):
-            writer.writerow([_cell(value, column) for column, value in enumerate(row, 1)])
+            writer.writerow([_cell(value, column, clock_dates=clock_dates) for column, value in enumerate(row, 1)])
     except (InvalidFileException, zipfile.BadZipFile, KeyError, IndexError, OSError) as error:
         raise ValueError(
             f"is a zip file, but no workbook that can be read ({type(error).__name__}); save it as CSV UTF-8"
@@ -67,11 +89,13 @@ def _workbook(content: bytes) -> list[str]:
     return io.StringIO(out.getvalue(), newline="").readlines()
 
 
-def _cell(value: object, column: int) -> str:
+def _cell(value: object, column: int, *, clock_dates: bool) -> str:
     if value is None:
         return ""
     if isinstance(value, date):
-        raise ValueError(  # noqa: TRY004 - what is wrong is the table
+        if clock_dates:
+            return value.isoformat()
+        raise ValueError(
             f"column {column} has a cell of the type date, which has no time zone; write times as text with an offset, such as "
             "2026-01-01T00:00:00Z, or as Unix time"
         )

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue, ValidationError
 
-from tradewind.gateway.text import RefusedJsonError, cleaned, unique_keys, unstorable
 from tradewind.schema.rules import first_fault
+from tradewind.schema.storable import RefusedJsonError, cleaned, unique_keys, unstorable
 from tradewind.trading.decision import Limits, TradeDecision, limit_violation, percent_for_fraction
 from tradewind.trading.error_kinds import ErrorCause, ErrorKind
 

@@ -1,7 +1,7 @@
 """The body of a request: its bytes bounded and unpacked, its text UTF-8, its JSON one that can be stored, then a model.
 
 Belongs here: what is wrong with a body before its schema, said with status, field and remedy. Does not belong here: routes
-(app.py), schemas (trading/decision.py), what can be stored (text.py).
+(app.py), schemas (trading/decision.py), what can be stored (schema/storable.py).
 """
 
 import json
@@ -14,7 +14,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from tradewind.gateway import errors
 from tradewind.gateway.errors import ApiError, ErrorCode
-from tradewind.gateway.text import RefusedJsonError, unique_keys, unstorable
+from tradewind.schema.storable import RefusedJsonError, unique_keys, unstorable
 from tradewind.trading.decision import MAX_BODY_BYTES
 
 _Model = TypeVar("_Model", bound=BaseModel)

@@ -10,8 +10,8 @@ from typing import Self
 
 from pydantic import JsonValue, ValidationError
 
-from tradewind.gateway.text import cleaned
 from tradewind.schema.rules import first_fault
+from tradewind.schema.storable import cleaned
 from tradewind.trading.error_kinds import REMEDIES
 
 RETRY_SECONDS = 1.0  # never for what is final for its id, such as no_answer

@@ -15,8 +15,8 @@ from tradewind.gateway.bodies import parsed_json
 from tradewind.gateway.errors import ApiError, ErrorCode
 from tradewind.gateway.reports import Reports
 from tradewind.gateway.result import Body
-from tradewind.gateway.text import unstorable
 from tradewind.schema.names import Identifier
+from tradewind.schema.storable import unstorable
 from tradewind.trading.reports import EventReport, ExecutionReport, OutcomeReport
 from tradewind.trading.routing import Routing
 

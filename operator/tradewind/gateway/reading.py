@@ -14,7 +14,7 @@ from enum import StrEnum
 from pydantic import JsonValue
 
 from tradewind.gateway.answers import DECODER, ArmError, parse_json, refused_json
-from tradewind.gateway.text import RefusedJsonError, cleaned, unstorable
+from tradewind.schema.storable import RefusedJsonError, cleaned, unstorable
 from tradewind.trading.decision import Action, TradeDecision
 from tradewind.trading.error_kinds import ErrorKind
 

@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from pydantic import JsonValue
 
 from tradewind.gateway.answers import ArmError
-from tradewind.gateway.text import cleaned
+from tradewind.schema.storable import cleaned
 from tradewind.trading.error_kinds import ErrorCause, ErrorKind
 
 MAX_WORDS = 160

@@ -26,8 +26,8 @@ from tradewind.gateway.report_events import (
     taken,
 )
 from tradewind.gateway.result import Body
-from tradewind.gateway.text import cleaned
 from tradewind.schema.scalars import as_timedelta
+from tradewind.schema.storable import cleaned
 from tradewind.trading.positions import PositionError
 from tradewind.trading.reports import (
     EventKind,

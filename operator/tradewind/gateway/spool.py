@@ -20,7 +20,7 @@ import structlog
 from pydantic import JsonValue
 
 from tradewind.gateway.database import DatabaseDownError
-from tradewind.gateway.text import cleaned
+from tradewind.schema.storable import cleaned
 
 Record = dict[str, JsonValue]
 _OF_A_RECORD = frozenset({"decision_id", "request_hash"})

@@ -162,12 +162,16 @@ class Database:
         return PastDecisions(decisions=int(row[0]), holds=int(row[1]), days=float(row[2]))
 
     async def new_samples(self, namespace: str, endpoint: str, since: datetime | None) -> int:
-        """Closed trades decided after `since`."""
-        sql = """SELECT count(*) FROM tradewind.decisions d
-                   JOIN tradewind.outcomes o USING (installation, namespace, endpoint, decision_id)
-                  WHERE installation = %s AND namespace = %s AND endpoint = %s AND NOT o.voided
-                    AND d.decided_at > coalesce(%s::timestamptz, '-infinity')"""
-        return int((await self._rows(sql, (self._installation, namespace, endpoint, since)))[0][0])
+        """Closed trades decided after `since`, the Endpoint's own and those that were imported for it."""
+        sql = """SELECT (SELECT count(*) FROM tradewind.decisions d
+                           JOIN tradewind.outcomes o USING (installation, namespace, endpoint, decision_id)
+                          WHERE installation = %(i)s AND namespace = %(n)s AND endpoint = %(e)s AND NOT o.voided
+                            AND d.decided_at > coalesce(%(since)s::timestamptz, '-infinity'))
+                      + (SELECT count(*) FROM tradewind.imported_history h
+                          WHERE h.installation = %(i)s AND h.namespace = %(n)s AND h.endpoint = %(e)s AND h.closed_at IS NOT NULL
+                            AND h.decided_at > coalesce(%(since)s::timestamptz, '-infinity'))"""
+        given = {"i": self._installation, "n": namespace, "e": endpoint, "since": since}
+        return int((await self._rows(sql, given))[0][0])
 
     async def settle_papers(
         self,

@@ -63,6 +63,7 @@ class LoggedDecision:
         closed_at, pnl_usd: of the trade's outcome (net); None while it is open and for a hold.
         filled_notional_usd: exposure; None where nothing was filled.
         review: share of the reviewers who agree with the label, 0..1; None where nobody reviewed it.
+        given_label, imported_from: of an imported decision, by its source; a label that profit and size tell goes first.
     """
 
     decision_id: str
@@ -81,6 +82,13 @@ class LoggedDecision:
     filled_notional_usd: float | None = None
     source_model: str = ""
     review: float | None = None
+    given_label: Label | None = None
+    imported_from: str | None = None
+
+    @property
+    def follows_up(self) -> bool:
+        """Whether it speaks of an open position; which decision opened that one is not known of an imported close."""
+        return self.parent_id is not None or (self.answer is not None and self.answer.action is Action.CLOSE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +162,13 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class ClosedTrade:
-    """A matured trade as the gates judge it, bad ones included."""
+    """A matured trade as the gates judge it, bad ones included. `pnl_usd` is None where only an imported label is known."""
 
     decision_id: str
     symbol: str
     action: Action
     label: Label
-    pnl_usd: float
+    pnl_usd: float | None
     filled_notional_usd: float | None
     review: float | None
 
@@ -215,7 +223,7 @@ def build_dataset(rows: Iterable[LoggedDecision], imitation: Imitation, split: D
             matured.append(row)
         else:
             dropped[reason] += 1
-    trades = tuple(_closed_trade(row, imitation) for row in matured if row.parent_id is None and not _is_hold(row))
+    trades = tuple(_closed_trade(row, imitation) for row in matured if not row.follows_up and not _is_hold(row))
     kept = _without_duplicates(matured, imitation.dedupe, dropped)
     taught = [(row, samples) for row in kept if (samples := _samples_of(row, imitation))]
     dropped[Dropped.NOT_IMITATED] += len(kept) - len(taught)
@@ -251,7 +259,7 @@ def _exclusion(row: LoggedDecision, imitation: Imitation) -> Dropped | None:
         return None
     if row.execution_status in ("rejected", "not_filled"):
         return Dropped.NOT_FILLED
-    if row.closed_at is None or row.pnl_usd is None or not row.trade_size_usd:
+    if row.closed_at is None or (row.given_label is None and (row.pnl_usd is None or not row.trade_size_usd)):
         return Dropped.OPEN
     return None
 
@@ -263,7 +271,6 @@ def _is_hold(row: LoggedDecision) -> bool:
 
 def _closed_trade(row: LoggedDecision, imitation: Imitation) -> ClosedTrade:
     assert row.answer is not None
-    assert row.pnl_usd is not None
     return ClosedTrade(
         decision_id=row.decision_id,
         symbol=row.symbol,
@@ -276,9 +283,10 @@ def _closed_trade(row: LoggedDecision, imitation: Imitation) -> ClosedTrade:
 
 
 def _label(row: LoggedDecision, imitation: Imitation) -> Label:
-    assert row.pnl_usd is not None
-    assert row.trade_size_usd is not None
-    return label_outcome(row.pnl_usd, row.trade_size_usd, imitation.labels.thresholds)
+    if row.pnl_usd is not None and row.trade_size_usd:
+        return label_outcome(row.pnl_usd, row.trade_size_usd, imitation.labels.thresholds)
+    assert row.given_label is not None
+    return row.given_label
 
 
 def _without_duplicates(
@@ -313,17 +321,19 @@ def _samples_of(row: LoggedDecision, imitation: Imitation) -> tuple[Sample, ...]
         regime=regime if isinstance(regime, str) else "",
     )
     if _is_hold(row):
-        return (taught,) if taught.weight > 0 else ()
+        known_at = (row.closed_at if row.given_label else None) or row.decided_at
+        wrong = row.given_label is Label.BAD  # says the source of an imported one
+        return (replace(taught, ends_at=known_at),) if taught.weight > 0 and not wrong else ()
     assert row.closed_at is not None
-    assert row.pnl_usd is not None
     label = _label(row, imitation)
     weight = imitation.weight(label)
-    if row.parent_id is not None:
+    if row.follows_up:
         # How the position ended says less about each step on the way than about its opening.
         weight = min(weight, imitation.hold_weight)
     own = replace(taught, weight=weight, label=str(label), ends_at=row.closed_at)
     samples = [own] if weight > 0 else []
-    holding_was_better = row.parent_id is None and row.pnl_usd < 0
+    lost = row.pnl_usd < 0 if row.pnl_usd is not None else label in (Label.BAD, Label.ACCEPTABLE_LOSS)
+    holding_was_better = lost and not row.follows_up
     if holding_was_better and imitation.labels.counterfactual_holds and imitation.hold_weight > 0:
         samples.append(
             replace(

@@ -94,7 +94,7 @@ def evaluate_gates(dataset: Dataset, thresholds: DatasetGates, now: datetime) ->
 
 
 def label_consistency(trades: Sequence[ClosedTrade]) -> float | None:
-    """Share of trades whose label a second rule confirms, 0..1; None without filled trades.
+    """Share of trades whose label a second rule confirms, 0..1; None without filled trades whose profit is known.
 
     The first rule asks what a trade earned on its margin, so leverage alone can make a small move excellent. The second asks
     how large the move was for its symbol: z = (pnl / filled notional) / sigma, with sigma the symbol's 1.4826 x median
@@ -102,7 +102,7 @@ def label_consistency(trades: Sequence[ClosedTrade]) -> float | None:
     the share is 1 where one leverage trades one symbol, and falls as labels come to depend on leverage and on which symbol
     was traded instead of on how good the decision was.
     """
-    filled = [trade for trade in trades if trade.filled_notional_usd]
+    filled = [trade for trade in trades if trade.filled_notional_usd and trade.pnl_usd is not None]
     returns: dict[str, list[float]] = {}
     for trade in filled:
         returns.setdefault(trade.symbol, []).append(abs(_moved(trade)))
@@ -119,6 +119,7 @@ def label_consistency(trades: Sequence[ClosedTrade]) -> float | None:
 
 def _moved(trade: ClosedTrade) -> float:
     assert trade.filled_notional_usd
+    assert trade.pnl_usd is not None
     return trade.pnl_usd / trade.filled_notional_usd
 
 

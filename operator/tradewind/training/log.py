@@ -15,13 +15,14 @@ from pydantic import ValidationError
 from tradewind.trading.dataset import LoggedDecision
 from tradewind.trading.decision import DecisionInput, TradeDecision
 from tradewind.trading.exits import ExitCode
+from tradewind.trading.labels import Label
 from tradewind.training.config import EndpointKey
 from tradewind.training.outcome import JobError
 
 _FETCH_ROWS: Final = 1000
 
 # A follow-up is joined with execution and outcome of the decision that opened its position.
-_QUERY: Final = """
+_OWN: Final = """
 SELECT d.decision_id, d.decided_at, d.scope_symbol, d.request, d.shown, d.answer, d.replay, d.fallback, d.error_kind,
        d.parent_decision_id, coalesce(d.answered_by, d.drawn_version) AS source_model,
        e.status AS execution_status, e.filled_notional_usd, o.pnl_usd,
@@ -29,7 +30,8 @@ SELECT d.decision_id, d.decided_at, d.scope_symbol, d.request, d.shown, d.answer
        (p.answer ->> 'size_usd')::double precision AS trade_size_usd,
        (SELECT avg(r.agrees::int) FROM tradewind.reviews r
          WHERE (r.installation, r.namespace, r.endpoint, r.decision_id)
-             = (d.installation, d.namespace, d.endpoint, d.decision_id)) AS review
+             = (d.installation, d.namespace, d.endpoint, d.decision_id)) AS review,
+       NULL AS given_label, NULL AS imported_from
   FROM tradewind.decisions d
   JOIN tradewind.decisions p
     ON (p.installation, p.namespace, p.endpoint, p.decision_id)
@@ -42,8 +44,22 @@ SELECT d.decision_id, d.decided_at, d.scope_symbol, d.request, d.shown, d.answer
    AND (%(since)s::timestamptz IS NULL OR d.decided_at >= %(since)s)
    AND (%(until)s::timestamptz IS NULL OR d.decided_at < %(until)s)
    AND (%(symbols)s::text[] IS NULL OR d.scope_symbol = ANY (%(symbols)s))
- ORDER BY d.decided_at, d.decision_id
 """
+# What was imported stands beside them: answered, filled as it was decided, and shown what its source says.
+_IMPORTED: Final = """
+SELECT h.decision_id, h.decided_at, h.scope_symbol, h.input, h.input, h.answer, false, false, NULL, NULL,
+       coalesce(nullif(h.model, ''), h.source), 'opened',
+       nullif((h.answer ->> 'size_usd')::numeric * (h.answer ->> 'leverage')::numeric, 0), h.pnl_usd,
+       CASE WHEN h.closed_at < coalesce(%(until)s, 'infinity'::timestamptz) THEN h.closed_at END,
+       (h.answer ->> 'size_usd')::double precision, NULL,
+       CASE WHEN h.closed_at < coalesce(%(until)s, 'infinity'::timestamptz) THEN h.given_label END, h.source
+  FROM tradewind.imported_history h
+ WHERE h.installation = %(installation)s AND h.namespace = %(namespace)s AND h.endpoint = %(endpoint)s
+   AND (%(since)s::timestamptz IS NULL OR h.decided_at >= %(since)s)
+   AND (%(until)s::timestamptz IS NULL OR h.decided_at < %(until)s)
+   AND (%(symbols)s::text[] IS NULL OR h.scope_symbol = ANY (%(symbols)s))
+"""
+_QUERY: Final = f"{_OWN} UNION ALL {_IMPORTED} ORDER BY decided_at, decision_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +107,7 @@ class DecisionLog:
         return moment
 
     def decisions(self, endpoint: EndpointKey, chosen: Range) -> Iterator[LoggedDecision]:
-        """The decisions of an endpoint, ordered by time and id.
+        """The decisions of an endpoint, its own and those that were imported for it, ordered by time and id.
 
         Raises:
             JobError: exit 65 when the schema is missing or the database goes away.
@@ -137,6 +153,8 @@ def logged_decision(row: Mapping[str, Any]) -> LoggedDecision:
         filled_notional_usd=None if row["filled_notional_usd"] is None else float(row["filled_notional_usd"]),
         source_model=row["source_model"] or "",
         review=None if row["review"] is None else float(row["review"]),
+        given_label=None if row["given_label"] is None else Label(row["given_label"]),
+        imported_from=row["imported_from"],
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 from pydantic import JsonValue
 
 from tradewind.gateway.answers import ArmError
-from tradewind.gateway.text import cleaned, unstorable
+from tradewind.schema.storable import cleaned, unstorable
 from tradewind.trading.decision import DecisionInput, Limits, TradeDecision
 from tradewind.trading.error_kinds import ErrorKind
 from tradewind.trading.routing import ArmTarget

@@ -9,7 +9,7 @@ from tradewind.gateway.answers import ArmError, parse_decision, parse_object
 from tradewind.gateway.protocols.base import MAX_REMARK, ArmAnswer, ArmProtocol, ArmQuestion, Usage
 from tradewind.gateway.reading import Rule, read_answer
 from tradewind.gateway.refusals import refusal
-from tradewind.gateway.text import cleaned
+from tradewind.schema.storable import cleaned
 from tradewind.trading.decision import decision_schema
 from tradewind.trading.error_kinds import ErrorCause, ErrorKind
 from tradewind.trading.prompt import CONTRACT, INSTRUCTION, render_prompt
