@@ -76,7 +76,7 @@ def test_half_of_a_dump_or_table_is_none(tool: Import, form: str) -> None:
     text = FORMS[form]([table_row(n) for n in range(5)])
     cut = text.rindex("c00004") + 10 if form != "copy" else text.rindex("\\.")
     code, told = tool.one(tool.write("table", text[:cut]))
-    assert (code, told["read"], tool.content()) == (65, 0, [[], []])
+    assert (code, told["read"], tool.content()) == (1, 0, [[], []])
     assert told["error"]
 
 
@@ -88,7 +88,7 @@ def test_a_row_of_the_table_whose_parts_differ_is_refused(tool: Import) -> None:
         table_row(3) | {"data": "{"},
     ]
     code, told = tool.one(tool.write("t.json", json.dumps(rows)))
-    assert (code, told["new"], told["reasons"]) == (65, 1, {"contradiction": 2, "malformed": 1})
+    assert (code, told["new"], told["reasons"]) == (1, 1, {"contradiction": 2, "malformed": 1})
     assert [problem["field"] for problem in told["problems"]] == ["decision_id", "label", "data"]
 
 
@@ -113,7 +113,7 @@ def test_the_trades_table_gives_decisions_their_outcome_whichever_comes_first(to
     file = tool.write("trades.csv", as_csv(trades))
     code, told = tool.one(file)
     assert (code, told["format"], told["read"], told["new"], told["stillOpen"], told["refused"]) == (
-        65,
+        1,
         "seed-trades",
         5,
         3,
@@ -136,7 +136,7 @@ def test_freqtrades_database(tool: Import) -> None:
     rows.append(freqtrade_row(33, close_profit_abs=None))
     file = freqtrade_database(tool.folder / "tradesv3.sqlite", *rows)
     code, told = tool.one(file, *ASSUMED, "--symbol-map", "BTC/USDT:USDT=BTC")
-    assert (code, told["format"], told["source"]) == (65, "freqtrade-sqlite", "freqtrade")
+    assert (code, told["format"], told["source"]) == (1, "freqtrade-sqlite", "freqtrade")
     assert (told["read"], told["new"], told["stillOpen"]) == (33, 29, 1)
     assert told["reasons"] == {"currency": 1, "number": 1, "missing": 1}
     ((answer, shown, at, model, closed, pnl),) = tool.rows(
@@ -166,7 +166,7 @@ def test_trades_alone_say_what_they_lack(tool: Import) -> None:
         (ASSUMED[1:], "market_data", "--price-as-input"),
     ):
         code, told = tool.one(file, *flags, "--dry-run")
-        assert (code, told["problems"][0]["field"]) == (65, field)
+        assert (code, told["problems"][0]["field"]) == (1, field)
         assert words in told["problems"][0]["message"]
 
 
@@ -305,13 +305,13 @@ def test_a_wrong_cell_is_a_problem_with_row_and_column(
 ) -> None:
     assert old in TABLE
     code, told = mapped(tool, TABLE.replace(old, new, 1))
-    assert (code, told["new"], told["reasons"]) == (65, 1, {reason: 1})
+    assert (code, told["new"], told["reasons"]) == (1, 1, {reason: 1})
     assert (told["problems"][0]["row"], told["problems"][0]["field"]) == (1, field)
 
 
 def test_a_table_of_which_a_row_lacks_cells_is_half_of_a_file(tool: Import) -> None:
     code, told = mapped(tool, TABLE[: TABLE.rindex(",61000")])
-    assert (code, tool.content()) == (65, [[], []])
+    assert (code, tool.content()) == (1, [[], []])
     assert "row 2" in told["error"]
 
 
@@ -337,7 +337,7 @@ def test_a_mapping_that_leaves_something_open_is_refused_by_its_key(
     mapping = MAPPING | change
     mapping = {key: value for key, value in mapping.items() if value is not None}
     file = tool.write("m.yaml", yaml.safe_dump(mapping, allow_unicode=True))
-    assert cli(["import", str(tool.write("t.csv", TABLE)), "--mapping", str(file), *WHERE]) == 64
+    assert cli(["import", str(tool.write("t.csv", TABLE)), "--mapping", str(file), *WHERE]) == 2
     assert words in tool.capsys.readouterr().err
 
 
@@ -347,7 +347,7 @@ def test_a_mapping_with_a_key_twice_or_no_yaml_is_refused(tool: Import) -> None:
         ("a: [", "m.yaml"),
         ("- 1", "no mapping file"),
     ):
-        assert cli(["import", "x", "--mapping", str(tool.write("m.yaml", text)), *WHERE]) == 64
+        assert cli(["import", "x", "--mapping", str(tool.write("m.yaml", text)), *WHERE]) == 2
         assert words in tool.capsys.readouterr().err
 
 
@@ -359,14 +359,14 @@ def test_sides_as_numbers_and_as_words_that_yaml_takes_for_others(tool: Import) 
     code, told = tool.one(tool.write("t.csv", table), "--mapping", str(tool.write("m.yaml", numbers)))
     assert (code, told["new"]) == (0, 2)
     words = tool.write("m.yaml", text.replace("买: open_long", "yes: open_long"))
-    assert cli(["import", str(tool.write("t.csv", TABLE)), "--mapping", str(words), *WHERE]) == 64
+    assert cli(["import", str(tool.write("t.csv", TABLE)), "--mapping", str(words), *WHERE]) == 2
     assert "in quotes" in tool.capsys.readouterr().err
 
 
 def test_two_spellings_of_one_symbol_are_not_merged(tool: Import) -> None:
     both = point(0, input__market_data={"BTC": {"price": 1.0}, "BTC/USDT": {"price": 2.0}})
     code, told = tool.one(tool.write("d.jsonl", lines(both)), "--symbol-map", "BTC/USDT=BTC")
-    assert (code, told["reasons"]) == (65, {"contradiction": 1})
+    assert (code, told["reasons"]) == (1, {"contradiction": 1})
 
 
 def test_a_column_that_is_not_there_is_named(tool: Import) -> None:
@@ -381,6 +381,6 @@ def test_what_is_not_certain_is_asked_for(tool: Import) -> None:
         ("-- PostgreSQL database dump\n", "--format"),
     ):
         code, told = tool.one(tool.write("f", content))
-        assert code == 65
+        assert code == 1
         assert words in told["error"]
     assert "needs --mapping" in tool.one(tool.write("t.csv", TABLE), "--format", "table")[1]["error"]

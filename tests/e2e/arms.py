@@ -3,6 +3,8 @@
 POST /<behaviour>/v1/chat/completions     follow | against: the hint of the market data, or its opposite
                                           steady: as follow, after 0.1 s; slow: after 3 s
                                           broken: HTTP 500; nonsense: an answer that is no JSON
+                                          odd: as follow, in a fence, with thoughts, strings and a field too many
+                                          moody: 503 the first time a tag is asked; poor: 402
 GET  /asks                                {"<behaviour>/<tag of the market data>": how often}
 """
 
@@ -14,6 +16,7 @@ from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 KEY = "Bearer api-key-of-the-e2e-tests"
+USAGE = {"prompt_tokens": 1000, "prompt_cache_hit_tokens": 400, "completion_tokens": 50}
 asks: Counter[str] = Counter()
 lock = threading.Lock()
 
@@ -39,10 +42,15 @@ class Handler(BaseHTTPRequestHandler):
         market = json.loads(re.findall(r"^Market: (.*)$", prompt, re.MULTILINE)[-1])
         symbol = re.findall(r"^Symbol: (.*)$", prompt, re.MULTILINE)[-1].strip()
         with lock:
-            asks[f"{behaviour}/{market.get('tag')}"] += 1
+            asks[tag := f"{behaviour}/{market.get('tag')}"] += 1
+            first = asks[tag] == 1
         time.sleep({"steady": 0.1, "slow": 3.0}.get(behaviour, 0.0))
         if behaviour == "broken":
             return self.answer(500, {"error": "out of order"})
+        if behaviour == "moody" and first:
+            return self.answer(503, {"error": {"message": "busy"}})
+        if behaviour == "poor":
+            return self.answer(402, {"error": {"message": "Insufficient Balance"}})
         up = (market.get(symbol) or {}).get("hint") == "up"
         action = "open_long" if up != (behaviour == "against") else "open_short"
         decision = {
@@ -56,8 +64,14 @@ class Handler(BaseHTTPRequestHandler):
             "reasoning": f"{behaviour}, a stand-in of the tests",
         }
         content = "buy, I would say" if behaviour == "nonsense" else json.dumps(decision)
+        if behaviour == "odd":
+            said = decision | {"action": action.upper(), "size_usd": "100", "risk_reward": 2.5}
+            content = f"<think>which {{way}}?</think>\n```json\n{json.dumps(said)}\n```"
         choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": "stop"}
-        self.answer(200, {"id": "x", "object": "chat.completion", "model": f"arm-{behaviour}", "choices": [choice]})
+        self.answer(
+            200,
+            {"id": "x", "object": "chat.completion", "model": f"arm-{behaviour}", "choices": [choice], "usage": USAGE},
+        )
 
     def answer(self, status: int, body: object) -> None:
         data = json.dumps(body).encode()

@@ -33,7 +33,18 @@ from workshop.waiting import wait_for
 
 NAMESPACES = {
     f"test_{name}": f"{SYSTEM}-{name.replace('_', '-')}"
-    for name in ("by_hand", "faults", "install", "live", "loop", "replay", "shadow", "troubleshooting", "verbs")
+    for name in (
+        "by_hand",
+        "external",
+        "faults",
+        "install",
+        "live",
+        "loop",
+        "replay",
+        "shadow",
+        "troubleshooting",
+        "verbs",
+    )
 }
 """Namespace of each module. A Role and a copy of the database's Secret are made in each at installation."""
 SHIELD = f"{SYSTEM}-shield"

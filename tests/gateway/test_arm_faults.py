@@ -191,13 +191,11 @@ async def test_a_protocol_that_checks_nothing_is_checked_all_the_same(rig, gatew
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("NO_PROXY", "10.0.0.0/8,fd07:b51a:cc66:f0::/64"),
-        ("no_proxy", "localhost,[::1]"),
         ("ALL_PROXY", "socks5://127.0.0.1:1080"),
         ("all_proxy", "socks9://127.0.0.1:1080"),
-        ("HTTPS_PROXY", "http://127.0.0.1:port"),
+        ("HTTP_PROXY", "http://127.0.0.1:port"),
         ("HTTP_PROXY", "http://[::1"),
-        ("HTTPS_PROXY", "ftp://127.0.0.1"),
+        ("http_proxy", "ftp://127.0.0.1"),
         ("SSL_CERT_FILE", "/nowhere/ca.pem"),
         ("SSL_CERT_FILE", "/etc/hostname"),
         ("SSLKEYLOGFILE", "/nowhere/keys"),
@@ -211,16 +209,49 @@ async def test_a_variable_that_no_client_can_be_made_with_is_named(rig, gateway,
     assert value not in row["error_detail"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NO_PROXY", "10.0.0.0/8,fd07:b51a:cc66:f0::/64"), ("no_proxy", "localhost,[::1]"), ("NO_PROXY", ",; ,["),
+        ("HTTPS_PROXY", "ftp://127.0.0.1"),
+    ],
+)  # fmt: skip
+async def test_a_variable_that_is_about_other_addresses_stops_nothing(rig, gateway, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    assert (await asked(rig, gateway, "api"))["answered_by"] == "api"
+
+
+async def test_an_api_is_asked_through_the_proxy_that_the_environment_names(rig, gateway, monkeypatch, arms_server):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    assert (await asked(rig, gateway, "api"))["error_kind"] == "transport"
+    monkeypatch.setenv("NO_PROXY", "fd00::/8, 127.0.0.0/8")
+    rig.document["arms"]["api"]["timeoutSeconds"] = 1.5
+    rig.publish()
+    await rig.seen()
+    assert (await gateway.post("/v1/decisions", json=ask("d2"))).json()["_model_used"] == "api"
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("HTTP_PROXY", arms_server[1])  # a proxy gets the whole URL: this one looks at its path alone
+    rig.document["arms"]["api"] |= {"timeoutSeconds": 1.6, "baseURL": "http://api.test.invalid/api"}
+    rig.publish()
+    await rig.seen()
+    assert (await gateway.post("/v1/decisions", json=ask("d3"))).json()["_model_used"] == "api"
+    rig.publish(champion="v1")
+    await rig.seen()
+    assert (await gateway.post("/v1/decisions", json=ask("d4"))).json()[
+        "_model_used"
+    ] == "v1"  # inside the cluster: no proxy
+
+
 async def test_once_it_is_mended_the_arm_is_asked_again(rig, gateway, monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "fd00::/8")
+    monkeypatch.setenv("HTTP_PROXY", "ftp://127.0.0.1")
     assert (await asked(rig, gateway, "api"))["answered_by"] == "safe"
-    monkeypatch.setenv("NO_PROXY", "localhost")
+    monkeypatch.delenv("HTTP_PROXY")
     assert (await gateway.post("/v1/decisions", json=ask("d2"))).json()["_model_used"] == "api"
 
 
 async def test_a_target_that_changes_to_one_without_a_client_keeps_nothing_half_done(rig, gateway, monkeypatch):
     assert (await asked(rig, gateway, "api"))["answered_by"] == "api"
-    monkeypatch.setenv("NO_PROXY", "fd00::/8")
+    monkeypatch.setenv("HTTP_PROXY", "ftp://127.0.0.1")
     rig.document["arms"]["api"]["timeoutSeconds"] = 1.5
     rig.publish()
     await rig.seen()

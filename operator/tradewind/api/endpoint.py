@@ -18,6 +18,7 @@ from tradewind.api.common import (
     WeightStatus,
 )
 from tradewind.schema.bounds import BREAKER_FAILURES, BREAKER_OPEN, DATABASE_TIMEOUT, DECISION_TIMEOUT, Within
+from tradewind.schema.checked import Checked
 from tradewind.schema.names import Symbol
 from tradewind.schema.rules import Immutable, Rule, StatusModel, StrictModel
 from tradewind.schema.scalars import (
@@ -93,6 +94,33 @@ class GatewayAuth(StrictModel):
     )
 
 
+class EnvVariable(StrictModel):
+    """A variable of the gateway's environment, such as a proxy."""
+
+    name: Annotated[
+        str,
+        Checked(
+            "[A-Za-z_][A-Za-z0-9_]*",
+            "must be the name of a variable, such as HTTPS_PROXY, that does not hold TRADEWIND_, which the operator sets",
+            128,
+            forbid=("TRADEWIND_",),
+        ),
+    ]
+    """Name, such as HTTPS_PROXY, NO_PROXY or SSL_CERT_FILE."""
+    value: Text1024 | None = None
+    """Value; what is secret belongs into secretRef."""
+    secret_ref: SecretKeyRef | None = None
+    """Secret key with the value, such as a proxy with a password."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.value) != has(self.secretRef)",
+            lambda s: (s.value is None) != (s.secret_ref is None),
+            "exactly one of value and secretRef",
+        ),
+    )
+
+
 class DatabaseRef(StrictModel):
     """Where decisions are stored."""
 
@@ -115,12 +143,29 @@ class Gateway(StrictModel):
     """Who may call the gateway; by default holders of the token in Secret tradewind-gateway, key token."""
     retention: Duration = "730d"
     """How long requests and answers are kept; verdicts, epochs and promotions are kept for ever."""
+    env: Annotated[
+        tuple[EnvVariable, ...],
+        Field(
+            max_length=16,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = ()
+    """Variables of the gateway's pods: proxies to external APIs and their exceptions (NO_PROXY takes names, addresses and networks)."""
     node_selector: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=16)] = Field(
         default_factory=dict
     )
     """Labels of the nodes that gateway pods run on."""
     tolerations: Annotated[tuple[Toleration, ...], Field(max_length=16)] = ()
     """Taints that gateway pods tolerate."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.env) || self.env.all(x, self.env.exists_one(y, y.name == x.name))",
+            lambda s: len({each.name for each in s.env}) == len(s.env),
+            "env names a variable twice",
+            "env",
+        ),
+    )
 
 
 class PermissionLevel(StrictModel):

@@ -26,7 +26,7 @@ _MODULES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("simulate", "cli", ("simulate",)),
     ("crds", "cli", ("crds",)),
     ("migrate", "operator", ("migrate",)),
-    ("import_", "operator", ("import",)),
+    ("import_", "cli", ("import",)),
     ("operator", "operator", ("operator",)),
     ("report", "cli", ("report",)),
     ("completion", "cli", ("completion",)),

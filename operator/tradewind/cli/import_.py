@@ -5,8 +5,8 @@
 Belongs here: arguments, files one after the other, exit codes. Does not belong here: formats (import_files.py), checks
 (trading/imports), SQL (shell/imported.py), and how results are told (import_text.py).
 
-Exit codes, of trading/exits.py: 0 all rows are in (or would be); 64 an argument, the mapping file or the DSN is wrong; 65 rows or
-files were refused, or the database is not readable. Rows that are right are stored all the same, unless --strict is given.
+Exit codes, of trading/exits.py: 0 all rows are in (or would be); 1 rows or files were refused, where those that are right are in
+all the same, unless --strict is given; 2 nothing was read or stored: an argument, the mapping file or the database.
 """
 
 import argparse
@@ -25,12 +25,14 @@ from zoneinfo import ZoneInfo
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from tradewind import migrations
 from tradewind.cli.import_files import Opened, open_file
 from tradewind.cli.import_text import Told, as_json, text
 from tradewind.cli.table_file import ENCODINGS
 from tradewind.schema.durations import parse_duration
 from tradewind.schema.names import Symbol
-from tradewind.trading.exits import ExitCode
+from tradewind.shell.imported import ImportedFile, ImportLog, Place, RefusedByDatabaseError
+from tradewind.trading.exits import CommandExit
 from tradewind.trading.imports.build import build
 from tradewind.trading.imports.formats import Format
 from tradewind.trading.imports.mapping import TableMapping, read_mapping
@@ -40,8 +42,6 @@ from tradewind.trading.imports.records import Record
 from tradewind.trading.imports.tally import Tally
 
 if TYPE_CHECKING:
-    from tradewind.shell.imported import ImportLog
-
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _symbol: TypeAdapter[str] = TypeAdapter(Symbol)
@@ -110,9 +110,6 @@ def add_parser(subparsers: "Subparsers") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Imports, or tells what it would; returns the exit code."""
-    from tradewind import migrations
-    from tradewind.shell.imported import ImportLog, RefusedByDatabaseError
-
     try:
         namespace, name = _endpoint(args.endpoint)
         options, mapping = _options(args), _mapping(args.mapping)
@@ -120,11 +117,9 @@ def run(args: argparse.Namespace) -> int:
             raise ArgumentError("give FILEs to import, or --forget SOURCE to take one back")
         if args.problems < 0:
             raise ArgumentError(f"--problems: {args.problems}; give 0 for all, or how many")
-        log = _log(args, ImportLog, namespace, name)
-    except (ArgumentError, migrations.InvalidDsnError) as error:
-        return _fail(ExitCode.BAD_CONFIG, str(error))
-    except migrations.UnreachableDatabaseError as error:
-        return _fail(ExitCode.BAD_DATA, str(error))
+        log = _log(args, namespace, name)
+    except (ArgumentError, migrations.InvalidDsnError, migrations.UnreachableDatabaseError) as error:
+        return _fail(CommandExit.NOT_ASKED, str(error))
     try:
         with nullcontext() if log is None else log:
             if args.forget:
@@ -132,10 +127,10 @@ def run(args: argparse.Namespace) -> int:
                 return _forget(args, log)
             return _import(args, options, mapping, log)
     except RefusedByDatabaseError as error:
-        return _fail(ExitCode.BAD_DATA, str(error))
+        return _fail(CommandExit.NOT_ASKED, str(error))
 
 
-def _import(args: argparse.Namespace, options: Options, mapping: TableMapping | None, log: "ImportLog | None") -> int:
+def _import(args: argparse.Namespace, options: Options, mapping: TableMapping | None, log: ImportLog | None) -> int:
     told = []
     if log is not None:
         _warn_of_a_new_endpoint(log, args.endpoint)
@@ -166,14 +161,12 @@ def _import(args: argparse.Namespace, options: Options, mapping: TableMapping | 
             )
         elif not stored:
             print("--strict: rows were refused, so nothing was stored")
-    return ExitCode.DONE if whole else ExitCode.BAD_DATA
+    return CommandExit.DONE if whole else CommandExit.NO
 
 
 def _one(
-    path: Path, args: argparse.Namespace, options: Options, mapping: TableMapping | None, log: "ImportLog | None"
+    path: Path, args: argparse.Namespace, options: Options, mapping: TableMapping | None, log: ImportLog | None
 ) -> Told:
-    from tradewind.shell.imported import ImportedFile
-
     tally, opened = Tally(), None
     try:
         opened = open_file(path, Format(args.format) if args.format else None, mapping, args.encoding)
@@ -216,7 +209,7 @@ def read_records(opened: Opened, options: Options, tally: Tally) -> Iterator[tup
         raise FileError("holds no rows")
 
 
-def _forget(args: argparse.Namespace, log: "ImportLog") -> int:
+def _forget(args: argparse.Namespace, log: ImportLog) -> int:
     decisions, outcomes = log.forget(args.forget)
     if not args.dry_run:
         log.commit()
@@ -226,11 +219,11 @@ def _forget(args: argparse.Namespace, log: "ImportLog") -> int:
         said = "would be taken back" if args.dry_run else "were taken back"
         print(f"{decisions} decisions and {outcomes} outcomes of {args.forget} at {args.endpoint} {said}")
     if not decisions + outcomes:
-        return _fail(ExitCode.BAD_DATA, f"--forget: nothing was imported from {args.forget} at {args.endpoint}")
-    return ExitCode.DONE
+        return _fail(CommandExit.NO, f"--forget: nothing was imported from {args.forget} at {args.endpoint}")
+    return CommandExit.DONE
 
 
-def _warn_of_a_new_endpoint(log: "ImportLog", endpoint: str) -> None:
+def _warn_of_a_new_endpoint(log: ImportLog, endpoint: str) -> None:
     known = log.endpoints()
     if endpoint not in known:
         others = f"; it knows {', '.join(known)}" if known else ""
@@ -238,9 +231,7 @@ def _warn_of_a_new_endpoint(log: "ImportLog", endpoint: str) -> None:
               "--forget SOURCE", file=sys.stderr)  # fmt: skip
 
 
-def _log(args: argparse.Namespace, kind: "type[ImportLog]", namespace: str, name: str) -> "ImportLog | None":
-    from tradewind.shell.imported import Place
-
+def _log(args: argparse.Namespace, namespace: str, name: str) -> ImportLog | None:
     dsn = os.environ.get(args.dsn_env, "")
     if not dsn:
         if args.dry_run and not args.forget:
@@ -248,7 +239,7 @@ def _log(args: argparse.Namespace, kind: "type[ImportLog]", namespace: str, name
         raise ArgumentError(
             f"{args.dsn_env} is not set; put the PostgreSQL DSN there, or name another variable by --dsn-env"
         )
-    return kind(dsn, Place(args.installation, namespace, name), args.by or getpass.getuser())
+    return ImportLog(dsn, Place(args.installation, namespace, name), args.by or getpass.getuser())
 
 
 def _endpoint(value: str) -> tuple[str, str]:
@@ -349,6 +340,6 @@ def _mapping(path: Path | None) -> TableMapping | None:
         raise ArgumentError(f"--mapping {path}: {' '.join(str(error).split())}") from None
 
 
-def _fail(code: ExitCode, message: str) -> int:
+def _fail(code: CommandExit, message: str) -> int:
     print(f"tradewind import: {message}", file=sys.stderr)
     return code

@@ -16,6 +16,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, JsonValue
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tradewind.gateway import errors
 from tradewind.gateway.arms import Arms, Credential
@@ -119,9 +120,9 @@ class Gateway:
         """
         if self.token is None:
             return
-        given = request.headers.get("authorization", "")
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
         try:
-            expected = f"Bearer {self.token.read()}"
+            expected = self.token.read()
         except (OSError, ValueError) as error:
             _log.error("token unreadable", error=type(error).__name__)
             raise ApiError(
@@ -129,7 +130,7 @@ class Gateway:
                 "the gateway cannot read its token",
                 "check gateway.auth.secretRef of the Endpoint",
             ) from None
-        if not hmac.compare_digest(given.encode(), expected.encode()):
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), expected.encode()):
             raise ApiError(
                 ErrorCode.UNAUTHORIZED,
                 "the bearer token is missing or wrong",
@@ -187,6 +188,9 @@ class Gateway:
                     _log.info("decisions past their retention deleted", decisions=purged)
 
 
+_PROBES = ("/healthz", "/readyz", "/metrics")
+
+
 def create_app(settings: Settings) -> FastAPI:
     """The gateway as an ASGI application."""
     gateway = Gateway(settings)
@@ -200,6 +204,7 @@ def create_app(settings: Settings) -> FastAPI:
         title="Tradewind decision gateway", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
     )
     app.state.gateway = gateway
+    app.add_middleware(_WithoutTrailingSlash)
 
     @app.exception_handler(ApiError)
     async def api_error(_: Request, error: Exception) -> Response:
@@ -301,20 +306,36 @@ def create_app(settings: Settings) -> FastAPI:
         lines = (json.dumps(point, ensure_ascii=False) + "\n" for point in export.points)
         return StreamingResponse(lines, media_type="application/x-ndjson", headers=headers)
 
-    @app.get("/healthz")
+    @app.api_route("/healthz", methods=["GET", "HEAD"])
     async def healthz() -> Response:
         return PlainTextResponse("ok\n")
 
-    @app.get("/readyz")
+    @app.api_route("/readyz", methods=["GET", "HEAD"])
     async def readyz() -> Response:
         reason = gateway.ready()
         return PlainTextResponse("ok\n") if reason is None else PlainTextResponse(f"{reason}\n", 503)
 
-    @app.get("/metrics")
+    @app.api_route("/metrics", methods=["GET", "HEAD"])
     async def metrics() -> Response:
         return Response(gateway.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     return app
+
+
+class _WithoutTrailingSlash:
+    """Takes `POST /v1/decisions/` as it is meant. A redirect would name the pod's own idea of its host; an id may end in a slash,
+    but no path ends in an id that is posted to.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].endswith("/"):
+            path = scope["path"].rstrip("/")
+            if scope["method"] == "POST" or path in _PROBES:
+                scope = {**scope, "path": path}
+        await self._app(scope, receive, send)
 
 
 async def _stored(call: Callable[[], Awaitable[dict[str, JsonValue]]]) -> Response:

@@ -18,12 +18,12 @@ import aiohttp
 import httpx
 
 from tradewind.gateway.answers import ArmError
+from tradewind.gateway.proxies import proxy_of
 from tradewind.trading.error_kinds import ErrorCause, ErrorKind
 from tradewind.trading.routing import ArmTarget
 
 MAX_ANSWER_BYTES = 1024 * 1024
 _CONNECTIONS, _IDLE_CONNECTIONS, _IDLE_SECONDS = 100, 20, 30
-_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _OK = 200
 _MAX_WORDS_BYTES = 16 * 1024
 
@@ -89,9 +89,7 @@ def client_for(target: ArmTarget) -> Client:
     try:
         return _Outside(target)
     except Exception as error:  # InvalidURL, ValueError, ImportError, OSError: whatever the value provokes
-        detail = (
-            f"{_culprit()} of the gateway's environment cannot be used ({type(error).__name__}); correct or unset it"
-        )
+        detail = f"{_culprit(target)} of the gateway's environment cannot be used ({type(error).__name__}); correct or unset it"
         raise ArmError(ErrorKind.UNAVAILABLE, detail, cause=ErrorCause.ENVIRONMENT) from None
 
 
@@ -133,8 +131,15 @@ class _Outside:
         limits = httpx.Limits(
             max_connections=_CONNECTIONS, max_keepalive_connections=_IDLE_CONNECTIONS, keepalive_expiry=_IDLE_SECONDS
         )
-        # Its certificates are of the environment where it lies outside; of an own arm behind TLS they are the system's.
-        self._client = httpx.AsyncClient(limits=limits, timeout=target.timeout_seconds, trust_env=target.outside)
+        # Proxies and certificates are of the environment where it lies outside; an own arm behind TLS has the system's, and none.
+        proxy = proxy_of(target.base_url, os.environ) if target.outside else None
+        self._client = httpx.AsyncClient(
+            limits=limits,
+            timeout=target.timeout_seconds,
+            trust_env=False,
+            verify=httpx.create_ssl_context(trust_env=target.outside),
+            proxy=None if proxy is None else proxy.url,
+        )
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> bytes:
         """As `Client` has it."""
@@ -184,7 +189,7 @@ def _cause_of(error: BaseException) -> ErrorCause:
     return ErrorCause.TLS if "CERTIFICATE" in text or "SSL" in text else ErrorCause.CONNECT
 
 
-def _culprit() -> str:
+def _culprit(target: ArmTarget) -> str:
     """The variable that a client cannot be made with. Its value stays out: it may hold a password."""
     for name, trust_env in (("SSLKEYLOGFILE", False), ("SSL_CERT_FILE", True), ("SSL_CERT_DIR", True)):
         if os.environ.get(name):
@@ -192,20 +197,5 @@ def _culprit() -> str:
                 httpx.create_ssl_context(trust_env=trust_env)
             except (OSError, ValueError):
                 return name
-    for name in _spelled(*_PROXIES):
-        url = os.environ[name]
-        try:
-            httpx.AsyncHTTPTransport(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), proxy=_with_scheme(url))
-        except Exception:  # as above; here it only says which variable it is
-            return name
-    return next(iter(_spelled("no_proxy")), "a proxy setting")
-
-
-def _spelled(*names: str) -> list[str]:
-    """The spellings of these variables that are set; the lower-case one counts where both are."""
-    both = [(name, name.upper()) for name in names]
-    return [next(s for s in pair if os.environ.get(s)) for pair in both if any(map(os.environ.get, pair))]
-
-
-def _with_scheme(url: str) -> str:
-    return url if "://" in url else f"http://{url}"
+    proxy = proxy_of(target.base_url, os.environ)
+    return "a setting" if proxy is None else proxy.variable

@@ -20,7 +20,7 @@ class Checked:
         pattern: uses what RE2 and `re` read alike and no quotes or backslashes; it must match the whole text.
         message: names what to write instead.
         max_length: in characters.
-        forbid: a text that must not be in it.
+        forbid: texts that must not be in it.
         trimmed: whether blanks at its ends are refused.
         int_or_string: whether whole numbers may stand without quotes.
     """
@@ -28,7 +28,7 @@ class Checked:
     pattern: str
     message: str
     max_length: int
-    forbid: str = ""
+    forbid: tuple[str, ...] = ()
     trimmed: bool = False
     int_or_string: bool = False
 
@@ -38,8 +38,7 @@ class Checked:
         if self.int_or_string:
             return f"type(self) == int ? self >= 0 : self.matches('^{self.pattern}$')"
         rules = [f"self.matches('^{_cel_text(self.pattern)}$')"]
-        if self.forbid:
-            rules.append(f"!self.contains('{self.forbid}')")
+        rules += [f"!self.contains('{text}')" for text in self.forbid]
         if self.trimmed:
             rules.append("!self.startsWith(' ') && !self.endsWith(' ')")
         return " && ".join(rules)
@@ -48,7 +47,7 @@ class Checked:
         """Whether the text is of this type, its length left aside."""
         return (
             re.fullmatch(self.pattern, text, re.ASCII) is not None
-            and not (self.forbid and self.forbid in text)
+            and not any(part in text for part in self.forbid)
             and not (self.trimmed and text != text.strip(" "))
         )
 

@@ -128,15 +128,28 @@ StorageURI = Annotated[
         "must be pvc://<claim>/<path> or file:///<path> without '..'; other stores are not supported yet: "
         "copy the files onto a PersistentVolumeClaim",
         512,
-        forbid="..",
+        forbid=("..",),
     ),
 ]
 """Where files lie: a PersistentVolumeClaim in the same namespace, or (tests) a folder of the node."""
 
+_HOST = "[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?([.][a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)*[.]?"
+_IPV6 = (
+    "[:[][0-9a-fA-F]{0,4}(:[0-9a-fA-F]{0,4}){2,7}([.][0-9]{1,3}){0,3}]"  # a set that begins with [ alone is a warning
+)
+_PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+
 HttpURL = Annotated[
-    str, Checked("https?://[-a-zA-Z0-9.:]+(/[-._~a-zA-Z0-9/]*)?", "must be an http or https URL without query", 512)
+    str,
+    Checked(
+        f"https?://({_HOST}|{_IPV6})(:{_PORT})?(/[-._~a-zA-Z0-9]+)*/?",
+        "must be an http or https URL such as https://api.deepseek.com/v1: a host, a port from 1 to 65535 where there is one, and "
+        "the path before /chat/completions, without query, user and doubled slashes",
+        512,
+        forbid=("/:", "/chat/completions", "/v1/v1"),
+    ),
 ]
-"""Base URL of an HTTP API."""
+"""Base URL of an HTTP API, as it will be used: the path of a call is put behind it."""
 
 Cron = Annotated[
     str,

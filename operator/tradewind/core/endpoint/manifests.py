@@ -138,6 +138,11 @@ def _deployment(
         env.append({"name": "TRADEWIND_AUTH_TOKEN_FILE", "value": f"{AUTH_SECRET}/{spec.auth.secret_ref.key}"})
     else:
         env.append({"name": "TRADEWIND_AUTH", "value": "disabled"})
+    for each in spec.env:
+        if each.secret_ref is not None:
+            env.append(secret_env(each.name, each.secret_ref))
+        else:
+            env.append({"name": each.name, "value": each.value})
     for index, (version, ref) in enumerate(sorted(credentials.items())):
         volume = f"arm-{index}"
         volumes.append({"name": volume, "secret": {"secretName": ref.name, "defaultMode": 0o440, "optional": True}})
