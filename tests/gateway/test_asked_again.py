@@ -270,6 +270,22 @@ async def test_the_api_is_sent_what_the_version_says(rig, gateway, change: dict[
     assert left == set(sent) if not change or change.get("temperature", 0) is None else left >= set(sent)
 
 
+@pytest.mark.parametrize(("stop", "kind"), [(0.03, None), (0.031, "over_limit"), (0, "over_limit")])
+@pytest.mark.parametrize("champion", ["api", "v1"])
+async def test_a_widest_stop_is_told_and_kept(rig, gateway, champion: str, stop: float, kind: str | None):
+    levels = {"L2": {"maxLeverage": 3, "maxSizeUSD": "100", "maxStopLossPct": "0.03"}}
+    rig.arms[champion].answer = OPEN | {"stop_loss_pct": stop}
+    rig.publish(champion=champion, limits=rig.document["limits"] | {"permissionLevels": levels})
+    await rig.seen()
+    answer = (await gateway.post("/v1/decisions", json=ask("d"))).json()
+    assert ((await rig.row("d"))["error_kind"], answer["_fallback"]) == (kind, kind is not None)
+    (seen,) = rig.arms[champion].seen
+    if champion == "api":
+        assert "stop_loss_pct above 0 and at most 0.03" in seen["messages"][0]["content"]
+    else:
+        assert seen["instances"][0]["limits"]["max_stop_loss_pct"] == 0.03
+
+
 async def test_a_schema_can_be_asked_for_and_the_question_states_the_contract(rig, gateway):
     await target(rig, responseFormat="json_schema")
     await gateway.post("/v1/decisions", json=ask("d"))
