@@ -168,6 +168,45 @@ async def test_an_api_is_left_alone_for_as_long_as_it_says(rig, gateway):
     assert 'tradewind_breaker_open{version="api"} 1.0' in (await gateway.get("/metrics")).text
 
 
+async def test_an_own_arm_that_is_busy_is_asked_by_the_next_question(rig, gateway):
+    """Its queue is full for this moment; its Retry-After is for whoever asked."""
+    asked: list[int] = []
+
+    async def behave(_: dict[str, Any]) -> Response | None:
+        asked.append(1)
+        return refused(503, **{"Retry-After": "60"}) if len(asked) == 1 else None
+
+    rig.arms["v1"].behave = behave
+    rig.publish(champion="v1")
+    await rig.seen()
+    for number in range(2):
+        await gateway.post("/v1/decisions", json=ask(f"d{number}", scope={"symbol": "BTC", "book": str(number)}))
+    assert [(await rig.row(f"d{number}"))["answered_by"] for number in range(2)] == ["safe", "v1"]
+
+
+async def test_a_secret_that_is_missing_says_nothing_about_the_api(rig: Rig):
+    """It must not close the breaker of an API that is down, nor count as a failure of it."""
+    gateway = await rig.gateway(breaker_failures=2, breaker_open_seconds=0.3)
+    await target(rig, maxRetries=0)
+    key = rig.folder / "api-key"
+    asked = says(rig, refused(500))
+
+    async def one(name: str) -> str | None:
+        await gateway.post("/v1/decisions", json=ask(name, scope={"symbol": "BTC", "book": name}))
+        return (await rig.row(name))["error_kind"]
+
+    assert [await one("a"), await one("b"), await one("c")] == ["status", "status", "breaker_open"]
+    text = key.read_text()
+    key.unlink()
+    await asyncio.sleep(0.4)
+    assert [await one("d"), await one("e")] == [
+        "unavailable",
+        "breaker_open",
+    ]  # the probe was used up, and told nothing
+    key.write_text(text)
+    assert len(asked) == 2
+
+
 async def test_a_short_wait_is_kept_to(rig, gateway):
     await target(rig)
     times: list[float] = []
@@ -268,6 +307,22 @@ async def test_the_api_is_sent_what_the_version_says(rig, gateway, change: dict[
     left = set(seen) - own
     assert sent.items() <= seen.items()
     assert left == set(sent) if not change or change.get("temperature", 0) is None else left >= set(sent)
+
+
+@pytest.mark.parametrize(("stop", "kind"), [(0.03, None), (0.031, "over_limit"), (0, "over_limit")])
+@pytest.mark.parametrize("champion", ["api", "v1"])
+async def test_a_widest_stop_is_told_and_kept(rig, gateway, champion: str, stop: float, kind: str | None):
+    levels = {"L2": {"maxLeverage": 3, "maxSizeUSD": "100", "maxStopLossPct": "0.03"}}
+    rig.arms[champion].answer = OPEN | {"stop_loss_pct": stop}
+    rig.publish(champion=champion, limits=rig.document["limits"] | {"permissionLevels": levels})
+    await rig.seen()
+    answer = (await gateway.post("/v1/decisions", json=ask("d"))).json()
+    assert ((await rig.row("d"))["error_kind"], answer["_fallback"]) == (kind, kind is not None)
+    (seen,) = rig.arms[champion].seen
+    if champion == "api":
+        assert "stop_loss_pct above 0 and at most 0.03" in seen["messages"][0]["content"]
+    else:
+        assert seen["instances"][0]["limits"]["max_stop_loss_pct"] == 0.03
 
 
 async def test_a_schema_can_be_asked_for_and_the_question_states_the_contract(rig, gateway):

@@ -64,6 +64,17 @@ def test_limits_bar_sizes_and_leverages(tokenizer) -> None:
     assert max(fields["size_usd"]) == 90
 
 
+def test_a_widest_stop_leaves_stops_up_to_it_and_none_without(tokenizer) -> None:
+    grammar = Grammar(completion_tokeniser(tokenizer))
+    plan = grammar.plan("BTC", Limits(max_leverage=3, max_size_usd=99, max_stop_loss_pct=0.002))
+    fields = {field.name: field.values for field in plan.opening}
+    assert fields["stop_loss_pct"] == (0.0005, 0.001, 0.0015, 0.002)
+    assert 0.0 in fields["take_profit_pct"]
+    barred = grammar.plan("BTC", Limits(max_leverage=3, max_size_usd=99, max_stop_loss_pct=0.0004))
+    assert barred.action.values == (Action.CLOSE, Action.HOLD)
+    assert barred.opening == ()
+
+
 def test_no_allowed_size_bars_opening(tokenizer) -> None:
     plan = Grammar(completion_tokeniser(tokenizer)).plan("BTC", Limits(max_leverage=3, max_size_usd=0.001))
     assert plan.action.values == (Action.CLOSE, Action.HOLD)

@@ -28,6 +28,7 @@ from tradewind.schema.scalars import (
     Identifier,
     Latency,
     Name,
+    OpenFraction,
     PositiveDecimal,
     Text64,
     Text128,
@@ -175,6 +176,8 @@ class PermissionLevel(StrictModel):
     """Largest leverage of a decision."""
     max_size_usd: PositiveDecimal
     """Largest `size_usd` of a decision."""
+    max_stop_loss_pct: OpenFraction | None = None
+    """Widest stop of a decision to open, as a fraction of the entry price; a decision without a stop is refused then. Absent: any."""
 
 
 class EndpointLimits(StrictModel):

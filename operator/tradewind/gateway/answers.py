@@ -29,9 +29,9 @@ UNREACHED = frozenset({ErrorKind.TIMEOUT, ErrorKind.TRANSPORT, ErrorKind.STATUS}
 
 
 class ArmError(Exception):
-    """The arm gave no usable answer. `detail` goes to the database and the log: it holds no secret and no account data.
+    """The arm gave no usable answer. `detail` goes to the database and the log: it holds no secret and no account data of ours.
 
-    It may hold names that the arm chose; what of them cannot be stored is replaced.
+    It may hold names that the arm chose, and of an API's refusal 160 of its own characters; what cannot be stored is replaced.
 
     Attributes:
         kind: what it is to the evidence.

@@ -155,8 +155,6 @@ class Arms:
             error = _unexpected(version, caught, "it was asked")
         if calls:
             self._tell(breaker, error, outside=question is not None and question.target.outside)
-        elif error is not None and error.kind in UNREACHED:
-            breaker.failed(time.monotonic())
         seconds = time.perf_counter() - started
         self._observe(version, role, error, seconds, answer, calls, is_open=breaker.is_open)
         costs = [call.cost_cny for call in calls if call.cost_cny is not None]
@@ -165,10 +163,11 @@ class Arms:
     @staticmethod
     def _tell(breaker: Breaker, error: ArmError | None, *, outside: bool) -> None:
         """An arm that answers nonsense is reachable, and the guardrail deals with it; an API bills for it, call by call."""
-        failed = error is not None and (error.kind in UNREACHED or (outside and error.kind in NON_ANSWERS))
-        if failed:
+        if error is None:
+            breaker.succeeded()
+        elif error.kind in UNREACHED or (outside and error.kind in NON_ANSWERS):
             breaker.failed(time.monotonic())
-        else:
+        elif error.kind is not ErrorKind.UNAVAILABLE:  # which says nothing about the arm: it was not asked
             breaker.succeeded()
 
     async def _until_answered(
@@ -185,7 +184,7 @@ class Arms:
             except ArmError as error:
                 left = deadline - time.perf_counter()
                 seconds = _CONNECT_PAUSE_SECONDS if error.kind is ErrorKind.TRANSPORT else pause(len(calls), error.wait)
-                if error.wait is not None and error.wait >= left:
+                if target.outside and error.wait is not None and error.wait >= left:
                     breaker.rest(time.monotonic() + error.wait)
                 if not error.again or len(calls) > target.max_retries or seconds >= left or not budget.take():
                     raise

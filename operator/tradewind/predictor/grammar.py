@@ -118,22 +118,28 @@ class Grammar:
         """
         sizes = tuple(s for s in SIZE_GRID_USD if limits is None or s <= limits.max_size_usd)
         leverages = tuple(x for x in LEVERAGE_GRID if limits is None or x <= limits.max_leverage)
-        return self._plans(symbol, len(sizes), len(leverages))
+        cap = None if limits is None else limits.max_stop_loss_pct
+        stops = None if cap is None else sum(0 < stop <= cap for stop in PERCENT_GRID)
+        return self._plans(symbol, len(sizes), len(leverages), stops)
 
-    def _build(self, symbol: str, sizes: int, leverages: int) -> Plan:
+    def _build(self, symbol: str, sizes: int, leverages: int, stops: int | None) -> Plan:
+        """Plan of the first so many sizes and leverages, and of so many stops above 0 (None: any, and none)."""
         pieces = self._pieces(symbol)
-        allowed = {"size_usd": sizes, "leverage": leverages}
-        actions = (*OPENING, *FLAT) if sizes else FLAT
+        allowed = {"size_usd": slice(sizes), "leverage": slice(leverages)}
+        if stops is not None:
+            allowed["stop_loss_pct"] = slice(1, 1 + stops)
+        opens = sizes > 0 and stops != 0
+        actions = (*OPENING, *FLAT) if opens else FLAT
 
         def field(kind: Mapping[str, Mapping[Value, tuple[int, ...]]], name: str) -> FieldPlan:
-            values = tuple(kind[name])[: allowed.get(name)]
+            values = tuple(kind[name])[allowed.get(name, slice(None))]
             return _field_plan(name, values, [kind[name][value] for value in values])
 
         either = {**pieces.opening["action"], **pieces.flat["action"]}
         return Plan(
             symbol=symbol,
             action=_field_plan("action", actions, [either[action] for action in actions]),
-            opening=tuple(field(pieces.opening, name) for name in pieces.opening if name != "action") if sizes else (),
+            opening=tuple(field(pieces.opening, name) for name in pieces.opening if name != "action") if opens else (),
             flat=tuple(field(pieces.flat, name) for name in pieces.flat if name != "action"),
             tail=pieces.tail,
         )

@@ -89,6 +89,16 @@ Probability = Annotated[
 ]
 """Decimal number strictly between 0 and 1."""
 
+OpenFraction = Annotated[
+    str,
+    Checked(
+        "0[.][0-9]{0,8}[1-9][0-9]{0,8}",
+        "must be a fraction above 0 and below 1 in quotes, such as '0.03' for 3 %",
+        20,
+    ),
+]
+"""Decimal number strictly between 0 and 1 that is no probability."""
+
 Quantity = Annotated[
     str,
     Checked(

@@ -65,7 +65,11 @@ def routing_of(
         experiment=experiment,
         limits=RoutingLimits(
             permission_levels={
-                level: LevelLimits(max_leverage=limits.max_leverage, max_size_usd=Decimal(limits.max_size_usd))
+                level: LevelLimits(
+                    max_leverage=limits.max_leverage,
+                    max_size_usd=Decimal(limits.max_size_usd),
+                    max_stop_loss_pct=Decimal(limits.max_stop_loss_pct) if limits.max_stop_loss_pct else None,
+                )
                 for level, limits in sorted(endpoint.spec.limits.permission_levels.items())
             },
             symbols=endpoint.spec.limits.symbols,

@@ -18,7 +18,7 @@ class KServePredict(ArmProtocol):
         instance: dict[str, JsonValue] = {
             **question.shown.model_dump(mode="json"),
             "symbols": [question.symbol],
-            "limits": None if limits is None else limits.model_dump(mode="json"),
+            "limits": None if limits is None else limits.as_shown(),
         }
         return f"{target.base_url.rstrip('/')}/v1/models/{target.model}:predict", {"instances": [instance]}
 

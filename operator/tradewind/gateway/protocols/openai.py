@@ -30,7 +30,11 @@ class OpenAIChat(ArmProtocol):
         """One completion, not streamed, with what the version says of temperature, format and tokens."""
         target, limits, system = question.target, question.limits, INSTRUCTION + CONTRACT
         if limits is not None:
-            system += f"Limits: leverage at most {limits.max_leverage}, size_usd at most {limits.max_size_usd:g}.\n"
+            cap = limits.max_stop_loss_pct
+            stop = "" if cap is None else f", stop_loss_pct above 0 and at most {cap:g}"
+            system += (
+                f"Limits: leverage at most {limits.max_leverage}, size_usd at most {limits.max_size_usd:g}{stop}.\n"
+            )
         user = render_prompt(question.shown, question.symbol).removeprefix(INSTRUCTION)
         body: dict[str, JsonValue] = {
             "model": target.model,
