@@ -9,20 +9,13 @@ from collections.abc import Mapping
 from pydantic import JsonValue, ValidationError
 
 from tradewind.schema.rules import first_fault
-from tradewind.schema.storable import RefusedJsonError, cleaned, unique_keys, unstorable
+from tradewind.schema.storable import STRICT_JSON, RefusedJsonError, cleaned, unstorable
 from tradewind.trading.decision import Limits, TradeDecision, limit_violation, percent_for_fraction
 from tradewind.trading.error_kinds import ErrorCause, ErrorKind
 
 MAX_DETAIL = 300
 MAX_PROBABILITIES = 16
 MAX_NAME = 64
-
-
-def _refuse_constant(name: str) -> JsonValue:
-    raise RefusedJsonError(f"{name} is not JSON")
-
-
-DECODER = json.JSONDecoder(object_pairs_hook=unique_keys, parse_constant=_refuse_constant)
 
 UNREACHED = frozenset({ErrorKind.TIMEOUT, ErrorKind.TRANSPORT, ErrorKind.STATUS})
 """Kinds that open the breaker. An arm that answers nonsense is reachable: the guardrail deals with it."""
@@ -68,7 +61,7 @@ def parse_json(text: str | bytes) -> JsonValue:
         ArmError: invalid_json; also for a key that comes twice, NaN and infinities, which readers disagree about.
     """
     try:
-        value: JsonValue = DECODER.decode(text if isinstance(text, str) else _decoded(text))
+        value: JsonValue = STRICT_JSON.decode(text if isinstance(text, str) else _decoded(text))
     except RefusedJsonError as error:
         raise refused_json(error) from None
     except (ValueError, RecursionError) as error:

@@ -13,8 +13,8 @@ from enum import StrEnum
 
 from pydantic import JsonValue
 
-from tradewind.gateway.answers import DECODER, ArmError, parse_json, refused_json
-from tradewind.schema.storable import RefusedJsonError, cleaned, unstorable
+from tradewind.gateway.answers import ArmError, parse_json, refused_json
+from tradewind.schema.storable import STRICT_JSON, RefusedJsonError, cleaned, unstorable
 from tradewind.trading.decision import Action, TradeDecision
 from tradewind.trading.error_kinds import ErrorKind
 
@@ -273,7 +273,7 @@ def _bounded(extra: dict[str, JsonValue]) -> dict[str, JsonValue]:
 def _object_at(text: str, at: int) -> tuple[dict[str, JsonValue], int]:
     """The JSON object that begins at a place, and where it ends."""
     try:
-        value, end = DECODER.raw_decode(text, at)
+        value, end = STRICT_JSON.raw_decode(text, at)
     except RefusedJsonError as error:
         raise refused_json(error) from None
     except (ValueError, RecursionError):

@@ -3,11 +3,10 @@
 Belongs here: reading such texts. Does not belong here: JSON of arms and callers (gateway/).
 """
 
-import json
-from typing import Any
-
 from pydantic import JsonValue
 from pydantic_core import PydanticCustomError
+
+from tradewind.schema.storable import STRICT_JSON
 
 OWN = ("model", "messages", "stream")
 """What the gateway writes itself: an answer of another model, to another question or in pieces is none."""
@@ -31,18 +30,7 @@ def as_object(text: str) -> dict[str, JsonValue]:
     Raises:
         ValueError: it is none, holds NaN or an infinity, or names a key twice.
     """
-    value = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
+    value = STRICT_JSON.decode(text)
     if not isinstance(value, dict):
         raise ValueError("not an object")  # noqa: TRY004 - it is the text that is wrong
     return value
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key comes twice")
-    return found
-
-
-def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")

@@ -7,6 +7,7 @@ PostgreSQL has no room for NUL in texts, UTF-8 none for half a surrogate pair. N
 integer that no double holds is read as infinite by most who read it back.
 """
 
+import json
 import math
 import re
 from dataclasses import dataclass
@@ -42,6 +43,14 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(keys) != len(pairs):
         raise RefusedJsonError("a key comes twice")
     return keys
+
+
+def _refuse_constant(name: str) -> Any:
+    raise RefusedJsonError(f"{name} is not JSON")
+
+
+STRICT_JSON = json.JSONDecoder(object_pairs_hook=unique_keys, parse_constant=_refuse_constant)
+"""Reads what all readers agree about; RefusedJsonError for a key that comes twice, NaN and infinities."""
 
 
 def cleaned(text: str, length: int) -> str:
