@@ -11,7 +11,8 @@ from fastapi.responses import Response
 from gateway_rig import OPEN, ask
 
 from tradewind.gateway.answers import ArmError
-from tradewind.gateway.reading import MAX_EXTRA_BYTES, MAX_REASONING, read_answer
+from tradewind.gateway.reading import MAX_EXTRA_BYTES, read_answer
+from tradewind.trading.decision import MAX_REASONING
 from tradewind.trading.error_kinds import ErrorKind
 
 ANSWERS = sorted((Path(__file__).parents[1] / "fixtures" / "answers").glob("*.json"))

@@ -15,11 +15,10 @@ from pydantic import JsonValue
 
 from tradewind.gateway.answers import ArmError, parse_json, refused_json
 from tradewind.schema.storable import STRICT_JSON, RefusedJsonError, cleaned, unstorable
-from tradewind.trading.decision import Action, TradeDecision
+from tradewind.trading.decision import MAX_REASONING, Action, TradeDecision
 from tradewind.trading.error_kinds import ErrorKind
 
 MAX_EXTRA_BYTES = 4096
-MAX_REASONING = 4000
 _NUMBERS = ("size_usd", "leverage", "stop_loss_pct", "take_profit_pct", "confidence")
 _OF_AN_OPENING: Mapping[str, int] = {"size_usd": 0, "leverage": 1, "stop_loss_pct": 0, "take_profit_pct": 0}
 """What hold and close need not say, with the values that an own model writes there."""

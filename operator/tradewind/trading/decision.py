@@ -15,6 +15,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, J
 from tradewind.schema.names import Identifier, Symbol
 
 MAX_BODY_BYTES = 256 * 1024
+MAX_REASONING = 4000  # characters
 HISTORY_SHOWN = 3  # decisions of its own that an arm is shown, as in the seed's `recent_history`
 
 PositiveFinite = Annotated[FiniteFloat, Field(gt=0)]
@@ -60,7 +61,7 @@ class TradeDecision(BaseModel):
     ]
     confidence: Annotated[FiniteFloat, Field(ge=0, le=1, description="a fraction from 0 to 1")]
     reasoning: Annotated[
-        str, Field(max_length=4000, description="why, in one or two sentences; it may be left out")
+        str, Field(max_length=MAX_REASONING, description="why, in one or two sentences; it may be left out")
     ] = ""
 
     @model_validator(mode="after")

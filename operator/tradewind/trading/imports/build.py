@@ -13,7 +13,14 @@ from pydantic import TypeAdapter, ValidationError
 from tradewind.schema.names import Symbol, identifier
 from tradewind.schema.rules import first_fault
 from tradewind.schema.storable import unstorable
-from tradewind.trading.decision import MAX_BODY_BYTES, Action, DecisionInput, TradeDecision, canonical_json
+from tradewind.trading.decision import (
+    MAX_BODY_BYTES,
+    MAX_REASONING,
+    Action,
+    DecisionInput,
+    TradeDecision,
+    canonical_json,
+)
 from tradewind.trading.imports.drafts import Draft
 from tradewind.trading.imports.fields import fraction, hours, is_empty, moment, number, shown, whole, word
 from tradewind.trading.imports.options import FRACTIONS, Options
@@ -23,7 +30,6 @@ from tradewind.trading.labels import Label
 
 _symbol: TypeAdapter[str] = TypeAdapter(Symbol)
 _HOLD_CONFIDENCE = 0.5  # as prompt.hold has it
-_WORDS = 4000
 _NAME = 128
 
 
@@ -111,7 +117,7 @@ def _answer(draft: Draft, options: Options, symbol: str) -> TradeDecision:
             fields[name] = _fraction(draft, options, name)
         else:  # `hold` and `close` carry nothing but their symbol and confidence
             fields[name] = _HOLD_CONFIDENCE if name == "confidence" else 0.0
-    fields["reasoning"] = reasoning[:_WORDS] if isinstance(reasoning, str) else ""
+    fields["reasoning"] = reasoning[:MAX_REASONING] if isinstance(reasoning, str) else ""
     try:
         return TradeDecision.model_validate(fields)
     except ValidationError as error:

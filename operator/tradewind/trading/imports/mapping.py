@@ -15,7 +15,7 @@ Belongs here: the file's model, and a record of a table by it. Does not belong h
 (build.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, tzinfo
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, Self
@@ -198,7 +198,14 @@ def _demand_sense(mapping: TableMapping) -> None:
                 )
 
 
-def _field(name: str, column: Column, cells: Cells) -> Any:
+def _cell(column: Column, cells: Cells, read: Callable[[str, str, str], Any]) -> Any:
+    """What a column of the mapping says: its fixed value, a word that it translates, or its cell as `read` takes it.
+
+    Args:
+        column: of the mapping.
+        cells: of the row.
+        read: from the column's name, its heading and the text of the cell; an empty cell says nothing.
+    """
     if column.column is None:
         return column.value
     heading = column.column.strip().lower()
@@ -207,29 +214,29 @@ def _field(name: str, column: Column, cells: Cells) -> Any:
         return None
     if column.values is not None:
         return _word(column, text)
-    if name in _NUMBERS:
-        return _number(column.column, heading, cells)
-    if name in _OBJECTS:
-        return _json(column.column, text)
-    if name in _TIMES:
-        return _time(column, text)
-    if name == "profitable":
-        return cells.flag_of(heading)
-    return text
+    return read(column.column, heading, text)
+
+
+def _field(name: str, column: Column, cells: Cells) -> Any:
+    def read(title: str, heading: str, text: str) -> Any:
+        if name in _NUMBERS:
+            return _number(title, heading, cells)
+        if name in _OBJECTS:
+            return _json(title, text)
+        if name in _TIMES:
+            return _time(column, text)
+        return cells.flag_of(heading) if name == "profitable" else text
+
+    return _cell(column, cells, read)
 
 
 def _told(column: Column, cells: Cells) -> Any:
-    if column.column is None:
-        return column.value
-    heading = column.column.strip().lower()
-    text = cells.text(heading)
-    if not text:
-        return None
-    if column.values is not None:
-        return _word(column, text)
-    if column.kind is As.NUMBER:
-        return _number(column.column, heading, cells)
-    return _json(column.column, text) if column.kind is As.JSON else text
+    def read(title: str, heading: str, text: str) -> Any:
+        if column.kind is As.NUMBER:
+            return _number(title, heading, cells)
+        return _json(title, text) if column.kind is As.JSON else text
+
+    return _cell(column, cells, read)
 
 
 def _word(column: Column, text: str) -> Any:
