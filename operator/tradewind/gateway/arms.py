@@ -31,6 +31,11 @@ from tradewind.trading.routing import ArmTarget
 PROBE = "probe"
 """The role of a question that no decision asks."""
 _CONNECT_PAUSE_SECONDS = 0.05
+_NO_CONNECTION = {
+    ErrorCause.DNS: "the name of its host does not resolve",
+    ErrorCause.TLS: "its certificate is not accepted, or it speaks no TLS",
+    ErrorCause.CONNECT: "nobody listens at its address, or the way is barred",
+}
 _log = structlog.get_logger("tradewind.gateway")
 
 
@@ -243,7 +248,8 @@ class Arms:
         except ArmError:
             raise
         except NotSentError as error:  # nothing was sent: asking again is still asking once
-            raise ArmError(ErrorKind.TRANSPORT, str(error), cause=error.cause, again=True) from None
+            detail = f"{_NO_CONNECTION.get(error.cause, 'there was no connection')} ({error})"
+            raise ArmError(ErrorKind.TRANSPORT, detail, cause=error.cause, again=True) from None
         except BrokenOffError as error:
             raise ArmError(ErrorKind.TRANSPORT, str(error)) from None
         except Exception as error:
