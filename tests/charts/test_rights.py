@@ -68,6 +68,10 @@ class Asked:
 
     async def pods(self, _: str, __: str) -> Sequence[Json]:
         self.rights["", "pods"].add("list")
+        return ({"metadata": {"name": "p", "uid": "u"}, "status": {"phase": "Pending"}},)
+
+    async def warnings(self, _: str, __: str) -> Sequence[Json]:
+        self.rights["", "events"].add("list")
         return ()
 
 

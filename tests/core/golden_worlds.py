@@ -20,6 +20,7 @@ import numpy as np
 import yaml
 
 from tradewind.api.common import API_VERSION, Resource
+from tradewind.api.endpoint import EndpointArmStatus
 from tradewind.api.model_version import ModelVersion, Stage
 from tradewind.api.parse import parse
 from tradewind.api.registry import BY_KIND
@@ -36,9 +37,11 @@ from tradewind.core.decision import (
     RecordPromotion,
     RecordVerdict,
 )
-from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport
+from tradewind.core.endpoint import EpochRow, ProbeCosts, Promotion, ReplicaReport
+from tradewind.core.hindrance import Hindrance
 from tradewind.core.platform import Platform
 from tradewind.core.registry import BY_KIND as KINDS
+from tradewind.trading.arm_health import ArmHealth
 from tradewind.trading.evidence import NEVER, LostDecisions, LostReason, LostRow, Requests, TradeTable, to_us
 from tradewind.trading.evidence.forecast import PastDecisions
 from tradewind.trading.routing import ROUTING_KEY, Routing
@@ -207,8 +210,9 @@ def _endpoint_facts(facts: Json, text: Json) -> endpoint.Seen:
         before = _endpoint_facts(earlier["facts"], earlier)
         routing = published(decide(resource_of(earlier["resource"]), before, _time(earlier["now"])))
         assert routing is not None
+    versions = _versions(facts)
     return endpoint.Seen(
-        versions=_versions(facts),
+        versions=versions,
         experiments=tuple(resource_of({"kind": "ABExperiment"} | e) for e in facts.get("experiments") or ()),
         epochs=_epochs(facts),
         in_position=frozenset(facts.get("inPosition") or ()),
@@ -216,15 +220,42 @@ def _endpoint_facts(facts: Json, text: Json) -> endpoint.Seen:
         used=frozenset(facts.get("used") or ()),
         orphans=tuple(endpoint.StartedExperiment(o["uid"], o["name"]) for o in facts.get("orphans") or ()),
         replicas=tuple(
-            ReplicaReport(r["replica"], _newest(routing) if r["generation"] == "newest" else r["generation"], r.get("epoch"))
+            ReplicaReport(
+                r["replica"],
+                _newest(routing) if r["generation"] == "newest" else r["generation"],
+                r.get("epoch"),
+                _arms(versions, r.get("arms", {})),
+            )
             for r in facts.get("replicas") or ()
         ),
+        probes={n: ProbeCosts(p["count"], Decimal(str(p["cost"]))) for n, p in (facts.get("probes") or {}).items()},
+        held_back=_hindrance(facts.get("heldBack")),
         ready_pods=frozenset(facts.get("readyPods") or ()),
         mounted=frozenset(facts["mounted"]) if facts.get("mounted") is not None else None,
         routing=routing,
         database_error=facts.get("databaseError"),
         schema_missing=facts.get("schemaMissing", False),
     )  # fmt: skip
+
+
+def _arms(versions: Mapping[str, ModelVersion], text: Json | None) -> tuple[ArmHealth, ...] | None:
+    """What a gateway knows of the arms: all answer but those that are told otherwise; a name without a mapping is not known."""
+    if text is None:
+        return None
+    since = datetime(2026, 2, 28, tzinfo=UTC)
+    answers: Json = {"healthy": True, "since": since}
+    known = {name: text.get(name, answers) for name in versions}
+    return tuple(
+        ArmHealth.model_validate(
+            {"version": name, "target": endpoint.arm_target(versions[name]).digest, "since": since} | said
+        )
+        for name, said in known.items()
+        if said is not None
+    )
+
+
+def _hindrance(text: Json | None) -> Hindrance | None:
+    return Hindrance(text["reason"], text.get("message", ""), text.get("pod", "")) if text else None
 
 
 def _promotion(text: Json) -> Promotion:
@@ -249,7 +280,6 @@ def _version_facts(facts: Json, _: Json) -> model_version.Seen:
                 restarts=p.get("restarts", 0),
                 exit_code=p.get("exitCode"),
                 result=p.get("result", {}),
-                waiting=p.get("waiting", ""),
                 image_id=p.get("image", ""),
             )
             for p in facts.get("pods") or ()
@@ -257,6 +287,14 @@ def _version_facts(facts: Json, _: Json) -> model_version.Seen:
         benchmark=job_of(facts.get("benchmark")),
         holders=tuple(facts.get("holders") or ()),
         stage=Stage(facts.get("stage", "Candidate")),
+        arms=tuple(
+            model_version.Arm(
+                a["endpoint"],
+                EndpointArmStatus.model_validate({"version": "v", "uid": "u", "reason": "Answers"} | a["arm"]),
+            )
+            for a in facts.get("arms") or ()
+        ),
+        hindrance=_hindrance(facts.get("hindrance")),
     )
 
 
@@ -354,6 +392,8 @@ def job_of(text: Json | None) -> JobFacts | None:
         succeeded=state == "succeeded",
         failed=state == "failed",
         suspended=text.get("suspended", False),
+        running=text.get("running", state == "running"),
+        hindrance=_hindrance(text.get("hindrance")),
         exit_code=text.get("exitCode", 0 if state == "succeeded" else None),
         message=text.get("message", ""),
         reason=text.get("reason", ""),

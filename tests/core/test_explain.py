@@ -142,7 +142,7 @@ def test_what_is_missing_forbidden_or_not_looked_at() -> None:
                     {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no GPU"}
                 ]
             },
-            "Unschedulable",
+            "FailedScheduling",
         ),
         ({"containerStatuses": [{"lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}]}, "OOMKilled"),
         (

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tradewind.core.hindrance import of_pod
 from tradewind.core.model_version.observe import predictor_pod, service_facts
 from tradewind.core.pods import is_ready, job_facts
 
@@ -101,7 +102,9 @@ def test_a_pod_without_a_place_says_why() -> None:
         conditions=[{"type": "PodScheduled", "status": "False", "message": "0/1 nodes: no GPU"}],
     )
     del waiting["status"]["containerStatuses"]
-    assert job_facts(JOB, [waiting]).message == "0/1 nodes: no GPU"
+    held = of_pod(waiting)
+    assert held is not None
+    assert (held.reason, held.message, held.pod) == ("FailedScheduling", "0/1 nodes: no GPU", "p")
 
 
 @pytest.mark.parametrize("text", ["", "not json", "[1, 2]", "42"])
@@ -140,12 +143,12 @@ def test_predictor_pod_that_ended_before_keeps_its_verdict() -> None:
     }
     found = predictor_pod(raw)
     assert (found.exit_code, found.restarts, found.result["message"]) == (65, 4, "other hash")
-    assert found.waiting == "CrashLoopBackOff: back-off 10s"
+    assert str(of_pod(raw)) == "pod p: CrashLoopBackOff: back-off 10s; read why it ended: kubectl logs --previous"
 
 
 def test_predictor_pod_that_says_nothing_yet() -> None:
     found = predictor_pod({"metadata": {"name": "p"}, "status": {"phase": "Pending"}})
-    assert (found.ready, found.exit_code, found.waiting, found.result) == (False, None, "", {})
+    assert (found.ready, found.exit_code, found.result) == (False, None, {})
 
 
 def test_a_pod_that_is_going_takes_no_traffic() -> None:

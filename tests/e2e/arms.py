@@ -1,10 +1,12 @@
 """Stand-ins for model APIs, one behaviour a path, that count what they are asked. Runs in a pod; standard library alone.
 
 POST /<behaviour>/v1/chat/completions     follow | against: the hint of the market data, or its opposite
-                                          steady: as follow, after 0.1 s; slow: after 3 s
-                                          broken: HTTP 500; nonsense: an answer that is no JSON
+                                          steady: as follow, after 0.1 s
+                                          slow: after 3 s; broken: HTTP 500; nonsense: an answer that is no JSON; each only
+                                          where the market data have a tag, so that a gateway's own question is answered
                                           odd: as follow, in a fence, with thoughts, strings and a field too many
-                                          moody: 503 the first time a tag is asked; poor: 402
+                                          moody: 503 the first time a tag is asked
+                                          poor: 402; limited: 429; sleepy: after 3 s; babbling: never JSON; gone: 404
 GET  /asks                                {"<behaviour>/<tag of the market data>": how often}
 """
 
@@ -44,13 +46,16 @@ class Handler(BaseHTTPRequestHandler):
         with lock:
             asks[tag := f"{behaviour}/{market.get('tag')}"] += 1
             first = asks[tag] == 1
-        time.sleep({"steady": 0.1, "slow": 3.0}.get(behaviour, 0.0))
-        if behaviour == "broken":
+        behaves = market.get("tag") is None
+        time.sleep({"steady": 0.1, "slow": 0.0 if behaves else 3.0, "sleepy": 3.0}.get(behaviour, 0.0))
+        if behaviour == "broken" and not behaves:
             return self.answer(500, {"error": "out of order"})
         if behaviour == "moody" and first:
             return self.answer(503, {"error": {"message": "busy"}})
         if behaviour == "poor":
             return self.answer(402, {"error": {"message": "Insufficient Balance"}})
+        if behaviour in ("limited", "gone"):
+            return self.answer(429 if behaviour == "limited" else 404, {"error": {"message": behaviour}})
         up = (market.get(symbol) or {}).get("hint") == "up"
         action = "open_long" if up != (behaviour == "against") else "open_short"
         decision = {
@@ -63,7 +68,8 @@ class Handler(BaseHTTPRequestHandler):
             "confidence": 0.5,
             "reasoning": f"{behaviour}, a stand-in of the tests",
         }
-        content = "buy, I would say" if behaviour == "nonsense" else json.dumps(decision)
+        babbles = behaviour == "babbling" or (behaviour == "nonsense" and not behaves)
+        content = "buy, I would say" if babbles else json.dumps(decision)
         if behaviour == "odd":
             said = decision | {"action": action.upper(), "size_usd": "100", "risk_reward": 2.5}
             content = f"<think>which {{way}}?</think>\n```json\n{json.dumps(said)}\n```"

@@ -22,9 +22,9 @@ def resource(kind: str, name: str, spec: Mapping[str, Any], **metadata: Any) -> 
     }
 
 
-def external(name: str, behaviour: str, *, host: str = f"arms.{SYSTEM}.svc", **more: Any) -> Json:
+def external(name: str, behaviour: str, *, host: str = f"arms.{SYSTEM}.svc", scheme: str = "http", **more: Any) -> Json:
     """A ModelVersion behind OpenAI's protocol: one behaviour of arms.py."""
-    spec = {"protocol": "openai", "baseURL": f"http://{host}/{behaviour}/v1", "model": f"arm-{behaviour}"}
+    spec = {"protocol": "openai", "baseURL": f"{scheme}://{host}/{behaviour}/v1", "model": f"arm-{behaviour}"}
     key = {"secretRef": {"name": "arm-key", "key": "api-key"}, "timeout": "5s"}
     return resource("ModelVersion", name, {"external": {**spec, **key, **more}})
 

@@ -32,10 +32,16 @@ class Space(Namespace):
         document: Json = json.loads(found["data"]["routing.json"]) if found else {}
         return document
 
-    def gateway(self, endpoint: str, *, ready: bool = True, seconds: float = 120) -> GatewayClient:
-        """A client of an Endpoint's gateway, at its ClusterIP: this machine must reach that."""
-        if ready:
-            self.wait_condition("Endpoint", endpoint, "Ready", seconds=seconds)
+    def gateway(self, endpoint: str, *, until: str | None = "Ready", seconds: float = 120) -> GatewayClient:
+        """A client of an Endpoint's gateway, at its ClusterIP: this machine must reach that.
+
+        Args:
+            endpoint: its name.
+            until: condition that is waited for; GatewayReady where no arm answers.
+            seconds: how long.
+        """
+        if until is not None:
+            self.wait_condition("Endpoint", endpoint, until, seconds=seconds)
         name = f"{endpoint}-gateway"
         service = self.wait("Service", name, "has an address", lambda seen: seen["spec"].get("clusterIP"), seconds=60)
         return GatewayClient(f"http://{service['spec']['clusterIP']}")

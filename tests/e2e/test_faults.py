@@ -152,7 +152,7 @@ def test_the_database_goes_away_and_comes_back(cluster: Cluster, endpoints: Spac
     assert told["reason"] == "DatabaseUnreachable"
     assert f"{POSTGRES}.{SYSTEM}.svc:5432/tradewind does not answer" in told["message"]
     assert condition(seen, "Ready")["reason"] == "DatabaseUnreachable"
-    with endpoints.gateway("steady", ready=False) as gateway:
+    with endpoints.gateway("steady", until=None) as gateway:
         answers = [gateway.decide(f"outage-{index}") for index in range(5)]
         assert {(a["_model_used"], a["_arm"], a["action"]) for a in answers} == {("api", None, "open_short")}
         (pod,) = installation.operator_pods()

@@ -52,7 +52,7 @@ class Server:
         return self.objects.get((kind, name))
 
     async def listing(
-        self, _: str, kind: str, namespace: str | None = None, *, label_selector: str = ""
+        self, _: str, kind: str, namespace: str | None = None, *, label_selector: str = "", field_selector: str = ""
     ) -> tuple[Sequence[Json], str]:
         found = [o for (k, _), o in self.objects.items() if k == kind]
         return [o for o in found if namespace in (None, o["metadata"]["namespace"])], str(self.version)

@@ -78,7 +78,8 @@ def test_notification_concerns_the_active_experiment() -> None:
     assert list(notified(watched.cache, "trading/trader")) == [(key("ABExperiment", "ab"), False)]
     watched.sees(ENDPOINT | {"spec": {"fallback": "api", "clock": "replay"}})
     assert list(notified(watched.cache, "trading/trader")) == [(key("ABExperiment", "ab"), True)]
-    for payload in ("trading/unknown", "nonsense", ""):
+    assert list(notified(watched.cache, "trading/trader/arms")) == [(key("Endpoint", "trader"), True)]
+    for payload in ("trading/unknown", "trading/unknown/arms", "nonsense", ""):
         assert list(notified(watched.cache, payload)) == []
 
 

@@ -298,6 +298,27 @@ class GatewayStatus(StatusModel):
     """Generation of the published routing document."""
 
 
+class EndpointArmStatus(StatusModel):
+    """Whether an arm answers, as the gateway pods found by asking it."""
+
+    version: Name
+    """Name of the ModelVersion."""
+    uid: Text64
+    """UID of the ModelVersion."""
+    healthy: bool | None = None
+    """Whether its newest question was answered; absent: it was not asked yet."""
+    reason: Text64
+    """Why, as a fixed word."""
+    message: Text1024 = ""
+    """What it says instead of an answer, and what to do about it."""
+    since: Timestamp | None = None
+    """Since when."""
+    probes: Count | None = None
+    """Questions of the last 30 days that no decision asked."""
+    probe_cost_cny: DecimalText | None = None
+    """What they cost in CNY; absent: no price is known."""
+
+
 class ByHandStatus(StatusModel):
     """A change of the champion that was asked for and is being carried out."""
 
@@ -355,6 +376,8 @@ class EndpointStatus(CommonStatus):
     """Number of the published weight set, monotone."""
     weights: WeightStatus | None = None
     """Share of the candidate."""
+    arms: Annotated[tuple[EndpointArmStatus, ...], Field(max_length=32)] | None = None
+    """Whether the arms answer."""
     alpha_spent12_months: DecimalText | None = None
     """Sum of alpha of the experiments of the last 12 months, the chance of at least one false promotion at most."""
     gateway: GatewayStatus | None = None

@@ -18,7 +18,7 @@ from tradewind.api.common import (
     SecretKeyRef,
     Toleration,
 )
-from tradewind.schema.bounds import ARM_TIMEOUT, Within
+from tradewind.schema.bounds import ARM_TIMEOUT, PROBE_INTERVAL, Within
 from tradewind.schema.checked import Checked
 from tradewind.schema.json_text import checked_extra_body
 from tradewind.schema.names import Symbol
@@ -26,6 +26,7 @@ from tradewind.schema.rules import Immutable, Rule, StatusModel, StrictModel
 from tradewind.schema.scalars import (
     Count,
     DecimalText,
+    Duration,
     Fraction,
     HttpURL,
     Latency,
@@ -54,6 +55,7 @@ class ModelVersionPhase(StrEnum):
     VERIFYING = "Verifying"
     EVALUATING = "Evaluating"
     READY = "Ready"
+    DEGRADED = "Degraded"
     FAILED = "Failed"
     INVALID = "Invalid"
 
@@ -155,6 +157,9 @@ class ExternalModel(StrictModel):
     """Price of a call in CNY, for cost reports; counted where the tokens or their prices are not known."""
     prices: Prices | None = None
     """Prices of the tokens that the API says were used."""
+    probe_interval: Annotated[Duration, Within(PROBE_INTERVAL, latency=False)] = "1h"
+    """How long no decision may have asked it before a gateway asks a question of its own, at its price; 0s: only at the start,
+    after a change and after an error."""
 
 
 class Serving(StrictModel):

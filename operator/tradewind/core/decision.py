@@ -13,6 +13,7 @@ from typing import Any, Self, TypeAlias
 from pydantic import BaseModel
 
 from tradewind.api.common import Resource
+from tradewind.core.hindrance import Hindrance
 
 Manifest: TypeAlias = Mapping[str, Any]
 
@@ -147,6 +148,8 @@ class JobFacts:
         reason: why the Job failed, in Kubernetes' words, such as DeadlineExceeded.
         out_of_memory: the kernel killed the container for memory: also exit code 137, but no node was lost.
         result: the parsed termination message of its newest pod.
+        running: a pod of it runs.
+        hindrance: what keeps its pod from running, while none does.
     """
 
     name: str
@@ -154,6 +157,8 @@ class JobFacts:
     succeeded: bool
     failed: bool
     suspended: bool = False
+    running: bool = False
+    hindrance: Hindrance | None = None
     exit_code: int | None = None
     message: str = ""
     reason: str = ""

@@ -13,7 +13,9 @@ from typing import Any
 from tradewind.api.common import API_VERSION
 from tradewind.api.registry import BY_KIND
 from tradewind.core.endpoint.manifests import gateway_name, routing_name
+from tradewind.core.hindrance import REMEDIES, of_pod
 from tradewind.core.manifests.common import COMPONENT, OWNER_NAME
+from tradewind.core.pods import terminated
 from tradewind.core.training_run.manifests import snapshot_name, train_name
 from tradewind.schema.scalars import parse_storage_uri
 from tradewind.trading.routing import ROUTING_KEY
@@ -78,15 +80,7 @@ _WRONG_WHEN_TRUE = frozenset({"Stalled", "BaselineChanged", "CandidateChanged", 
 _WRONG_UNLESS_TRUE = frozenset({"EvidenceKnown", "WeightsApplied", "ChampionAvailable"})
 _NEVER_WRONG = frozenset({"ExperimentActive", "CostBenefit", "Accepted", "ChampionByHand"})
 _REMEDIES: Mapping[str, str] = {
-    "ImagePullBackOff": "check the image's name and tag, and that the nodes may pull it (imagePullSecrets)",
-    "ErrImagePull": "check the image's name and tag, and that the nodes may pull it (imagePullSecrets)",
-    "InvalidImageName": "correct the image's name",
-    "CreateContainerConfigError": "create the Secret or ConfigMap that the message names, with the key that it names",
-    "CrashLoopBackOff": "read why it ended: kubectl logs --previous",
-    "OOMKilled": "raise the memory limit in `resources`",
-    "FailedMount": "create the Secret, ConfigMap or PersistentVolumeClaim that the message names",
-    "FailedAttachVolume": "see whether another node still holds the volume",
-    "Unschedulable": "free or add what the message asks for: a node, a GPU, memory, a toleration, a bound volume",
+    **REMEDIES,
     "Paused": "`tradewind resume` lets it go on",
     "BaselineChanged": "`tradewind accept` lets it go on, with evidence that starts anew",
     "CandidateChanged": "`tradewind accept` lets it go on, with evidence that starts anew",
@@ -263,30 +257,15 @@ def _pod(body: Json, events: Sequence[Json], subject: str, depth: int) -> Line:
     conditions = {c["type"]: c for c in status.get("conditions", [])}
     if conditions.get("Ready", {}).get("status") == "True" or status.get("phase") == "Succeeded":
         return Line(depth, subject, "ready" if status.get("phase") != "Succeeded" else "ended well")
-    scheduled = conditions.get("PodScheduled", {})
-    if scheduled.get("status") == "False":
-        reason, message = scheduled.get("reason", ""), scheduled.get("message", "")
-        return Line(depth, subject, "not scheduled", reason, message, wrong=True, remedy=_REMEDIES.get(reason, ""))
-    for container in (*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])):
-        ended = container.get("state", {}).get("terminated") or container.get("lastState", {}).get("terminated") or {}
-        waiting = container.get("state", {}).get("waiting") or {}
-        if ended.get("reason") == "OOMKilled":
-            return Line(depth, subject, "ended", "OOMKilled", wrong=True, remedy=_REMEDIES["OOMKilled"])
-        reason = waiting.get("reason", "")
-        if reason not in ("", "ContainerCreating", "PodInitializing"):
-            said = waiting.get("message") or ended.get("message", "")
-            return Line(depth, subject, "waiting", reason, said, wrong=True, remedy=_REMEDIES.get(reason, ""))
-        if ended.get("exitCode"):
-            return Line(
-                depth,
-                subject,
-                f"ended with {ended['exitCode']}",
-                ended.get("reason", ""),
-                ended.get("message", ""),
-                wrong=True,
-            )
     uid = body["metadata"].get("uid")
     told = [e for e in events if (e.get("involvedObject") or {}).get("uid") == uid and e.get("type") == "Warning"]
+    held = of_pod(body, told)
+    if held is not None:
+        return Line(depth, subject, "held back", held.reason, held.message, wrong=True, remedy=held.remedy)
+    ended = terminated(body) or {}
+    if ended.get("exitCode"):
+        state, reason = f"ended with {ended['exitCode']}", ended.get("reason", "")
+        return Line(depth, subject, state, reason, ended.get("message", ""), wrong=True)
     if told:
         reason, message = told[-1].get("reason", ""), told[-1].get("message", "")
         return Line(depth, subject, "not ready", reason, message, wrong=True, remedy=_REMEDIES.get(reason, ""))

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from tradewind.core.decision import JobFacts
+from tradewind.core.hindrance import Hindrance, of_deployment, of_events, of_pod
 from tradewind.core.world import Json, World
 
 
@@ -14,11 +16,32 @@ async def read_job(world: World, namespace: str, name: str) -> JobFacts | None:
     job = await world.read("batch/v1", "Job", namespace, name)
     if job is None or job["metadata"].get("deletionTimestamp"):
         return None
-    return job_facts(job, await world.pods(namespace, f"batch.kubernetes.io/job-name={name}"))
+    pods = await world.pods(namespace, f"batch.kubernetes.io/job-name={name}")
+    facts = job_facts(job, pods)
+    if not facts.active or facts.suspended or facts.running:
+        return facts
+    return replace(facts, hindrance=await held_back(world, namespace, pods, job))
+
+
+async def held_back(world: World, namespace: str, pods: Sequence[Json], parent: Json | None) -> Hindrance | None:
+    """What keeps the newest of these pods from running, or their Deployment or Job from making any."""
+    for pod in sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), reverse=True):
+        if pod["metadata"].get("deletionTimestamp"):
+            continue
+        known = of_pod(pod)
+        if known is None and pod.get("status", {}).get("phase") == "Pending":
+            known = of_pod(pod, await world.warnings(namespace, str(pod["metadata"].get("uid", ""))))
+        if known is not None:
+            return known
+    if pods or parent is None:
+        return None
+    if (known := of_deployment(parent)) is not None:
+        return known
+    return of_events(await world.warnings(namespace, str(parent["metadata"].get("uid", ""))))
 
 
 def job_facts(job: Json, pods: Sequence[Json]) -> JobFacts:
-    """A Job with the end of its newest pod."""
+    """A Job with the end of its newest pod; what keeps a pod from running is asked for by `read_job`."""
     status = job.get("status", {})
     conditions = {c["type"]: c for c in status.get("conditions", []) if c.get("status") == "True"}
     newest = max(pods, key=lambda pod: pod["metadata"].get("creationTimestamp", ""), default=None)
@@ -34,7 +57,8 @@ def job_facts(job: Json, pods: Sequence[Json]) -> JobFacts:
         failed=failed,
         suspended="Suspended" in conditions,
         exit_code=ended.get("exitCode") if ended else None,
-        message=message or waiting(newest),
+        message=message,
+        running=any(pod.get("status", {}).get("phase") == "Running" for pod in pods),
         reason=str(conditions.get("Failed", {}).get("reason", "")),
         out_of_memory=bool(ended and ended.get("reason") == "OOMKilled"),
         result=result_of(ended),
@@ -66,20 +90,6 @@ def terminated(pod: Json) -> Json | None:
     status = container_status(pod)
     ended: Json | None = status.get("state", {}).get("terminated") or status.get("lastState", {}).get("terminated")
     return ended
-
-
-def waiting(pod: Json | None) -> str:
-    """What keeps a pod from running, in Kubernetes' words; empty: nothing that is known."""
-    if pod is None:
-        return ""
-    for status in pod.get("status", {}).get("containerStatuses", []):
-        held = status.get("state", {}).get("waiting") or {}
-        if held.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-            return f"{held['reason']}: {held.get('message', '')}".rstrip(": ")
-    for condition in pod.get("status", {}).get("conditions", []):
-        if condition["type"] == "PodScheduled" and condition.get("status") == "False":
-            return str(condition.get("message", ""))
-    return ""
 
 
 def result_of(ended: Json | None) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from tradewind.api.common import Resource
 from tradewind.api.training_run import TrainingRun
 from tradewind.api.training_run_status import ProgressStatus
 from tradewind.core.ab_experiment.prices import Prior
-from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport, StartedExperiment
+from tradewind.core.endpoint import EpochRow, ProbeCosts, Promotion, ReplicaReport, StartedExperiment
 from tradewind.trading.evidence import Memory, StoredEvidence
 from tradewind.trading.evidence.forecast import PastDecisions
 from tradewind.trading.paper import PaperBasis
@@ -49,6 +49,9 @@ class Database(Protocol):
 
     async def replicas(self, namespace: str, endpoint: str) -> tuple[ReplicaReport, ...]:
         """What the gateway pods of the last minute obey."""
+
+    async def probes(self, namespace: str, endpoint: str) -> Mapping[str, ProbeCosts]:
+        """Questions of 30 days that no decision asked, by version."""
 
     async def epochs(self, namespace: str, endpoint: str, experiment_uid: str) -> tuple[EpochRow, ...]:
         """Every stored weight of an experiment, by block."""
@@ -112,6 +115,9 @@ class World(Protocol):
 
     async def pods(self, namespace: str, selector: str) -> Sequence[Json]:
         """Pods that match labels."""
+
+    async def warnings(self, namespace: str, uid: str) -> Sequence[Json]:
+        """Kubernetes' Warnings about an object, oldest first."""
 
     def memory(self, experiment_uid: str) -> Memory:
         """What the looks at an experiment have kept; it only saves time."""

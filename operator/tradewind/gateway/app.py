@@ -24,6 +24,7 @@ from tradewind.gateway.bodies import parsed, parsed_strictly, read_bytes
 from tradewind.gateway.database import Database, DatabaseDownError, UnstorableError
 from tradewind.gateway.decide import Decider
 from tradewind.gateway.errors import ApiError, ErrorCode
+from tradewind.gateway.health import HealthWatch
 from tradewind.gateway.intake import Intake
 from tradewind.gateway.metrics import Metrics
 from tradewind.gateway.papers import Papers
@@ -68,14 +69,31 @@ class Gateway:
         self.papers = Papers(self.database)
         self.read_back = ReadBack(self.database)
         self.watcher = RoutingWatcher(routing_source(settings), settings.endpoint, self._routing_changed)
+        self.health = HealthWatch(
+            self.arms,
+            self.database,
+            self.metrics,
+            routing=lambda: self.watcher.current,
+            clock=lambda: datetime.now(UTC),
+            changed=self._health_changed,
+        )
+        self.arms.heard = self.health.heard
         self.token = Credential(settings.auth_token_file) if settings.auth_token_file else None
         self._changed = asyncio.Event()
+        self._arms_changed = False
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Starts and stops everything; the server does not wait for the database or the routing."""
         await self.database.open()
-        loops = (self.database.watch, self.watcher.run, self._report_forever, self._drain_forever, self._sweep_forever)
+        loops = (
+            self.database.watch,
+            self.watcher.run,
+            self.health.run,
+            self._report_forever,
+            self._drain_forever,
+            self._sweep_forever,
+        )
         tasks = [asyncio.create_task(loop(), name=loop.__name__) for loop in loops]
         try:
             yield
@@ -143,6 +161,10 @@ class Gateway:
         self.metrics.expires.set(routing.expires_at.timestamp())
         self._changed.set()
 
+    def _health_changed(self) -> None:
+        self._arms_changed = True
+        self._changed.set()
+
     async def _report_forever(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):  # not wait_for: Python 3.11's loses a cancellation now and then
@@ -154,8 +176,12 @@ class Gateway:
                 continue
             epoch = routing.experiment.epoch if routing.experiment else None
             try:
-                await self.database.report_replica(epoch=epoch, generation=routing.generation)
+                notify, self._arms_changed = self._arms_changed, False
+                await self.database.report_replica(
+                    epoch=epoch, generation=routing.generation, arms=self.health.known(), notify=notify
+                )
             except DatabaseDownError:
+                self._arms_changed |= notify
                 await asyncio.sleep(0.5)
                 self._changed.set()
 

@@ -10,6 +10,7 @@ import contextlib
 import json
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -27,7 +28,14 @@ from tradewind.gateway.retries import RetryBudget, pause
 from tradewind.trading.error_kinds import NON_ANSWERS, ErrorCause, ErrorKind
 from tradewind.trading.routing import ArmTarget
 
+PROBE = "probe"
+"""The role of a question that no decision asks."""
 _CONNECT_PAUSE_SECONDS = 0.05
+_NO_CONNECTION = {
+    ErrorCause.DNS: "the name of its host does not resolve",
+    ErrorCause.TLS: "its certificate is not accepted, or it speaks no TLS",
+    ErrorCause.CONNECT: "nobody listens at its address, or the way is barred",
+}
 _log = structlog.get_logger("tradewind.gateway")
 
 
@@ -77,6 +85,13 @@ class Asked:
     cost_cny: Decimal | None
     calls: tuple[Call, ...] = ()
 
+    @property
+    def calls_as_json(self) -> list[JsonValue] | None:
+        """What the row keeps of the calls: None where they say no more than the row itself."""
+        if len(self.calls) > 1 or any(call.usage for call in self.calls):
+            return [call.as_json() for call in self.calls]
+        return None
+
 
 @dataclass(slots=True)
 class _Connection:
@@ -121,6 +136,8 @@ class Arms:
         self._budgets: dict[str, RetryBudget] = {}
         self._credentials: dict[str, Credential] = {}
         self._retiring: set[asyncio.Task[None]] = set()
+        self.heard: Callable[[str, ArmError | None], None] = _nobody
+        """Told what came of each question of a decision that was asked."""
 
     async def close(self) -> None:
         """Closes every client."""
@@ -136,7 +153,7 @@ class Arms:
             version: name of the ModelVersion.
             question: what it is asked; None if the routing no longer has the arm.
             at_most: seconds that are left for it; its own timeout holds where that is shorter.
-            role: drawn or shadow. Both count alike for the breaker.
+            role: drawn, shadow or probe. All count alike for the breaker; a probe is asked although it is open.
         """
         started = time.perf_counter()
         error: ArmError | None = None
@@ -146,13 +163,15 @@ class Arms:
         try:
             if question is None:
                 raise ArmError(ErrorKind.UNAVAILABLE, "the arm is not among the arms of the routing")
-            if not breaker.allow(time.monotonic()):
+            if not breaker.allow(time.monotonic(), probe=role == PROBE):
                 raise ArmError(ErrorKind.BREAKER_OPEN, _left_alone(breaker))
             answer = await self._until_answered(version, question, at_most, breaker, calls)
         except ArmError as caught:
             error = caught
         except Exception as caught:  # the promise of this function: whatever comes is an error of this arm
             error = _unexpected(version, caught, "it was asked")
+        if role != PROBE:
+            self.heard(version, error)
         if calls:
             self._tell(breaker, error, outside=question is not None and question.target.outside)
         seconds = time.perf_counter() - started
@@ -229,7 +248,8 @@ class Arms:
         except ArmError:
             raise
         except NotSentError as error:  # nothing was sent: asking again is still asking once
-            raise ArmError(ErrorKind.TRANSPORT, str(error), cause=error.cause, again=True) from None
+            detail = f"{_NO_CONNECTION.get(error.cause, 'there was no connection')} ({error})"
+            raise ArmError(ErrorKind.TRANSPORT, detail, cause=error.cause, again=True) from None
         except BrokenOffError as error:
             raise ArmError(ErrorKind.TRANSPORT, str(error)) from None
         except Exception as error:
@@ -271,6 +291,10 @@ class Arms:
                 self._metrics.causes.labels(version, role, error.cause).inc()
         for rule in () if answer is None else answer.rules:
             self._metrics.readings.labels(version, rule).inc()
+
+
+def _nobody(_: str, __: ArmError | None) -> None:
+    """Whom it is told where nobody listens."""
 
 
 def _left_alone(breaker: Breaker) -> str:

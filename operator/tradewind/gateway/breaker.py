@@ -21,13 +21,13 @@ class Breaker:
     open_until: float | None = None
     rest_until: float | None = None
 
-    def allow(self, now: float) -> bool:
-        """Whether the arm may be asked now. In half-open one request is let through a period."""
+    def allow(self, now: float, *, probe: bool = False) -> bool:
+        """Whether the arm may be asked now. In half-open one request is let through a period; a probe always is, but in a rest."""
         if self.rest_until is not None:
             if now < self.rest_until:
                 return False
             self.rest_until = None
-        if self.open_until is None:
+        if self.open_until is None or probe:
             return True
         if now < self.open_until:
             return False

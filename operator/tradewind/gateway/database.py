@@ -240,6 +240,7 @@ class Database:
     async def purge(self) -> int:
         """Deletes some decisions that are past their retention, replicas that are gone and old changes; the number of decisions."""
         await self._call(statements.FORGET_REPLICAS, {})
+        await self._call(statements.FORGET_PROBES, {})
         await self._call(statements.FORGET_CHANGES, {})
         if self._settings.retention is None:
             return 0
@@ -309,10 +310,23 @@ class Database:
         """Tells the operator to look at this endpoint."""
         await self._call(statements.NOTIFY, {})
 
-    async def report_replica(self, *, epoch: int | None, generation: int) -> None:
-        """Says which routing this replica obeys."""
-        parameters = {"replica": self._settings.replica, "epoch": epoch, "generation": generation}
+    async def report_replica(
+        self, *, epoch: int | None, generation: int, arms: list[dict[str, JsonValue]], notify: bool
+    ) -> None:
+        """Says which routing this replica obeys and what it knows of the arms; tells the operator where asked to."""
+        parameters = {
+            "replica": self._settings.replica,
+            "epoch": epoch,
+            "generation": generation,
+            "arms": Jsonb(arms),
+        }
         await self._call(statements.REPORT_REPLICA, parameters)
+        if notify:
+            await self._call(statements.NOTIFY_ARMS, {})
+
+    async def store_probe(self, parameters: Parameters) -> None:
+        """Keeps what a question cost that no decision asked; again is once."""
+        await self._call(statements.STORE_PROBE, {**parameters, "replica": self._settings.replica})
 
     async def performance(self, *, days: int, replay: bool) -> list[dict[str, Any]]:
         """Closed trades per version over the last days."""

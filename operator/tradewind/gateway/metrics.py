@@ -3,13 +3,15 @@
 Belongs here: names, labels, buckets. Does not belong here: evidence; these numbers forget at restart and decide nothing.
 """
 
+from contextlib import suppress
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2, 5, 10, 30)
 
 
 class Metrics:
-    """All metrics. `arm` is baseline, candidate or none; `version` the ModelVersion, `role` drawn or shadow."""
+    """All metrics. `arm` is baseline, candidate or none; `version` the ModelVersion, `role` drawn, shadow or probe."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -68,6 +70,21 @@ class Metrics:
         self.breaker_open = Gauge(
             "tradewind_breaker_open", "1 while an arm counts as down", ("version",), registry=self.registry
         )
+        self.arm_healthy = Gauge(
+            "tradewind_arm_healthy", "1 while an arm answers with valid decisions", ("version",), registry=self.registry
+        )
+        self.arm_health_changes = Counter(
+            "tradewind_arm_health_changes",
+            "Changes of what is known of an arm, by the reason that ArmHealthy has then",
+            ("version", "reason"),
+            registry=self.registry,
+        )
+        self.probe_cost = Counter(
+            "tradewind_probe_cost_cny",
+            "Price of the questions that are asked to see whether an arm answers",
+            ("version",),
+            registry=self.registry,
+        )
         self.generation = Gauge(
             "tradewind_routing_generation", "Generation of the routing obeyed", registry=self.registry
         )
@@ -92,6 +109,11 @@ class Metrics:
         self.reports = Counter(
             "tradewind_reports", "Reports by kind of event and result", ("event", "result"), registry=self.registry
         )
+
+    def forget_arm(self, version: str) -> None:
+        """Takes away what would go on saying something of an arm that is no longer watched."""
+        with suppress(KeyError):
+            self.arm_healthy.remove(version)
 
     def text(self) -> bytes:
         """The exposition format."""

@@ -96,13 +96,12 @@ class Result:
 def said_of(asked: Asked | None) -> dict[str, JsonValue]:
     """Columns that tell how an arm was asked and read, for a decision and for a shadow."""
     answer, error = (None, None) if asked is None else (asked.answer, asked.error)
-    calls = () if asked is None else asked.calls
     return {
         "error_cause": None if error is None or error.cause is None else str(error.cause),
         "reading_rules": None if answer is None else [str(rule) for rule in answer.rules],
         "extra": None if answer is None else answer.extra,
         # Of an own arm's one call everything stands in the row.
-        "calls": [call.as_json() for call in calls] if len(calls) > 1 or any(call.usage for call in calls) else None,
+        "calls": None if asked is None else asked.calls_as_json,
     }
 
 

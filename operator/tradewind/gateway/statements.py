@@ -217,10 +217,25 @@ SELECT count(*) AS advanced, max(CASE WHEN as_of IS NOT NULL OR %(remind)s THEN 
 NOTIFY: Final = f"SELECT {NOTIFY_OPERATOR}"
 
 REPORT_REPLICA: Final = """
-INSERT INTO tradewind.gateway_replicas (installation, namespace, endpoint, replica, epoch, generation, seen_at)
-VALUES (%(installation)s, %(namespace)s, %(endpoint)s, %(replica)s, %(epoch)s, %(generation)s, clock_timestamp())
+INSERT INTO tradewind.gateway_replicas (installation, namespace, endpoint, replica, epoch, generation, arms, seen_at)
+VALUES (%(installation)s, %(namespace)s, %(endpoint)s, %(replica)s, %(epoch)s, %(generation)s, %(arms)s, clock_timestamp())
 ON CONFLICT (installation, namespace, endpoint, replica)
-    DO UPDATE SET epoch = excluded.epoch, generation = excluded.generation, seen_at = excluded.seen_at
+    DO UPDATE SET epoch = excluded.epoch, generation = excluded.generation, arms = excluded.arms, seen_at = excluded.seen_at
+"""
+
+# An operator that does not know this payload knows no such Endpoint and does nothing.
+NOTIFY_ARMS: Final = "SELECT pg_notify('tradewind', %(namespace)s || '/' || %(endpoint)s || '/arms')"
+
+STORE_PROBE: Final = """
+INSERT INTO tradewind.probes (installation, namespace, endpoint, version, replica, asked_at, latency_ms, error_kind, error_cause,
+    error_detail, cost_cny, calls)
+VALUES (%(installation)s, %(namespace)s, %(endpoint)s, %(version)s, %(replica)s, %(asked_at)s, %(latency_ms)s, %(error_kind)s,
+    %(error_cause)s, %(error_detail)s, %(cost_cny)s, %(calls)s)
+ON CONFLICT DO NOTHING
+"""
+
+FORGET_PROBES: Final = f"""
+DELETE FROM tradewind.probes WHERE {KEY} AND asked_at < clock_timestamp() - interval '366 days'
 """
 
 # Closed trades by drawn version, newest `days` of the endpoint's clock (a replay's clock is the data's).

@@ -32,6 +32,8 @@ DECISION_TIMEOUT = Bounds(0.1, 900)
 ARM_TIMEOUT = Bounds(0.001, DECISION_TIMEOUT.high)
 """One question to an arm: never longer than the longest decision."""
 DATABASE_TIMEOUT = Bounds(0.05, 30)
+PROBE_INTERVAL = Bounds(0, 30 * 86_400)
+"""How long an arm may go unasked; 0: for ever."""
 BREAKER_FAILURES = Bounds(1, 10_000)
 BREAKER_OPEN = Bounds(0.01, 3600)
 RETENTION = Bounds(0, 999_999 * 86_400)

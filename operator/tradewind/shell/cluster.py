@@ -81,16 +81,30 @@ class Cluster:
             raise
 
     async def select(
-        self, api_version: str, kind: str, namespace: str | None = None, *, label_selector: str = ""
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str | None = None,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
     ) -> Sequence[Json]:
-        """All objects of a kind (namespace None: of the cluster) that the selector matches."""
-        return (await self.listing(api_version, kind, namespace, label_selector=label_selector))[0]
+        """All objects of a kind (namespace None: of the cluster) that the selectors match."""
+        chosen = {"label_selector": label_selector, "field_selector": field_selector}
+        return (await self.listing(api_version, kind, namespace, **chosen))[0]
 
     async def listing(
-        self, api_version: str, kind: str, namespace: str | None = None, *, label_selector: str = ""
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str | None = None,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
     ) -> tuple[Sequence[Json], str]:
         """The same, with the resourceVersion that the list is of."""
-        query = [("labelSelector", label_selector)] if label_selector else []
+        selectors = (("labelSelector", label_selector), ("fieldSelector", field_selector))
+        query = [(name, text) for name, text in selectors if text]
         answer = await self._call("GET", await self._path(api_version, kind, namespace, None), query=query)
         items: list[Json] = answer.get("items", [])
         for item in items:

@@ -19,10 +19,11 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from tradewind.core.ab_experiment.prices import RATE_DAYS, Prior
 from tradewind.core.decision import PublishEpoch, RecordExperiment, RecordPromotion, RecordVerdict
-from tradewind.core.endpoint import EpochRow, Promotion, ReplicaReport, StartedExperiment
+from tradewind.core.endpoint import EpochRow, ProbeCosts, Promotion, ReplicaReport, StartedExperiment
 from tradewind.core.world import DatabaseUnavailableError
 from tradewind.shell import papers
 from tradewind.shell.evidence import EvidenceReader
+from tradewind.trading.arm_health import ArmHealth
 from tradewind.trading.evidence import JUDGED_COLUMNS, StoredEvidence
 from tradewind.trading.evidence.forecast import PastDecisions
 from tradewind.trading.paper import PaperBasis
@@ -86,10 +87,26 @@ class Database:
 
     async def replicas(self, namespace: str, endpoint: str) -> tuple[ReplicaReport, ...]:
         """What the gateway pods of the last minute obey."""
-        sql = """SELECT replica, generation, epoch FROM tradewind.gateway_replicas
+        sql = """SELECT replica, generation, epoch, arms FROM tradewind.gateway_replicas
                   WHERE installation = %s AND namespace = %s AND endpoint = %s AND seen_at > now() - interval '1 minute'"""
         rows = await self._rows(sql, (self._installation, namespace, endpoint))
-        return tuple(ReplicaReport(replica=r[0], generation=r[1] or 0, epoch=r[2]) for r in rows)
+        return tuple(
+            ReplicaReport(
+                replica=r[0],
+                generation=r[1] or 0,
+                epoch=r[2],
+                arms=None if r[3] is None else tuple(ArmHealth.model_validate(arm) for arm in r[3]),
+            )
+            for r in rows
+        )
+
+    async def probes(self, namespace: str, endpoint: str) -> Mapping[str, ProbeCosts]:
+        """Questions of 30 days that no decision asked, by version."""
+        sql = """SELECT version, count(*), sum(cost_cny) FROM tradewind.probes
+                  WHERE installation = %s AND namespace = %s AND endpoint = %s AND asked_at > now() - interval '30 days'
+                  GROUP BY version"""
+        rows = await self._rows(sql, (self._installation, namespace, endpoint))
+        return {r[0]: ProbeCosts(r[1], r[2]) for r in rows}
 
     async def epochs(self, namespace: str, endpoint: str, experiment_uid: str) -> tuple[EpochRow, ...]:
         """Every stored weight of an experiment, by block."""

@@ -45,10 +45,16 @@ def open_keys(cache: Cache) -> Iterator[Key]:
 
 
 def notified(cache: Cache, payload: str) -> Iterator[tuple[Key, bool]]:
-    """Experiments that a database notification `namespace/endpoint` concerns, and whether they replay."""
-    namespace, _, name = payload.partition("/")
+    """Whom a database notification concerns, and whether it waits for the look.
+
+    `namespace/endpoint`: the experiment that holds the Endpoint, at once in a replay. `namespace/endpoint/arms`: the Endpoint.
+    """
+    namespace, name, about = f"{payload}//".split("/")[:3]
     endpoint = cache.get(Endpoint, namespace, name)
-    if endpoint is not None and endpoint.status.active_experiment is not None:
+    if about == "arms":
+        if endpoint is not None:
+            yield Key("Endpoint", namespace, name), True
+    elif endpoint is not None and endpoint.status.active_experiment is not None:
         replay = endpoint.spec.clock is Clock.REPLAY
         yield Key("ABExperiment", namespace, endpoint.status.active_experiment.name), replay
 

@@ -245,6 +245,8 @@ class Reconciler:
             "Ready",
             "Succeeded",
             "ChampionAvailable",
+            "ArmHealthy",
+            "GatewayReady",
             RECONCILING,
         )
         message = f"{condition.type}={condition.status.value}: {condition.message}"

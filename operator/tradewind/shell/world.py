@@ -67,6 +67,14 @@ class ClusterWorld:
         """Pods that match labels."""
         return await self.cluster.select("v1", "Pod", namespace, label_selector=selector)
 
+    async def warnings(self, namespace: str, uid: str) -> Sequence[Json]:
+        """Kubernetes' Warnings about an object, oldest first."""
+        if not uid:
+            return ()
+        chosen = f"involvedObject.uid={uid},type=Warning"
+        events = await self.cluster.select("v1", "Event", namespace, field_selector=chosen)
+        return sorted(events, key=lambda e: str(e.get("lastTimestamp") or e.get("eventTime") or ""))
+
     def memory(self, experiment_uid: str) -> Memory:
         """Of the experiments that were looked at last: those of others are summed from nothing."""
         memory = self.memories.pop(experiment_uid, None) or Memory()

@@ -1,5 +1,6 @@
 """What the operator publishes and the gateway obeys: arms, weights, epoch, limits. One JSON document per Endpoint."""
 
+import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -60,6 +61,13 @@ class ArmTarget(StrictModel):
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     extra_body: Mapping[str, JsonValue] = Field(default_factory=dict)
     """Sent as it is; it goes over what the protocol writes."""
+    probe_seconds: Annotated[float, Field(ge=0)] | None = None
+    """How long nothing may be heard of it before it is probed; 0: only when it appears and after an error; None: never."""
+
+    @property
+    def digest(self) -> str:
+        """Short name of all of this: another one is another arm to ask."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
 
 class BlockWeight(StrictModel):

@@ -89,7 +89,9 @@ def _inadmissible(turn: Turn) -> tuple[Reason, str] | None:
                 f"spec.{field_name}: ModelVersion {name!r} does not exist: create it or correct it",
             )
         if not is_true(version.status.conditions, "Ready"):
-            return Reason.VERSION_NOT_READY, f"spec.{field_name}: ModelVersion {name} is not Ready yet"
+            ready = version.status.condition("Ready")
+            told = f" ({ready.reason}: {ready.message})"[:600] if ready is not None else ""
+            return Reason.VERSION_NOT_READY, f"spec.{field_name}: ModelVersion {name} is not Ready yet{told}"
     if seen.database_error is not None:
         return Reason.DATABASE_UNREACHABLE, seen.database_error
     why = _unpriced(turn, seen.versions[baseline], seen.versions[spec.candidate])

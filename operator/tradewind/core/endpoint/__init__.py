@@ -20,6 +20,7 @@ from tradewind.api.endpoint import ActiveExperiment, Endpoint, EndpointPhase, En
 from tradewind.core.conditions import Fact, with_facts
 from tradewind.core.decision import Apply, Decision, Effect, Owner
 from tradewind.core.endpoint.by_hand import by_hand
+from tradewind.core.endpoint.health import arm_statuses, champion_fact, health_fact
 from tradewind.core.endpoint.manifests import build_gateway, build_routing, gateway_name
 from tradewind.core.endpoint.orphans import aborted
 from tradewind.core.endpoint.places import Places, places_of
@@ -27,6 +28,7 @@ from tradewind.core.endpoint.routing import ROUTING_RENEWAL, arm_target, credent
 from tradewind.core.endpoint.seen import (
     TERMINAL,
     EpochRow,
+    ProbeCosts,
     Promotion,
     Reason,
     ReplicaReport,
@@ -40,6 +42,7 @@ from tradewind.trading.routing import Routing
 __all__ = [
     "TERMINAL",
     "EpochRow",
+    "ProbeCosts",
     "Promotion",
     "Reason",
     "ReplicaReport",
@@ -77,13 +80,17 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
 
     facts = [places.champion_fact, _database_fact(seen), *_gateway_facts(endpoint, seen, routing, places.champion, now)]
     facts.append(places.experiment_fact or _experiment_fact(places.active, routing))
-    blocked = next((fact for fact in facts[:3] if fact.holds is not True), None)
+    arms = arm_statuses(endpoint, seen, routing)
+    needed = [*facts[:3], champion_fact(arms, places.champion)]
+    blocked = next((fact for fact in needed if fact is not None and fact.holds is not True), None)
+    health = health_fact(arms, places.champion)
     ready = Fact("Ready", True, Reason.READY, f"{places.champion.name} answers" if places.champion else "")
-    facts.append(ready if blocked is None else Fact("Ready", False, Reason(blocked.reason), blocked.message))
-    facts += [fact for fact in (hand.fact, _annotations_fact(endpoint)) if fact is not None]
+    facts.append(ready if blocked is None else Fact("Ready", False, blocked.reason, blocked.message))
+    facts += [fact for fact in (health, hand.fact, _annotations_fact(endpoint)) if fact is not None]
     status = _status(endpoint, seen, places, routing).model_copy(
         update={
             "phase": EndpointPhase.READY if blocked is None else _phase(endpoint.status),
+            "arms": arms,
             "weights": _weights(routing, facts, now),
             "alpha_spent12_months": _alpha_spent(seen, now),
             "conditions": with_facts(
@@ -143,11 +150,14 @@ def _gateway_facts(
     endpoint: Endpoint, seen: Seen, routing: Routing | None, champion: VersionStatusRef | None, now: datetime
 ) -> tuple[Fact, Fact]:
     wanted, ready = endpoint.spec.gateway.replicas, len(seen.ready_pods)
-    gateway = (
-        Fact("GatewayReady", True, Reason.GATEWAY_READY, f"{ready} of {wanted} pods ready")
-        if ready
-        else Fact("GatewayReady", False, Reason.GATEWAY_STARTING, f"no gateway pod of {wanted} is ready")
-    )
+    held = seen.held_back
+    if ready:
+        message = f"{ready} of {wanted} pods ready" + (f"; {held}" if held is not None else "")
+        gateway = Fact("GatewayReady", True, Reason.GATEWAY_READY, message)
+    else:
+        reason = Reason.GATEWAY_STARTING if held is None else held.reason
+        message = f"no gateway pod of {wanted} is ready" + (f": {held}" if held is not None else "")
+        gateway = Fact("GatewayReady", False, reason, message)
     if routing is None:
         return gateway, Fact("WeightsApplied", None, Reason.APPLYING, "nothing is published yet")
     if _expired(routing, now):

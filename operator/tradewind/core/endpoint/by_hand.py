@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from tradewind.api.ab_experiment_status import ABExperimentStatus
-from tradewind.api.common import VersionStatusRef
+from tradewind.api.common import ConditionStatus, VersionStatusRef
 from tradewind.api.endpoint import ByHandStatus, ChampionHistoryEntry, Endpoint, EndpointStatus
 from tradewind.api.model_version import ModelVersion
 from tradewind.core.conditions import Fact, is_true
@@ -203,8 +203,9 @@ class _Turn:
         if ref is not None and not _is_same(version, ref):
             why = f"ModelVersion {name} is not what it was: `tradewind promote {name}` takes it as it is now"
             return Reason.VERSION_CHANGED, why
-        if not is_true(version.status.conditions, "Ready"):
-            ready = version.status.condition("Ready")
+        ready = version.status.condition("Ready")
+        unasked = version.spec.external is not None and (ready is None or ready.status is ConditionStatus.UNKNOWN)
+        if not unasked and not is_true(version.status.conditions, "Ready"):
             why = f" ({ready.reason}: {ready.message})" if ready is not None else ""
             return Reason.VERSION_NOT_READY, f"ModelVersion {name} is not Ready{why[:400]}"
         return version

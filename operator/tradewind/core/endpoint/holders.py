@@ -4,11 +4,14 @@ from datetime import datetime
 
 from tradewind.api.ab_experiment import ABExperiment, Mode
 from tradewind.api.ab_experiment_status import ABExperimentPhase
-from tradewind.api.common import VersionStatusRef
+from tradewind.api.common import ConditionStatus, VersionStatusRef
 from tradewind.api.endpoint import Clock, Endpoint
 from tradewind.api.model_version import ModelVersion
 from tradewind.core.conditions import Fact, is_true
 from tradewind.core.endpoint.seen import TERMINAL, Reason, Seen, version_sha256
+from tradewind.trading.arm_health import ArmReason
+
+_ARM_REASONS = frozenset(ArmReason)
 
 
 def champion_of(endpoint: Endpoint, seen: Seen, now: datetime) -> tuple[VersionStatusRef | None, Fact]:
@@ -46,10 +49,18 @@ def champion_of(endpoint: Endpoint, seen: Seen, now: datetime) -> tuple[VersionS
     if version is None or version_sha256(version) != known.sha256:
         message = f"the champion {known.name} no longer exists as it was promoted: restore ModelVersion {known.name}"
         return known, Fact("ChampionAvailable", False, Reason.CHAMPION_MISSING, message)
-    if not is_true(version.status.conditions, "Ready"):
+    if not may_answer(version):
         message = f"the champion {known.name} is not Ready; {endpoint.spec.fallback} answers for it"
         return known, Fact("ChampionAvailable", False, Reason.VERSION_NOT_READY, message)
     return known, Fact("ChampionAvailable", True, Reason.CHAMPION_KNOWN, known.name)
+
+
+def may_answer(version: ModelVersion) -> bool:
+    """Whether there is something to ask. Whether it answers, the gateways find out by asking (health.py)."""
+    ready = version.status.condition("Ready")
+    if version.spec.external is not None:
+        return ready is None or ready.status is not ConditionStatus.FALSE or ready.reason in _ARM_REASONS
+    return ready is not None and (ready.status is ConditionStatus.TRUE or ready.reason in _ARM_REASONS)
 
 
 def held_experiment(endpoint: Endpoint, seen: Seen) -> ABExperiment | None:

@@ -13,12 +13,12 @@ from tradewind.core.world import Neighbour
 
 
 def neighbours(endpoint: Endpoint) -> Iterator[Neighbour]:
-    """The experiment that has its place, and the versions that it holds or held."""
+    """The experiment that has its place, and the versions that it asks, holds or held."""
     status = endpoint.status
     if status.active_experiment is not None:
         yield Neighbour(ABExperiment, status.active_experiment.name)
     champions = (ref.name for ref in (status.champion_ref, status.previous_champion_ref) if ref is not None)
-    for name in {endpoint.spec.fallback, *champions}:
+    for name in {endpoint.spec.fallback, *champions, *(arm.version for arm in status.arms or ())}:
         yield Neighbour(ModelVersion, name)
 
 

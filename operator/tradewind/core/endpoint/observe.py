@@ -15,11 +15,11 @@ from tradewind.api.model_version import ModelVersion
 from tradewind.core.decision import RecordVerdict
 from tradewind.core.endpoint.by_hand import asked, named_by_hand, request_key
 from tradewind.core.endpoint.holders import was_promoted
-from tradewind.core.endpoint.manifests import mounted_versions, routing_name
+from tradewind.core.endpoint.manifests import gateway_name, mounted_versions, routing_name
 from tradewind.core.endpoint.orphans import aborted
 from tradewind.core.endpoint.seen import Seen, StartedExperiment
 from tradewind.core.manifests.common import COMPONENT, OWNER_NAME
-from tradewind.core.pods import has_ended, is_ready
+from tradewind.core.pods import has_ended, held_back, is_ready
 from tradewind.core.world import DatabaseUnavailableError, World
 from tradewind.trading.routing import ROUTING_KEY, Routing
 
@@ -46,10 +46,14 @@ async def observe(endpoint: Endpoint, world: World) -> Seen:
     pods = await world.pods(namespace, f"{COMPONENT}=gateway,{OWNER_NAME}={endpoint.name}")
     # A pod that is being deleted still answers on the connections that it has.
     mounted = [mounted_versions(pod) for pod in pods if not has_ended(pod)]
+    ready = frozenset(pod["metadata"]["name"] for pod in pods if is_ready(pod))
+    deployment = await world.read("apps/v1", "Deployment", namespace, gateway_name(endpoint.name)) if not pods else None
+    waiting = [pod for pod in pods if pod["metadata"]["name"] not in ready]
     seen = Seen(
         versions=versions,
         experiments=tuple(e for e in experiments.values() if e.spec.endpoint_ref.name == endpoint.name),
-        ready_pods=frozenset(pod["metadata"]["name"] for pod in pods if is_ready(pod)),
+        ready_pods=ready,
+        held_back=await held_back(world, namespace, waiting, deployment),
         mounted=frozenset.intersection(*mounted) if mounted else None,
         routing=await published(endpoint, world),
     )
@@ -63,6 +67,7 @@ async def observe(endpoint: Endpoint, world: World) -> Seen:
             used=await database.used(*place, [request_key(verb.name, verb.request) for verb in asked(endpoint)]),
             orphans=await orphans(*place, world),
             replicas=await database.replicas(*place),
+            probes=await database.probes(*place),
         )
     except DatabaseUnavailableError as error:
         return replace(seen, database_error=str(error), schema_missing=error.schema_missing)

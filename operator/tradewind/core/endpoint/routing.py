@@ -28,6 +28,8 @@ from tradewind.trading.routing import (
 
 ROUTING_LIFETIME = timedelta(seconds=30)
 ROUTING_RENEWAL = timedelta(seconds=10)
+OWN_PROBE_SECONDS = 60.0
+"""An own model answers for nothing."""
 UNWATCHED_AFTER = timedelta(minutes=3)
 """A live weight whose evidence was not computed for so long is no longer renewed: it expires and the champion answers."""
 
@@ -47,6 +49,7 @@ def routing_of(
         roles += [ref for ref in (active.status.baseline_ref, active.status.candidate_ref) if ref is not None]
     if not names <= seen.versions.keys() or not all(is_as_seen(seen.versions[ref.name], ref) for ref in roles):
         return seen.routing
+    names |= _to_be_probed(seen)
     kept = seen.in_position if seen.database_error is None else frozenset(seen.routing.arms if seen.routing else ())
     names |= kept & seen.versions.keys()
     now = now.replace(microsecond=0)
@@ -99,6 +102,18 @@ def _watched(active: ABExperiment, seen: Seen, now: datetime) -> bool:
         return True
     looked = active.status.last_evaluated_time
     return seen.database_error is None and looked is not None and now - looked < UNWATCHED_AFTER
+
+
+def _to_be_probed(seen: Seen) -> set[str]:
+    """External candidates of experiments that have not started: who is asked nothing is found out by nobody else."""
+    return {
+        e.spec.candidate
+        for e in seen.experiments
+        if e.status.phase not in TERMINAL
+        and e.metadata.deletion_timestamp is None
+        and e.spec.candidate in seen.versions
+        and seen.versions[e.spec.candidate].spec.external is not None
+    }
 
 
 def _experiment_route(endpoint: Endpoint, active: ABExperiment | None, seen: Seen) -> ExperimentRoute | None:
@@ -162,6 +177,7 @@ def arm_target(version: ModelVersion) -> ArmTarget:
             max_tokens=external.max_tokens,
             extra_body=({} if external.thinking is None else {"thinking": {"type": external.thinking}})
             | (as_object(external.extra_body) if external.extra_body else {}),
+            probe_seconds=as_timedelta(external.probe_interval).total_seconds(),
         )
     return ArmTarget(
         protocol=OWN_PROTOCOL,
@@ -170,6 +186,7 @@ def arm_target(version: ModelVersion) -> ArmTarget:
         model=version.name,
         timeout_seconds=as_milliseconds(version.spec.serving.timeout) / 1000,
         sha256=version_sha256(version),
+        probe_seconds=OWN_PROBE_SECONDS,
     )
 
 

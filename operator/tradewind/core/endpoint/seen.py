@@ -8,6 +8,8 @@ from enum import StrEnum
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.ab_experiment_status import ABExperimentPhase
 from tradewind.api.model_version import ModelVersion
+from tradewind.core.hindrance import Hindrance
+from tradewind.trading.arm_health import ArmHealth
 from tradewind.trading.routing import Routing
 
 TERMINAL = frozenset(
@@ -113,11 +115,20 @@ class StartedExperiment:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaReport:
-    """What one gateway pod last said that it obeys."""
+    """What one gateway pod last said that it obeys, and what it knows of the arms (None: an older release)."""
 
     replica: str
     generation: int
     epoch: int | None
+    arms: tuple[ArmHealth, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeCosts:
+    """Questions to a version that no decision asked, and what they cost as far as it is known."""
+
+    count: int
+    cost_cny: Decimal | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +154,8 @@ class Seen:
         in_position: versions whose decisions have open positions: follow-ups are theirs, also after they retired.
         used: requests of these verbs that are recorded, as `RecordPromotion` has them.
         mounted: versions whose Secret every gateway pod has; None: there is no pod.
+        probes: of each version that was asked to see whether it answers, in 30 days.
+        held_back: what keeps gateway pods from running, as far as it is known.
         database_error: why SQL facts are missing; None: they are complete.
     """
 
@@ -157,6 +170,8 @@ class Seen:
     ready_pods: frozenset[str] = frozenset()
     mounted: frozenset[str] | None = None
     routing: Routing | None = None
+    probes: Mapping[str, ProbeCosts] = field(default_factory=dict)
+    held_back: Hindrance | None = None
     database_error: str | None = None
     schema_missing: bool = False
 

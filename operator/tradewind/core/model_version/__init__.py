@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import Any
 
 from tradewind.api.common import GateResult
+from tradewind.api.endpoint import EndpointArmStatus
 from tradewind.api.model_version import (
     BenchmarkStatus,
     EvaluationStatus,
@@ -28,11 +29,13 @@ from tradewind.api.model_version import (
 )
 from tradewind.core.conditions import Fact, is_true, with_facts
 from tradewind.core.decision import Apply, Create, Decision, Effect, Hold, JobFacts, Manifest, Owner
+from tradewind.core.hindrance import Hindrance
 from tradewind.core.manifests.common import Mounts
 from tradewind.core.manifests.job import JobPod, build_job
 from tradewind.core.model_version.manifests import build_inference_service, predictor_url
 from tradewind.core.platform import Platform
 from tradewind.schema.scalars import as_milliseconds
+from tradewind.trading.arm_health import ArmReason
 from tradewind.trading.exits import ExitCode, exit_code
 
 BENCHMARK_ATTEMPTS = 3
@@ -81,7 +84,6 @@ class PredictorPod:
     restarts: int = 0
     exit_code: int | None = None
     result: Mapping[str, Any] = field(default_factory=dict)
-    waiting: str = ""
     image_id: str = ""
 
 
@@ -96,14 +98,29 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class Arm:
+    """What an Endpoint found of the version by asking it."""
+
+    endpoint: str
+    status: EndpointArmStatus
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
-    """Facts about a version; None is: not there, or not known."""
+    """Facts about a version; None is: not there, or not known.
+
+    Attributes:
+        arms: of each Endpoint that asks it.
+        hindrance: what keeps a predictor's pod from running.
+    """
 
     service: Service | None = None
     pods: tuple[PredictorPod, ...] = ()
     benchmark: JobFacts | None = None
     holders: tuple[str, ...] = ()
     stage: Stage = Stage.CANDIDATE
+    arms: tuple[Arm, ...] = ()
+    hindrance: Hindrance | None = None
 
 
 TEMPLATE_HASH = "tradewind.dev/template-hash"
@@ -117,14 +134,34 @@ def decide(version: ModelVersion, seen: Seen, now: datetime, *, platform: Platfo
     turn = _Turn(version, seen, now, platform, owner)
     if version.spec.external is None:
         return _own(turn, effects)
+    health = arm_health(seen.arms)
     return turn.decision(
         effects,
         Fact("ArtifactVerified", True, Reason.EXTERNAL, "an external API has no artifact"),
         Fact("Served", True, Reason.EXTERNAL, f"asked at {version.spec.external.base_url}"),
         Fact("Evaluated", None, Reason.EXTERNAL, "measured on live decisions"),
-        Fact("Ready", True, Reason.EXTERNAL, "answers are asked for through the gateway"),
-        phase=ModelVersionPhase.READY,
+        health,
+        Fact("Ready", health.holds, health.reason, health.message),
+        phase={True: ModelVersionPhase.READY, False: ModelVersionPhase.DEGRADED, None: ModelVersionPhase.PENDING}[
+            health.holds
+        ],
         url=version.spec.external.base_url,
+    )
+
+
+def arm_health(arms: tuple[Arm, ...]) -> Fact:
+    """`ArmHealthy` of a version: no Endpoint finds that it does not answer, and one that it does."""
+    failing = [arm for arm in arms if arm.status.healthy is False]
+    if failing:
+        told = "; ".join(f"Endpoint {arm.endpoint}: {arm.status.message}" for arm in failing)
+        return Fact("ArmHealthy", False, failing[0].status.reason, told[:1024])
+    if any(arm.status.healthy for arm in arms):
+        asking = ", ".join(arm.endpoint for arm in arms if arm.status.healthy)
+        return Fact("ArmHealthy", True, ArmReason.ANSWERS, f"answered when last asked by {asking}"[:1024])
+    if arms:
+        return Fact("ArmHealthy", None, ArmReason.PROBING, f"{arms[0].endpoint} asks its first question")
+    return Fact(
+        "ArmHealthy", None, ArmReason.NOT_ASKED, "no Endpoint asks it yet: name it as fallback or as a candidate"
     )
 
 
@@ -193,9 +230,10 @@ def _own(turn: _Turn, effects: tuple[Effect, ...]) -> Decision:
     if service is None or not service.ready or service.ready_replicas < 1:
         was_ready = is_true(version.status.conditions, "Ready") or version.status.benchmark is not None
         reason = Reason.NOT_SERVING if was_ready else Reason.STARTING
-        waiting = next((pod.waiting for pod in turn.seen.pods if pod.waiting), "")
-        message = waiting or (service.message if service else "") or "waiting for the predictor to load and verify"
-        facts = Fact("Served", False, reason, message), Fact("Ready", False, reason, message)
+        held = turn.seen.hindrance
+        message = (service.message if service else "") or "waiting for the predictor to load and verify"
+        word, message = (reason, message) if held is None else (held.reason, str(held))
+        facts = Fact("Served", False, word, message), Fact("Ready", False, word, message)
         return turn.decision(effects, *facts, again=_SOON, phase=ModelVersionPhase.VERIFYING)
     served = Fact("Served", True, Reason.SERVING, f"{service.ready_replicas} predictor(s) ready")
     if version.status.benchmark is None:
@@ -205,7 +243,10 @@ def _own(turn: _Turn, effects: tuple[Effect, ...]) -> Decision:
     passed = verified and (evaluation is None or evaluation.passed is not False)
     message = (evaluation.message or "") if evaluation else ""
     phase = ModelVersionPhase.READY if passed else ModelVersionPhase.FAILED
-    return turn.decision(effects, _verified(version, verified), served, _ready(passed, verified, message), phase=phase)
+    ready, health = _ready(passed, verified, message), arm_health(turn.seen.arms)
+    if passed and health.holds is False:
+        ready, phase = Fact("Ready", False, health.reason, health.message), ModelVersionPhase.DEGRADED
+    return turn.decision(effects, _verified(version, verified), served, health, ready, phase=phase)
 
 
 def _benchmarked(turn: _Turn, effects: tuple[Effect, ...], served: Fact) -> Decision:
@@ -223,7 +264,9 @@ def _benchmarked(turn: _Turn, effects: tuple[Effect, ...], served: Fact) -> Deci
     if outcome is None or ended:
         changes["attempts"] = attempt + 1
         effects += (Create(_benchmark_job(turn, attempt + 1)),)
-    measuring = Fact("Ready", False, Reason.BENCHMARKING, "measuring the served endpoint")
+    held = outcome.hindrance if outcome is not None else None
+    word, message = (Reason.BENCHMARKING, "measuring the served endpoint") if held is None else (held.reason, str(held))
+    measuring = Fact("Ready", False, word, message)
     return turn.decision(effects, served, measuring, again=_SOON, **changes)
 
 
@@ -336,7 +379,7 @@ def _broken_pod(seen: Seen) -> tuple[Reason, str] | None:
             return reason, str(pod.result.get("message", "")) or f"the predictor ended with {pod.exit_code}"
     crashed = next((pod for pod in seen.pods if pod.exit_code not in (None, 0) and pod.restarts >= 3), None)
     if crashed:
-        detail = crashed.result.get("message") or crashed.waiting
+        detail = crashed.result.get("message") or seen.hindrance or ""
         return (
             Reason.PREDICTOR_FAILED,
             f"the predictor ended with {crashed.exit_code} {crashed.restarts} times: {detail}",

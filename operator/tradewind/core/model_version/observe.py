@@ -8,16 +8,17 @@ from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion, Stage
 from tradewind.core.endpoint import TERMINAL
-from tradewind.core.model_version import TEMPLATE_HASH, PredictorPod, Seen, Service
-from tradewind.core.pods import container_status, read_job, result_of, terminated, waiting
+from tradewind.core.model_version import TEMPLATE_HASH, Arm, PredictorPod, Seen, Service
+from tradewind.core.pods import container_status, held_back, is_ready, read_job, result_of, terminated
 from tradewind.core.world import Json, World
 
 
 async def observe(version: ModelVersion, world: World) -> Seen:
     """Facts about a version."""
     holders, stage = _holders(version, world)
+    arms = _arms(version, world)
     if version.spec.external is not None:
-        return Seen(holders=holders, stage=stage)
+        return Seen(holders=holders, stage=stage, arms=arms)
     namespace, name, status = version.namespace, version.name, version.status
     service = await world.read("serving.kserve.io/v1beta1", "InferenceService", namespace, name)
     deployment = await world.read("apps/v1", "Deployment", namespace, f"{name}-predictor")
@@ -29,6 +30,18 @@ async def observe(version: ModelVersion, world: World) -> Seen:
         benchmark=await read_job(world, namespace, f"{name}-benchmark-{status.attempts}") if measuring else None,
         holders=holders,
         stage=stage,
+        arms=arms,
+        hindrance=await held_back(world, namespace, [pod for pod in pods if not is_ready(pod)], deployment),
+    )
+
+
+def _arms(version: ModelVersion, world: World) -> tuple[Arm, ...]:
+    """What the Endpoints found of this very version by asking it."""
+    return tuple(
+        Arm(point.name, arm)
+        for point in world.all(Endpoint, version.namespace)
+        for arm in point.status.arms or ()
+        if arm.version == version.name and arm.uid == version.metadata.uid
     )
 
 
@@ -75,6 +88,5 @@ def predictor_pod(pod: Json) -> PredictorPod:
         restarts=status.get("restartCount", 0),
         exit_code=ended.get("exitCode") if ended else None,
         result=result_of(ended) or ({"message": ended.get("message", "")[-500:]} if ended else {}),
-        waiting=waiting(pod),
         image_id=str(status.get("imageID") or status.get("image") or ""),
     )

@@ -46,6 +46,8 @@ from tradewind.trading.exits import End, exit_code
 __all__ = ["TERMINAL", "Reason", "Seen", "decide"]
 
 _RETRY = timedelta(seconds=30)
+_SOON = timedelta(seconds=5)
+"""A pod that does not run yet: nothing tells why but a look at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,12 @@ class _Turn:
         """The turn's end."""
         return Decision(_with(self.run, self.status, facts, self.now), effects, requeue_after)
 
-    def waiting(self, kind: str, reason: Reason, message: str, *effects: Effect, again: bool = True) -> Decision:
-        """The turn's end where something is not there yet; `again`: look after a while, though nothing happens."""
+    def waiting(
+        self, kind: str, reason: str, message: str, *effects: Effect, again: timedelta | None = _RETRY
+    ) -> Decision:
+        """The turn's end where something is not there yet; `again`: when to look, though nothing happens."""
         facts = [Fact(kind, False, reason, message), _open(reason, message)]
-        return self.decision(facts, effects, _RETRY if again else None)
+        return self.decision(facts, effects, again)
 
     def failed(self, reason: str, message: str) -> Decision:
         """The run's end, for a reason."""
@@ -120,7 +124,11 @@ def _snapshot(turn: _Turn) -> Decision:
         return turn.failed(Reason.SNAPSHOT_FAILED, empty)
     if snapshot is None or not (snapshot.succeeded or snapshot.failed):
         effects = () if snapshot else (Create(build_snapshot_job(run, endpoint, turn.owner, turn.platform, started)),)
-        return turn.waiting("DataReady", Reason.SNAPSHOT_RUNNING, "taking the snapshot", *effects, again=False)
+        if snapshot is not None and snapshot.hindrance is not None:
+            held = snapshot.hindrance
+            return turn.waiting("DataReady", held.reason, f"the snapshot waits: {held}", again=_SOON)
+        starting = _SOON if snapshot is None or not snapshot.running else None
+        return turn.waiting("DataReady", Reason.SNAPSHOT_RUNNING, "taking the snapshot", *effects, again=starting)
     if snapshot.failed:
         message = str(snapshot.result.get("message") or snapshot.message or f"exit code {snapshot.exit_code}")
         failures = (turn.status.failures or 0) + 1
@@ -238,24 +246,26 @@ def _progress(turn: _Turn, training: JobFacts) -> Decision:
     limit = as_timedelta(turn.run.spec.stall_timeout)
     stalled = admitted and turn.now - last > limit
     queue = turn.run.spec.queue_name or "no queue"
+    attempt, held = f"attempt {turn.status.attempts}", training.hindrance if admitted else None
+    if held is not None:
+        under_way = Fact("Training", False, held.reason, f"{attempt} waits: {held}")
+    else:
+        reason = Reason.TRAINING if admitted else Reason.QUEUED
+        under_way = Fact("Training", admitted, reason, _noted(attempt, progress.message if progress else None))
     facts = [
         Fact("Admitted", admitted, Reason.ADMITTED if admitted else Reason.QUEUED, queue),
-        Fact(
-            "Training",
-            admitted,
-            Reason.TRAINING if admitted else Reason.QUEUED,
-            _noted(f"attempt {turn.status.attempts}", progress.message if progress else None),
-        ),
+        under_way,
         Fact(
             "Stalled",
             stalled,
             Reason.STALLED if stalled else Reason.PROGRESSING,
             f"no progress since {last.isoformat()}" if stalled else "",
         ),
-        _open(Reason.TRAINING, "training"),
+        _open(Reason.TRAINING, "training") if held is None else _open(under_way.reason, under_way.message),
     ]
     phase = TrainingRunPhase.TRAINING if admitted else TrainingRunPhase.ADMISSION
-    return turn.having(progress=progress, phase=phase).decision(facts, requeue_after=limit)
+    starting = admitted and not training.running
+    return turn.having(progress=progress, phase=phase).decision(facts, requeue_after=_SOON if starting else limit)
 
 
 def _trained(turn: _Turn, result: Mapping[str, Any]) -> Decision:
