@@ -14,12 +14,20 @@ CASE = golden_worlds.load("endpoint", "renews-expiry-and-keeps-the-generation")
 
 
 def spec(env: list[dict[str, Any]]) -> EndpointSpec:
+    return gateway_spec({"env": env})
+
+
+def gateway_spec(gateway: dict[str, Any]) -> EndpointSpec:
     manifest = CASE.resource.spec.to_manifest()  # type: ignore[attr-defined]
-    return EndpointSpec.model_validate(manifest | {"gateway": manifest.get("gateway", {}) | {"env": env}})
+    return EndpointSpec.model_validate(manifest | {"gateway": manifest.get("gateway", {}) | gateway})
 
 
 def container(env: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    decision = replace(CASE, resource=CASE.resource.model_copy(update={"spec": spec(env)})).decide()
+    return deployment_environment({"env": env})
+
+
+def deployment_environment(gateway: dict[str, Any]) -> list[dict[str, Any]]:
+    decision = replace(CASE, resource=CASE.resource.model_copy(update={"spec": gateway_spec(gateway)})).decide()
     (deployment,) = (
         e.manifest for e in decision.effects if isinstance(e, Apply) and e.manifest["kind"] == "Deployment"
     )
@@ -38,6 +46,13 @@ def test_they_stand_beside_the_operators_own() -> None:
         {"name": "NO_PROXY", "value": "10.0.0.0/8,fd00::/8,.svc"},
     ]
     assert container(given) == container([]) + added
+
+
+def test_the_openai_door_is_a_variable_where_it_is_open_and_none_where_it_is_not() -> None:
+    opened = deployment_environment({"openai": {"enabled": True}})
+    assert {"name": "TRADEWIND_OPENAI", "value": "enabled"} in opened
+    assert [each for each in opened if each["name"] != "TRADEWIND_OPENAI"] == container([])
+    assert deployment_environment({"openai": {"enabled": False}}) == container([])
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from pages import ROOT
 PAGE = (ROOT / "docs/gateway.md").read_text(encoding="utf-8")
 CURL = re.compile(r"^curl [^\n]*?(/v1/\S+)[^\n]*? -d '(.*?)'", re.DOTALL | re.MULTILINE)
 JSON_BLOCK = re.compile(r"^```json\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 TIME = re.compile(r'(?<=")2026-01-01T\d\d:\d\d:\d\dZ(?=")')
 TEN = datetime(2026, 1, 1, 10, tzinfo=UTC)
 
@@ -67,3 +68,28 @@ async def test_the_examples_work(client: httpx.AsyncClient) -> None:
     assert len(read["events"]) == 5
     for state in ("open", "unreported"):
         assert (await client.get("/v1/decisions", params={"state": state})).status_code == 200
+
+
+async def test_the_openai_client_of_the_page_gets_a_decision(
+    postgres_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (code,) = PYTHON_BLOCK.findall(PAGE)
+    address = "http://trader-gateway.trading/"
+    assert code.count(address) == 1
+    token = tmp_path / "token"
+    token.write_text("Abc-123\n")
+    monkeypatch.setenv("TOKEN", "Abc-123")
+    arms: dict[str, Arm] = {}
+    with serving(arms_app(arms)) as arms_url:
+        rig = await build_rig(postgres_dsn, tmp_path, arms, arms_url)
+        url = await rig.served(openai=True, auth_token_file=token)
+        found: dict[str, Any] = {}
+        try:
+            exec(code.replace(address, f"{url}/"), found)
+            found["client"].close()
+            async with httpx.AsyncClient(base_url=url, headers={"Authorization": "Bearer Abc-123"}) as http:
+                read = await http.get(f"/v1/decisions/{found['decision_id']}")
+        finally:
+            await rig._stack.aclose()
+    assert found["decision_id"] == found["question"]["decision_id"]
+    assert found["decision"] == read.json()["answer"] == arms["api"].answer

@@ -172,6 +172,14 @@ class Rig:
             await asyncio.sleep(0.01)
         raise AssertionError("the gateway did not become ready")
 
+    async def served(self, **settings: Any) -> str:
+        """Starts a replica on a port of its own, for clients that bring their own HTTP; its URL once it is ready."""
+        url = self._stack.enter_context(serving(create_app(replace(self.settings, **settings))))
+        async with httpx.AsyncClient(base_url=url) as client, asyncio.timeout(20):
+            while (await client.get("/readyz")).status_code != 200 or not await _has_database(client):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        return url
+
     async def seen(self) -> None:
         """Waits until every replica obeys the newest document."""
         for client in self.clients:
@@ -212,6 +220,10 @@ class Rig:
             "exit_reason": "take_profit",
         } | extra
         return await client.post(f"/v1/decisions/{decision_id}/outcome", json=report)
+
+
+async def _has_database(client: httpx.AsyncClient) -> bool:
+    return "tradewind_database_up 1.0" in (await client.get("/metrics")).text
 
 
 async def build_rig(dsn: str, folder: Path, arms: dict[str, Arm], arms_url: str) -> Rig:

@@ -151,6 +151,7 @@ async def test_one_log_line_a_decision_without_secrets_or_account_data(rig, gate
         ({"TRADEWIND_ROUTING": "trader-routing"}, "configmap:<namespace>/<name>"),
         ({"TRADEWIND_AUTH": ""}, "TRADEWIND_AUTH=disabled"),
         ({"TRADEWIND_ENDPOINT": ""}, "TRADEWIND_ENDPOINT is not set"),
+        ({"TRADEWIND_OPENAI": "true"}, "TRADEWIND_OPENAI is 'true'; give enabled"),
         ({"TRADEWIND_POOL_SIZE": "many"}, "TRADEWIND_POOL_SIZE is 'many'"),
     ],
 )

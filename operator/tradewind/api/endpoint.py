@@ -122,6 +122,13 @@ class EnvVariable(StrictModel):
     )
 
 
+class GatewayOpenAI(StrictModel):
+    """A second door to the same decisions, for bots that are written for an API of OpenAI's protocol."""
+
+    enabled: bool = False
+    """Whether the gateway also answers POST /v1/chat/completions, as model `tradewind/<endpoint>`, and GET /v1/models."""
+
+
 class DatabaseRef(StrictModel):
     """Where decisions are stored."""
 
@@ -142,6 +149,8 @@ class Gateway(StrictModel):
     """When an arm is no longer asked for a while."""
     auth: GatewayAuth = GatewayAuth(secret_ref=SecretKeyRef(name="tradewind-gateway", key="token"))
     """Who may call the gateway; by default holders of the token in Secret tradewind-gateway, key token."""
+    openai: GatewayOpenAI = GatewayOpenAI()
+    """The OpenAI door: chat completions instead of /v1/decisions, for bots that are written for such an API."""
     retention: Duration = "730d"
     """How long requests and answers are kept; verdicts, epochs and promotions are kept for ever."""
     env: Annotated[

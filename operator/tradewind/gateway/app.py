@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tradewind.gateway import errors
 from tradewind.gateway.arms import Arms, Credential
 from tradewind.gateway.bodies import parsed, parsed_strictly, read_bytes
+from tradewind.gateway.chat import answer, door
 from tradewind.gateway.database import Database, DatabaseDownError, UnstorableError
 from tradewind.gateway.decide import Decider
 from tradewind.gateway.errors import ApiError, ErrorCode
@@ -65,6 +66,7 @@ class Gateway:
             clock=lambda: datetime.now(UTC),
             timeout=settings.decision_timeout,
         )
+        self.door = door.OpenAIDoor(settings, self.decider, self.database, clock=lambda: datetime.now(UTC))
         self.intake = Intake(Reports(self.database, self.metrics))
         self.papers = Papers(self.database)
         self.read_back = ReadBack(self.database)
@@ -233,35 +235,52 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(_WithoutTrailingSlash)
 
     @app.exception_handler(ApiError)
-    async def api_error(_: Request, error: Exception) -> Response:
+    async def api_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, ApiError)
-        return JSONResponse(error.body(), error.status, error.headers())
+        return _refused(request, error)
 
     @app.exception_handler(UnstorableError)
     @app.exception_handler(UnicodeEncodeError)
-    async def unstorable(_: Request, error: Exception) -> Response:
+    async def unstorable(request: Request, error: Exception) -> Response:
         said = error if isinstance(error, UnstorableError) else type(error).__name__
         wrong = ApiError(ErrorCode.INVALID_REQUEST, f"a value cannot be stored ({said})", "leave it out or shorten it")
-        return JSONResponse(wrong.body(), wrong.status)
+        return _refused(request, wrong)
 
     @app.exception_handler(404)
     @app.exception_handler(405)
     async def no_route(request: Request, _: Exception) -> Response:
         error = ApiError(ErrorCode.NO_SUCH_ROUTE, f"no {request.method} {request.url.path} here", "see docs/gateway.md")
-        return JSONResponse(error.body(), error.status)
+        return _refused(request, error)
 
     @app.exception_handler(500)
-    async def bug(_: Request, error: Exception) -> Response:
+    async def bug(request: Request, error: Exception) -> Response:
         wrong = ApiError(
             ErrorCode.INTERNAL, f"internal error ({type(error).__name__})", "report it; the log has the details"
         )
-        return JSONResponse(wrong.body(), wrong.status)
+        return _refused(request, wrong)
 
     @app.post("/v1/decisions")
     async def decide(request: Request) -> Response:
         gateway.authorize(request)
         asked = await _read(request, DecisionRequest)
         return JSONResponse(await gateway.decider.decide(asked, gateway.routing))
+
+    @app.post(door.COMPLETIONS)
+    async def chat_completions(request: Request) -> Response:
+        gateway.authorize(request)
+        gateway.door.demand_open()
+        body, routing = await read_bytes(request), gateway.routing
+        return JSONResponse(await gateway.door.complete(body, request.headers, routing))
+
+    @app.get(door.MODELS)
+    async def models(request: Request) -> Response:
+        gateway.authorize(request)
+        return JSONResponse(gateway.door.models())
+
+    @app.get(f"{door.MODELS}/{{name:path}}")
+    async def model(name: str, request: Request) -> Response:
+        gateway.authorize(request)
+        return JSONResponse(gateway.door.model(name))
 
     @app.post("/v1/decisions/{decision_id:path}/execution")
     async def execution(decision_id: str, request: Request) -> Response:
@@ -362,6 +381,13 @@ class _WithoutTrailingSlash:
             if scope["method"] == "POST" or path in _PROBES:
                 scope = {**scope, "path": path}
         await self._app(scope, receive, send)
+
+
+def _refused(request: Request, error: ApiError) -> Response:
+    """The error in the shape that callers of the path read."""
+    if door.is_door(request.url.path):
+        return JSONResponse(answer.error_body(error), error.status, answer.error_headers(error))
+    return JSONResponse(error.body(), error.status, error.headers())
 
 
 async def _stored(call: Callable[[], Awaitable[dict[str, JsonValue]]]) -> Response:

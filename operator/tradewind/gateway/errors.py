@@ -33,12 +33,30 @@ class ErrorCode(StrEnum):
         return member
 
     MALFORMED_JSON = "malformed_json", 400, "not JSON in UTF-8", "correct it"
+    INVALID_CHAT = (
+        "invalid_chat",
+        400,
+        "a chat completion in which no question can be read; `param` names the field",
+        "correct the field",
+    )
+    UNSUPPORTED_PARAMETER = (
+        "unsupported_parameter",
+        400,
+        "a chat completion asks for what is not given here; `param` names the field",
+        "as the remedy says",
+    )
     UNAUTHORIZED = "unauthorized", 401, "token missing or wrong", "send the bearer token"
     UNKNOWN_DECISION = (
         "unknown_decision",
         404,
         "a report about an id that was never asked here",
         "check id and endpoint; after an outage, repeat",
+    )
+    MODEL_NOT_FOUND = (
+        "model_not_found",
+        404,
+        "a chat completion asks for another model than `tradewind/<endpoint>`",
+        "correct the model, or ask at that Endpoint's gateway",
     )
     NO_SUCH_ROUTE = "no_such_route", 404, "no such method and path", "see the paths above"
     IN_PROGRESS = "in_progress", 409, "the id is being asked", "repeat after Retry-After"

@@ -72,6 +72,7 @@ VARIABLES = (
         "TRADEWIND_AUTH_TOKEN_FILE", "", "file with the bearer token; required unless `TRADEWIND_AUTH` is disabled"
     ),
     Variable("TRADEWIND_AUTH", "", "`disabled` opens the gateway to everybody who reaches it"),
+    Variable("TRADEWIND_OPENAI", "", "`enabled` also answers in the shape of OpenAI's chat completions"),
     Variable("TRADEWIND_SPOOL_DIR", "/var/spool/tradewind", "decisions given while the database was down"),
     Variable("TRADEWIND_SPOOL_MAX_BYTES", "67108864", "its bound; full: 503", SPOOL_BYTES),
     Variable(
@@ -122,6 +123,7 @@ class Settings:
     breaker_open_seconds: float
     abandoned_after: float
     retention: float | None
+    openai: bool
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -148,6 +150,10 @@ class Settings:
                 "TRADEWIND_AUTH_TOKEN_FILE is not set; mount a token (gateway.auth.secretRef), or open the gateway to "
                 "everybody who reaches it by TRADEWIND_AUTH=disabled"
             )
+        if texts["TRADEWIND_OPENAI"] not in ("", "enabled"):
+            raise SettingsError(
+                f"TRADEWIND_OPENAI is {texts['TRADEWIND_OPENAI']!r}; give enabled, or leave it out (gateway.openai.enabled)"
+            )
         return cls(
             dsn=texts["TRADEWIND_DSN"],
             routing=routing,
@@ -167,6 +173,7 @@ class Settings:
             breaker_open_seconds=numbers["TRADEWIND_BREAKER_OPEN_SECONDS"],
             abandoned_after=numbers["TRADEWIND_ABANDONED_AFTER_SECONDS"],
             retention=numbers["TRADEWIND_RETENTION_SECONDS"] or None,
+            openai=texts["TRADEWIND_OPENAI"] == "enabled",
         )
 
 

@@ -138,6 +138,8 @@ def _deployment(
         env.append({"name": "TRADEWIND_AUTH_TOKEN_FILE", "value": f"{AUTH_SECRET}/{spec.auth.secret_ref.key}"})
     else:
         env.append({"name": "TRADEWIND_AUTH", "value": "disabled"})
+    if spec.openai.enabled:  # not set where it is off: an upgrade replaces no pod for it
+        env.append({"name": "TRADEWIND_OPENAI", "value": "enabled"})
     for each in spec.env:
         if each.secret_ref is not None:
             env.append(secret_env(each.name, each.secret_ref))
