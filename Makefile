@@ -64,8 +64,7 @@ check-charts:
 	"$$helm" lint --strict --quiet charts/tradewind-crds
 
 cluster: packages $(STAMP)  ## a real Kubernetes with KServe and our images, or the one that KUBECONFIG names (CLUSTER=current)
-	@python3 cluster up
-	python3 cluster images
+	@python3 cluster make
 
 clean:  ## end exactly what was started; caches stay
 	@python3 cluster down

@@ -1,4 +1,4 @@
-"""`python3 cluster up|down|status|check|images|env`: the local cluster for the demo and the tests."""
+"""`python3 cluster make|up|down|status|check|images|env`: the local cluster for the demo and the tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import argparse
 import fcntl
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from workshop.progress import Progress, StepError, say
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 cluster", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("make", help="everything: programs and images side by side, then up, then the images delivered")
     commands.add_parser("up", help="start Kubernetes and KServe, or find them running")
     commands.add_parser("down", help="end the cluster and delete its state; caches and images stay")
     commands.add_parser("status", help="what runs; exit status 1 when the cluster is not usable")
@@ -36,6 +38,11 @@ def main() -> int:
     foreign = current.requested()
     try:
         match arguments.command:
+            case "make" if foreign:
+                current.check()
+                _images(layout, progress, images.NAMES)
+            case "make":
+                _make(layout, progress)
             case "up" if foreign:
                 current.check()
             case "up":
@@ -53,10 +60,7 @@ def main() -> int:
                     check.run_all(layout, kube, progress)
                 timings.remember(layout.timings, arguments.command, progress)
             case "images":
-                with _lock(layout, "images"):
-                    references = images.build_all(layout, arguments.names or images.NAMES, progress)
-                timings.remember(layout.timings, arguments.command, progress)
-                print("\n".join(f"{name} {reference}" for name, reference in references.items()))
+                _images(layout, progress, arguments.names or images.NAMES)
             case "env":
                 print(current.exports() if foreign else _exports(layout))
     except StepError as error:
@@ -66,6 +70,33 @@ def main() -> int:
         say(f"\ninterrupted at: {progress.current}; run the same command again to go on, or `python3 cluster down`")
         return 130
     return 0
+
+
+def _make(layout: Layout, progress: Progress) -> None:
+    """Programs are compiled while images are built: each waits for downloads and for one processor by turns."""
+    running = not node.missing_processes(layout) and layout.ready_marker.exists()
+    if not running and not build.is_built(layout):
+        with progress.step("preflight"):
+            _preflight(layout)
+        with progress.step("packages"), _lock(layout, "cluster"):
+            packages.install_missing(layout)
+        progress.say(f"Go programs, beside the images (log: {layout.cache}/logs/go-build.log)")
+        with ThreadPoolExecutor(1) as pool, _lock(layout, "images"), _lock(layout, "cluster"):
+            programs = pool.submit(build.build, layout)
+            images.prepare(layout, images.NAMES, progress)
+            with progress.step("Go programs", waits_for="the rest of their build"):
+                programs.result()
+    with _lock(layout, "cluster"):
+        _up(layout, progress)
+    _images(layout, progress, images.NAMES)
+    timings.remember(layout.timings, "make", progress)
+
+
+def _images(layout: Layout, progress: Progress, names: Iterable[str]) -> None:
+    with _lock(layout, "images"):
+        references = images.build_all(layout, names, progress)
+    timings.remember(layout.timings, "images", progress)
+    print("\n".join(f"{name} {reference}" for name, reference in references.items()))
 
 
 def _up(layout: Layout, progress: Progress) -> None:

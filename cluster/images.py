@@ -48,14 +48,20 @@ def build_all(layout: Layout, names: Iterable[str], progress: Progress) -> dict[
         raise StepError(f"no image is called {', '.join(unknown)}", f"choose from {', '.join(NAMES)}")
     if not current.requested() and node.processes_of(layout).pid("containerd") is None:
         raise StepError("no cluster runs to import images into", "start one with `python3 cluster up`")
-    absent = sorted(TOOLS & set(missing_packages()))
-    if absent:
-        raise StepError(f"not installed: {', '.join(absent)}", f"apt-get install {' '.join(absent)} (as root)")
+    _demand_tools()
     buildah = Buildah(layout.cache / "buildah")
     prefix = current.registry() if current.requested() else IMAGE_PREFIX
     references = {name: _ensure(layout, buildah, IMAGES[name], prefix, progress) for name in names}
     _remember(_index(layout), references)
     return references
+
+
+def prepare(layout: Layout, names: Iterable[str], progress: Progress) -> None:
+    """Build the named images and deliver them to nobody, so that a cluster need not run yet. Errors: StepError."""
+    _demand_tools()
+    buildah = Buildah(layout.cache / "buildah")
+    for name in names:
+        _built(layout, buildah, _stage(layout, IMAGES[name]), progress)
 
 
 def built(layout: Layout) -> dict[str, str]:
@@ -69,7 +75,29 @@ def built(layout: Layout) -> dict[str, str]:
     return found
 
 
-def _ensure(layout: Layout, buildah: Buildah, image: Image, prefix: str, progress: Progress) -> str:
+def _demand_tools() -> None:
+    absent = sorted(TOOLS & set(missing_packages()))
+    if absent:
+        raise StepError(f"not installed: {', '.join(absent)}", f"apt-get install {' '.join(absent)} (as root)")
+
+
+@dataclass(frozen=True)
+class Staged:
+    """An image whose context lies ready, with the tag that its content has."""
+
+    image: Image
+    containerfile: Path
+    context: Path
+    tag: str
+    log: Path
+
+    @property
+    def local(self) -> str:
+        """Its name in buildah's storage."""
+        return f"localhost/tradewind/{self.image.name}:{self.tag}"
+
+
+def _stage(layout: Layout, image: Image) -> Staged:
     containerfile = layout.repo / "images" / image.name / "Containerfile"
     staged = layout.cache / "contexts" / image.name
     try:
@@ -79,18 +107,29 @@ def _ensure(layout: Layout, buildah: Buildah, image: Image, prefix: str, progres
         raise StepError(reason, f"restore it, or change {containerfile.relative_to(layout.repo)}") from error
     base = roots.ROOTS[image.root]
     tag = hashlib.sha256(f"{content} {base.reference()} {image.arguments}".encode()).hexdigest()[:12]
-    local = f"localhost/tradewind/{image.name}:{tag}"
-    wanted = [f"{prefix}/{image.name}:{tag}", f"{prefix}/{image.name}:dev"]
-    log = layout.cache / "logs" / f"image-{image.name}.log"
+    return Staged(image, containerfile, staged, tag, layout.cache / "logs" / f"image-{image.name}.log")
+
+
+def _built(layout: Layout, buildah: Buildah, staged: Staged, progress: Progress) -> None:
+    """The image in buildah's storage."""
+    if buildah.has(staged.local):
+        return
+    image, log, base = staged.image, staged.log, roots.ROOTS[staged.image.root]
+    log.unlink(missing_ok=True)
+    with progress.step(f"base image {image.root}"):
+        roots.ensure(layout, buildah, base)
+    with progress.step(f"image {image.name}: build", waits_for=f"buildah; log: {log}"):
+        arguments = {"BASE": base.reference(), **dict(image.arguments)}
+        buildah.build(staged.context, staged.containerfile, staged.local, arguments, log)
+
+
+def _ensure(layout: Layout, buildah: Buildah, image: Image, prefix: str, progress: Progress) -> str:
+    staged = _stage(layout, image)
+    local, log = staged.local, staged.log
+    wanted = [f"{prefix}/{image.name}:{staged.tag}", f"{prefix}/{image.name}:dev"]
     if not current.requested() and transfer.delivered(layout, wanted):
         return wanted[0]
-    if not buildah.has(local):
-        log.unlink(missing_ok=True)
-        with progress.step(f"base image {image.root}"):
-            roots.ensure(layout, buildah, base)
-        with progress.step(f"image {image.name}: build", waits_for=f"buildah; log: {log}"):
-            arguments = {"BASE": base.reference(), **dict(image.arguments)}
-            buildah.build(staged, containerfile, local, arguments, log)
+    _built(layout, buildah, staged, progress)
     if current.requested():
         with progress.step(f"image {image.name}: push"):
             for reference in wanted:
@@ -98,7 +137,7 @@ def _ensure(layout: Layout, buildah: Buildah, image: Image, prefix: str, progres
     else:
         with progress.step(f"image {image.name}: import"):
             transfer.import_image(layout, buildah, local, wanted, log)
-            _forget_old(layout, buildah, image.name, keep=tag)
+            _forget_old(layout, buildah, image.name, keep=staged.tag)
     return wanted[0]
 
 

@@ -59,16 +59,16 @@ class PromptError(ValueError):
 
 
 def decide(prompt: str) -> dict[str, str | int | float]:
-    """The naive rule on the text of a prompt: the direction of the last three hours, a hold where there was none.
+    """The naive rule on the text of a prompt: the direction of the last three hours, a hold where there is none.
 
     Raises:
-        PromptError: no `Market:` line with JSON, no `Symbol:` line, or the symbol has no `momentum_3h`.
+        PromptError: no `Market:` line with JSON, no `Symbol:` line, or nothing of the symbol.
     """
     symbol = _line(prompt, "Symbol: ").strip()
     try:
-        momentum = json.loads(_line(prompt, "Market: "))[symbol]["momentum_3h"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise PromptError(f"messages: the Market line has no momentum_3h for {symbol!r}") from error
+        momentum = json.loads(_line(prompt, "Market: "))[symbol].get("momentum_3h")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PromptError(f"messages: the Market line says nothing of {symbol!r}") from error
     action = {"up": "open_long", "down": "open_short"}.get(momentum, "hold")
     opens = action != "hold"
     return {
@@ -79,7 +79,7 @@ def decide(prompt: str) -> dict[str, str | int | float]:
         "stop_loss_pct": STOP_LOSS_PCT if opens else 0,
         "take_profit_pct": TAKE_PROFIT_PCT if opens else 0,
         "confidence": 0.5,
-        "reasoning": f"Stand-in, not a model: the last three hours went {momentum}.",
+        "reasoning": f"Stand-in, not a model: the last three hours went {momentum or 'nowhere that it was told of'}.",
     }
 
 

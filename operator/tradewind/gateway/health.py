@@ -37,10 +37,6 @@ _LOOK_SECONDS: Final = 0.25
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 60.0
 _FIRST_PAUSE_PAID, _LONGEST_PAUSE_PAID = 30.0, 600.0
 _UNSTORED: Final = 100
-_MADE_UP: Final = DecisionInput(
-    market_data={"note": "availability check with made-up prices; any valid decision will do", "price": 100.0},
-    account_state={"equity_usd": 10_000.0, "positions": []},
-)
 _SAYS_NOTHING = frozenset({ErrorKind.BREAKER_OPEN, ErrorKind.OVER_LIMIT})
 """Not asked, and an answer whose size alone is wrong."""
 _log = structlog.get_logger("tradewind.gateway")
@@ -201,7 +197,8 @@ class HealthWatch:
     async def _probe(self, watch: ArmWatch, routing: Routing) -> None:
         try:
             symbols = routing.limits.symbols
-            question = ArmQuestion(watch.target, _MADE_UP, symbols[0] if symbols else "BTC", None)
+            symbol = symbols[0] if symbols else "BTC"
+            question = ArmQuestion(watch.target, _made_up(symbol), symbol, None)
             at = self.clock()
             asked = await self.arms.ask(watch.version, question, watch.target.timeout_seconds, PROBE)
             now = watch.probed_at = time.monotonic()
@@ -237,6 +234,17 @@ class HealthWatch:
                 return
             if self._unstored and self._unstored[0] is row:
                 self._unstored.popleft()
+
+
+def _made_up(symbol: str) -> DecisionInput:
+    """What a probe shows: an answer to it is a decision as any other, most likely a hold."""
+    return DecisionInput(
+        market_data={
+            symbol: {"price": 100.0},
+            "note": "availability check with a made-up price; any valid decision will do",
+        },
+        account_state={"balance": 10_000.0, "positions": []},
+    )
 
 
 def _tells(error: ArmError) -> bool:
