@@ -220,6 +220,7 @@ def _endpoint_facts(facts: Json, text: Json) -> endpoint.Seen:
             for r in facts.get("replicas") or ()
         ),
         ready_pods=frozenset(facts.get("readyPods") or ()),
+        pod_waits=facts.get("podWaits", ""),
         mounted=frozenset(facts["mounted"]) if facts.get("mounted") is not None else None,
         routing=routing,
         database_error=facts.get("databaseError"),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tradewind.core.model_version.observe import predictor_pod, service_facts
-from tradewind.core.pods import is_ready, job_facts
+from tradewind.core.pods import is_ready, job_facts, waiting
 
 JOB: dict[str, Any] = {
     "apiVersion": "batch/v1",
@@ -102,6 +102,20 @@ def test_a_pod_without_a_place_says_why() -> None:
     )
     del waiting["status"]["containerStatuses"]
     assert job_facts(JOB, [waiting]).message == "0/1 nodes: no GPU"
+
+
+@pytest.mark.parametrize("reason", ["ErrImagePull", "ImagePullBackOff"])
+def test_an_image_that_cannot_be_pulled_says_by_which_secrets_it_was_asked_for(reason: str) -> None:
+    """The kubelet passes over a Secret that is missing, and its message does not name it."""
+    held = pod("p", "", {"waiting": {"reason": reason, "message": "401 Unauthorized"}})
+    held["metadata"]["namespace"] = "trading"
+    assert waiting(held) == (
+        f"{reason}: 401 Unauthorized; no pull Secret is named: a private registry needs one in the chart's image.pullSecrets"
+    )
+    held["spec"] = {"imagePullSecrets": [{"name": "acr"}, {"name": "mirror"}]}
+    assert waiting(held) == (
+        f"{reason}: 401 Unauthorized; pull Secrets acr, mirror: each must exist in namespace trading and be one for this registry"
+    )
 
 
 @pytest.mark.parametrize("text", ["", "not json", "[1, 2]", "42"])

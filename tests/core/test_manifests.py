@@ -1,7 +1,8 @@
 """Children as they reach the cluster: least privilege, no secret values, names that fit, owners that may go."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from tradewind.api.common import API_VERSION, SecretKeyRef
 from tradewind.core.decision import Apply, Create, Owner
 from tradewind.core.endpoint.manifests import build_gateway
 from tradewind.core.model_version.manifests import build_inference_service
+from tradewind.core.registry import BY_KIND as KINDS
 from tradewind.core.training_run.manifests import build_snapshot_job, build_train_job
 
 DISPOSABLE = {"Job", "Service", "ConfigMap", "Deployment", "ServiceAccount", "Role", "RoleBinding", "InferenceService"}
@@ -30,8 +32,12 @@ MADE = list(everything_made())
 
 
 def pods() -> list[tuple[str, Mapping[str, Any]]]:
+    return pods_of(MADE)
+
+
+def pods_of(manifests: Iterable[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
     found = []
-    for manifest in MADE:
+    for manifest in manifests:
         match manifest["kind"]:
             case "Job" | "Deployment":
                 found.append((manifest["metadata"]["name"], manifest["spec"]["template"]["spec"]))
@@ -64,6 +70,34 @@ def test_pods_run_with_least_privilege(name: str, pod: Mapping[str, Any]) -> Non
         volumes = {volume["name"] for volume in pod["volumes"]}
         assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
         assert ":latest" not in container["image"]
+
+
+def test_every_pod_names_the_pull_secrets_and_policy_of_its_image() -> None:
+    """By image, whatever the pod is for: a Job or predictor that lacks them stays ImagePullBackOff."""
+    platform = replace(
+        PLATFORM,
+        gateway_pull_secrets=("acr", "g"),
+        predictor_pull_secrets=("acr", "p"),
+        trainer_pull_secrets=("acr", "t"),
+        pull_policy="Always",
+    )
+    named: dict[str, set[str]] = {}
+    for kind, name in KIND_CASES:
+        case = load(kind, name)
+        decide = KINDS[type(case.resource).__name__].decide
+        decision = decide(case.resource, case.seen, case.now, platform=platform, owner=Owner.of(case.resource))
+        for _, pod in pods_of(e.manifest for e in decision.effects if isinstance(e, Apply | Create)):
+            (container,) = pod["containers"]
+            assert container["imagePullPolicy"] == "Always"
+            image = container["image"]
+            assert pod["imagePullSecrets"] == [{"name": "acr"}, {"name": image[0]}], name
+            named.setdefault(image, set()).add(container["name"])
+    assert named == {
+        "gateway:1": {"gateway"},
+        "predictor:1": {"kserve-container"},
+        "trainer:1": {"snapshot", "train", "benchmark"},
+    }
+    assert not [pod for _, pod in pods() if "imagePullSecrets" in pod]
 
 
 def test_secrets_are_referred_to_and_never_read() -> None:

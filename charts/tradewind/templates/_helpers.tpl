@@ -38,6 +38,28 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- end }}
 
+{{/* Names of the Secrets by which images are pulled, the common ones first, each once: (list . "operator" "postgres"). */}}
+{{- define "tradewind.pullSecretNames" -}}
+{{- $root := index . 0 }}
+{{- $secrets := $root.Values.image.pullSecrets | default list }}
+{{- range rest . }}
+{{- $secrets = concat $secrets ((index $root.Values.image .).pullSecrets | default list) }}
+{{- end }}
+{{- $names := list }}
+{{- range $secrets }}{{ $names = append $names .name }}{{ end }}
+{{- join "," ($names | uniq) }}
+{{- end }}
+
+{{/* The same as a field of a pod; nothing where there are none. */}}
+{{- define "tradewind.pullSecrets" -}}
+{{- with include "tradewind.pullSecretNames" . }}
+imagePullSecrets:
+  {{- range splitList "," . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "tradewind.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 65532

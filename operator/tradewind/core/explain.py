@@ -78,8 +78,8 @@ _WRONG_WHEN_TRUE = frozenset({"Stalled", "BaselineChanged", "CandidateChanged", 
 _WRONG_UNLESS_TRUE = frozenset({"EvidenceKnown", "WeightsApplied", "ChampionAvailable"})
 _NEVER_WRONG = frozenset({"ExperimentActive", "CostBenefit", "Accepted", "ChampionByHand"})
 _REMEDIES: Mapping[str, str] = {
-    "ImagePullBackOff": "check the image's name and tag, and that the nodes may pull it (imagePullSecrets)",
-    "ErrImagePull": "check the image's name and tag, and that the nodes may pull it (imagePullSecrets)",
+    "ImagePullBackOff": "check the image's name and tag, and that the nodes may pull it (imagePullSecrets: the chart's image.pullSecrets)",
+    "ErrImagePull": "check the image's name and tag, and that the nodes may pull it (imagePullSecrets: the chart's image.pullSecrets)",
     "InvalidImageName": "correct the image's name",
     "CreateContainerConfigError": "create the Secret or ConfigMap that the message names, with the key that it names",
     "CrashLoopBackOff": "read why it ended: kubectl logs --previous",

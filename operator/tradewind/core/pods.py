@@ -75,11 +75,22 @@ def waiting(pod: Json | None) -> str:
     for status in pod.get("status", {}).get("containerStatuses", []):
         held = status.get("state", {}).get("waiting") or {}
         if held.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-            return f"{held['reason']}: {held.get('message', '')}".rstrip(": ")
+            return f"{held['reason']}: {held.get('message', '')}".rstrip(": ") + _pulled_by(pod, held["reason"])
     for condition in pod.get("status", {}).get("conditions", []):
         if condition["type"] == "PodScheduled" and condition.get("status") == "False":
             return str(condition.get("message", ""))
     return ""
+
+
+def _pulled_by(pod: Json, reason: str) -> str:
+    """By which Secrets an image that cannot be pulled was asked for: one that is missing is passed over by the kubelet."""
+    if reason not in ("ErrImagePull", "ImagePullBackOff"):
+        return ""
+    names = ", ".join(s.get("name", "") for s in pod.get("spec", {}).get("imagePullSecrets", []))
+    namespace = pod["metadata"].get("namespace", "")
+    if not names:
+        return "; no pull Secret is named: a private registry needs one in the chart's image.pullSecrets"
+    return f"; pull Secrets {names}: each must exist in namespace {namespace} and be one for this registry"
 
 
 def result_of(ended: Json | None) -> Mapping[str, Any]:

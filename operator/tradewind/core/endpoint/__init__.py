@@ -143,10 +143,11 @@ def _gateway_facts(
     endpoint: Endpoint, seen: Seen, routing: Routing | None, champion: VersionStatusRef | None, now: datetime
 ) -> tuple[Fact, Fact]:
     wanted, ready = endpoint.spec.gateway.replicas, len(seen.ready_pods)
+    waits = f": {seen.pod_waits}" if seen.pod_waits and ready < wanted else ""
     gateway = (
-        Fact("GatewayReady", True, Reason.GATEWAY_READY, f"{ready} of {wanted} pods ready")
+        Fact("GatewayReady", True, Reason.GATEWAY_READY, f"{ready} of {wanted} pods ready{waits}")
         if ready
-        else Fact("GatewayReady", False, Reason.GATEWAY_STARTING, f"no gateway pod of {wanted} is ready")
+        else Fact("GatewayReady", False, Reason.GATEWAY_STARTING, f"no gateway pod of {wanted} is ready{waits}")
     )
     if routing is None:
         return gateway, Fact("WeightsApplied", None, Reason.APPLYING, "nothing is published yet")

@@ -11,6 +11,7 @@ from tradewind.core.manifests.common import (
     POD_SECURITY,
     child_labels,
     child_metadata,
+    pull_secrets,
     resources,
     scheduling,
     secret_env,
@@ -153,12 +154,13 @@ def _deployment(
         "securityContext": dict(POD_SECURITY),
         "terminationGracePeriodSeconds": pod_grace_seconds(decision, database),
         "volumes": volumes,
+        **pull_secrets(platform.gateway_pull_secrets),
         **scheduling(spec.node_selector, spec.tolerations),
         "containers": [
             {
                 "name": "gateway",
                 "image": platform.gateway_image,
-                "imagePullPolicy": "IfNotPresent",
+                "imagePullPolicy": platform.pull_policy,
                 "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}],
                 "env": env,
                 "resources": resources(spec.resources),

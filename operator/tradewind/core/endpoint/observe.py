@@ -19,7 +19,7 @@ from tradewind.core.endpoint.manifests import mounted_versions, routing_name
 from tradewind.core.endpoint.orphans import aborted
 from tradewind.core.endpoint.seen import Seen, StartedExperiment
 from tradewind.core.manifests.common import COMPONENT, OWNER_NAME
-from tradewind.core.pods import has_ended, is_ready
+from tradewind.core.pods import has_ended, is_ready, waiting
 from tradewind.core.world import DatabaseUnavailableError, World
 from tradewind.trading.routing import ROUTING_KEY, Routing
 
@@ -50,6 +50,7 @@ async def observe(endpoint: Endpoint, world: World) -> Seen:
         versions=versions,
         experiments=tuple(e for e in experiments.values() if e.spec.endpoint_ref.name == endpoint.name),
         ready_pods=frozenset(pod["metadata"]["name"] for pod in pods if is_ready(pod)),
+        pod_waits=next((text for pod in pods if (text := waiting(pod))), ""),
         mounted=frozenset.intersection(*mounted) if mounted else None,
         routing=await published(endpoint, world),
     )

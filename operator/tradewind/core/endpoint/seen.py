@@ -142,6 +142,7 @@ class Seen:
         orphans: recorded experiments without a verdict whose object is gone.
         in_position: versions whose decisions have open positions: follow-ups are theirs, also after they retired.
         used: requests of these verbs that are recorded, as `RecordPromotion` has them.
+        pod_waits: what keeps a gateway pod from running, in Kubernetes' words; empty: nothing that is known.
         mounted: versions whose Secret every gateway pod has; None: there is no pod.
         database_error: why SQL facts are missing; None: they are complete.
     """
@@ -155,6 +156,7 @@ class Seen:
     used: frozenset[str] = frozenset()
     replicas: tuple[ReplicaReport, ...] = ()
     ready_pods: frozenset[str] = frozenset()
+    pod_waits: str = ""
     mounted: frozenset[str] | None = None
     routing: Routing | None = None
     database_error: str | None = None

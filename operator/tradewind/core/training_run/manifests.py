@@ -77,13 +77,12 @@ def build_snapshot_job(
     }
     pod = JobPod(
         script="snapshot.py",
-        image=platform.trainer_image,
         config=config,
         env=[secret_env("TRADEWIND_DSN", endpoint.spec.database.secret_ref)],
         placement=scheduling(run.spec.node_selector, run.spec.tolerations),
         grace_seconds=10,
     )
-    return build_job(owner, snapshot_name(run.name), "snapshot", pod, mounts, activeDeadlineSeconds=3600)
+    return build_job(owner, platform, snapshot_name(run.name), "snapshot", pod, mounts, activeDeadlineSeconds=3600)
 
 
 def empty_window(run: TrainingRun, started: datetime) -> str | None:
@@ -132,7 +131,6 @@ def build_train_job(
         placement["priorityClassName"] = spec.priority_class_name
     pod = JobPod(
         script="train.py",
-        image=platform.trainer_image,
         config=config,
         resources=resources(spec.resources),
         placement=placement,
@@ -143,7 +141,7 @@ def build_train_job(
         extra["activeDeadlineSeconds"] = int(as_timedelta(spec.active_deadline).total_seconds())
     if spec.queue_name:
         extra["suspend"] = True  # the queue lets it go
-    manifest = dict(build_job(owner, train_name(run.name, attempt), "train", pod, mounts, **extra))
+    manifest = dict(build_job(owner, platform, train_name(run.name, attempt), "train", pod, mounts, **extra))
     if spec.queue_name:
         metadata = dict(manifest["metadata"])
         metadata["labels"] = {**metadata["labels"], "kueue.x-k8s.io/queue-name": spec.queue_name}
