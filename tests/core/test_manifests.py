@@ -9,13 +9,16 @@ import pytest
 from golden_worlds import ADAPTER, KIND_CASES, PLATFORM, build, load, resource_of, version
 
 from tradewind.api.common import API_VERSION, SecretKeyRef
-from tradewind.core.decision import Apply, Create, Owner
+from tradewind.core.decision import FIELD_MANAGER, Apply, Create, Decision, Owner
 from tradewind.core.endpoint.manifests import build_gateway
 from tradewind.core.model_version.manifests import build_inference_service
 from tradewind.core.registry import BY_KIND as KINDS
 from tradewind.core.training_run.manifests import build_snapshot_job, build_train_job
 
-DISPOSABLE = {"Job", "Service", "ConfigMap", "Deployment", "ServiceAccount", "Role", "RoleBinding", "InferenceService"}
+DISPOSABLE = {
+    "ConfigMap", "Deployment", "HorizontalPodAutoscaler", "InferenceService", "Job", "PodDisruptionBudget", "Role",
+    "RoleBinding", "Service", "ServiceAccount",
+}  # fmt: skip
 LASTING = {"ModelVersion", "ABExperiment", "TrainingRun"}
 LONG = "n" * 50
 
@@ -23,9 +26,14 @@ LONG = "n" * 50
 def everything_made() -> Iterator[Mapping[str, Any]]:
     """Every manifest that some golden case asks for."""
     for kind, name in KIND_CASES:
-        for effect in load(kind, name).decide().effects:
-            if isinstance(effect, Apply | Create):
-                yield effect.manifest
+        yield from children(load(kind, name).decide())
+
+
+def children(decision: Decision) -> Iterator[Mapping[str, Any]]:
+    """What a decision makes as the operator's own: no field that is handed over."""
+    for effect in decision.effects:
+        if isinstance(effect, Create) or (isinstance(effect, Apply) and effect.manager == FIELD_MANAGER):
+            yield effect.manifest
 
 
 MADE = list(everything_made())
@@ -86,7 +94,7 @@ def test_every_pod_names_the_pull_secrets_and_policy_of_its_image() -> None:
         case = load(kind, name)
         decide = KINDS[type(case.resource).__name__].decide
         decision = decide(case.resource, case.seen, case.now, platform=platform, owner=Owner.of(case.resource))
-        for _, pod in pods_of(e.manifest for e in decision.effects if isinstance(e, Apply | Create)):
+        for _, pod in pods_of(children(decision)):
             (container,) = pod["containers"]
             assert container["imagePullPolicy"] == "Always"
             image = container["image"]

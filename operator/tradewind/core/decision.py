@@ -15,13 +15,20 @@ from pydantic import BaseModel
 from tradewind.api.common import Resource
 
 Manifest: TypeAlias = Mapping[str, Any]
+FIELD_MANAGER = "tradewind"
+"""Owner of the fields that the operator and the commands set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Server-side apply under the operator's one field owner; what it no longer names is given up."""
+    """Server-side apply under the operator's one field owner; what it no longer names is given up.
+
+    Attributes:
+        manager: another field owner, to keep the value of a field that the operator is about to give up.
+    """
 
     manifest: Manifest
+    manager: str = FIELD_MANAGER
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from tradewind.core.endpoint.manifests import build_gateway, build_routing, gate
 from tradewind.core.endpoint.orphans import aborted
 from tradewind.core.endpoint.places import Places, places_of
 from tradewind.core.endpoint.routing import ROUTING_RENEWAL, arm_target, credentials_of, routing_of
+from tradewind.core.endpoint.scaling import after_the_gateway, before_the_gateway, wanted_pods
 from tradewind.core.endpoint.seen import (
     TERMINAL,
     EpochRow,
@@ -64,7 +65,9 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
     # A promotion is stored before anybody obeys it. While a version is missing, its Secret stays mounted.
     if routing is not None and routing.arms.keys() <= seen.versions.keys():
         credentials = credentials_of(seen, routing)
+        effects += before_the_gateway(endpoint, owner, seen)
         effects += [Apply(manifest) for manifest in build_gateway(endpoint, owner, platform, credentials)]
+        effects += after_the_gateway(endpoint, owner)
         # A pod that lacks a version's key could only fail in its name: such a version is routed to once all have it.
         lacking = sorted(credentials.keys() - seen.mounted) if seen.mounted is not None else []
         if lacking and seen.routing is not None:
@@ -112,7 +115,7 @@ def _status(endpoint: Endpoint, seen: Seen, places: Places, routing: Routing | N
             "active_experiment": _active_ref(places.active),
             "epoch": routing.experiment.epoch if routing and routing.experiment else endpoint.status.epoch,
             "gateway": GatewayStatus(
-                replicas=endpoint.spec.gateway.replicas,
+                replicas=wanted_pods(endpoint, seen),
                 ready_replicas=len(seen.ready_pods),
                 reported_epoch=min((r.epoch for r in reports if r.epoch is not None), default=None),
                 generation=routing.generation if routing else None,
@@ -142,7 +145,7 @@ def _database_fact(seen: Seen) -> Fact:
 def _gateway_facts(
     endpoint: Endpoint, seen: Seen, routing: Routing | None, champion: VersionStatusRef | None, now: datetime
 ) -> tuple[Fact, Fact]:
-    wanted, ready = endpoint.spec.gateway.replicas, len(seen.ready_pods)
+    wanted, ready = wanted_pods(endpoint, seen), len(seen.ready_pods)
     waits = f": {seen.pod_waits}" if seen.pod_waits and ready < wanted else ""
     gateway = (
         Fact("GatewayReady", True, Reason.GATEWAY_READY, f"{ready} of {wanted} pods ready{waits}")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tradewind.api.common import SecretKeyRef
-from tradewind.api.endpoint import Endpoint
+from tradewind.api.endpoint import Endpoint, Gateway
 from tradewind.core.decision import Manifest, Owner
 from tradewind.core.manifests.common import (
     CONTAINER_SECURITY,
@@ -156,6 +156,7 @@ def _deployment(
         "volumes": volumes,
         **pull_secrets(platform.gateway_pull_secrets),
         **scheduling(spec.node_selector, spec.tolerations),
+        **_placement(spec, owner),
         "containers": [
             {
                 "name": "gateway",
@@ -187,9 +188,34 @@ def _deployment(
         "kind": "Deployment",
         "metadata": child_metadata(owner, name, "gateway"),
         "spec": {
-            "replicas": spec.replicas,
+            **({"replicas": spec.replicas} if spec.autoscaling is None else {}),
             "selector": {"matchLabels": child_labels(owner, "gateway")},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
             "template": {"metadata": {"labels": child_labels(owner, "gateway")}, "spec": pod},
         },
     }
+
+
+def _placement(spec: Gateway, owner: Owner) -> dict[str, Any]:
+    """Which nodes are better, and which pods go first where there is no room."""
+    spread = [
+        {
+            "maxSkew": 1,
+            "topologyKey": key,
+            "whenUnsatisfiable": wish,
+            "labelSelector": {"matchLabels": child_labels(owner, "gateway")},
+            # Pods of the template before are on their way out: their places must not count.
+            "matchLabelKeys": ["pod-template-hash"],
+        }
+        for key, wish in (
+            ("topology.kubernetes.io/zone", spec.topology_spread.zones),
+            ("kubernetes.io/hostname", spec.topology_spread.hosts),
+        )
+        if wish != "None"
+    ]
+    placed: dict[str, Any] = {"topologySpreadConstraints": spread} if spread else {}
+    if spec.affinity is not None:
+        placed["affinity"] = spec.affinity.to_manifest()
+    if spec.priority_class_name is not None:
+        placed["priorityClassName"] = spec.priority_class_name
+    return placed

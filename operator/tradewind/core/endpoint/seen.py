@@ -132,6 +132,19 @@ class EpochRow:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayDeployment:
+    """The gateway's Deployment where an autoscaler is to set its number of pods.
+
+    Attributes:
+        replicas: how many pods it wants.
+        holds_replicas: whether the operator is the one owner of that field: it would fall to 1 if it were given up.
+    """
+
+    replicas: int
+    holds_replicas: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """Facts about an Endpoint; None is: not there, or not known.
 
@@ -143,6 +156,8 @@ class Seen:
         in_position: versions whose decisions have open positions: follow-ups are theirs, also after they retired.
         used: requests of these verbs that are recorded, as `RecordPromotion` has them.
         pod_waits: what keeps a gateway pod from running, in Kubernetes' words; empty: nothing that is known.
+        deployment: with autoscaling, the gateway's Deployment.
+        left_over: API version and kind of children that a setting asked for which is taken away.
         mounted: versions whose Secret every gateway pod has; None: there is no pod.
         database_error: why SQL facts are missing; None: they are complete.
     """
@@ -157,6 +172,8 @@ class Seen:
     replicas: tuple[ReplicaReport, ...] = ()
     ready_pods: frozenset[str] = frozenset()
     pod_waits: str = ""
+    deployment: GatewayDeployment | None = None
+    left_over: frozenset[tuple[str, str]] = frozenset()
     mounted: frozenset[str] | None = None
     routing: Routing | None = None
     database_error: str | None = None
