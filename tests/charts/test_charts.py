@@ -232,6 +232,27 @@ def test_a_pull_secret_that_is_missing_is_said_at_the_installation() -> None:
     assert "pull Secret" not in made.stdout
 
 
+@pytest.mark.parametrize(
+    ("kind", "source"),
+    [
+        ("caSecret", {"secret": {"secretName": "rds-ca", "defaultMode": 0o440}}),
+        ("caConfigMap", {"configMap": {"name": "rds-ca"}}),
+    ],
+)
+def test_the_ca_of_the_database_is_mounted_in_operator_and_migration(kind: str, source: dict[str, Any]) -> None:
+    tls = ("--set", f"database.tls.{kind}.name=rds-ca", "--set", f"database.tls.{kind}.key=ca.pem")
+    for name, pod in pods(template("tradewind", *EXISTING, *tls)):
+        (container,) = pod["containers"]
+        (mount,) = [m for m in container["volumeMounts"] if m["name"] == "database-ca"]
+        assert {"name": "database-ca", **source} in pod["volumes"], name
+        env = {e["name"]: e.get("value") for e in container["env"]}
+        assert env["PGSSLMODE"] == "verify-full"
+        assert env["PGSSLROOTCERT"] == f"{mount['mountPath']}/ca.pem"
+    for _, pod in pods(template("tradewind", *EXISTING)):
+        assert not [v for v in pod["volumes"] if v["name"] == "database-ca"]
+        assert "PGSSLMODE" not in {e["name"] for e in pod["containers"][0]["env"]}
+
+
 def test_the_embedded_database_makes_its_password_once_and_shares_the_dsn() -> None:
     documents = template("tradewind", *EMBEDDED, "--set", "database.embedded.shareWith={trading}")
     secrets = {d["metadata"]["namespace"]: d for d in documents if d["kind"] == "Secret"}
@@ -277,6 +298,11 @@ def test_the_migration_waits_for_an_embedded_database() -> None:
         ((*EXISTING, "--set", "logLevel=loud"), "logLevel"),
         ((*EXISTING, "--set", "image.gateway.digest=sha1:abc"), "digest"),
         ((*EXISTING, "--set", "operator.extraEnv[0].name=TRADEWIND_DSN"), "extraEnv"),
+        (
+            (*EXISTING, "--set", "database.tls.caSecret.name=a", "--set", "database.tls.caConfigMap.name=b"),
+            "database.tls.caSecret and database.tls.caConfigMap exclude each other",
+        ),
+        ((*EMBEDDED, "--set", "database.tls.caSecret.name=a"), "the embedded database has no certificate"),
         ((*EXISTING, "--set", "image.trainer.pullSecrets[0].name=A_b"), "pullSecrets"),
     ],
 )

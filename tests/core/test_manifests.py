@@ -239,3 +239,52 @@ def test_decimals_in_the_routing_document_are_plain() -> None:
                    if isinstance(e, Apply) and e.manifest["kind"] == "ConfigMap")  # fmt: skip
     size = json.loads(document)["limits"]["permissionLevels"]["L1"]["maxSizeUSD"]
     assert size == "1000000"
+
+
+@pytest.mark.parametrize(
+    ("tls", "volume"),
+    [
+        (
+            {"caSecretRef": {"name": "rds-ca", "key": "ca.pem"}},
+            {"secret": {"secretName": "rds-ca", "defaultMode": 0o440}},
+        ),
+        ({"caConfigMapRef": {"name": "rds-ca", "key": "ca.pem"}}, {"configMap": {"name": "rds-ca"}}),
+        (None, None),
+    ],
+)
+def test_the_ca_of_the_database_reaches_gateways_and_snapshots(tls: Any, volume: Any) -> None:
+    point = resource_of(
+        {
+            "kind": "Endpoint",
+            "metadata": {"name": "trader"},
+            "spec": {"fallback": "api", "database": {"tls": tls} if tls else {}},
+        }
+    )
+    run = load("training_run", "snapshot-starts").resource
+    gateway = build_gateway(point, Owner.of(point), PLATFORM, {})[-1]
+    snapshot = build_snapshot_job(run, point, Owner.of(run), PLATFORM, load("training_run", "snapshot-starts").now)  # type: ignore[arg-type]
+    for _, pod in pods_of([gateway, snapshot]):
+        (container,) = pod["containers"]
+        env = {each["name"]: each.get("value") for each in container["env"]}
+        volumes = [
+            {k: v for k, v in each.items() if k != "name"} for each in pod["volumes"] if each["name"] == "database-ca"
+        ]
+        assert volumes == ([volume] if volume else [])
+        assert env.get("PGSSLMODE") == ("verify-full" if tls else None)
+        if tls:
+            (mount,) = [m for m in container["volumeMounts"] if m["name"] == "database-ca"]
+            assert env["PGSSLROOTCERT"] == f"{mount['mountPath']}/ca.pem"
+        else:
+            assert "PGSSLROOTCERT" not in env
+
+
+def test_a_variable_of_the_users_stands_once() -> None:
+    """Server-side apply refuses a list that names a key twice."""
+    spec = {
+        "fallback": "api",
+        "database": {"tls": {"caSecretRef": {"name": "rds-ca", "key": "ca.crt"}}},
+        "gateway": {"env": [{"name": "PGSSLMODE", "value": "verify-ca"}]},
+    }
+    point = resource_of({"kind": "Endpoint", "metadata": {"name": "trader"}, "spec": spec})
+    (_, pod), *_ = pods_of([build_gateway(point, Owner.of(point), PLATFORM, {})[-1]])
+    assert [e["value"] for e in pod["containers"][0]["env"] if e["name"] == "PGSSLMODE"] == ["verify-ca"]

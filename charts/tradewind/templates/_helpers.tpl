@@ -78,6 +78,24 @@ capabilities: {drop: [ALL]}
 {{- printf "%s-postgres" (include "tradewind.fullname" .) }}
 {{- end }}
 
+{{/* Volume with the CA of the database, its mount, and the settings by which libpq finds it; nothing where none is named. */}}
+{{- define "tradewind.databaseCA" -}}
+{{- $tls := .Values.database.tls }}
+{{- if and $tls.caSecret.name $tls.caConfigMap.name }}
+{{- fail "database.tls.caSecret and database.tls.caConfigMap exclude each other: leave one out" }}
+{{- end }}
+{{- if and (or $tls.caSecret.name $tls.caConfigMap.name) .Values.database.embedded.enabled }}
+{{- fail "database.tls is for a server of your own: the embedded database has no certificate; leave one out" }}
+{{- end }}
+{{- if $tls.caSecret.name }}
+key: {{ $tls.caSecret.key }}
+volume: {name: database-ca, secret: {secretName: {{ $tls.caSecret.name }}, defaultMode: 0440}}
+{{- else if $tls.caConfigMap.name }}
+key: {{ $tls.caConfigMap.key }}
+volume: {name: database-ca, configMap: {name: {{ $tls.caConfigMap.name }}}}
+{{- end }}
+{{- end }}
+
 {{/* Secret and key of the connection string, after checking that exactly one database is chosen. */}}
 {{- define "tradewind.dsnSecret" -}}
 {{- $own := .Values.database.embedded.enabled }}

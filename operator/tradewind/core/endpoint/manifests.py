@@ -16,6 +16,7 @@ from tradewind.core.manifests.common import (
     scheduling,
     secret_env,
 )
+from tradewind.core.manifests.database import database_access
 from tradewind.core.platform import Platform
 from tradewind.schema.scalars import as_milliseconds, as_timedelta
 from tradewind.trading.routing import ROUTING_KEY, Routing
@@ -111,10 +112,16 @@ def _deployment(
     spec = endpoint.spec.gateway
     decision, database = (as_milliseconds(text) / 1000 for text in (spec.timeouts.decision, spec.timeouts.database))
     name = gateway_name(endpoint.metadata.name)
-    volumes: list[Manifest] = [{"name": "tmp", "emptyDir": {}}, {"name": "spool", "emptyDir": {"sizeLimit": "256Mi"}}]
+    access = database_access(endpoint.spec.database)
+    volumes: list[Manifest] = [
+        {"name": "tmp", "emptyDir": {}},
+        {"name": "spool", "emptyDir": {"sizeLimit": "256Mi"}},
+        *access.volumes,
+    ]
     mounts: list[Manifest] = [
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own emptyDir
         {"name": "spool", "mountPath": SPOOL},
+        *access.mounts,
     ]
     env: list[Manifest] = [
         {"name": "TRADEWIND_INSTALLATION", "value": platform.installation},
@@ -131,7 +138,7 @@ def _deployment(
             "value": f"{as_timedelta(spec.breaker.open_for).total_seconds():.15g}",
         },
         {"name": "TRADEWIND_RETENTION_SECONDS", "value": f"{as_timedelta(spec.retention).total_seconds():.15g}"},
-        secret_env("TRADEWIND_DSN", endpoint.spec.database.secret_ref),
+        *(each for each in access.env if each["name"] not in {own.name for own in spec.env}),
     ]
     if spec.auth.secret_ref:
         volumes.append({"name": "auth", "secret": {"secretName": spec.auth.secret_ref.name, "defaultMode": 0o440}})

@@ -9,7 +9,8 @@ from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
 from tradewind.api.training_run import TrainingRun
 from tradewind.core.decision import Manifest, Owner
-from tradewind.core.manifests.common import MANAGED_BY, Mounts, resources, scheduling, secret_env
+from tradewind.core.manifests.common import MANAGED_BY, Mounts, resources, scheduling
+from tradewind.core.manifests.database import database_access
 from tradewind.core.manifests.job import PROGRESS_TOKEN, JobPod, build_job
 from tradewind.core.platform import Platform
 from tradewind.schema.rules import StrictModel
@@ -66,6 +67,9 @@ def build_snapshot_job(
     mounts = Mounts()
     output = mounts.add_claim(run.spec.output.uri, OUTPUT_PATH)
     mounts.add(run.spec.base_model.uri, BASE_PATH)
+    access = database_access(endpoint.spec.database)
+    mounts.volumes += access.volumes
+    mounts.mounts += access.mounts
     config = {
         "endpoint": {"installation": platform.installation, "namespace": run.namespace, "name": endpoint.name},
         **_settings(dataset, Selection),
@@ -78,7 +82,7 @@ def build_snapshot_job(
     pod = JobPod(
         script="snapshot.py",
         config=config,
-        env=[secret_env("TRADEWIND_DSN", endpoint.spec.database.secret_ref)],
+        env=access.env,
         placement=scheduling(run.spec.node_selector, run.spec.tolerations),
         grace_seconds=10,
     )
