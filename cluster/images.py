@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,12 @@ def built(layout: Layout) -> dict[str, str]:
     return found
 
 
+def moving_tags(repo: Path) -> tuple[str, str]:
+    """Tags of the newest build: `dev`, and the version of the checkout, which the chart names where no other is set."""
+    text = tomllib.loads((repo / "pyproject.toml").read_text(encoding="utf-8"))
+    return "dev", str(text["project"]["version"])
+
+
 def _demand_tools() -> None:
     absent = sorted(TOOLS & set(missing_packages()))
     if absent:
@@ -126,7 +133,7 @@ def _built(layout: Layout, buildah: Buildah, staged: Staged, progress: Progress)
 def _ensure(layout: Layout, buildah: Buildah, image: Image, prefix: str, progress: Progress) -> str:
     staged = _stage(layout, image)
     local, log = staged.local, staged.log
-    wanted = [f"{prefix}/{image.name}:{staged.tag}", f"{prefix}/{image.name}:dev"]
+    wanted = [f"{prefix}/{image.name}:{each}" for each in (staged.tag, *moving_tags(layout.repo))]
     if not current.requested() and transfer.delivered(layout, wanted):
         return wanted[0]
     _built(layout, buildah, staged, progress)
@@ -148,7 +155,7 @@ def _forget_old(layout: Layout, buildah: Buildah, name: str, keep: str) -> None:
     others = [tag for tag in (reference.rpartition(":")[2] for reference in buildah.tags(local[:-1])) if tag != keep]
     for tag in others[KEPT_TAGS - 1 :]:
         buildah.remove(local + tag)
-    kept = {remote + tag for tag in ("dev", keep, *others[: KEPT_TAGS - 1])}
+    kept = {remote + tag for tag in (*moving_tags(layout.repo), keep, *others[: KEPT_TAGS - 1])}
     present = containers.image_targets(layout)
     containers.delete_images(layout, [ref for ref in present if ref.startswith(remote) and ref not in kept])
     transfer.prune(layout)

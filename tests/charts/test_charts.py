@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from chart_tools import EMBEDDED, EXISTING, ROOT, helm, template
+from chart_tools import EMBEDDED, EXISTING, ROOT, helm, kubectl, missing, template
 
 from tradewind.api.registry import KINDS, VERBS
 
@@ -159,6 +159,100 @@ def test_a_digest_wins_over_the_tag_and_a_tag_of_its_own_over_the_common_one() -
     assert found["TRADEWIND_IMAGE_PREDICTOR"] == "registry.example/mirror/tradewind/predictor:dev"
 
 
+IMAGES = ("operator", "gateway", "predictor", "trainer", "postgres")
+
+
+def images(documents: list[dict[str, Any]]) -> dict[str, str]:
+    """Where each image is pulled from, by whoever pulls it: pods of the chart, or the operator in its settings."""
+    by_kind = dict(pods(documents))
+    operator = environment(one(documents, "Deployment"))
+    migrate = by_kind["Job/tradewind-migrate"]
+    found = {name: operator[f"TRADEWIND_IMAGE_{name.upper()}"] for name in ("gateway", "predictor", "trainer")}
+    for name, container in (
+        ("operator", by_kind["Deployment/tradewind-operator"]["containers"][0]),
+        ("postgres", by_kind["StatefulSet/tradewind-postgres"]["containers"][0]),
+    ):
+        found[name] = container["image"]
+    assert migrate["containers"][0]["image"] == found["operator"]
+    assert migrate["initContainers"][0]["image"] == found["postgres"]
+    return found
+
+
+def test_registry_tag_and_digest_hold_for_every_image() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert images(template("tradewind", *EMBEDDED)) == {n: f"docker.io/tradewind/{n}:{version}" for n in IMAGES}
+    digests = {name: f"sha256:{number:064x}" for number, name in enumerate(IMAGES)}
+    values = ["--set", "image.registry=registry.example/team", "--set", "image.tag=common"]
+    for name, digest in digests.items():
+        values += ["--set", f"image.{name}.digest={digest}", "--set", f"image.{name}.tag=own"]
+    assert images(template("tradewind", *EMBEDDED, *values)) == {
+        name: f"registry.example/team/tradewind/{name}@{digest}" for name, digest in digests.items()
+    }
+    bare = images(template("tradewind", *EMBEDDED, "--set", "image.registry=", "--set", "image.tag=common"))
+    assert bare == {name: f"tradewind/{name}:common" for name in IMAGES}
+
+
+def test_pull_secrets_reach_every_pod_the_common_ones_first_and_each_once() -> None:
+    values = ["--set", "image.pullSecrets[0].name=acr", "--set", "image.pullPolicy=Always"]
+    for name in IMAGES:
+        values += [
+            "--set",
+            f"image.{name}.pullSecrets[0].name={name}",
+            "--set",
+            f"image.{name}.pullSecrets[1].name=acr",
+        ]
+    documents = template("tradewind", *EMBEDDED, *values)
+    assert {name: [s["name"] for s in pod["imagePullSecrets"]] for name, pod in pods(documents)} == {
+        "Deployment/tradewind-operator": ["acr", "operator"],
+        "StatefulSet/tradewind-postgres": ["acr", "postgres"],
+        "Job/tradewind-migrate": ["acr", "operator", "postgres"],
+    }
+    settings = environment(one(documents, "Deployment"))
+    for name in ("gateway", "predictor", "trainer"):
+        assert settings[f"TRADEWIND_PULL_SECRETS_{name.upper()}"] == f"acr,{name}"
+    assert settings["TRADEWIND_PULL_POLICY"] == "Always"
+    without = template("tradewind", *EMBEDDED)
+    assert not [name for name, pod in pods(without) if "imagePullSecrets" in pod]
+    assert environment(one(without, "Deployment"))["TRADEWIND_PULL_SECRETS_GATEWAY"] == ""
+
+
+def test_a_pull_secret_that_is_missing_is_said_at_the_installation() -> None:
+    """In what helm tells whoever installs: the operator may not look at Secrets."""
+    if kubectl("get", "--raw", "/readyz").returncode:
+        missing("no cluster answers: make cluster, or set KUBECONFIG")
+    chart = str(ROOT / "charts" / "tradewind")
+    secrets = ("--set", "image.pullSecrets[0].name=no-such-secret")
+    shared = ("--set", "database.embedded.shareWith={default}", "--set", "fullnameOverride=notes-probe")
+    made = helm("install", "notes-probe", chart, "-n", "kube-system", "--dry-run=server", *EMBEDDED, *secrets, *shared)
+    assert made.returncode == 0, made.stderr
+    for namespace in ("kube-system", "default"):
+        assert f"WARNING: the pull Secret no-such-secret is not in namespace {namespace}." in made.stdout
+    assert "kubectl -n <namespace> create secret docker-registry no-such-secret" in made.stdout
+    made = helm("install", "notes-probe", chart, "-n", "kube-system", "--dry-run=server", *EMBEDDED, *shared)
+    assert "pull Secret" not in made.stdout
+
+
+@pytest.mark.parametrize(
+    ("kind", "source"),
+    [
+        ("caSecret", {"secret": {"secretName": "rds-ca", "defaultMode": 0o440}}),
+        ("caConfigMap", {"configMap": {"name": "rds-ca"}}),
+    ],
+)
+def test_the_ca_of_the_database_is_mounted_in_operator_and_migration(kind: str, source: dict[str, Any]) -> None:
+    tls = ("--set", f"database.tls.{kind}.name=rds-ca", "--set", f"database.tls.{kind}.key=ca.pem")
+    for name, pod in pods(template("tradewind", *EXISTING, *tls)):
+        (container,) = pod["containers"]
+        (mount,) = [m for m in container["volumeMounts"] if m["name"] == "database-ca"]
+        assert {"name": "database-ca", **source} in pod["volumes"], name
+        env = {e["name"]: e.get("value") for e in container["env"]}
+        assert env["PGSSLMODE"] == "verify-full"
+        assert env["PGSSLROOTCERT"] == f"{mount['mountPath']}/ca.pem"
+    for _, pod in pods(template("tradewind", *EXISTING)):
+        assert not [v for v in pod["volumes"] if v["name"] == "database-ca"]
+        assert "PGSSLMODE" not in {e["name"] for e in pod["containers"][0]["env"]}
+
+
 def test_the_embedded_database_makes_its_password_once_and_shares_the_dsn() -> None:
     documents = template("tradewind", *EMBEDDED, "--set", "database.embedded.shareWith={trading}")
     secrets = {d["metadata"]["namespace"]: d for d in documents if d["kind"] == "Secret"}
@@ -204,6 +298,12 @@ def test_the_migration_waits_for_an_embedded_database() -> None:
         ((*EXISTING, "--set", "logLevel=loud"), "logLevel"),
         ((*EXISTING, "--set", "image.gateway.digest=sha1:abc"), "digest"),
         ((*EXISTING, "--set", "operator.extraEnv[0].name=TRADEWIND_DSN"), "extraEnv"),
+        (
+            (*EXISTING, "--set", "database.tls.caSecret.name=a", "--set", "database.tls.caConfigMap.name=b"),
+            "database.tls.caSecret and database.tls.caConfigMap exclude each other",
+        ),
+        ((*EMBEDDED, "--set", "database.tls.caSecret.name=a"), "the embedded database has no certificate"),
+        ((*EXISTING, "--set", "image.trainer.pullSecrets[0].name=A_b"), "pullSecrets"),
     ],
 )
 def test_wrong_values_are_refused_by_name(values: tuple[str, ...], message: str) -> None:

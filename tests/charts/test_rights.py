@@ -33,6 +33,8 @@ ADOPTS = {
     ("rbac.authorization.k8s.io", "roles"),
     ("rbac.authorization.k8s.io", "rolebindings"),
     ("serving.kserve.io", "inferenceservices"),
+    ("policy", "poddisruptionbudgets"),
+    ("autoscaling", "horizontalpodautoscalers"),
 }
 """Children that are applied: to name another owner takes `delete` where OwnerReferencesPermissionEnforcement is on."""
 

@@ -7,10 +7,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cluster.context import dependencies_only, read_needs, stage
-from cluster.images import IMAGES, NAMES, _index, _remember, built
-from cluster.layout import Layout
+from cluster.images import IMAGES, NAMES, _index, _remember, built, moving_tags
+from cluster.layout import IMAGE_PREFIX, Layout
 from cluster.roots import ROOTS
 from demo.manifest import SCRIPTS
 from workshop.progress import StepError
@@ -18,6 +19,18 @@ from workshop.progress import StepError
 REPO = Path(__file__).resolve().parents[2]
 CONTAINERFILES = sorted((REPO / "images").glob("*/Containerfile"))
 SHARED_END = "# ---- predictor and trainer differ from here on ----"
+
+
+def test_the_build_makes_the_tags_that_the_chart_names_by_default():
+    """`helm install` with no values of images finds what was built last."""
+    chart = yaml.safe_load((REPO / "charts/tradewind/Chart.yaml").read_text())
+    image = yaml.safe_load((REPO / "charts/tradewind/values.yaml").read_text())["image"]
+    made = {f"{IMAGE_PREFIX}/{name}:{tag}" for name in IMAGES for tag in moving_tags(REPO)}
+    for name in set(IMAGES) - {"demo"}:
+        assert not image[name]["tag"]
+        assert not image[name]["digest"]
+        reference = f"{image['registry']}/{image[name]['repository']}:{image['tag'] or chart['appVersion']}"
+        assert reference in made
 
 
 def test_every_containerfile_has_an_entry():

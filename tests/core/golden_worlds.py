@@ -27,6 +27,7 @@ from tradewind.api.registry import BY_KIND
 from tradewind.api.training_run_status import ProgressStatus
 from tradewind.core import ab_experiment, endpoint, model_version, training_run, training_schedule
 from tradewind.core.decision import (
+    FIELD_MANAGER,
     Apply,
     Create,
     Decision,
@@ -38,6 +39,7 @@ from tradewind.core.decision import (
     RecordVerdict,
 )
 from tradewind.core.endpoint import EpochRow, ProbeCosts, Promotion, ReplicaReport
+from tradewind.core.endpoint.seen import GatewayDeployment
 from tradewind.core.hindrance import Hindrance
 from tradewind.core.platform import Platform
 from tradewind.core.registry import BY_KIND as KINDS
@@ -87,6 +89,8 @@ def carried_out(kind: str, seen: Any, effect: Any) -> Any:
             name = manifest["metadata"]["name"]
             fact = next(f for part, f in _JOBS.items() if part in name)
             return replace(seen, **{fact: JobFacts(name=name, active=True, succeeded=False, failed=False)})
+        case Delete(api_version, gone, _) if kind == "endpoint":
+            return replace(seen, left_over=seen.left_over - {(api_version, gone)})
         case Delete(_, "Job", name):
             fact = next(f for part, f in _JOBS.items() if part in name)
             return replace(seen, **{fact: None})
@@ -231,6 +235,8 @@ def _endpoint_facts(facts: Json, text: Json) -> endpoint.Seen:
         probes={n: ProbeCosts(p["count"], Decimal(str(p["cost"]))) for n, p in (facts.get("probes") or {}).items()},
         held_back=_hindrance(facts.get("heldBack")),
         ready_pods=frozenset(facts.get("readyPods") or ()),
+        deployment=GatewayDeployment(**facts["deployment"]) if facts.get("deployment") else None,
+        left_over=frozenset((one["apiVersion"], one["kind"]) for one in facts.get("leftOver") or ()),
         mounted=frozenset(facts["mounted"]) if facts.get("mounted") is not None else None,
         routing=routing,
         database_error=facts.get("databaseError"),
@@ -485,6 +491,12 @@ def effect_shown(effect: Any) -> Json:
             return {
                 name: f"ConfigMap/{manifest['metadata']['name']}",
                 "routing": {k: document[k] for k in keep} | {"arms": arms},
+            }
+        case Apply(manifest, manager) if manager != FIELD_MANAGER:
+            return {
+                name: f"{manifest['kind']}/{manifest['metadata']['name']}",
+                "manager": manager,
+                "spec": manifest["spec"],
             }
         case Apply(manifest) | Create(manifest):
             return {name: f"{manifest['kind']}/{manifest['metadata']['name']}"}

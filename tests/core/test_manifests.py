@@ -1,19 +1,24 @@
 """Children as they reach the cluster: least privilege, no secret values, names that fit, owners that may go."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from golden_worlds import ADAPTER, KIND_CASES, PLATFORM, build, load, resource_of, version
 
 from tradewind.api.common import API_VERSION, SecretKeyRef
-from tradewind.core.decision import Apply, Create, Owner
+from tradewind.core.decision import FIELD_MANAGER, Apply, Create, Decision, Owner
 from tradewind.core.endpoint.manifests import build_gateway
 from tradewind.core.model_version.manifests import build_inference_service
+from tradewind.core.registry import BY_KIND as KINDS
 from tradewind.core.training_run.manifests import build_snapshot_job, build_train_job
 
-DISPOSABLE = {"Job", "Service", "ConfigMap", "Deployment", "ServiceAccount", "Role", "RoleBinding", "InferenceService"}
+DISPOSABLE = {
+    "ConfigMap", "Deployment", "HorizontalPodAutoscaler", "InferenceService", "Job", "PodDisruptionBudget", "Role",
+    "RoleBinding", "Service", "ServiceAccount",
+}  # fmt: skip
 LASTING = {"ModelVersion", "ABExperiment", "TrainingRun"}
 LONG = "n" * 50
 
@@ -21,17 +26,26 @@ LONG = "n" * 50
 def everything_made() -> Iterator[Mapping[str, Any]]:
     """Every manifest that some golden case asks for."""
     for kind, name in KIND_CASES:
-        for effect in load(kind, name).decide().effects:
-            if isinstance(effect, Apply | Create):
-                yield effect.manifest
+        yield from children(load(kind, name).decide())
+
+
+def children(decision: Decision) -> Iterator[Mapping[str, Any]]:
+    """What a decision makes as the operator's own: no field that is handed over."""
+    for effect in decision.effects:
+        if isinstance(effect, Create) or (isinstance(effect, Apply) and effect.manager == FIELD_MANAGER):
+            yield effect.manifest
 
 
 MADE = list(everything_made())
 
 
 def pods() -> list[tuple[str, Mapping[str, Any]]]:
+    return pods_of(MADE)
+
+
+def pods_of(manifests: Iterable[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
     found = []
-    for manifest in MADE:
+    for manifest in manifests:
         match manifest["kind"]:
             case "Job" | "Deployment":
                 found.append((manifest["metadata"]["name"], manifest["spec"]["template"]["spec"]))
@@ -64,6 +78,34 @@ def test_pods_run_with_least_privilege(name: str, pod: Mapping[str, Any]) -> Non
         volumes = {volume["name"] for volume in pod["volumes"]}
         assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
         assert ":latest" not in container["image"]
+
+
+def test_every_pod_names_the_pull_secrets_and_policy_of_its_image() -> None:
+    """By image, whatever the pod is for: a Job or predictor that lacks them stays ImagePullBackOff."""
+    platform = replace(
+        PLATFORM,
+        gateway_pull_secrets=("acr", "g"),
+        predictor_pull_secrets=("acr", "p"),
+        trainer_pull_secrets=("acr", "t"),
+        pull_policy="Always",
+    )
+    named: dict[str, set[str]] = {}
+    for kind, name in KIND_CASES:
+        case = load(kind, name)
+        decide = KINDS[type(case.resource).__name__].decide
+        decision = decide(case.resource, case.seen, case.now, platform=platform, owner=Owner.of(case.resource))
+        for _, pod in pods_of(children(decision)):
+            (container,) = pod["containers"]
+            assert container["imagePullPolicy"] == "Always"
+            image = container["image"]
+            assert pod["imagePullSecrets"] == [{"name": "acr"}, {"name": image[0]}], name
+            named.setdefault(image, set()).add(container["name"])
+    assert named == {
+        "gateway:1": {"gateway"},
+        "predictor:1": {"kserve-container"},
+        "trainer:1": {"snapshot", "train", "benchmark"},
+    }
+    assert not [pod for _, pod in pods() if "imagePullSecrets" in pod]
 
 
 def test_secrets_are_referred_to_and_never_read() -> None:
@@ -197,3 +239,52 @@ def test_decimals_in_the_routing_document_are_plain() -> None:
                    if isinstance(e, Apply) and e.manifest["kind"] == "ConfigMap")  # fmt: skip
     size = json.loads(document)["limits"]["permissionLevels"]["L1"]["maxSizeUSD"]
     assert size == "1000000"
+
+
+@pytest.mark.parametrize(
+    ("tls", "volume"),
+    [
+        (
+            {"caSecretRef": {"name": "rds-ca", "key": "ca.pem"}},
+            {"secret": {"secretName": "rds-ca", "defaultMode": 0o440}},
+        ),
+        ({"caConfigMapRef": {"name": "rds-ca", "key": "ca.pem"}}, {"configMap": {"name": "rds-ca"}}),
+        (None, None),
+    ],
+)
+def test_the_ca_of_the_database_reaches_gateways_and_snapshots(tls: Any, volume: Any) -> None:
+    point = resource_of(
+        {
+            "kind": "Endpoint",
+            "metadata": {"name": "trader"},
+            "spec": {"fallback": "api", "database": {"tls": tls} if tls else {}},
+        }
+    )
+    run = load("training_run", "snapshot-starts").resource
+    gateway = build_gateway(point, Owner.of(point), PLATFORM, {})[-1]
+    snapshot = build_snapshot_job(run, point, Owner.of(run), PLATFORM, load("training_run", "snapshot-starts").now)  # type: ignore[arg-type]
+    for _, pod in pods_of([gateway, snapshot]):
+        (container,) = pod["containers"]
+        env = {each["name"]: each.get("value") for each in container["env"]}
+        volumes = [
+            {k: v for k, v in each.items() if k != "name"} for each in pod["volumes"] if each["name"] == "database-ca"
+        ]
+        assert volumes == ([volume] if volume else [])
+        assert env.get("PGSSLMODE") == ("verify-full" if tls else None)
+        if tls:
+            (mount,) = [m for m in container["volumeMounts"] if m["name"] == "database-ca"]
+            assert env["PGSSLROOTCERT"] == f"{mount['mountPath']}/ca.pem"
+        else:
+            assert "PGSSLROOTCERT" not in env
+
+
+def test_a_variable_of_the_users_stands_once() -> None:
+    """Server-side apply refuses a list that names a key twice."""
+    spec = {
+        "fallback": "api",
+        "database": {"tls": {"caSecretRef": {"name": "rds-ca", "key": "ca.crt"}}},
+        "gateway": {"env": [{"name": "PGSSLMODE", "value": "verify-ca"}]},
+    }
+    point = resource_of({"kind": "Endpoint", "metadata": {"name": "trader"}, "spec": spec})
+    (_, pod), *_ = pods_of([build_gateway(point, Owner.of(point), PLATFORM, {})[-1]])
+    assert [e["value"] for e in pod["containers"][0]["env"] if e["name"] == "PGSSLMODE"] == ["verify-ca"]

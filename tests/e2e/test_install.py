@@ -243,3 +243,25 @@ def test_a_request_acts_once(trader: Space, people: dict[str, str]) -> None:
     assert ended["status"]["verdict"]["decision"] == "abort"
     assert chief in ended["status"]["verdict"]["message"]
     wait_for("the Endpoint is free", lambda: trader.routing("trader").get("experiment"), lambda holder: not holder)
+
+
+def test_a_file_with_an_endpoint_and_its_version_is_deleted_in_two_calls(
+    space: Space, installation: Installation
+) -> None:
+    """The version stands first in the file, as in the samples: nothing hangs, and what is held back says by whom."""
+    path = installation.scratch / "leaving.json"
+    objects = [external("leaving-api", "follow"), endpoint("leaving", "leaving-api")]
+    path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}), encoding="utf-8")
+    deletion = ("kubectl", "-n", space.name, "delete", "-f", str(path), "--ignore-not-found", "--timeout=60s")
+    space.apply(*objects)
+    space.wait("ModelVersion", "leaving-api", "is held", lambda seen: seen["metadata"].get("finalizers"), seconds=60)
+    first = space.cluster.attempt(*deletion)
+    assert first.returncode != 0
+    assert "ModelVersion leaving-api is in use by Endpoint" in first.stderr
+    assert space.get("Endpoint", "leaving") is None
+    space.wait(
+        "ModelVersion", "leaving-api", "is free", lambda seen: not seen["metadata"].get("finalizers"), seconds=60
+    )
+    second = space.cluster.attempt(*deletion)
+    assert second.returncode == 0, second.stderr
+    assert space.get("ModelVersion", "leaving-api") is None

@@ -60,7 +60,7 @@ class Server:
     async def select(self, *where: Any, **which: Any) -> Sequence[Json]:
         return (await self.listing(*where, **which))[0]
 
-    async def apply(self, manifest: Mapping[str, Any]) -> None:
+    async def apply(self, manifest: Mapping[str, Any], *, manager: str = "tradewind") -> None:
         self._call(f"apply {manifest['kind']}")
         self.put(dict(manifest))
 

@@ -29,6 +29,27 @@ def test_lists_and_numbers_are_read() -> None:
     assert settings.dsn == "postgresql://x"
 
 
+def test_pull_secrets_are_read_once_each() -> None:
+    platform = settings_from_environment(
+        WHOLE | {"TRADEWIND_PULL_SECRETS_GATEWAY": "acr, b.c,acr", "TRADEWIND_PULL_POLICY": "Always"}
+    ).platform
+    assert platform.gateway_pull_secrets == ("acr", "b.c")
+    assert platform.trainer_pull_secrets == platform.predictor_pull_secrets == ()
+    assert platform.pull_policy == "Always"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("TRADEWIND_PULL_SECRETS_TRAINER", "a_b", "TRADEWIND_PULL_SECRETS_TRAINER: 'a_b' is not the name of a Secret"),
+        ("TRADEWIND_PULL_POLICY", "never", "TRADEWIND_PULL_POLICY must be one of Always, IfNotPresent, Never"),
+    ],
+)
+def test_what_no_pod_could_name_is_refused(name: str, text: str, says: str) -> None:
+    with pytest.raises(SettingsError, match=says):
+        settings_from_environment(WHOLE | {name: text})
+
+
 @pytest.mark.parametrize("name", sorted(WHOLE))
 def test_a_missing_setting_is_named_with_its_remedy(name: str) -> None:
     with pytest.raises(SettingsError, match=rf"{name} is not set.*Helm chart"):

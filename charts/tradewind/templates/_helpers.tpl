@@ -38,6 +38,28 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- end }}
 
+{{/* Names of the Secrets by which images are pulled, the common ones first, each once: (list . "operator" "postgres"). */}}
+{{- define "tradewind.pullSecretNames" -}}
+{{- $root := index . 0 }}
+{{- $secrets := $root.Values.image.pullSecrets | default list }}
+{{- range rest . }}
+{{- $secrets = concat $secrets ((index $root.Values.image .).pullSecrets | default list) }}
+{{- end }}
+{{- $names := list }}
+{{- range $secrets }}{{ $names = append $names .name }}{{ end }}
+{{- join "," ($names | uniq) }}
+{{- end }}
+
+{{/* The same as a field of a pod; nothing where there are none. */}}
+{{- define "tradewind.pullSecrets" -}}
+{{- with include "tradewind.pullSecretNames" . }}
+imagePullSecrets:
+  {{- range splitList "," . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "tradewind.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 65532
@@ -54,6 +76,24 @@ capabilities: {drop: [ALL]}
 
 {{- define "tradewind.postgres" -}}
 {{- printf "%s-postgres" (include "tradewind.fullname" .) }}
+{{- end }}
+
+{{/* Volume with the CA of the database, its mount, and the settings by which libpq finds it; nothing where none is named. */}}
+{{- define "tradewind.databaseCA" -}}
+{{- $tls := .Values.database.tls }}
+{{- if and $tls.caSecret.name $tls.caConfigMap.name }}
+{{- fail "database.tls.caSecret and database.tls.caConfigMap exclude each other: leave one out" }}
+{{- end }}
+{{- if and (or $tls.caSecret.name $tls.caConfigMap.name) .Values.database.embedded.enabled }}
+{{- fail "database.tls is for a server of your own: the embedded database has no certificate; leave one out" }}
+{{- end }}
+{{- if $tls.caSecret.name }}
+key: {{ $tls.caSecret.key }}
+volume: {name: database-ca, secret: {secretName: {{ $tls.caSecret.name }}, defaultMode: 0440}}
+{{- else if $tls.caConfigMap.name }}
+key: {{ $tls.caConfigMap.key }}
+volume: {name: database-ca, configMap: {name: {{ $tls.caConfigMap.name }}}}
+{{- end }}
 {{- end }}
 
 {{/* Secret and key of the connection string, after checking that exactly one database is chosen. */}}

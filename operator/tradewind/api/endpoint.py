@@ -17,6 +17,13 @@ from tradewind.api.common import (
     VersionStatusRef,
     WeightStatus,
 )
+from tradewind.api.placement import (
+    Affinity,
+    Autoscaling,
+    PodDisruptionBudget,
+    PriorityClassName,
+    TopologySpread,
+)
 from tradewind.schema.bounds import BREAKER_FAILURES, BREAKER_OPEN, DATABASE_TIMEOUT, DECISION_TIMEOUT, Within
 from tradewind.schema.checked import Checked
 from tradewind.schema.names import Symbol
@@ -30,6 +37,8 @@ from tradewind.schema.scalars import (
     Name,
     OpenFraction,
     PositiveDecimal,
+    SecretKey,
+    SecretName,
     Text64,
     Text128,
     Text256,
@@ -129,19 +138,49 @@ class GatewayOpenAI(StrictModel):
     """Whether the gateway also answers POST /v1/chat/completions, as model `tradewind/<endpoint>`, and GET /v1/models."""
 
 
+class ConfigMapKeyRef(StrictModel):
+    """One key of a ConfigMap in the same namespace."""
+
+    name: SecretName
+    """Name of the ConfigMap."""
+    key: SecretKey
+    """Key inside the ConfigMap."""
+
+
+class DatabaseTLS(StrictModel):
+    """By which CA the database's server must be signed, for its own host name (`sslmode=verify-full`)."""
+
+    ca_secret_ref: SecretKeyRef | None = None
+    """Secret key with the CA's certificates in PEM."""
+    ca_config_map_ref: ConfigMapKeyRef | None = None
+    """ConfigMap key with the CA's certificates in PEM."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.caSecretRef) != has(self.caConfigMapRef)",
+            lambda s: (s.ca_secret_ref is None) != (s.ca_config_map_ref is None),
+            "exactly one of database.tls.caSecretRef and database.tls.caConfigMapRef",
+        ),
+    )
+
+
 class DatabaseRef(StrictModel):
     """Where decisions are stored."""
 
     secret_ref: SecretKeyRef = SecretKeyRef(name="tradewind-database", key="dsn")
     """Secret key with the PostgreSQL connection string (postgresql://user:password@host/database)."""
+    tls: DatabaseTLS | None = None
+    """CA of the server, for gateways and snapshots; an `sslmode` in the connection string wins over verify-full."""
 
 
 class Gateway(StrictModel):
     """The Deployment and Service that answer decisions."""
 
     replicas: Annotated[int, Field(ge=1, le=50)] = 2
-    """Pods; two or more in production."""
-    resources: ResourceRequirements = ResourceRequirements()
+    """Pods; two or more in production. Without meaning where autoscaling is set."""
+    autoscaling: Autoscaling | None = None
+    """Pods by their load; absent: `replicas`."""
+    resources: ResourceRequirements = ResourceRequirements(requests={"cpu": "100m", "memory": "256Mi"})
     """Requests and limits of a gateway pod."""
     timeouts: GatewayTimeouts = GatewayTimeouts()
     """How long the gateway waits."""
@@ -167,8 +206,24 @@ class Gateway(StrictModel):
     """Labels of the nodes that gateway pods run on."""
     tolerations: Annotated[tuple[Toleration, ...], Field(max_length=16)] = ()
     """Taints that gateway pods tolerate."""
+    affinity: Affinity | None = None
+    """Nodes and neighbours of gateway pods, as Kubernetes writes it."""
+    topology_spread: TopologySpread = TopologySpread()
+    """How evenly gateway pods are spread over zones and nodes."""
+    priority_class_name: PriorityClassName | None = None
+    """PriorityClass of the gateway pods."""
+    pod_disruption_budget: PodDisruptionBudget = PodDisruptionBudget()
+    """How many gateway pods a drain of nodes may take at a time, where two or more are wanted."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.autoscaling) || !has(self.resources) || "
+            "(has(self.resources.requests) && 'cpu' in self.resources.requests) || "
+            "(has(self.resources.limits) && 'cpu' in self.resources.limits)",
+            lambda s: s.autoscaling is None or "cpu" in {*s.resources.requests, *s.resources.limits},
+            "autoscaling goes by the share of the requested CPU: set gateway.resources.requests.cpu, such as 500m",
+            "resources",
+        ),
         Rule(
             "!has(self.env) || self.env.all(x, self.env.exists_one(y, y.name == x.name))",
             lambda s: len({each.name for each in s.env}) == len(s.env),

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from tradewind.api.common import BaseModelRef, Resource, ResourceRequirements, Toleration
 from tradewind.api.model_version import Evaluation, Serving
+from tradewind.api.placement import PriorityClassName
 from tradewind.api.training_run_status import TrainingRunStatus
-from tradewind.schema.checked import Checked
 from tradewind.schema.rules import Immutable, Rule, StrictModel
 from tradewind.schema.scalars import (
     DecimalText,
@@ -27,12 +27,6 @@ from tradewind.trading.settings.dataset import Selection
 from tradewind.trading.settings.recipe import Recipe
 
 ZERO: Final = timedelta(0)
-
-PriorityClassName = Annotated[
-    str,
-    Checked("[a-z0-9]([-a-z0-9.]*[a-z0-9])?", "must be the name of a PriorityClass: a-z, 0-9, dashes and dots", 128),
-]
-"""Name of a PriorityClass."""
 
 
 class DatasetSource(StrictModel):

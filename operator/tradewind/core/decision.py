@@ -16,13 +16,20 @@ from tradewind.api.common import Resource
 from tradewind.core.hindrance import Hindrance
 
 Manifest: TypeAlias = Mapping[str, Any]
+FIELD_MANAGER = "tradewind"
+"""Owner of the fields that the operator and the commands set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Server-side apply under the operator's one field owner; what it no longer names is given up."""
+    """Server-side apply under the operator's one field owner; what it no longer names is given up.
+
+    Attributes:
+        manager: another field owner, to keep the value of a field that the operator is about to give up.
+    """
 
     manifest: Manifest
+    manager: str = FIELD_MANAGER
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from typing import Any
 Json = Mapping[str, Any]
 
 REMEDIES: Mapping[str, str] = {
-    "ImagePullBackOff": "check the image's name and tag, and that the nodes may pull it (imagePullSecrets)",
-    "ErrImagePull": "check the image's name and tag, and that the nodes may pull it (imagePullSecrets)",
+    "ImagePullBackOff": "check the image's name and tag, and that the nodes may pull it",
+    "ErrImagePull": "check the image's name and tag, and that the nodes may pull it",
     "InvalidImageName": "correct the image's name",
     "CreateContainerConfigError": "create the Secret or ConfigMap that the message names, with the key that it names",
     "CrashLoopBackOff": "read why it ended: kubectl logs --previous",
@@ -77,10 +77,22 @@ def of_pod(pod: Json, events: Sequence[Json] = ()) -> Hindrance | None:
         if ended.get("reason") == "OOMKilled":
             return Hindrance("OOMKilled", str(waits.get("message") or ""), name)
         if reason not in _STARTING:
-            return Hindrance(reason, str(waits.get("message") or ended.get("message") or ""), name)
+            said = str(waits.get("message") or ended.get("message") or "")
+            return Hindrance(reason, (said + _pulled_by(pod, reason)).removeprefix("; "), name)
     if events and not any({"running", "terminated"} & container.get("state", {}).keys() for container in containers):
         return Hindrance(str(events[-1].get("reason") or "Warning"), str(events[-1].get("message") or ""), name)
     return None
+
+
+def _pulled_by(pod: Json, reason: str) -> str:
+    """By which Secrets an image that cannot be pulled was asked for: one that is missing is passed over by the kubelet."""
+    if reason not in ("ErrImagePull", "ImagePullBackOff"):
+        return ""
+    names = ", ".join(s.get("name", "") for s in pod.get("spec", {}).get("imagePullSecrets", []))
+    if not names:
+        return "; no pull Secret is named: a private registry needs one in the chart's image.pullSecrets"
+    where = pod["metadata"].get("namespace", "")
+    return f"; pull Secrets {names}: each must exist in namespace {where} and be one for this registry"
 
 
 def of_deployment(deployment: Json | None) -> Hindrance | None:

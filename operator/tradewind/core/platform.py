@@ -11,6 +11,9 @@ class Platform:
         installation: first part of every SQL key.
         operator_namespace: where the progress Service lives.
         gateway_image, predictor_image, trainer_image: full references.
+        gateway_pull_secrets, predictor_pull_secrets, trainer_pull_secrets: names of the Secrets that pods of these images
+            name for their registry. The kubelet looks for them in the pod's own namespace; the operator never reads them.
+        pull_policy: when the kubelet pulls these images.
     """
 
     installation: str
@@ -18,5 +21,9 @@ class Platform:
     gateway_image: str
     predictor_image: str
     trainer_image: str
+    gateway_pull_secrets: tuple[str, ...] = ()
+    predictor_pull_secrets: tuple[str, ...] = ()
+    trainer_pull_secrets: tuple[str, ...] = ()
+    pull_policy: str = "IfNotPresent"
     progress_service: str = "tradewind-operator"
     progress_port: int = 8090

@@ -5,6 +5,7 @@ Belongs here: process concerns (logging, signals, exit codes). Exit code 64 mean
 
 import logging
 import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -26,6 +27,8 @@ def main() -> NoReturn:
     except SettingsError as error:
         print(f"tradewind.gateway: {error}", file=sys.stderr)
         raise SystemExit(ExitCode.BAD_CONFIG) from None
+    # uvicorn ends the requests under way and then raises the signal once more, which would be exit code 143.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     app = create_app(settings)
     keep_for_good()
     uvicorn.run(

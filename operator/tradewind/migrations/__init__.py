@@ -70,7 +70,7 @@ def connect(dsn: str) -> "psycopg.Connection[tuple[object, ...]]":
     try:
         return psycopg.connect(dsn, connect_timeout=CONNECT_TIMEOUT_SECONDS)
     except psycopg.OperationalError as error:
-        raise UnreachableDatabaseError(f"cannot connect to PostgreSQL at {target}: {_reason(error)}") from None
+        raise UnreachableDatabaseError(f"cannot connect to PostgreSQL at {target}: {reason(error)}") from None
 
 
 def head() -> str:
@@ -123,9 +123,28 @@ def _config(connection: "Connection | None" = None) -> "Config":
     return config
 
 
-def _reason(error: psycopg.OperationalError) -> str:
+_TLS_FAULTS = {
+    "root certificate file": "there is no CA to verify the server by; set database.tls to the CA of this server, or change "
+    "sslmode in the DSN",
+    "certificate verify failed": "the server's certificate is not signed by the CA in database.tls; put the CA of this "
+    "server there",
+    "does not match host name": "the server's certificate is for another host name; name that host in the DSN",
+    "server does not support ssl": "the server has TLS switched off; switch it on there, or leave out database.tls",
+}
+"""What is wrong with the certificates, by libpq's words for it, and what to do."""
+
+
+def tls_fault(error: psycopg.OperationalError) -> str | None:
+    """What is wrong with the certificates, and what to do; None: something else is."""
+    text = str(error).lower()
+    return next((remedy for sign, remedy in _TLS_FAULTS.items() if sign in text), None)
+
+
+def reason(error: psycopg.OperationalError) -> str:
+    """Why there is no connection, and what to do; never the text itself, which may hold what the DSN holds."""
     text = str(error).lower()
     known = {
+        **_TLS_FAULTS,
         "password authentication failed": "the password was refused; check the Secret that holds the DSN",
         "no password supplied": "the server asks for a password; add it to the DSN",
         "does not exist": "the database or role does not exist; create it",

@@ -60,7 +60,7 @@ class Immutable:
 
 def wire_name(name: str) -> str:
     """Spelling of a field in manifests: camelCase with acronyms as Kubernetes writes them (`baseURL`, `maxSizeUSD`)."""
-    return to_camel(name).replace("Url", "URL").replace("Usd", "USD").replace("Cny", "CNY")
+    return to_camel(name).replace("Url", "URL").replace("Usd", "USD").replace("Cny", "CNY").replace("Cpu", "CPU")
 
 
 @dataclass(frozen=True, slots=True)

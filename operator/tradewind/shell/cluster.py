@@ -15,7 +15,7 @@ import yaml
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 
-FIELD_MANAGER = "tradewind"
+from tradewind.core.decision import FIELD_MANAGER
 
 Json = dict[str, Any]
 
@@ -112,10 +112,10 @@ class Cluster:
             item.setdefault("kind", kind)
         return items, answer["metadata"]["resourceVersion"]
 
-    async def apply(self, manifest: Mapping[str, Any]) -> Json:
-        """Server-side apply, forced, as the operator's field manager."""
+    async def apply(self, manifest: Mapping[str, Any], *, manager: str = FIELD_MANAGER) -> Json:
+        """Server-side apply, forced, as the operator's field manager or another."""
         path = await self._path_of(manifest)
-        query = [("fieldManager", FIELD_MANAGER), ("force", "true")]
+        query = [("fieldManager", manager), ("force", "true")]
         return await self._call("PATCH", path, body=dict(manifest), query=query, content="application/apply-patch+yaml")
 
     async def create(self, manifest: Mapping[str, Any]) -> Json | None:

@@ -17,6 +17,7 @@ from psycopg import AsyncConnection, conninfo
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from tradewind import migrations
 from tradewind.core.ab_experiment.prices import RATE_DAYS, Prior
 from tradewind.core.decision import PublishEpoch, RecordExperiment, RecordPromotion, RecordVerdict
 from tradewind.core.endpoint import EpochRow, ProbeCosts, Promotion, ReplicaReport, StartedExperiment
@@ -37,8 +38,16 @@ class Database:
     def __init__(self, dsn: str, installation: str) -> None:
         self._dsn = dsn
         self._installation = installation
+        self._tls_fault: str | None = None
+        """What was wrong with the certificates at the last attempt: the pool itself only says that time is up."""
         self._pool = AsyncConnectionPool(
-            dsn, min_size=0, max_size=4, open=False, timeout=3, kwargs={"autocommit": True, "connect_timeout": 3}
+            dsn,
+            connection_class=_told_of(self._note),
+            min_size=0,
+            max_size=4,
+            open=False,
+            timeout=3,
+            kwargs={"autocommit": True, "connect_timeout": 3},
         )
         self.reader = EvidenceReader()
 
@@ -306,6 +315,9 @@ class Database:
         async with self._connection() as connection:
             await connection.execute(sql, parameters)
 
+    def _note(self, error: psycopg.OperationalError | None) -> None:
+        self._tls_fault = migrations.tls_fault(error) if error is not None else None
+
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
         try:
@@ -319,5 +331,23 @@ class Database:
             message = f"the database {self.place} lacks this version's schema: run `tradewind migrate`"
             raise DatabaseUnavailableError(message, schema_missing=True) from error
         except (psycopg.OperationalError, PoolTimeout) as error:
-            message = f"the database {self.place} does not answer: check that it runs and that TRADEWIND_DSN names it"
+            remedy = self._tls_fault or "check that it runs and that TRADEWIND_DSN names it"
+            message = f"the database {self.place} does not answer: {remedy}"
             raise DatabaseUnavailableError(message) from error
+
+
+def _told_of(attempt: Callable[[psycopg.OperationalError | None], None]) -> type[AsyncConnection[TupleRow]]:
+    """Connections that tell how each attempt to make one ended; None: well."""
+
+    class Told(AsyncConnection[TupleRow]):
+        @classmethod
+        async def connect(cls, *args: Any, **kwargs: Any) -> Self:
+            try:
+                made = await super().connect(*args, **kwargs)
+            except psycopg.OperationalError as error:
+                attempt(error)
+                raise
+            attempt(None)
+            return made
+
+    return Told

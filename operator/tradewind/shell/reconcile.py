@@ -145,8 +145,8 @@ class Reconciler:
     async def _carry_out(self, effect: Effect, key: Key, raw: Json) -> Json:
         """Do one thing; returns the resource as it is afterwards."""
         match effect:
-            case Apply(manifest):
-                await self.world.cluster.apply(manifest)
+            case Apply(manifest, manager):
+                await self.world.cluster.apply(manifest, manager=manager)
             case Create(manifest):
                 created = await self.world.cluster.create(manifest)
                 if created is not None and manifest["kind"] in self.kinds:

@@ -4,6 +4,7 @@ One table, VARIABLES: the process reads by it, and docs/reference.md shows it.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -28,6 +29,12 @@ VARIABLES = (
     Variable("TRADEWIND_IMAGE_GATEWAY", None, "the gateway's image"),
     Variable("TRADEWIND_IMAGE_PREDICTOR", None, "the predictor's image"),
     Variable("TRADEWIND_IMAGE_TRAINER", None, "the image of the training jobs"),
+    Variable(
+        "TRADEWIND_PULL_SECRETS_GATEWAY", "", "Secrets for the registry of the gateway's image, by comma or space"
+    ),
+    Variable("TRADEWIND_PULL_SECRETS_PREDICTOR", "", "the same for the predictor's image"),
+    Variable("TRADEWIND_PULL_SECRETS_TRAINER", "", "the same for the image of the training jobs"),
+    Variable("TRADEWIND_PULL_POLICY", "IfNotPresent", "when these images are pulled: Always, IfNotPresent or Never"),
     Variable("TRADEWIND_DSN", "", "connection string of the database; without it whatever needs data waits"),
     Variable("TRADEWIND_INSTALLATION", "tradewind", "first part of every key in the database"),
     Variable("TRADEWIND_WATCH_NAMESPACES", "", "namespaces to watch, by comma or space; empty: the whole cluster"),
@@ -41,6 +48,10 @@ VARIABLES = (
     Variable("TRADEWIND_METRICS_PORT", "9090", "port of /metrics"),
     Variable("TRADEWIND_LOG_LEVEL", "info", "debug, info, warning or error"),
 )
+
+
+_PULL_POLICIES = ("Always", "IfNotPresent", "Never")
+_OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +90,15 @@ def settings_from_environment(env: Mapping[str, str] | None = None) -> Settings:
             gateway_image=texts["TRADEWIND_IMAGE_GATEWAY"],
             predictor_image=texts["TRADEWIND_IMAGE_PREDICTOR"],
             trainer_image=texts["TRADEWIND_IMAGE_TRAINER"],
+            gateway_pull_secrets=_secrets(texts, "TRADEWIND_PULL_SECRETS_GATEWAY"),
+            predictor_pull_secrets=_secrets(texts, "TRADEWIND_PULL_SECRETS_PREDICTOR"),
+            trainer_pull_secrets=_secrets(texts, "TRADEWIND_PULL_SECRETS_TRAINER"),
+            pull_policy=_pull_policy(texts["TRADEWIND_PULL_POLICY"]),
             progress_service=texts["TRADEWIND_PROGRESS_SERVICE"],
             progress_port=_whole_number(texts, "TRADEWIND_PROGRESS_PORT"),
         ),
         dsn=texts["TRADEWIND_DSN"] or None,
-        watch_namespaces=tuple(texts["TRADEWIND_WATCH_NAMESPACES"].replace(",", " ").split()),
+        watch_namespaces=_words(texts["TRADEWIND_WATCH_NAMESPACES"]),
         workers=_whole_number(texts, "TRADEWIND_WORKERS"),
         resync_seconds=float(_whole_number(texts, "TRADEWIND_RESYNC_SECONDS")),
         health_port=_whole_number(texts, "TRADEWIND_HEALTH_PORT"),
@@ -99,6 +114,24 @@ def _text(env: Mapping[str, str], variable: Variable) -> str:
             f"{variable.name} is not set: it names {variable.meaning}; the Helm chart sets it, outside of it export it "
             "before starting"
         )
+    return text
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.replace(",", " ").split())
+
+
+def _secrets(texts: Mapping[str, str], name: str) -> tuple[str, ...]:
+    names = _words(texts[name])
+    for each in names:
+        if len(each) > 253 or not _OBJECT_NAME.fullmatch(each):
+            raise SettingsError(f"{name}: {each!r} is not the name of a Secret; name those of image.pullSecrets")
+    return tuple(dict.fromkeys(names))
+
+
+def _pull_policy(text: str) -> str:
+    if text not in _PULL_POLICIES:
+        raise SettingsError(f"TRADEWIND_PULL_POLICY must be one of {', '.join(_PULL_POLICIES)}, got {text!r}")
     return text
 
 

@@ -25,6 +25,7 @@ from tradewind.core.endpoint.manifests import build_gateway, build_routing, gate
 from tradewind.core.endpoint.orphans import aborted
 from tradewind.core.endpoint.places import Places, places_of
 from tradewind.core.endpoint.routing import ROUTING_RENEWAL, arm_target, credentials_of, routing_of
+from tradewind.core.endpoint.scaling import after_the_gateway, before_the_gateway, wanted_pods
 from tradewind.core.endpoint.seen import (
     TERMINAL,
     EpochRow,
@@ -67,7 +68,9 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
     # A promotion is stored before anybody obeys it. While a version is missing, its Secret stays mounted.
     if routing is not None and routing.arms.keys() <= seen.versions.keys():
         credentials = credentials_of(seen, routing)
+        effects += before_the_gateway(endpoint, owner, seen)
         effects += [Apply(manifest) for manifest in build_gateway(endpoint, owner, platform, credentials)]
+        effects += after_the_gateway(endpoint, owner)
         # A pod that lacks a version's key could only fail in its name: such a version is routed to once all have it.
         lacking = sorted(credentials.keys() - seen.mounted) if seen.mounted is not None else []
         if lacking and seen.routing is not None:
@@ -81,7 +84,8 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
     facts = [places.champion_fact, _database_fact(seen), *_gateway_facts(endpoint, seen, routing, places.champion, now)]
     facts.append(places.experiment_fact or _experiment_fact(places.active, routing))
     arms = arm_statuses(endpoint, seen, routing)
-    needed = [*facts[:3], champion_fact(arms, places.champion)]
+    arm = champion_fact(arms, places.champion)
+    needed = [*facts[:3], arm]
     blocked = next((fact for fact in needed if fact is not None and fact.holds is not True), None)
     health = health_fact(arms, places.champion)
     ready = Fact("Ready", True, Reason.READY, f"{places.champion.name} answers" if places.champion else "")
@@ -100,10 +104,11 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
         }
     )
     live = places.active is not None and places.active.spec.mode is Mode.LIVE
-    waiting = blocked is not None or any(
+    told = arm is not None and blocked is arm  # gateways wake the operator when that changes
+    waiting = (blocked is not None and not told) or any(
         (f.type == "WeightsApplied" and f.holds is not True) or f.reason == Reason.APPLYING for f in facts
     )
-    again = timedelta(seconds=2) if waiting else ROUTING_RENEWAL if live else None
+    again = timedelta(seconds=2) if waiting else ROUTING_RENEWAL if live or told else None
     return Decision(status, tuple(effects), min((t for t in (again, hand.again) if t is not None), default=None))
 
 
@@ -119,7 +124,7 @@ def _status(endpoint: Endpoint, seen: Seen, places: Places, routing: Routing | N
             "active_experiment": _active_ref(places.active),
             "epoch": routing.experiment.epoch if routing and routing.experiment else endpoint.status.epoch,
             "gateway": GatewayStatus(
-                replicas=endpoint.spec.gateway.replicas,
+                replicas=wanted_pods(endpoint, seen),
                 ready_replicas=len(seen.ready_pods),
                 reported_epoch=min((r.epoch for r in reports if r.epoch is not None), default=None),
                 generation=routing.generation if routing else None,
@@ -149,7 +154,7 @@ def _database_fact(seen: Seen) -> Fact:
 def _gateway_facts(
     endpoint: Endpoint, seen: Seen, routing: Routing | None, champion: VersionStatusRef | None, now: datetime
 ) -> tuple[Fact, Fact]:
-    wanted, ready = endpoint.spec.gateway.replicas, len(seen.ready_pods)
+    wanted, ready = wanted_pods(endpoint, seen), len(seen.ready_pods)
     held = seen.held_back
     if ready:
         message = f"{ready} of {wanted} pods ready" + (f"; {held}" if held is not None else "")

@@ -4,17 +4,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from tradewind.api.common import SecretKeyRef
-from tradewind.api.endpoint import Endpoint
+from tradewind.api.endpoint import Endpoint, Gateway
 from tradewind.core.decision import Manifest, Owner
 from tradewind.core.manifests.common import (
     CONTAINER_SECURITY,
     POD_SECURITY,
     child_labels,
     child_metadata,
+    pull_secrets,
     resources,
     scheduling,
     secret_env,
 )
+from tradewind.core.manifests.database import database_access
 from tradewind.core.platform import Platform
 from tradewind.schema.scalars import as_milliseconds, as_timedelta
 from tradewind.trading.routing import ROUTING_KEY, Routing
@@ -110,10 +112,16 @@ def _deployment(
     spec = endpoint.spec.gateway
     decision, database = (as_milliseconds(text) / 1000 for text in (spec.timeouts.decision, spec.timeouts.database))
     name = gateway_name(endpoint.metadata.name)
-    volumes: list[Manifest] = [{"name": "tmp", "emptyDir": {}}, {"name": "spool", "emptyDir": {"sizeLimit": "256Mi"}}]
+    access = database_access(endpoint.spec.database)
+    volumes: list[Manifest] = [
+        {"name": "tmp", "emptyDir": {}},
+        {"name": "spool", "emptyDir": {"sizeLimit": "256Mi"}},
+        *access.volumes,
+    ]
     mounts: list[Manifest] = [
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own emptyDir
         {"name": "spool", "mountPath": SPOOL},
+        *access.mounts,
     ]
     env: list[Manifest] = [
         {"name": "TRADEWIND_INSTALLATION", "value": platform.installation},
@@ -130,7 +138,7 @@ def _deployment(
             "value": f"{as_timedelta(spec.breaker.open_for).total_seconds():.15g}",
         },
         {"name": "TRADEWIND_RETENTION_SECONDS", "value": f"{as_timedelta(spec.retention).total_seconds():.15g}"},
-        secret_env("TRADEWIND_DSN", endpoint.spec.database.secret_ref),
+        *(each for each in access.env if each["name"] not in {own.name for own in spec.env}),
     ]
     if spec.auth.secret_ref:
         volumes.append({"name": "auth", "secret": {"secretName": spec.auth.secret_ref.name, "defaultMode": 0o440}})
@@ -155,12 +163,14 @@ def _deployment(
         "securityContext": dict(POD_SECURITY),
         "terminationGracePeriodSeconds": pod_grace_seconds(decision, database),
         "volumes": volumes,
+        **pull_secrets(platform.gateway_pull_secrets),
         **scheduling(spec.node_selector, spec.tolerations),
+        **_placement(spec, owner),
         "containers": [
             {
                 "name": "gateway",
                 "image": platform.gateway_image,
-                "imagePullPolicy": "IfNotPresent",
+                "imagePullPolicy": platform.pull_policy,
                 "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}],
                 "env": env,
                 "resources": resources(spec.resources),
@@ -187,9 +197,34 @@ def _deployment(
         "kind": "Deployment",
         "metadata": child_metadata(owner, name, "gateway"),
         "spec": {
-            "replicas": spec.replicas,
+            **({"replicas": spec.replicas} if spec.autoscaling is None else {}),
             "selector": {"matchLabels": child_labels(owner, "gateway")},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
             "template": {"metadata": {"labels": child_labels(owner, "gateway")}, "spec": pod},
         },
     }
+
+
+def _placement(spec: Gateway, owner: Owner) -> dict[str, Any]:
+    """Which nodes are better, and which pods go first where there is no room."""
+    spread = [
+        {
+            "maxSkew": 1,
+            "topologyKey": key,
+            "whenUnsatisfiable": wish,
+            "labelSelector": {"matchLabels": child_labels(owner, "gateway")},
+            # Pods of the template before are on their way out: their places must not count.
+            "matchLabelKeys": ["pod-template-hash"],
+        }
+        for key, wish in (
+            ("topology.kubernetes.io/zone", spec.topology_spread.zones),
+            ("kubernetes.io/hostname", spec.topology_spread.hosts),
+        )
+        if wish != "None"
+    ]
+    placed: dict[str, Any] = {"topologySpreadConstraints": spread} if spread else {}
+    if spec.affinity is not None:
+        placed["affinity"] = spec.affinity.to_manifest()
+    if spec.priority_class_name is not None:
+        placed["priorityClassName"] = spec.priority_class_name
+    return placed

@@ -9,18 +9,19 @@ from dataclasses import replace
 from datetime import datetime
 
 from tradewind.api.ab_experiment import ABExperiment
-from tradewind.api.common import API_VERSION
+from tradewind.api.common import API_VERSION, Resource
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
-from tradewind.core.decision import RecordVerdict
+from tradewind.core.decision import FIELD_MANAGER, RecordVerdict
 from tradewind.core.endpoint.by_hand import asked, named_by_hand, request_key
 from tradewind.core.endpoint.holders import was_promoted
 from tradewind.core.endpoint.manifests import gateway_name, mounted_versions, routing_name
 from tradewind.core.endpoint.orphans import aborted
-from tradewind.core.endpoint.seen import Seen, StartedExperiment
+from tradewind.core.endpoint.scaling import unwanted
+from tradewind.core.endpoint.seen import GatewayDeployment, Seen, StartedExperiment
 from tradewind.core.manifests.common import COMPONENT, OWNER_NAME
 from tradewind.core.pods import has_ended, held_back, is_ready
-from tradewind.core.world import DatabaseUnavailableError, World
+from tradewind.core.world import DatabaseUnavailableError, Json, World
 from tradewind.trading.routing import ROUTING_KEY, Routing
 
 
@@ -54,6 +55,8 @@ async def observe(endpoint: Endpoint, world: World) -> Seen:
         experiments=tuple(e for e in experiments.values() if e.spec.endpoint_ref.name == endpoint.name),
         ready_pods=ready,
         held_back=await held_back(world, namespace, waiting, deployment),
+        deployment=await gateway_deployment(endpoint, world),
+        left_over=await left_over(endpoint, world),
         mounted=frozenset.intersection(*mounted) if mounted else None,
         routing=await published(endpoint, world),
     )
@@ -106,3 +109,33 @@ async def published(endpoint: Endpoint, world: World) -> Routing | None:
         return Routing.from_json(text) if text else None
     except ValueError:
         return None
+
+
+async def left_over(endpoint: Endpoint, world: World) -> frozenset[tuple[str, str]]:
+    """Children of this Endpoint that were made for a setting which is taken away."""
+    found: set[tuple[str, str]] = set()
+    for kind in unwanted(endpoint):
+        child = await world.read(*kind, endpoint.namespace, gateway_name(endpoint.name))
+        if child is not None and _is_ours(child, endpoint):
+            found.add(kind)
+    return frozenset(found)
+
+
+async def gateway_deployment(endpoint: Endpoint, world: World) -> GatewayDeployment | None:
+    """The Deployment's number of pods, and whether we alone have it; only read where it is not ours to set."""
+    if endpoint.spec.gateway.autoscaling is None:
+        return None
+    body = await world.read("apps/v1", "Deployment", endpoint.namespace, gateway_name(endpoint.name))
+    if body is None:
+        return None
+    owners = {
+        entry.get("manager")
+        for entry in body["metadata"].get("managedFields", [])
+        if "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+    }
+    return GatewayDeployment(int(body.get("spec", {}).get("replicas", 1)), owners == {FIELD_MANAGER})
+
+
+def _is_ours(child: Json, resource: Resource) -> bool:
+    owners = child["metadata"].get("ownerReferences", [])
+    return any(ref.get("uid") == resource.metadata.uid for ref in owners)

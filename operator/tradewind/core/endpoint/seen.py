@@ -143,6 +143,19 @@ class EpochRow:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayDeployment:
+    """The gateway's Deployment where an autoscaler is to set its number of pods.
+
+    Attributes:
+        replicas: how many pods it wants.
+        holds_replicas: whether the operator is the one owner of that field: it would fall to 1 if it were given up.
+    """
+
+    replicas: int
+    holds_replicas: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """Facts about an Endpoint; None is: not there, or not known.
 
@@ -153,6 +166,8 @@ class Seen:
         orphans: recorded experiments without a verdict whose object is gone.
         in_position: versions whose decisions have open positions: follow-ups are theirs, also after they retired.
         used: requests of these verbs that are recorded, as `RecordPromotion` has them.
+        deployment: with autoscaling, the gateway's Deployment.
+        left_over: API version and kind of children that a setting asked for which is taken away.
         mounted: versions whose Secret every gateway pod has; None: there is no pod.
         probes: of each version that was asked to see whether it answers, in 30 days.
         held_back: what keeps gateway pods from running, as far as it is known.
@@ -168,6 +183,8 @@ class Seen:
     used: frozenset[str] = frozenset()
     replicas: tuple[ReplicaReport, ...] = ()
     ready_pods: frozenset[str] = frozenset()
+    deployment: GatewayDeployment | None = None
+    left_over: frozenset[tuple[str, str]] = frozenset()
     mounted: frozenset[str] | None = None
     routing: Routing | None = None
     probes: Mapping[str, ProbeCosts] = field(default_factory=dict)

@@ -58,6 +58,11 @@ def secret_env(name: str, ref: SecretKeyRef) -> dict[str, Any]:
     return {"name": name, "valueFrom": {"secretKeyRef": {"name": ref.name, "key": ref.key}}}
 
 
+def pull_secrets(names: Sequence[str]) -> dict[str, Any]:
+    """Secrets of the pod's namespace by which the kubelet may pull its images."""
+    return {"imagePullSecrets": [{"name": name} for name in names]} if names else {}
+
+
 def scheduling(node_selector: Mapping[str, str], tolerations: Sequence[Toleration]) -> dict[str, Any]:
     """Where pods may run."""
     placed: dict[str, Any] = {}

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from tradewind.core.decision import Manifest, Owner
-from tradewind.core.manifests.common import CONTAINER_SECURITY, POD_SECURITY, Mounts, child_labels, child_metadata
+from tradewind.core.manifests.common import (
+    CONTAINER_SECURITY,
+    POD_SECURITY,
+    Mounts,
+    child_labels,
+    child_metadata,
+    pull_secrets,
+)
+from tradewind.core.platform import Platform
 
 PROGRESS_AUDIENCE = "tradewind-progress"
 PROGRESS_TOKEN = "/var/run/secrets/tradewind/progress/token"  # noqa: S105 - a path
@@ -17,7 +25,6 @@ class JobPod:
     """What one Job runs."""
 
     script: str
-    image: str
     config: Mapping[str, Any]
     args: Sequence[str] = ()
     env: Sequence[Manifest] = ()
@@ -27,8 +34,10 @@ class JobPod:
     grace_seconds: int = 120
 
 
-def build_job(owner: Owner, name: str, component: str, pod: JobPod, mounts: Mounts, **job_spec: Any) -> Manifest:
-    """One attempt of a script of `jobs/`. Created once and never changed: a queue may own its `suspend`."""
+def build_job(
+    owner: Owner, platform: Platform, name: str, component: str, pod: JobPod, mounts: Mounts, **job_spec: Any
+) -> Manifest:
+    """One attempt of a script of `jobs/` in the trainer's image. Created once and never changed: a queue may own its `suspend`."""
     volumes, volume_mounts = list(mounts.volumes), list(mounts.mounts)
     if pod.progress:
         token = {"serviceAccountToken": {"audience": PROGRESS_AUDIENCE, "expirationSeconds": 3600, "path": "token"}}
@@ -39,8 +48,8 @@ def build_job(owner: Owner, name: str, component: str, pod: JobPod, mounts: Moun
     config = json.dumps(pod.config, sort_keys=True, separators=(",", ":"))
     container: dict[str, Any] = {
         "name": component,
-        "image": pod.image,
-        "imagePullPolicy": "IfNotPresent",
+        "image": platform.trainer_image,
+        "imagePullPolicy": platform.pull_policy,
         "command": ["python", f"/app/jobs/{pod.script}"],
         "args": list(pod.args),
         "env": [{"name": "TRADEWIND_CONFIG", "value": config}, *pod.env],
@@ -66,6 +75,7 @@ def build_job(owner: Owner, name: str, component: str, pod: JobPod, mounts: Moun
                     "enableServiceLinks": False,
                     "securityContext": dict(POD_SECURITY),
                     "terminationGracePeriodSeconds": pod.grace_seconds,
+                    **pull_secrets(platform.trainer_pull_secrets),
                     **(pod.placement or {}),
                     "containers": [container],
                     "volumes": volumes,

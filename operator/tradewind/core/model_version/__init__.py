@@ -393,5 +393,7 @@ def _benchmark_job(turn: _Turn, attempt: int) -> Manifest:
     evaluation = version.spec.evaluation
     args = ["--url", predictor_url(name, version.metadata.namespace), "--model", name, "--sha256", str(expected)]
     args += ["--requests", str(evaluation.requests), "--concurrency", ",".join(map(str, evaluation.concurrency))]
-    pod = JobPod(script="benchmark.py", image=turn.platform.trainer_image, config={}, args=args, grace_seconds=10)
-    return build_job(turn.owner, f"{name}-benchmark-{attempt}", "benchmark", pod, Mounts(), activeDeadlineSeconds=900)
+    pod = JobPod(script="benchmark.py", config={}, args=args, grace_seconds=10)
+    return build_job(
+        turn.owner, turn.platform, f"{name}-benchmark-{attempt}", "benchmark", pod, Mounts(), activeDeadlineSeconds=900
+    )

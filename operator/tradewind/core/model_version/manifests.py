@@ -10,6 +10,7 @@ from tradewind.core.manifests.common import (
     POD_SECURITY,
     Mounts,
     child_metadata,
+    pull_secrets,
     resources,
     scheduling,
 )
@@ -45,7 +46,7 @@ def build_inference_service(version: ModelVersion, owner: Owner, platform: Platf
     container: dict[str, Any] = {
         "name": "kserve-container",
         "image": platform.predictor_image,
-        "imagePullPolicy": "IfNotPresent",
+        "imagePullPolicy": platform.pull_policy,
         "args": args,
         "ports": [{"name": "http1", "containerPort": 8080, "protocol": "TCP"}],
         "resources": resources(serving.resources),
@@ -75,6 +76,7 @@ def build_inference_service(version: ModelVersion, owner: Owner, platform: Platf
                 "maxReplicas": serving.replicas,
                 "automountServiceAccountToken": False,
                 "securityContext": dict(POD_SECURITY),
+                **pull_secrets(platform.predictor_pull_secrets),
                 **scheduling(serving.node_selector, serving.tolerations),
                 "containers": [container],
                 "volumes": mounts.volumes,

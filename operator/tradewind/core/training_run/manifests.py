@@ -9,7 +9,8 @@ from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
 from tradewind.api.training_run import TrainingRun
 from tradewind.core.decision import Manifest, Owner
-from tradewind.core.manifests.common import MANAGED_BY, Mounts, resources, scheduling, secret_env
+from tradewind.core.manifests.common import MANAGED_BY, Mounts, resources, scheduling
+from tradewind.core.manifests.database import database_access
 from tradewind.core.manifests.job import PROGRESS_TOKEN, JobPod, build_job
 from tradewind.core.platform import Platform
 from tradewind.schema.rules import StrictModel
@@ -66,6 +67,9 @@ def build_snapshot_job(
     mounts = Mounts()
     output = mounts.add_claim(run.spec.output.uri, OUTPUT_PATH)
     mounts.add(run.spec.base_model.uri, BASE_PATH)
+    access = database_access(endpoint.spec.database)
+    mounts.volumes += access.volumes
+    mounts.mounts += access.mounts
     config = {
         "endpoint": {"installation": platform.installation, "namespace": run.namespace, "name": endpoint.name},
         **_settings(dataset, Selection),
@@ -77,13 +81,12 @@ def build_snapshot_job(
     }
     pod = JobPod(
         script="snapshot.py",
-        image=platform.trainer_image,
         config=config,
-        env=[secret_env("TRADEWIND_DSN", endpoint.spec.database.secret_ref)],
+        env=access.env,
         placement=scheduling(run.spec.node_selector, run.spec.tolerations),
         grace_seconds=10,
     )
-    return build_job(owner, snapshot_name(run.name), "snapshot", pod, mounts, activeDeadlineSeconds=3600)
+    return build_job(owner, platform, snapshot_name(run.name), "snapshot", pod, mounts, activeDeadlineSeconds=3600)
 
 
 def empty_window(run: TrainingRun, started: datetime) -> str | None:
@@ -132,7 +135,6 @@ def build_train_job(
         placement["priorityClassName"] = spec.priority_class_name
     pod = JobPod(
         script="train.py",
-        image=platform.trainer_image,
         config=config,
         resources=resources(spec.resources),
         placement=placement,
@@ -143,7 +145,7 @@ def build_train_job(
         extra["activeDeadlineSeconds"] = int(as_timedelta(spec.active_deadline).total_seconds())
     if spec.queue_name:
         extra["suspend"] = True  # the queue lets it go
-    manifest = dict(build_job(owner, train_name(run.name, attempt), "train", pod, mounts, **extra))
+    manifest = dict(build_job(owner, platform, train_name(run.name, attempt), "train", pod, mounts, **extra))
     if spec.queue_name:
         metadata = dict(manifest["metadata"])
         metadata["labels"] = {**metadata["labels"], "kueue.x-k8s.io/queue-name": spec.queue_name}
