@@ -59,7 +59,7 @@ def install(cluster: Cluster, namespace: str, release: str, values: Mapping[str,
 def image_values(images: Mapping[str, str]) -> Json:
     """The chart's `image` from references by name; what the chart knows nothing of is left out."""
     values: Json = {"registry": "", "pullPolicy": "IfNotPresent"}
-    for name in ("operator", "gateway", "predictor", "trainer", "postgres"):
+    for name in ("operator", "gateway", "predictor", "trainer", "postgres", "demo"):
         repository, _, tag = images[name].rpartition(":")
         values[name] = {"repository": repository, "tag": tag}
     return values

@@ -7,6 +7,7 @@ Endpoint, an upgrade, a rollback, and the end. What needs no cluster is in tests
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,7 +41,10 @@ SUBSTITUTES = (
         f"kubectl delete -n {TRADING} endpoints.tradewind.dev --all",
     ),
 )
+KINDS_FIRST = "helm install tradewind-crds charts/tradewind-crds -n tradewind --create-namespace"
 LEFT_OUT = "not with shareWith"
+FIRST_DECISION_SECONDS = 120
+"""What the README promises."""
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +76,15 @@ class Typed:
     def __init__(self, cluster: Cluster, values: Path) -> None:
         self.cluster, self.values = cluster, values
 
+    def sample(self, name: str) -> Path:
+        """A sample with the addresses of this installation."""
+        text = (ROOT / "crds" / "samples" / name).read_text(encoding="utf-8")
+        copy = self.values.with_name(name)
+        copy.write_text(
+            text.replace("tradewind-standin.tradewind.svc", f"tradewind-standin.{OPERATORS}.svc"), encoding="utf-8"
+        )
+        return copy
+
     def __call__(self, block: str, *, seconds: float = 600, here: bool = False) -> str:
         """The output of a block of commands; the first that fails ends it. `here`: the namespaces in it are ours already."""
         text = "\n".join(line for line in block.splitlines() if LEFT_OUT not in line)
@@ -79,6 +92,23 @@ class Typed:
             text = re.sub(pattern, replacement, text)
         program = f"set -euo pipefail; cd {ROOT}; export PATH={ROOT}/.venv/bin:$PATH VALUES={self.values}\n{text}"
         return self.cluster.run("bash", "-c", program, seconds=seconds)
+
+
+def test_the_first_decision_by_the_readme_alone(typed: Typed) -> None:
+    """From nothing but images at hand to a valid decision, by what the page says; two minutes are promised."""
+    block = README.block(f"{KINDS_FIRST}\nkubectl create namespace trading")
+    block = block.replace("8080", "18080").replace("> /dev/null &", '> /dev/null & trap "kill $!" EXIT')
+    block = block.replace(
+        "apply -f crds/samples/endpoint-trial.yaml", f"apply -f {typed.sample('endpoint-trial.yaml')}"
+    )
+    began = time.monotonic()
+    told = typed(block)
+    seconds = time.monotonic() - began
+    decision = json.loads(told.splitlines()[-1])
+    assert (decision["action"], decision["_model_used"], decision["_fallback"]) == ("open_long", "standin", False)
+    assert seconds < FIRST_DECISION_SECONDS, f"the first decision took {seconds:.0f} s"
+    _remove(typed.cluster)
+    typed.cluster.apply(*_shield())
 
 
 def test_install_with_a_database_for_trials(typed: Typed) -> None:
@@ -97,7 +127,11 @@ def test_a_namespace_gets_its_endpoint(typed: Typed) -> None:
     # Nobody answers for DeepSeek here, and the key is not one: whatever of the two it is, nothing calls that Ready.
     space.wait_condition("Endpoint", "trader", "ArmHealthy", "False", seconds=60)
     assert condition(space.must_get("Endpoint", "trader"), "Ready")["status"] == "False"
-    looks = "\n".join(line for line in README.block("helm install").splitlines() if line.startswith("tradewind get"))
+    looks = "\n".join(
+        line
+        for line in README.block(f"{KINDS_FIRST}\nkubectl -n tradewind").splitlines()
+        if line.startswith("tradewind get")
+    )
     assert "trader" in typed(looks.replace("tradewind get ", f"tradewind get -n {TRADING} "), here=True)
 
 
