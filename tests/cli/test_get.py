@@ -343,3 +343,17 @@ def test_cost_and_exposure_are_shown_where_the_status_has_them(server: Server, c
     assert "pause 2026-03-01T12:00:00Z: done: ada paused it" in out
     assert cli(["get", "trainingrun", "run"]) == 0
     assert "1.50 GPU hours, 15.00 CNY" in capsys.readouterr().out
+
+
+def test_whether_the_arms_of_an_endpoint_answer_is_shown_with_its_price(server: Server, capsys: Any) -> None:
+    answers = {"version": "api", "healthy": True, "reason": "Answers", "since": "2026-01-01T00:00:00Z", "probes": 3}
+    refused = {"version": "other", "healthy": False, "reason": "CredentialRefused", "message": "HTTP status 401"}
+    asked = {"version": "new", "reason": "Probing"}
+    arms = [answers | {"probeCostCNY": "0.0030"}, refused, asked]
+    server.objects.append(thing("Endpoint", "asks", {"phase": "Ready", "arms": arms}))
+    assert cli(["get", "endpoint", "asks", "-n", "trading"]) == 0
+    told = capsys.readouterr().out
+    assert "arm api: answers since 2026-01-01T00:00:00Z (3 probes in 30 days for 0.0030 CNY)" in told
+    assert "arm other: DOES NOT ANSWER: CredentialRefused: HTTP status 401 (0 probes in 30 days)" in told
+    assert "arm new: not known yet" in told
+    assert "WIN RATE" not in told

@@ -185,6 +185,9 @@ def _details(body: Json) -> str:
             f"  verdict: {verdict['decision']} ({verdict['reason']}) at {verdict['time']}: {verdict['message']}"
         )
     arms = status.get("arms") or []
+    if body["kind"] == "Endpoint":
+        lines += [f"  {line}" for line in _health_lines(arms)]
+        arms = []
     if arms:
         lines.append(_indent(arms_table(arms)))
     comparison = status.get("comparison")
@@ -237,6 +240,19 @@ def _prospects(body: Json) -> list[str]:
     if isinstance(experiment, InvalidSpec):
         return []
     return [*pair_lines(experiment.status), *outlook_lines(experiment.spec, experiment.status)]
+
+
+def _health_lines(arms: Sequence[Json]) -> list[str]:
+    """Whether each arm of an Endpoint answers, since when, and what it cost to find out."""
+    lines = []
+    for arm in arms:
+        healthy = arm.get("healthy")
+        state = "not known yet" if healthy is None else "answers" if healthy else "DOES NOT ANSWER"
+        since = f" since {arm['since']}" if arm.get("since") else ""
+        why = f": {arm['reason']}: {arm.get('message', '')}" if arm.get("healthy") is False else ""
+        price = f" for {arm['probeCostCNY']} CNY" if arm.get("probeCostCNY") is not None else ""
+        lines.append(f"arm {arm['version']}: {state}{since}{why} ({arm.get('probes') or 0} probes in 30 days{price})")
+    return lines
 
 
 def _lost_lines(evidence: Json) -> list[str]:
