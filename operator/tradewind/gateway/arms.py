@@ -232,10 +232,10 @@ class Arms:
             calls.append(Call(error, (time.perf_counter() - started) * 1000, cost, usage))
 
     async def _fetch(self, version: str, question: ArmQuestion, seconds: float) -> bytes:
-        target = question.target
-        url, payload = PROTOCOLS[target.protocol].request(question)
+        target, protocol = question.target, PROTOCOLS[question.target.protocol]
+        url, payload = protocol.request(question)
         secret = self._secret(version, target)
-        headers = {} if secret is None else PROTOCOLS[target.protocol].authenticate(secret)
+        headers = {**protocol.headers, **({} if secret is None else protocol.authenticate(secret))}
         client = self._client(version, target)
         try:
             body = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import JsonValue
 
@@ -109,6 +109,9 @@ def _remark(value: Any) -> Any:
 
 class ArmProtocol(ABC):
     """How arms of one kind are asked."""
+
+    headers: ClassVar[Mapping[str, str]] = {}
+    """Sent with every question, with or without a credential."""
 
     @abstractmethod
     def request(self, question: ArmQuestion) -> tuple[str, Mapping[str, JsonValue]]:
