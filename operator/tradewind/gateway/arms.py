@@ -62,6 +62,7 @@ class Call:
                 "prompt": self.usage.prompt,
                 "cached": self.usage.cached,
                 "completion": self.usage.completion,
+                **({"written": self.usage.written} if self.usage.written else {}),
             }
         return told
 

@@ -22,7 +22,13 @@ class Protocol(StrEnum):
     """How an arm is asked; each is a module of its own in gateway/protocols/."""
 
     OPENAI = "openai"
+    ANTHROPIC = "anthropic"
     KSERVE = "kserve"
+
+    @property
+    def temperature(self) -> float | None:
+        """What is sent where a version says nothing; None: nothing, since models that are asked this way refuse any."""
+        return None if self is Protocol.ANTHROPIC else 0.0
 
 
 OWN_PROTOCOL = Protocol.KSERVE
@@ -35,6 +41,7 @@ class TokenPrices(StrictModel):
 
     input: Annotated[Decimal, Field(ge=0)]
     cached_input: Annotated[Decimal, Field(ge=0)] | None = None
+    cache_write: Annotated[Decimal, Field(ge=0)] | None = None
     output: Annotated[Decimal, Field(ge=0)]
     cny_per_unit: Annotated[Decimal, Field(gt=0)] = Decimal(1)
 

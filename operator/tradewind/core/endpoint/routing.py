@@ -6,7 +6,7 @@ from decimal import Decimal
 from tradewind.api.ab_experiment import ABExperiment, Mode
 from tradewind.api.common import SecretKeyRef, VersionStatusRef
 from tradewind.api.endpoint import Endpoint
-from tradewind.api.model_version import ModelVersion, Prices
+from tradewind.api.model_version import ExternalModel, ModelVersion, Prices
 from tradewind.core.endpoint.holders import is_as_seen
 from tradewind.core.endpoint.manifests import credential_path
 from tradewind.core.endpoint.seen import TERMINAL, Seen, version_sha256
@@ -172,7 +172,7 @@ def arm_target(version: ModelVersion) -> ArmTarget:
             price_per_call_cny=Decimal(external.price_per_call_cny) if external.price_per_call_cny else None,
             prices=_token_prices(external.prices),
             symbol_aliases=external.symbol_aliases,
-            temperature=None if external.temperature == "none" else float(external.temperature),
+            temperature=_temperature(external),
             response_format=external.response_format,
             max_tokens=external.max_tokens,
             extra_body=({} if external.thinking is None else {"thinking": {"type": external.thinking}})
@@ -190,13 +190,20 @@ def arm_target(version: ModelVersion) -> ArmTarget:
     )
 
 
+def _temperature(external: ExternalModel) -> float | None:
+    if external.temperature is None:
+        return Protocol(external.protocol).temperature
+    return None if external.temperature == "none" else float(external.temperature)
+
+
 def _token_prices(prices: Prices | None) -> TokenPrices | None:
     if prices is None:
         return None
-    cached = prices.cached_input_per_million
+    cached, written = prices.cached_input_per_million, prices.cache_write_per_million
     return TokenPrices(
         input=Decimal(prices.input_per_million),
         cached_input=None if cached is None else Decimal(cached),
+        cache_write=None if written is None else Decimal(written),
         output=Decimal(prices.output_per_million),
         cny_per_unit=Decimal(prices.cny_per_usd or 1),
     )
