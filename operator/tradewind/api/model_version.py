@@ -24,6 +24,8 @@ from tradewind.schema.json_text import checked_extra_body
 from tradewind.schema.names import Symbol
 from tradewind.schema.rules import Immutable, Rule, StatusModel, StrictModel
 from tradewind.schema.scalars import (
+    ConfigMapKey,
+    ConfigMapName,
     Count,
     DecimalText,
     Duration,
@@ -125,6 +127,26 @@ class Prices(StrictModel):
     )
 
 
+class PromptTemplateRef(StrictModel):
+    """A ConfigMap in the same namespace with the words of a question. Its text may change; an experiment takes note."""
+
+    name: ConfigMapName
+    """Name of the ConfigMap."""
+    system_key: ConfigMapKey = "system"
+    """Key of the system part."""
+    user_key: ConfigMapKey = "user"
+    """Key of the user part."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "(has(self.systemKey) ? self.systemKey : 'system') != (has(self.userKey) ? self.userKey : 'user')",
+            lambda s: s.system_key != s.user_key,
+            "systemKey and userKey must differ: the two parts are two texts",
+            "userKey",
+        ),
+    )
+
+
 class ExternalModel(StrictModel):
     """A model behind somebody else's API, such as DeepSeek's."""
 
@@ -153,6 +175,8 @@ class ExternalModel(StrictModel):
     disabled as anthropic does; absent: it is not sent."""
     extra_body: Annotated[str, Checked("[{].*[}]", _EXTRA_BODY, 4096), AfterValidator(checked_extra_body)] | None = None
     """JSON object as text that is sent beside the rest, such as '{"top_p": 0.9}'; it may not name model, messages or stream."""
+    prompt_template: PromptTemplateRef | None = None
+    """Own words for the question, with fields such as {{market_data}}; absent: Tradewind's."""
     symbol_aliases: Annotated[
         dict[str, Annotated[tuple[Symbol, ...], Field(min_length=1, max_length=16)]],
         Field(max_length=64),

@@ -12,6 +12,7 @@ from pydantic import AwareDatetime, Field, JsonValue, model_validator
 from tradewind.schema.bounds import ARM_TIMEOUT
 from tradewind.schema.rules import StrictModel
 from tradewind.trading.decision import Limits
+from tradewind.trading.external_prompt import PromptTemplate
 from tradewind.trading.settings.labels import LabelThresholds
 from tradewind.trading.settings.reports import ReportBounds
 
@@ -68,6 +69,10 @@ class ArmTarget(StrictModel):
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     extra_body: Mapping[str, JsonValue] = Field(default_factory=dict)
     """Sent as it is; it goes over what the protocol writes."""
+    prompt: PromptTemplate | None = None
+    """The team's own words; None: ours."""
+    prompt_fault: str | None = None
+    """Why there are no words to ask with: it is not asked."""
     probe_seconds: Annotated[float, Field(ge=0)] | None = None
     """How long nothing may be heard of it before it is probed; 0: only when it appears and after an error; None: never."""
 

@@ -12,6 +12,7 @@ from tradewind.core.endpoint.manifests import credential_path
 from tradewind.core.endpoint.seen import TERMINAL, Seen, version_sha256
 from tradewind.core.evidence import settlement_of
 from tradewind.core.model_version.manifests import predictor_url
+from tradewind.core.prompts import PromptFault, source_of
 from tradewind.schema.json_text import as_object
 from tradewind.schema.scalars import as_milliseconds, as_timedelta
 from tradewind.trading.routing import (
@@ -64,7 +65,7 @@ def routing_of(
         clock=endpoint.spec.clock.value,
         champion=champion.name,
         fallback=fallback.name,
-        arms={name: arm_target(seen.versions[name]) for name in sorted(names)},
+        arms={name: _as_worded(arm_target(seen.versions[name]), seen.versions[name], seen) for name in sorted(names)},
         experiment=experiment,
         limits=RoutingLimits(
             permission_levels={
@@ -188,6 +189,21 @@ def arm_target(version: ModelVersion) -> ArmTarget:
         sha256=version_sha256(version),
         probe_seconds=OWN_PROBE_SECONDS,
     )
+
+
+def _as_worded(target: ArmTarget, version: ModelVersion, seen: Seen) -> ArmTarget:
+    """The target with the version's own words. While they cannot be used the last ones stay, or it is not asked at all."""
+    ref = version.spec.external.prompt_template if version.spec.external is not None else None
+    if ref is None:
+        return target
+    read = seen.prompts.get(version.name) or PromptFault("the prompt of the version was not read yet")
+    known = seen.routing.arms.get(version.name) if seen.routing is not None else None
+    last = known.prompt if known is not None else None
+    if isinstance(read, PromptFault) and last is not None and last.source == source_of(ref):
+        read = last
+    if isinstance(read, PromptFault):
+        return target.model_copy(update={"prompt_fault": read.message})
+    return target.model_copy(update={"prompt": read})
 
 
 def _temperature(external: ExternalModel) -> float | None:

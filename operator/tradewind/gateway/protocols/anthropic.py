@@ -34,7 +34,7 @@ class AnthropicMessages(ArmProtocol):
     def request(self, question: ArmQuestion) -> tuple[str, Mapping[str, JsonValue]]:
         """One message, not streamed. The API has no mode for any JSON object: for json_object the contract asks for one."""
         target = question.target
-        prompt = external_prompt(question.shown, question.symbol, question.limits)
+        prompt = external_prompt(question.shown, question.symbol, question.limits, target.prompt)
         body: dict[str, JsonValue] = {
             "model": target.model,
             "max_tokens": MAX_TOKENS if target.max_tokens is None else target.max_tokens,

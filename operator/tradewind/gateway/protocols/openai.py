@@ -29,7 +29,7 @@ class OpenAIChat(ArmProtocol):
     def request(self, question: ArmQuestion) -> tuple[str, Mapping[str, JsonValue]]:
         """One completion, not streamed, with what the version says of temperature, format and tokens."""
         target = question.target
-        prompt = external_prompt(question.shown, question.symbol, question.limits)
+        prompt = external_prompt(question.shown, question.symbol, question.limits, target.prompt)
         body: dict[str, JsonValue] = {
             "model": target.model,
             "messages": [{"role": "system", "content": prompt.system}, {"role": "user", "content": prompt.user}],
