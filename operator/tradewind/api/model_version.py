@@ -176,7 +176,7 @@ class ExternalModel(StrictModel):
     extra_body: Annotated[str, Checked("[{].*[}]", _EXTRA_BODY, 4096), AfterValidator(checked_extra_body)] | None = None
     """JSON object as text that is sent beside the rest, such as '{"top_p": 0.9}'; it may not name model, messages or stream."""
     prompt_template: PromptTemplateRef | None = None
-    """Own words for the question, with fields such as {{market_data}}; absent: Tradewind's."""
+    """Own words for the question, with fields in double braces such as market_data; absent: Tradewind's."""
     symbol_aliases: Annotated[
         dict[str, Annotated[tuple[Symbol, ...], Field(min_length=1, max_length=16)]],
         Field(max_length=64),
@@ -200,7 +200,7 @@ class ExternalModel(StrictModel):
         ),
         Rule(
             "!has(self.protocol) || self.protocol != 'anthropic' || !has(self.temperature) || "
-            "self.temperature == 'none' || double(self.temperature) <= 1.0",
+            "!self.temperature.matches('^[0-9]([.][0-9]+)?$') || double(self.temperature) <= 1.0",
             lambda s: s.protocol != "anthropic" or s.temperature in (None, "none") or float(s.temperature) <= 1,
             "temperature must be at most '1' with protocol anthropic",
             "temperature",
