@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import Field
 
+from tradewind.api import crd as generator
 from tradewind.api.crd import UnsupportedTypeError, crd, main, structural
 from tradewind.api.registry import KINDS, Kind
 from tradewind.schema.rules import Rule, StatusModel, StrictModel, wire_name
@@ -227,3 +228,10 @@ def test_check_names_the_stale_file_and_writing_mends_it(tmp_path: Path, capsys:
     chart = tmp_path / "charts" / "tradewind-crds" / "templates" / "endpoints.yaml"
     assert chart.read_text(encoding="utf-8") == stale.read_text(encoding="utf-8")
     assert "helm.sh/resource-policy: keep" in stale.read_text(encoding="utf-8")
+
+
+def test_a_text_that_helm_would_take_for_an_action_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen before: a field's docstring that named a field of templates broke the chart of the CRDs."""
+    monkeypatch.setattr(generator, "crd", lambda kind: crd(kind) | {"description": "such as {{market_data}}"})
+    with pytest.raises(UnsupportedTypeError, match="action to Helm"):
+        generator.generated_files()

@@ -213,3 +213,42 @@ def test_a_misspelt_annotation_is_refused_and_the_known_ones_are_named(
     error = capsys.readouterr().err
     assert f"metadata.annotations: {annotation}: unknown" in error
     assert words in error
+
+
+WORDS = """apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: momentum-prompt
+data:
+  system: |
+    You trade momentum. {{contract}}
+  user: |
+    {{market_data}}
+---
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("{{market_data}}", "{{marketdata}}", "key user has the field {{marketdata}}, which does not exist"),
+        ("  user: |", "  other: |", "ConfigMap momentum-prompt has no key user with a text"),
+        ("{{market_data}}", "as you know it", "no part has {{market_data}}"),
+        ("name: momentum-prompt\ndata", "name: another\ndata", None),  # it may be in the cluster
+    ],
+)
+def test_words_that_stand_beside_their_version_are_checked(
+    old: str, new: str, says: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = WORDS + (SAMPLES / "modelversion-own-prompt.yaml").read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    path = tmp_path / "version.yaml"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    assert cli(["lint", str(path)]) == (0 if says is None else 1)
+    told = capsys.readouterr().err
+    if says is None:
+        assert told == ""
+    else:
+        line = text.replace(old, new).splitlines().index("    promptTemplate: {name: momentum-prompt}") + 1
+        assert told.startswith(f"{path}:{line}: ModelVersion deepseek-momentum: spec.external.promptTemplate: ")
+        assert says in told

@@ -42,10 +42,12 @@ from tradewind.core.endpoint import EpochRow, ProbeCosts, Promotion, ReplicaRepo
 from tradewind.core.endpoint.seen import GatewayDeployment
 from tradewind.core.hindrance import Hindrance
 from tradewind.core.platform import Platform
+from tradewind.core.prompts import Prompt, prompt_of
 from tradewind.core.registry import BY_KIND as KINDS
 from tradewind.trading.arm_health import ArmHealth
 from tradewind.trading.evidence import NEVER, LostDecisions, LostReason, LostRow, Requests, TradeTable, to_us
 from tradewind.trading.evidence.forecast import PastDecisions
+from tradewind.trading.external_prompt import PromptTemplate
 from tradewind.trading.routing import ROUTING_KEY, Routing
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -232,6 +234,7 @@ def _endpoint_facts(facts: Json, text: Json) -> endpoint.Seen:
             )
             for r in facts.get("replicas") or ()
         ),
+        prompts={name: prompt for name, v in versions.items() if (prompt := _prompt(v, facts)) is not None},
         probes={n: ProbeCosts(p["count"], Decimal(str(p["cost"]))) for n, p in (facts.get("probes") or {}).items()},
         held_back=_hindrance(facts.get("heldBack")),
         ready_pods=frozenset(facts.get("readyPods") or ()),
@@ -268,7 +271,7 @@ def _promotion(text: Json) -> Promotion:
     return Promotion(text["version"], text.get("sha256"), text.get("first", False), text.get("request"))
 
 
-def _version_facts(facts: Json, _: Json) -> model_version.Seen:
+def _version_facts(facts: Json, text: Json) -> model_version.Seen:
     service = facts.get("service")
     return model_version.Seen(
         service=model_version.Service(
@@ -301,7 +304,17 @@ def _version_facts(facts: Json, _: Json) -> model_version.Seen:
             for a in facts.get("arms") or ()
         ),
         hindrance=_hindrance(facts.get("hindrance")),
+        prompt=_prompt(resource_of(text["resource"]), facts),
     )
+
+
+def _prompt(of: ModelVersion, facts: Json) -> Prompt | None:
+    """The words that a version is asked with, from `configMaps`: their data by name."""
+    ref = of.spec.external.prompt_template if of.spec.external is not None else None
+    if ref is None:
+        return None
+    data = (facts.get("configMaps") or {}).get(ref.name)
+    return prompt_of(ref, None if data is None else {"data": data})
 
 
 def _run_facts(facts: Json, _: Json) -> training_run.Seen:
@@ -381,6 +394,13 @@ _FACTS: Mapping[str, Callable[[Json, Json], Any]] = {
     "ABExperiment": _experiment_facts,
 }
 """How the facts of a kind are written in YAML."""
+
+
+def _asked_with(target: Json) -> Any:
+    """What tells an arm: its hash, or the words that it is asked with, or why it has none."""
+    if target.get("prompt") is not None:
+        return PromptTemplate.model_validate(target["prompt"]).identity
+    return target.get("promptFault") or target.get("sha256")
 
 
 def _newest(routing: Routing | None) -> int:
@@ -486,7 +506,7 @@ def effect_shown(effect: Any) -> Json:
     match effect:
         case Apply(manifest) if manifest["kind"] == "ConfigMap":
             document = json.loads(manifest["data"][ROUTING_KEY])
-            arms = {arm: target.get("sha256") for arm, target in document["arms"].items()}
+            arms = {arm: _asked_with(target) for arm, target in document["arms"].items()}
             keep = ("generation", "publishedAt", "expiresAt", "champion", "fallback", "experiment")
             return {
                 name: f"ConfigMap/{manifest['metadata']['name']}",

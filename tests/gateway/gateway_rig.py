@@ -58,7 +58,7 @@ def serving(app: Any) -> Iterator[str]:
 
 @dataclass
 class Arm:
-    """A tiny arm that speaks both protocols. `behave` may change the answer, sleep, or return a Response."""
+    """A tiny arm that speaks every protocol. `behave` may change the answer, sleep, or return a Response."""
 
     name: str
     answer: dict[str, Any] = field(default_factory=lambda: dict(OPEN))
@@ -88,7 +88,7 @@ class Arm:
 
 
 def arms_app(arms: dict[str, Arm]) -> FastAPI:
-    """All arms behind one port: `/<arm>/chat/completions` and `/<arm>/v1/models/<model>:predict`."""
+    """All arms behind one port: `/<arm>/chat/completions`, `/<arm>/messages` and `/<arm>/v1/models/<model>:predict`."""
     app = FastAPI()
 
     async def receive(arm: Arm, request: Request) -> Response | None:
@@ -103,6 +103,14 @@ def arms_app(arms: dict[str, Arm]) -> FastAPI:
         message = {"role": "assistant", "content": json.dumps(arms[name].answer)}
         return said or JSONResponse(
             {"model": "chat-7", "system_fingerprint": "fp_1", "choices": [{"message": message}]}
+        )
+
+    @app.post("/{name}/messages")
+    async def message(name: str, request: Request) -> Response:
+        said = await receive(arms[name], request)
+        text = {"type": "text", "text": json.dumps(arms[name].answer)}
+        return said or JSONResponse(
+            {"type": "message", "model": "claude-7", "content": [text], "stop_reason": "end_turn"}
         )
 
     @app.post("/{name}/v1/models/{model}:predict")

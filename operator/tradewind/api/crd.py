@@ -322,6 +322,10 @@ def generated_files() -> dict[str, str]:
     files = {"docs/api.md": reference()}
     for kind in KINDS:
         text = _HEADER + yaml.safe_dump(crd(kind), sort_keys=False, width=110, allow_unicode=True)
+        if "{{" in text:
+            raise UnsupportedTypeError(
+                f"{kind.plural}: {{{{ in a text is an action to Helm, whose chart has it: reword it"
+            )
         files[f"crds/{kind.plural}.yaml"] = text
         files[f"charts/tradewind-crds/templates/{kind.plural}.yaml"] = text
     return files

@@ -29,6 +29,8 @@ from tradewind.schema.checked import Checked
 from tradewind.schema.names import Symbol
 from tradewind.schema.rules import Immutable, Rule, StatusModel, StrictModel
 from tradewind.schema.scalars import (
+    ConfigMapKey,
+    ConfigMapName,
     Count,
     DecimalText,
     Duration,
@@ -37,8 +39,6 @@ from tradewind.schema.scalars import (
     Name,
     OpenFraction,
     PositiveDecimal,
-    SecretKey,
-    SecretName,
     Text64,
     Text128,
     Text256,
@@ -141,9 +141,9 @@ class GatewayOpenAI(StrictModel):
 class ConfigMapKeyRef(StrictModel):
     """One key of a ConfigMap in the same namespace."""
 
-    name: SecretName
+    name: ConfigMapName
     """Name of the ConfigMap."""
-    key: SecretKey
+    key: ConfigMapKey
     """Key inside the ConfigMap."""
 
 

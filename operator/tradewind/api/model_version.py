@@ -24,6 +24,8 @@ from tradewind.schema.json_text import checked_extra_body
 from tradewind.schema.names import Symbol
 from tradewind.schema.rules import Immutable, Rule, StatusModel, StrictModel
 from tradewind.schema.scalars import (
+    ConfigMapKey,
+    ConfigMapName,
     Count,
     DecimalText,
     Duration,
@@ -106,6 +108,8 @@ class Prices(StrictModel):
     """Tokens of the question."""
     cached_input_per_million: DecimalText | None = None
     """Tokens of the question that the API had in its cache; absent: as the others."""
+    cache_write_per_million: DecimalText | None = None
+    """Tokens of the question that the API wrote into its cache; absent: as the others."""
     output_per_million: DecimalText
     """Tokens of the answer, thoughts included."""
     currency: Literal["CNY", "USD"] = "CNY"
@@ -123,13 +127,33 @@ class Prices(StrictModel):
     )
 
 
+class PromptTemplateRef(StrictModel):
+    """A ConfigMap in the same namespace with the words of a question. Its text may change; an experiment takes note."""
+
+    name: ConfigMapName
+    """Name of the ConfigMap."""
+    system_key: ConfigMapKey = "system"
+    """Key of the system part."""
+    user_key: ConfigMapKey = "user"
+    """Key of the user part."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "(has(self.systemKey) ? self.systemKey : 'system') != (has(self.userKey) ? self.userKey : 'user')",
+            lambda s: s.system_key != s.user_key,
+            "systemKey and userKey must differ: the two parts are two texts",
+            "userKey",
+        ),
+    )
+
+
 class ExternalModel(StrictModel):
     """A model behind somebody else's API, such as DeepSeek's."""
 
     protocol: Annotated[str, OneOf(EXTERNAL_PROTOCOLS)] = EXTERNAL_PROTOCOLS[0]
-    """What the API speaks: OpenAI's chat completions."""
+    """What the API speaks. openai: chat completions, as OpenAI, DeepSeek and most others have them. anthropic: the Messages API."""
     base_url: HttpURL
-    """URL before `/chat/completions`, such as https://api.deepseek.com/v1."""
+    """URL before `/chat/completions` or `/messages`, such as https://api.deepseek.com/v1 or https://api.anthropic.com/v1."""
     model: Annotated[str, Field(min_length=1, max_length=128)]
     """Model name that the API expects, such as deepseek-chat."""
     secret_ref: SecretKeyRef | None = None
@@ -138,16 +162,21 @@ class ExternalModel(StrictModel):
     """How long an answer is waited for."""
     retry: Retry = Retry()
     """When a question is asked again."""
-    temperature: Annotated[str, Checked("(none|[01]([.][0-9]{1,4})?|2([.]0{1,4})?)", _TEMPERATURE, 8)] = "0"
-    """Sampling temperature from 0 to 2; none: it is not sent, for models that refuse it."""
+    temperature: Annotated[str, Checked("(none|[01]([.][0-9]{1,4})?|2([.]0{1,4})?)", _TEMPERATURE, 8)] | None = None
+    """Sampling temperature from 0 to 2, with anthropic to 1; none: it is not sent, for models that refuse it. Absent: 0, with
+    anthropic none, since its newer models refuse it."""
     response_format: Literal["json_object", "json_schema", "none"] = "json_object"
-    """How the API is told to answer in JSON: any object, the schema of a decision, or not at all."""
+    """How the API is told to answer in JSON: any object, the schema of a decision, or not at all. anthropic knows no
+    json_object: the question alone asks for one."""
     max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    """Most tokens of an answer; absent: the API's own limit. Thoughts count."""
-    thinking: Literal["enabled", "disabled"] | None = None
-    """Whether the model thinks first, as DeepSeek and others take it (`thinking.type`); absent: it is not sent."""
+    """Most tokens of an answer; absent: the API's own limit, with anthropic, which demands one, 4096. Thoughts count."""
+    thinking: Literal["enabled", "disabled", "adaptive"] | None = None
+    """Whether the model thinks first (`thinking.type`): enabled and disabled as DeepSeek and others take it, adaptive and
+    disabled as anthropic does; absent: it is not sent."""
     extra_body: Annotated[str, Checked("[{].*[}]", _EXTRA_BODY, 4096), AfterValidator(checked_extra_body)] | None = None
     """JSON object as text that is sent beside the rest, such as '{"top_p": 0.9}'; it may not name model, messages or stream."""
+    prompt_template: PromptTemplateRef | None = None
+    """Own words for the question, with fields in double braces such as market_data; absent: Tradewind's."""
     symbol_aliases: Annotated[
         dict[str, Annotated[tuple[Symbol, ...], Field(min_length=1, max_length=16)]],
         Field(max_length=64),
@@ -160,6 +189,23 @@ class ExternalModel(StrictModel):
     probe_interval: Annotated[Duration, Within(PROBE_INTERVAL, latency=False)] = "1h"
     """How long no decision may have asked it before a gateway asks a question of its own, at its price; 0s: only at the start,
     after a change and after an error."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.protocol) || self.protocol != 'anthropic' || !has(self.thinking) || self.thinking != 'enabled'",
+            lambda s: s.protocol != "anthropic" or s.thinking != "enabled",
+            "thinking enabled needs a budget with protocol anthropic: use adaptive, or for models that do not know it give "
+            'extraBody \'{"thinking": {"type": "enabled", "budget_tokens": 2048}}\' and a maxTokens above the budget',
+            "thinking",
+        ),
+        Rule(
+            "!has(self.protocol) || self.protocol != 'anthropic' || !has(self.temperature) || "
+            "!self.temperature.matches('^[0-9]([.][0-9]+)?$') || double(self.temperature) <= 1.0",
+            lambda s: s.protocol != "anthropic" or s.temperature in (None, "none") or float(s.temperature) <= 1,
+            "temperature must be at most '1' with protocol anthropic",
+            "temperature",
+        ),
+    )
 
 
 class Serving(StrictModel):

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from tradewind.api.annotations import unknown_annotations
 from tradewind.api.common import API_VERSION, GROUP
+from tradewind.api.model_version import ModelVersion
 from tradewind.api.parse import InvalidSpec, parse_manifest
 from tradewind.api.registry import BY_KIND
 from tradewind.cli.manifest_file import Document, UnreadableError, as_mapping, read_documents
+from tradewind.core.prompts import PromptFault, prompt_of
 from tradewind.trading.exits import CommandExit
 
 if TYPE_CHECKING:
@@ -102,12 +104,40 @@ def lint(path: Path, seen: Seen | None = None, *, in_folder: bool = False) -> It
     if not documents and not in_folder:
         yield f"{shown}:1: is empty: there is no object in it"
     names: dict[tuple[str, ...], int] = {}
+    texts = _config_maps(documents)
     for document in documents:
         for line, key, first in document.twice:
             yield f'{shown}:{line}: key "{_word(key)}" is set twice (first in line {first}): remove one'
         for path_of, found in _objects(document.content, ""):
             for at, message in _problems(found, path_of, document, seen, names):
                 yield f"{shown}:{at}: {message}"
+            told = _prompt_problem(found, texts)
+            if told is not None:
+                yield f"{shown}:{document.line_of(f'{path_of}spec.external.promptTemplate')}: {told}"
+
+
+def _config_maps(documents: Iterable[Document]) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """ConfigMaps of the file by namespace and name."""
+    found = (as_mapping(each) for document in documents for _, each in _objects(document.content, ""))
+    return {_place(each): each for each in found if (each.get("apiVersion"), each.get("kind")) == ("v1", "ConfigMap")}
+
+
+def _place(found: Mapping[str, Any]) -> tuple[str, str]:
+    metadata = as_mapping(found.get("metadata"))
+    return str(metadata.get("namespace", "")), str(metadata.get("name", ""))
+
+
+def _prompt_problem(found: Any, texts: Mapping[tuple[str, str], Mapping[str, Any]]) -> str | None:
+    """What is wrong with the words of a version whose ConfigMap stands in the same file."""
+    version = parse_manifest(found) if as_mapping(found).get("kind") == "ModelVersion" else None
+    external = version.spec.external if isinstance(version, ModelVersion) else None
+    if external is None or external.prompt_template is None:
+        return None
+    text = texts.get((_place(found)[0], external.prompt_template.name))
+    prompt = None if text is None else prompt_of(external.prompt_template, {"data": as_mapping(text.get("data"))})
+    if not isinstance(prompt, PromptFault):
+        return None
+    return f"ModelVersion {_place(found)[1]}: spec.external.promptTemplate: {prompt.message}"
 
 
 def _objects(content: Any, path: str) -> Iterator[tuple[str, Any]]:

@@ -11,7 +11,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -47,6 +47,8 @@ class Call:
     latency_ms: float
     cost_cny: Decimal | None
     usage: Usage | None
+    prompt: str | None = None
+    """SHA-256 of a team's own words, where it was asked with them."""
 
     def as_json(self) -> dict[str, JsonValue]:
         """For the row of the decision."""
@@ -57,11 +59,14 @@ class Call:
                 told["error_cause"] = str(self.error.cause)
         if self.cost_cny is not None:
             told["cost_cny"] = str(self.cost_cny)
+        if self.prompt is not None:
+            told["prompt"] = self.prompt
         if self.usage is not None:
             told["tokens"] = {
                 "prompt": self.usage.prompt,
                 "cached": self.usage.cached,
                 "completion": self.usage.completion,
+                **({"written": self.usage.written} if self.usage.written else {}),
             }
         return told
 
@@ -88,7 +93,7 @@ class Asked:
     @property
     def calls_as_json(self) -> list[JsonValue] | None:
         """What the row keeps of the calls: None where they say no more than the row itself."""
-        if len(self.calls) > 1 or any(call.usage for call in self.calls):
+        if len(self.calls) > 1 or any(call.usage or call.prompt for call in self.calls):
             return [call.as_json() for call in self.calls]
         return None
 
@@ -217,7 +222,7 @@ class Arms:
         error: ArmError | None = None
         try:
             body = await self._fetch(version, question, deadline - started)
-            return storable(protocol.read(body, question))
+            return _as_asked(storable(protocol.read(body, question)), question.target)
         except ArmError as caught:
             error = caught
             raise
@@ -229,13 +234,17 @@ class Arms:
             billed = body is not None and (error is None or error.kind is not ErrorKind.STATUS)
             usage = None if body is None else _usage(version, question.target, body)
             cost = _price(version, question.target, usage) if billed else None
-            calls.append(Call(error, (time.perf_counter() - started) * 1000, cost, usage))
+            words = question.target.prompt
+            digest = None if words is None else words.digest
+            calls.append(Call(error, (time.perf_counter() - started) * 1000, cost, usage, digest))
 
     async def _fetch(self, version: str, question: ArmQuestion, seconds: float) -> bytes:
-        target = question.target
-        url, payload = PROTOCOLS[target.protocol].request(question)
+        target, protocol = question.target, PROTOCOLS[question.target.protocol]
+        if target.prompt_fault is not None:
+            raise ArmError(ErrorKind.UNAVAILABLE, target.prompt_fault, cause=ErrorCause.PROMPT)
+        url, payload = protocol.request(question)
         secret = self._secret(version, target)
-        headers = {} if secret is None else PROTOCOLS[target.protocol].authenticate(secret)
+        headers = {**protocol.headers, **({} if secret is None else protocol.authenticate(secret))}
         client = self._client(version, target)
         try:
             body = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
@@ -311,6 +320,17 @@ def _unexpected(version: str, error: Exception, while_: str, kind: ErrorKind = E
     place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else None
     _log.error("arm failed unexpectedly", version=version, error=type(error).__name__, place=place)
     return ArmError(kind, f"{type(error).__name__} while {while_}; the log of the gateway has the place")
+
+
+def _as_asked(answer: ArmAnswer, target: ArmTarget) -> ArmAnswer:
+    """Who answers is the model and the words that it was asked with: other words are another arm to an experiment.
+
+    The words come first, so that a name without a fingerprint stays the beginning of the one with it.
+    """
+    if target.prompt is None:
+        return answer
+    said = (target.prompt.identity, answer.reported_model)
+    return replace(answer, reported_model="/".join(part for part in said if part))
 
 
 def _price(version: str, target: ArmTarget, usage: Usage | None) -> Decimal | None:

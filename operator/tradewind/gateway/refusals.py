@@ -37,6 +37,21 @@ _CAUSES: Mapping[int, tuple[ErrorCause, str]] = {
     503: (ErrorCause.OVERLOADED, "the API is overloaded"),
     529: (ErrorCause.OVERLOADED, "the API is overloaded"),
 }
+_STATUS_OF_TYPE: Mapping[str, int] = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+"""What an error inside an answer of status 200 would have had as status, where it names its type alone."""
+_NO_BALANCE = "credit balance is too low"
+"""A balance that is used up, of which the status is 400."""
 _AGAIN = frozenset({408, 409, 429})
 _TOKEN = re.compile(r"(?i)\b(?:sk|pk|rk)[-_][\w-]{4,}|\bBearer\s+\S+|\b[A-Za-z0-9+/_-]{32,}={0,2}")
 _REDACTED = "[redacted]"
@@ -58,6 +73,10 @@ def refusal(
     told = _parsed(body) if isinstance(body, bytes) else body
     words, code = _words(told, secret)
     known = status if status is not None else code
+    if known is None and isinstance(told, Mapping):
+        known = _status_of_type(told.get("error"))
+    if known == 400 and _NO_BALANCE in words:
+        known = 402
     cause, meaning = _CAUSES.get(known or 0, (None, ""))
     if cause is None and known is not None:
         if 300 <= known < 400:
@@ -119,6 +138,11 @@ def _words(told: JsonValue | Mapping[str, JsonValue], secret: str | None) -> tup
     else:
         text = error if isinstance(error, str) else ""
     return _without_secrets(text, secret), code
+
+
+def _status_of_type(error: JsonValue) -> int | None:
+    kind = error.get("type") if isinstance(error, Mapping) else None
+    return _STATUS_OF_TYPE.get(kind) if isinstance(kind, str) else None
 
 
 def _mark(value: JsonValue) -> str:

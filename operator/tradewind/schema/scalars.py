@@ -128,6 +128,17 @@ SecretKey = Annotated[
 ]
 """Key inside a Secret."""
 
+ConfigMapName = Annotated[
+    str, Checked("[a-z0-9]([-a-z0-9.]*[a-z0-9])?", "must be the name of a ConfigMap in the same namespace", 253)
+]
+"""Name of a ConfigMap."""
+
+ConfigMapKey = Annotated[
+    str,
+    Checked("[-._a-zA-Z0-9]{1,253}", "must be a key of the ConfigMap: letters, digits, dots, dashes, underscores", 253),
+]
+"""Key inside a ConfigMap."""
+
 Sha256 = Annotated[str, Checked("[0-9a-f]{64}", "must be a SHA-256 of 64 lower-case hexadecimal digits", 64)]
 """SHA-256 of an artifact, lower-case hexadecimal."""
 

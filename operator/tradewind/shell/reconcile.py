@@ -246,6 +246,7 @@ class Reconciler:
             "Succeeded",
             "ChampionAvailable",
             "ArmHealthy",
+            "PromptUsable",
             "GatewayReady",
             RECONCILING,
         )

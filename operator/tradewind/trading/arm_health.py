@@ -24,6 +24,8 @@ class ArmReason(StrEnum):
     """No Endpoint asks it, so that nobody knows whether it answers."""
     SECRET_UNREADABLE = "SecretUnreadable"  # noqa: S105 - a word
     """The Secret of external.secretRef, or its key, is not there or is empty."""
+    PROMPT_UNUSABLE = "PromptUnusable"
+    """The ConfigMap of external.promptTemplate, or a key, is not there, or its text is no template."""
     CREDENTIAL_REFUSED = "CredentialRefused"
     """401 or 403: the API does not accept the key."""
     NO_BALANCE = "NoBalance"
@@ -58,6 +60,7 @@ class ArmReason(StrEnum):
 
 _OF_CAUSE: Mapping[str, ArmReason] = {
     ErrorCause.UNREADABLE: ArmReason.SECRET_UNREADABLE,
+    ErrorCause.PROMPT: ArmReason.PROMPT_UNUSABLE,
     ErrorCause.CREDENTIAL: ArmReason.CREDENTIAL_REFUSED,
     ErrorCause.BALANCE: ArmReason.NO_BALANCE,
     ErrorCause.RATE: ArmReason.RATE_LIMITED,

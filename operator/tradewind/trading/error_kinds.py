@@ -30,6 +30,8 @@ class ErrorCause(StrEnum):
 
     UNREADABLE = "secret"
     """The credential cannot be read where the gateway looks for it."""
+    PROMPT = "prompt"
+    """The version's own prompt cannot be read or used."""
     CREDENTIAL = "credential"
     """401 or 403: the API does not accept the key."""
     BALANCE = "balance"
@@ -58,6 +60,7 @@ class ErrorCause(StrEnum):
 
 REMEDIES: Mapping[str, str] = {
     ErrorCause.UNREADABLE: "create the Secret that external.secretRef of the ModelVersion names, with that key",
+    ErrorCause.PROMPT: "correct the ConfigMap that external.promptTemplate of the ModelVersion names",
     ErrorCause.CREDENTIAL: "put a valid API key into the Secret of external.secretRef",
     ErrorCause.BALANCE: "top up the account of the API",
     ErrorCause.PARAMETER: "correct external of the ModelVersion (temperature, responseFormat, maxTokens, extraBody) in a new one",

@@ -12,6 +12,7 @@ from pydantic import AwareDatetime, Field, JsonValue, model_validator
 from tradewind.schema.bounds import ARM_TIMEOUT
 from tradewind.schema.rules import StrictModel
 from tradewind.trading.decision import Limits
+from tradewind.trading.external_prompt import PromptTemplate
 from tradewind.trading.settings.labels import LabelThresholds
 from tradewind.trading.settings.reports import ReportBounds
 
@@ -22,7 +23,13 @@ class Protocol(StrEnum):
     """How an arm is asked; each is a module of its own in gateway/protocols/."""
 
     OPENAI = "openai"
+    ANTHROPIC = "anthropic"
     KSERVE = "kserve"
+
+    @property
+    def temperature(self) -> float | None:
+        """What is sent where a version says nothing; None: nothing, since models that are asked this way refuse any."""
+        return None if self is Protocol.ANTHROPIC else 0.0
 
 
 OWN_PROTOCOL = Protocol.KSERVE
@@ -35,6 +42,7 @@ class TokenPrices(StrictModel):
 
     input: Annotated[Decimal, Field(ge=0)]
     cached_input: Annotated[Decimal, Field(ge=0)] | None = None
+    cache_write: Annotated[Decimal, Field(ge=0)] | None = None
     output: Annotated[Decimal, Field(ge=0)]
     cny_per_unit: Annotated[Decimal, Field(gt=0)] = Decimal(1)
 
@@ -61,6 +69,10 @@ class ArmTarget(StrictModel):
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     extra_body: Mapping[str, JsonValue] = Field(default_factory=dict)
     """Sent as it is; it goes over what the protocol writes."""
+    prompt: PromptTemplate | None = None
+    """The team's own words; None: ours."""
+    prompt_fault: str | None = None
+    """Why there are no words to ask with: it is not asked."""
     probe_seconds: Annotated[float, Field(ge=0)] | None = None
     """How long nothing may be heard of it before it is probed; 0: only when it appears and after an error; None: never."""
 

@@ -18,9 +18,10 @@ from tradewind.core.endpoint.holders import was_promoted
 from tradewind.core.endpoint.manifests import gateway_name, mounted_versions, routing_name
 from tradewind.core.endpoint.orphans import aborted
 from tradewind.core.endpoint.scaling import unwanted
-from tradewind.core.endpoint.seen import GatewayDeployment, Seen, StartedExperiment
+from tradewind.core.endpoint.seen import TERMINAL, GatewayDeployment, Seen, StartedExperiment
 from tradewind.core.manifests.common import COMPONENT, OWNER_NAME
 from tradewind.core.pods import has_ended, held_back, is_ready
+from tradewind.core.prompts import read_prompts
 from tradewind.core.world import DatabaseUnavailableError, Json, World
 from tradewind.trading.routing import ROUTING_KEY, Routing
 
@@ -50,15 +51,19 @@ async def observe(endpoint: Endpoint, world: World) -> Seen:
     ready = frozenset(pod["metadata"]["name"] for pod in pods if is_ready(pod))
     deployment = await world.read("apps/v1", "Deployment", namespace, gateway_name(endpoint.name)) if not pods else None
     waiting = [pod for pod in pods if pod["metadata"]["name"] not in ready]
+    mine = tuple(e for e in experiments.values() if e.spec.endpoint_ref.name == endpoint.name)
+    routing = await published(endpoint, world)
+    may_be_asked = _may_be_asked(endpoint, mine, routing)
     seen = Seen(
         versions=versions,
-        experiments=tuple(e for e in experiments.values() if e.spec.endpoint_ref.name == endpoint.name),
+        experiments=mine,
         ready_pods=ready,
         held_back=await held_back(world, namespace, waiting, deployment),
         deployment=await gateway_deployment(endpoint, world),
         left_over=await left_over(endpoint, world),
         mounted=frozenset.intersection(*mounted) if mounted else None,
-        routing=await published(endpoint, world),
+        routing=routing,
+        prompts=await read_prompts((v for name, v in versions.items() if name in may_be_asked), world),
     )
     try:
         database, place = world.database, (namespace, endpoint.name)
@@ -74,6 +79,20 @@ async def observe(endpoint: Endpoint, world: World) -> Seen:
         )
     except DatabaseUnavailableError as error:
         return replace(seen, database_error=str(error), schema_missing=error.schema_missing)
+
+
+def _may_be_asked(endpoint: Endpoint, experiments: tuple[ABExperiment, ...], routing: Routing | None) -> frozenset[str]:
+    """Versions that the next document may have: those of this one, and who may come into it."""
+    champions = (endpoint.status.champion_ref, endpoint.status.previous_champion_ref)
+    return frozenset(
+        {
+            endpoint.spec.fallback,
+            *(ref.name for ref in champions if ref is not None),
+            *(e.spec.candidate for e in experiments if e.status.phase not in TERMINAL or was_promoted(e)),
+            *named_by_hand(endpoint),
+            *(routing.arms if routing is not None else ()),
+        }
+    )
 
 
 async def orphans(namespace: str, endpoint: str, world: World) -> tuple[StartedExperiment, ...]:

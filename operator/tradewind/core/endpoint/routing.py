@@ -6,12 +6,13 @@ from decimal import Decimal
 from tradewind.api.ab_experiment import ABExperiment, Mode
 from tradewind.api.common import SecretKeyRef, VersionStatusRef
 from tradewind.api.endpoint import Endpoint
-from tradewind.api.model_version import ModelVersion, Prices
+from tradewind.api.model_version import ExternalModel, ModelVersion, Prices
 from tradewind.core.endpoint.holders import is_as_seen
 from tradewind.core.endpoint.manifests import credential_path
 from tradewind.core.endpoint.seen import TERMINAL, Seen, version_sha256
 from tradewind.core.evidence import settlement_of
 from tradewind.core.model_version.manifests import predictor_url
+from tradewind.core.prompts import PromptFault, source_of
 from tradewind.schema.json_text import as_object
 from tradewind.schema.scalars import as_milliseconds, as_timedelta
 from tradewind.trading.routing import (
@@ -64,7 +65,7 @@ def routing_of(
         clock=endpoint.spec.clock.value,
         champion=champion.name,
         fallback=fallback.name,
-        arms={name: arm_target(seen.versions[name]) for name in sorted(names)},
+        arms={name: _as_worded(arm_target(seen.versions[name]), seen.versions[name], seen) for name in sorted(names)},
         experiment=experiment,
         limits=RoutingLimits(
             permission_levels={
@@ -172,7 +173,7 @@ def arm_target(version: ModelVersion) -> ArmTarget:
             price_per_call_cny=Decimal(external.price_per_call_cny) if external.price_per_call_cny else None,
             prices=_token_prices(external.prices),
             symbol_aliases=external.symbol_aliases,
-            temperature=None if external.temperature == "none" else float(external.temperature),
+            temperature=_temperature(external),
             response_format=external.response_format,
             max_tokens=external.max_tokens,
             extra_body=({} if external.thinking is None else {"thinking": {"type": external.thinking}})
@@ -190,13 +191,35 @@ def arm_target(version: ModelVersion) -> ArmTarget:
     )
 
 
+def _as_worded(target: ArmTarget, version: ModelVersion, seen: Seen) -> ArmTarget:
+    """The target with the version's own words. While they cannot be used the last ones stay, or it is not asked at all."""
+    ref = version.spec.external.prompt_template if version.spec.external is not None else None
+    if ref is None:
+        return target
+    read = seen.prompts.get(version.name) or PromptFault("the prompt of the version was not read yet")
+    known = seen.routing.arms.get(version.name) if seen.routing is not None else None
+    last = known.prompt if known is not None else None
+    if isinstance(read, PromptFault) and last is not None and last.source == source_of(ref):
+        read = last
+    if isinstance(read, PromptFault):
+        return target.model_copy(update={"prompt_fault": read.message})
+    return target.model_copy(update={"prompt": read})
+
+
+def _temperature(external: ExternalModel) -> float | None:
+    if external.temperature is None:
+        return Protocol(external.protocol).temperature
+    return None if external.temperature == "none" else float(external.temperature)
+
+
 def _token_prices(prices: Prices | None) -> TokenPrices | None:
     if prices is None:
         return None
-    cached = prices.cached_input_per_million
+    cached, written = prices.cached_input_per_million, prices.cache_write_per_million
     return TokenPrices(
         input=Decimal(prices.input_per_million),
         cached_input=None if cached is None else Decimal(cached),
+        cache_write=None if written is None else Decimal(written),
         output=Decimal(prices.output_per_million),
         cny_per_unit=Decimal(prices.cny_per_usd or 1),
     )

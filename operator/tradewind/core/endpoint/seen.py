@@ -9,6 +9,7 @@ from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.ab_experiment_status import ABExperimentPhase
 from tradewind.api.model_version import ModelVersion
 from tradewind.core.hindrance import Hindrance
+from tradewind.core.prompts import Prompt
 from tradewind.trading.arm_health import ArmHealth
 from tradewind.trading.routing import Routing
 
@@ -169,6 +170,7 @@ class Seen:
         deployment: with autoscaling, the gateway's Deployment.
         left_over: API version and kind of children that a setting asked for which is taken away.
         mounted: versions whose Secret every gateway pod has; None: there is no pod.
+        prompts: own words of versions that may be routed to, or why they cannot be used.
         probes: of each version that was asked to see whether it answers, in 30 days.
         held_back: what keeps gateway pods from running, as far as it is known.
         database_error: why SQL facts are missing; None: they are complete.
@@ -187,6 +189,7 @@ class Seen:
     left_over: frozenset[tuple[str, str]] = frozenset()
     mounted: frozenset[str] | None = None
     routing: Routing | None = None
+    prompts: Mapping[str, Prompt] = field(default_factory=dict)
     probes: Mapping[str, ProbeCosts] = field(default_factory=dict)
     held_back: Hindrance | None = None
     database_error: str | None = None

@@ -11,7 +11,7 @@ A version that serves keeps a finalizer: whoever deletes it is told who needs it
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
@@ -34,6 +34,7 @@ from tradewind.core.manifests.common import Mounts
 from tradewind.core.manifests.job import JobPod, build_job
 from tradewind.core.model_version.manifests import build_inference_service, predictor_url
 from tradewind.core.platform import Platform
+from tradewind.core.prompts import Prompt, PromptFault
 from tradewind.schema.scalars import as_milliseconds
 from tradewind.trading.arm_health import ArmReason
 from tradewind.trading.exits import ExitCode, exit_code
@@ -47,6 +48,8 @@ class Reason(StrEnum):
 
     EXTERNAL = "External"
     """An external API: there is nothing to verify, to serve or to measure."""
+    PROMPT_READ = "PromptRead"
+    """The words of external.promptTemplate are there and can be used."""
     STARTING = "Starting"
     """The predictor is not up yet."""
     SERVING = "Serving"
@@ -112,6 +115,7 @@ class Seen:
     Attributes:
         arms: of each Endpoint that asks it.
         hindrance: what keeps a predictor's pod from running.
+        prompt: the words that an external version is to be asked with; None: it has none of its own.
     """
 
     service: Service | None = None
@@ -121,6 +125,7 @@ class Seen:
     stage: Stage = Stage.CANDIDATE
     arms: tuple[Arm, ...] = ()
     hindrance: Hindrance | None = None
+    prompt: Prompt | None = None
 
 
 TEMPLATE_HASH = "tradewind.dev/template-hash"
@@ -135,18 +140,32 @@ def decide(version: ModelVersion, seen: Seen, now: datetime, *, platform: Platfo
     if version.spec.external is None:
         return _own(turn, effects)
     health = arm_health(seen.arms)
+    ready, told = Fact("Ready", health.holds, health.reason, health.message), _prompt_fact(seen.prompt)
+    if told is not None and told.holds is False:
+        ready = replace(told, type="Ready")
     return turn.decision(
         effects,
+        *(() if told is None else (told,)),
         Fact("ArtifactVerified", True, Reason.EXTERNAL, "an external API has no artifact"),
         Fact("Served", True, Reason.EXTERNAL, f"asked at {version.spec.external.base_url}"),
         Fact("Evaluated", None, Reason.EXTERNAL, "measured on live decisions"),
         health,
-        Fact("Ready", health.holds, health.reason, health.message),
+        ready,
         phase={True: ModelVersionPhase.READY, False: ModelVersionPhase.DEGRADED, None: ModelVersionPhase.PENDING}[
-            health.holds
+            ready.holds
         ],
         url=version.spec.external.base_url,
     )
+
+
+def _prompt_fact(prompt: Prompt | None) -> Fact | None:
+    """`PromptUsable` of a version with own words."""
+    if prompt is None:
+        return None
+    if isinstance(prompt, PromptFault):
+        kept = "gateways that have its last usable text go on with it, others do not ask"
+        return Fact("PromptUsable", False, ArmReason.PROMPT_UNUSABLE, f"{prompt.message}; {kept}"[:1024])
+    return Fact("PromptUsable", True, Reason.PROMPT_READ, f"asked with {prompt.source}, {prompt.identity}")
 
 
 def arm_health(arms: tuple[Arm, ...]) -> Fact:

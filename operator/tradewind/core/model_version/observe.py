@@ -10,6 +10,7 @@ from tradewind.api.model_version import ModelVersion, Stage
 from tradewind.core.endpoint import TERMINAL
 from tradewind.core.model_version import TEMPLATE_HASH, Arm, PredictorPod, Seen, Service
 from tradewind.core.pods import container_status, held_back, is_ready, read_job, result_of, terminated
+from tradewind.core.prompts import read_prompt
 from tradewind.core.world import Json, World
 
 
@@ -18,7 +19,7 @@ async def observe(version: ModelVersion, world: World) -> Seen:
     holders, stage = _holders(version, world)
     arms = _arms(version, world)
     if version.spec.external is not None:
-        return Seen(holders=holders, stage=stage, arms=arms)
+        return Seen(holders=holders, stage=stage, arms=arms, prompt=await read_prompt(version, world))
     namespace, name, status = version.namespace, version.name, version.status
     service = await world.read("serving.kserve.io/v1beta1", "InferenceService", namespace, name)
     deployment = await world.read("apps/v1", "Deployment", namespace, f"{name}-predictor")

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import JsonValue
 
@@ -49,15 +49,18 @@ class Usage:
     cached: int
     """Of the prompt, read from the API's cache."""
     completion: int
+    written: int = 0
+    """Of the prompt, written into the API's cache."""
 
     @classmethod
-    def of(cls, prompt: JsonValue, cached: JsonValue, completion: JsonValue) -> Self | None:
+    def of(cls, prompt: JsonValue, cached: JsonValue, completion: JsonValue, written: JsonValue = None) -> Self | None:
         """From what the API says; None where that cannot be a number of tokens."""
-        numbers = [prompt, 0 if cached is None else cached, completion]
+        numbers = [prompt, 0 if cached is None else cached, completion, 0 if written is None else written]
         if not all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= MOST_TOKENS for n in numbers):
             return None
-        whole, part, said = (int(str(n)) for n in numbers)
-        return cls(whole, min(part, whole), said)
+        whole, part, said, kept = (int(str(n)) for n in numbers)
+        part = min(part, whole)
+        return cls(whole, part, said, min(kept, whole - part))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,9 @@ def _remark(value: Any) -> Any:
 class ArmProtocol(ABC):
     """How arms of one kind are asked."""
 
+    headers: ClassVar[Mapping[str, str]] = {}
+    """Sent with every question, with or without a credential."""
+
     @abstractmethod
     def request(self, question: ArmQuestion) -> tuple[str, Mapping[str, JsonValue]]:
         """URL and JSON body of the question."""
@@ -140,5 +146,7 @@ class ArmProtocol(ABC):
         if prices is None or usage is None:
             return target.price_per_call_cny
         cached = prices.input if prices.cached_input is None else prices.cached_input
-        spent = (usage.prompt - usage.cached) * prices.input + usage.cached * cached + usage.completion * prices.output
+        written = prices.input if prices.cache_write is None else prices.cache_write
+        spent = (usage.prompt - usage.cached - usage.written) * prices.input + usage.completion * prices.output
+        spent += usage.cached * cached + usage.written * written
         return spent / MILLION * prices.cny_per_unit

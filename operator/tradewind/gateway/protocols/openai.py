@@ -1,18 +1,18 @@
 """openai: chat completions with a JSON object as answer, as DeepSeek and others serve them."""
 
-import json
 from collections.abc import Iterator, Mapping
 
 from pydantic import JsonValue
 
 from tradewind.gateway.answers import ArmError, parse_decision, parse_object
+from tradewind.gateway.envelopes import arguments_text, only_call, without_comments
 from tradewind.gateway.protocols.base import MAX_REMARK, ArmAnswer, ArmProtocol, ArmQuestion, Usage
 from tradewind.gateway.reading import Rule, read_answer
 from tradewind.gateway.refusals import refusal
 from tradewind.schema.storable import cleaned
 from tradewind.trading.decision import decision_schema
 from tradewind.trading.error_kinds import ErrorCause, ErrorKind
-from tradewind.trading.prompt import CONTRACT, INSTRUCTION, render_prompt
+from tradewind.trading.external_prompt import external_prompt
 
 _FORMATS: Mapping[str, JsonValue] = {
     "json_object": {"type": "json_object"},
@@ -28,17 +28,11 @@ class OpenAIChat(ArmProtocol):
 
     def request(self, question: ArmQuestion) -> tuple[str, Mapping[str, JsonValue]]:
         """One completion, not streamed, with what the version says of temperature, format and tokens."""
-        target, limits, system = question.target, question.limits, INSTRUCTION + CONTRACT
-        if limits is not None:
-            cap = limits.max_stop_loss_pct
-            stop = "" if cap is None else f", stop_loss_pct above 0 and at most {cap:g}"
-            system += (
-                f"Limits: leverage at most {limits.max_leverage}, size_usd at most {limits.max_size_usd:g}{stop}.\n"
-            )
-        user = render_prompt(question.shown, question.symbol).removeprefix(INSTRUCTION)
+        target = question.target
+        prompt = external_prompt(question.shown, question.symbol, question.limits, target.prompt)
         body: dict[str, JsonValue] = {
             "model": target.model,
-            "messages": [{"role": "system", "content": system}, {"role": "user", "content": user}],
+            "messages": [{"role": "system", "content": prompt.system}, {"role": "user", "content": prompt.user}],
             "stream": False,
         }
         if target.response_format != "none":
@@ -52,7 +46,7 @@ class OpenAIChat(ArmProtocol):
     def read(self, body: bytes, question: ArmQuestion) -> ArmAnswer:
         """The content of the first choice; the name that the API gives itself is model and fingerprint."""
         rules: set[Rule] = set()
-        envelope = parse_object(_without_comments(body, rules))
+        envelope = parse_object(without_comments(body, rules))
         text = _text(_message(envelope), rules)
         read = read_answer(text, symbol=question.symbol, aliases=question.aliases)
         decision = parse_decision(read.fields, symbol=question.symbol, limits=question.limits)
@@ -64,7 +58,7 @@ class OpenAIChat(ArmProtocol):
     def usage(self, body: bytes) -> Usage | None:
         """Tokens by the names of OpenAI and of DeepSeek, which has its own for the cache."""
         try:
-            told = parse_object(_without_comments(body, set())).get("usage")
+            told = parse_object(without_comments(body, set())).get("usage")
         except ArmError:
             return None
         if not isinstance(told, dict):
@@ -76,15 +70,6 @@ class OpenAIChat(ArmProtocol):
             told.get("prompt_cache_hit_tokens") if cached is None else cached,
             told.get("completion_tokens"),
         )
-
-
-def _without_comments(body: bytes, rules: set[Rule]) -> bytes:
-    """The body after comments and blank lines that kept the connection alive."""
-    rest = body.lstrip()
-    while rest.startswith(b":"):
-        rules.add(Rule.COMMENTS)
-        rest = rest.partition(b"\n")[2].lstrip()
-    return rest if rules else body
 
 
 def _message(envelope: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
@@ -129,16 +114,10 @@ def _text(message: Mapping[str, JsonValue], rules: set[Rule]) -> str:
         raise ArmError(ErrorKind.INVALID_JSON, "choices.0.message.content: neither a text nor a list of parts")
     calls = message.get("tool_calls")
     if isinstance(calls, list) and calls:
-        if len(calls) > 1:
-            raise ArmError(ErrorKind.INVALID_JSON, f"{len(calls)} tool calls: which one is the answer is not said")
-        function = calls[0].get("function") if isinstance(calls[0], dict) else None
+        call = only_call(calls)
+        function = call.get("function") if isinstance(call, dict) else None
         arguments = function.get("arguments") if isinstance(function, dict) else None
-        if isinstance(arguments, dict):
-            arguments = json.dumps(arguments)
-        if not isinstance(arguments, str):
-            raise ArmError(ErrorKind.INVALID_JSON, "choices.0.message.tool_calls.0.function.arguments: not a text")
-        rules.add(Rule.TOOL_CALL)
-        return arguments
+        return arguments_text(arguments, "choices.0.message.tool_calls.0.function.arguments", rules)
     raise ArmError(ErrorKind.EMPTY, "the answer is empty", again=True)
 
 
