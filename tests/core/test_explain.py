@@ -67,9 +67,8 @@ def test_the_cause_is_the_deepest_of_what_is_wrong() -> None:
     below = node(version, node(pod("v2-0", phase="Pending", containerStatuses=[waiting])))
     found = because(node(experiment, node(READY), below))
     assert found is not None
-    assert (found.subject, found.reason) == ("Pod/v2-0", "ImagePullBackOff")
-    assert found.message.startswith("no such image; no pull Secret is named")
-    assert "the nodes may pull it" in found.remedy
+    assert (found.subject, found.reason, found.message) == ("Pod/v2-0", "ImagePullBackOff", "no such image")
+    assert "the nodes may pull it (imagePullSecrets); no pull Secret is named" in found.remedy
 
 
 def test_all_is_well() -> None:

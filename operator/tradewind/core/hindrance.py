@@ -11,8 +11,8 @@ from typing import Any
 Json = Mapping[str, Any]
 
 REMEDIES: Mapping[str, str] = {
-    "ImagePullBackOff": "check the image's name and tag, and that the nodes may pull it",
-    "ErrImagePull": "check the image's name and tag, and that the nodes may pull it",
+    "ImagePullBackOff": "check the image's name and tag, and that the nodes may pull it (imagePullSecrets)",
+    "ErrImagePull": "check the image's name and tag, and that the nodes may pull it (imagePullSecrets)",
     "InvalidImageName": "correct the image's name",
     "CreateContainerConfigError": "create the Secret or ConfigMap that the message names, with the key that it names",
     "CrashLoopBackOff": "read why it ended: kubectl logs --previous",
@@ -34,16 +34,19 @@ class Hindrance:
         reason: as Kubernetes has it, such as FailedMount.
         message: its words.
         pod: name of the pod; empty: there is none yet.
+        pulled_by: by which Secrets an image that cannot be pulled was asked for.
     """
 
     reason: str
     message: str
     pod: str = ""
+    pulled_by: str = ""
 
     @property
     def remedy(self) -> str:
         """What to do about it; empty: nobody knows in general."""
-        return REMEDIES.get(self.reason, "")
+        known = REMEDIES.get(self.reason, "")
+        return f"{known}; {self.pulled_by}" if known and self.pulled_by else known
 
     def __str__(self) -> str:
         where = f"pod {self.pod}: " if self.pod else ""
@@ -77,8 +80,9 @@ def of_pod(pod: Json, events: Sequence[Json] = ()) -> Hindrance | None:
         if ended.get("reason") == "OOMKilled":
             return Hindrance("OOMKilled", str(waits.get("message") or ""), name)
         if reason not in _STARTING:
-            said = str(waits.get("message") or ended.get("message") or "")
-            return Hindrance(reason, (said + _pulled_by(pod, reason)).removeprefix("; "), name)
+            return Hindrance(
+                reason, str(waits.get("message") or ended.get("message") or ""), name, _pulled_by(pod, reason)
+            )
     if events and not any({"running", "terminated"} & container.get("state", {}).keys() for container in containers):
         return Hindrance(str(events[-1].get("reason") or "Warning"), str(events[-1].get("message") or ""), name)
     return None
@@ -90,9 +94,9 @@ def _pulled_by(pod: Json, reason: str) -> str:
         return ""
     names = ", ".join(s.get("name", "") for s in pod.get("spec", {}).get("imagePullSecrets", []))
     if not names:
-        return "; no pull Secret is named: a private registry needs one in the chart's image.pullSecrets"
-    where = pod["metadata"].get("namespace", "")
-    return f"; pull Secrets {names}: each must exist in namespace {where} and be one for this registry"
+        return "no pull Secret is named: a private registry needs one in the chart's image.pullSecrets"
+    namespace = pod["metadata"].get("namespace", "")
+    return f"pull Secrets {names}: each must exist in namespace {namespace} and be one for this registry"
 
 
 def of_deployment(deployment: Json | None) -> Hindrance | None:

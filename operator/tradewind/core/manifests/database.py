@@ -6,7 +6,7 @@ program; `sslmode` in the connection string wins.
 
 from dataclasses import dataclass
 
-from tradewind.api.endpoint import DatabaseRef
+from tradewind.api.database import DatabaseRef
 from tradewind.core.decision import Manifest
 from tradewind.core.manifests.common import secret_env
 
