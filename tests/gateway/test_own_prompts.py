@@ -1,5 +1,6 @@
 """A team's own words through a real gateway: sent exactly, named in the row, and another arm once they change."""
 
+import asyncio
 import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -76,9 +77,9 @@ async def test_a_shadow_says_its_words_too(rig, gateway):
     await rig.seen()
     await gateway.post("/v1/decisions", json=ask("d"))
     await until(lambda: rig.arms["api"].seen)
-    for _ in range(500):
-        if rows := await rig.rows("SELECT * FROM tradewind.shadows"):
-            break
+    async with asyncio.timeout(15):
+        while not (rows := await rig.rows("SELECT * FROM tradewind.shadows")):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
     assert rows[0]["reported_model"] == f"{identity(WORDS)}/chat-7/fp_1"
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tradewind.api.model_version import ModelVersion, PromptTemplateRef
+from tradewind.api.external_model import PromptTemplateRef
+from tradewind.api.model_version import ModelVersion
 from tradewind.trading.external_prompt import PromptTemplate, template_fault
 
 if TYPE_CHECKING:  # whose facts are made of these

@@ -6,7 +6,8 @@ from decimal import Decimal
 from tradewind.api.ab_experiment import ABExperiment, Mode
 from tradewind.api.common import SecretKeyRef, VersionStatusRef
 from tradewind.api.endpoint import Endpoint
-from tradewind.api.model_version import ExternalModel, ModelVersion, Prices
+from tradewind.api.external_model import ExternalModel, Prices
+from tradewind.api.model_version import ModelVersion
 from tradewind.core.endpoint.holders import is_as_seen
 from tradewind.core.endpoint.manifests import credential_path
 from tradewind.core.endpoint.seen import TERMINAL, Seen, version_sha256
