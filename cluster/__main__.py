@@ -76,6 +76,7 @@ def _make(layout: Layout, progress: Progress) -> None:
     """Programs are compiled while images are built: each waits for downloads and for one processor by turns."""
     running = not node.missing_processes(layout) and layout.ready_marker.exists()
     if not running and not build.is_built(layout):
+        progress.expected = timings.expected(layout.timings)
         with progress.step("preflight"):
             _preflight(layout)
         with progress.step("packages"), _lock(layout, "cluster"):
@@ -86,6 +87,7 @@ def _make(layout: Layout, progress: Progress) -> None:
             images.prepare(layout, images.NAMES, progress)
             with progress.step("Go programs", waits_for="the rest of their build"):
                 programs.result()
+        progress.expected = {"images delivered": progress.expected["images delivered"]}
     with _lock(layout, "cluster"):
         _up(layout, progress)
     _images(layout, progress, images.NAMES)

@@ -63,19 +63,29 @@ class Demo:
 
     def play(self) -> None:
         """All phases; the first failure ends it."""
-        for name, phase in (
-            ("charts: kinds, operator, database", self.install),
-            ("what earlier runs left", self.clear_earlier),
-            ("stand-in API, secrets, storage", self.prepare),
-            ("tiny base model (about 90 s the first time, then reused)", self.make_base_model),
-            ("Endpoint with the API arm", self.make_endpoint),
-            ("first part of the bars: the API arm alone", self.trade_first_part),
-            ("LoRA training on its outcomes", self.train),
-            ("A/B test in Replay on the rest of the bars", self.test),
-            ("second experiment: every fifth answer of the candidate is broken", self.test_broken),
-            ("latency of both arms, 50 requests each (the stand-in's are delayed on purpose)", self.measure_latency),
-            ("report", self.report),
-        ):
+        phases = (
+            ("charts: kinds, operator, database", 10, self.install),
+            ("what earlier runs left", 5, self.clear_earlier),
+            ("stand-in API, secrets, storage", 1, self.prepare),
+            (
+                "tiny base model (made the first time, then reused)",
+                10 if self.kept_base is not None and self.kept_base.is_dir() else 150,
+                self.make_base_model,
+            ),
+            ("Endpoint with the API arm", 5, self.make_endpoint),
+            ("first part of the bars: the API arm alone", 60, self.trade_first_part),
+            ("LoRA training on its outcomes", 220, self.train),
+            ("A/B test in Replay on the rest of the bars", 60, self.test),
+            ("second experiment: every fifth answer of the candidate is broken", 25, self.test_broken),
+            (
+                "latency of both arms, 50 requests each (the stand-in's are delayed on purpose)",
+                20,
+                self.measure_latency,
+            ),
+            ("report", 5, self.report),
+        )
+        self.progress.expected = {name: float(seconds) for name, seconds, _ in phases}  # on two cores
+        for name, _, phase in phases:
             with self.progress.step(name):
                 phase()
 

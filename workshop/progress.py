@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TAIL_LINES = 25
+_TOLD_FROM_SECONDS = 60
 
 
 class StepError(Exception):
@@ -30,22 +31,33 @@ class StepError(Exception):
 
 @dataclass
 class Progress:
-    """Prints steps with the seconds since the start, and collects how long each took."""
+    """Prints steps with the seconds since the start, and collects how long each took.
+
+    Attributes:
+        expected: seconds that steps which are yet to come took elsewhere, by name: what is left of them is told with each step.
+    """
 
     began: float = field(default_factory=time.monotonic)
     steps: list[dict[str, str | float]] = field(default_factory=list)
     current: str = "start"
+    expected: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def step(self, name: str, waits_for: str = "") -> Iterator[None]:
         self.current = name
         began = time.monotonic()
-        self.say(name + (f" (waiting for {waits_for})" if waits_for else ""))
+        self.say(name + (f" (waiting for {waits_for})" if waits_for else "") + self._left())
         yield
+        self.expected.pop(name, None)
         seconds = time.monotonic() - began
         self.steps.append({"step": name, "seconds": round(seconds, 2)})
         if seconds >= 1:
             self.say(f"  done in {seconds:.1f} s")
+
+    def _left(self) -> str:
+        """How long the rest took elsewhere; nothing under a minute."""
+        left = sum(self.expected.values())
+        return f" [about {left / 60:.0f} min left]" if left >= _TOLD_FROM_SECONDS else ""
 
     @property
     def seconds(self) -> float:
