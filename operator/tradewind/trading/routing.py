@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, Field, JsonValue, model_validator
 
-from tradewind.schema.bounds import ARM_TIMEOUT
+from tradewind.schema.bounds import ARM_TIMEOUT, PROBE_INTERVAL
 from tradewind.schema.rules import StrictModel
 from tradewind.trading.decision import Limits
 from tradewind.trading.external_prompt import PromptTemplate
@@ -73,7 +73,7 @@ class ArmTarget(StrictModel):
     """The team's own words; None: ours."""
     prompt_fault: str | None = None
     """Why there are no words to ask with: it is not asked."""
-    probe_seconds: Annotated[float, Field(ge=0)] | None = None
+    probe_seconds: Annotated[float, Field(ge=PROBE_INTERVAL.low, le=PROBE_INTERVAL.high)] | None = None
     """How long nothing may be heard of it before it is probed; 0: only when it appears and after an error; None: never."""
 
     @property
