@@ -96,7 +96,7 @@ def test_an_arm_that_is_down_ends_the_experiment(endpoints: Space, installation:
 
 
 def test_a_gateway_without_its_database_answers_by_policy(endpoints: Space) -> None:
-    with endpoints.gateway("lost") as gateway:
+    with endpoints.gateway("lost", until="GatewayReady") as gateway:
         answer = gateway.decide("unlogged")
         assert (answer["_model_used"], answer["_arm"], answer["action"]) == ("api", None, "open_short")
         again = gateway.post("/v1/decisions", question("unlogged"))
@@ -118,6 +118,10 @@ def test_a_gateway_without_its_database_answers_by_policy(endpoints: Space) -> N
     assert condition(seen, "Ready")["reason"] == "GatewayStarting"
     seen = endpoints.wait_condition("Endpoint", "lost", "WeightsApplied", "False", reason="Applying")
     assert "have not reported" in condition(seen, "WeightsApplied")["message"]
+    # Whether its arm answers, nobody but the pod could say, and it says so nowhere.
+    ready = condition(seen, "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "Probing")
+    assert "no gateway pod has reported" in ready["message"]
 
 
 def _running(space: Space, point: str) -> list[str]:

@@ -14,6 +14,7 @@ from tradewind.trading.arm_health import ArmHealth, ArmReason
 from tradewind.trading.routing import Routing
 
 _MOST = 32
+_FIRST = "it is being asked its first question"
 
 
 def arm_statuses(endpoint: Endpoint, seen: Seen, routing: Routing | None) -> tuple[EndpointArmStatus, ...] | None:
@@ -38,7 +39,8 @@ def health_fact(arms: Sequence[EndpointArmStatus] | None, champion: VersionStatu
         return Fact("ArmHealthy", False, failing[0].reason, told[:1024])
     asked = [arm.version for arm in arms if arm.healthy]
     if champion.name not in asked:
-        return Fact("ArmHealthy", None, ArmReason.PROBING, f"{champion.name} is being asked its first question")
+        told = next((arm.message for arm in arms if arm.version == champion.name), "")
+        return Fact("ArmHealthy", None, ArmReason.PROBING, f"{champion.name}: {told or _FIRST}")
     return Fact("ArmHealthy", True, ArmReason.ANSWERS, f"{', '.join(asked)} answered when last asked"[:1024])
 
 
@@ -54,7 +56,7 @@ def _arm(name: str, seen: Seen, routing: Routing, reports: Sequence[ReplicaRepor
     failing = sorted((arm for arm in found if arm.healthy is False), key=lambda arm: arm.since)
     answering = sorted((arm for arm in found if arm.healthy), key=lambda arm: arm.since)
     newest: ArmHealth | None = next(iter([*failing, *answering, *found]), None)
-    message = ""
+    message = "" if reports else "no gateway pod has reported yet what it found"
     if failing:
         message = failing[0].message
         if len(failing) < len(reports):

@@ -88,7 +88,13 @@ def _may_be_asked(endpoint: Endpoint, experiments: tuple[ABExperiment, ...], rou
         {
             endpoint.spec.fallback,
             *(ref.name for ref in champions if ref is not None),
-            *(e.spec.candidate for e in experiments if e.status.phase not in TERMINAL or was_promoted(e)),
+            *(
+                name
+                for e in experiments
+                if e.status.phase not in TERMINAL or was_promoted(e)
+                for name in (e.spec.baseline, e.spec.candidate)
+                if name is not None
+            ),
             *named_by_hand(endpoint),
             *(routing.arms if routing is not None else ()),
         }

@@ -107,14 +107,13 @@ def _watched(active: ABExperiment, seen: Seen, now: datetime) -> bool:
 
 
 def _to_be_probed(seen: Seen) -> set[str]:
-    """External candidates of experiments that have not started: who is asked nothing is found out by nobody else."""
+    """External arms of experiments that have not started: who is asked nothing is found out by nobody else."""
     return {
-        e.spec.candidate
+        name
         for e in seen.experiments
-        if e.status.phase not in TERMINAL
-        and e.metadata.deletion_timestamp is None
-        and e.spec.candidate in seen.versions
-        and seen.versions[e.spec.candidate].spec.external is not None
+        if e.status.phase not in TERMINAL and e.metadata.deletion_timestamp is None
+        for name in (e.spec.baseline, e.spec.candidate)
+        if name is not None and name in seen.versions and seen.versions[name].spec.external is not None
     }
 
 
