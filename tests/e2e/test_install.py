@@ -23,7 +23,6 @@ def trader(space: Space) -> Space:
     """A namespace with an Endpoint that is up, a candidate, and an experiment that runs."""
     space.apply(external("api", "against"), external("next", "follow"), endpoint("trader", "api"))
     space.wait_condition("Endpoint", "trader", "Ready", seconds=120)
-    space.wait_condition("ModelVersion", "next", "Ready")
     space.apply(experiment("first", "trader", None, "next"))
     space.wait_active("trader", "first")
     return space

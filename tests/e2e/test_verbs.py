@@ -28,7 +28,6 @@ Tradewind = Callable[..., subprocess.CompletedProcess[str]]
 def trader(space: Space) -> Space:
     space.apply(external("api", "against"), external("next", "follow"), endpoint("trader", "api"))
     space.wait_condition("Endpoint", "trader", "Ready", seconds=120)
-    space.wait_condition("ModelVersion", "next", "Ready")
     space.apply(experiment("first", "trader", None, "next", **MANUAL))
     space.wait_active("trader", "first")
     return space
