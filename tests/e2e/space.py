@@ -16,7 +16,7 @@ TERMINAL = ("Succeeded", "RolledBack", "Inconclusive", "Aborted")
 class Space(Namespace):
     """One namespace of the tests."""
 
-    def wait_active(self, endpoint: str, experiment: str, seconds: float = 60) -> Json:
+    def wait_active(self, endpoint: str, experiment: str, seconds: float = 180) -> Json:
         """The experiment, once it runs and the gateways' routing has it."""
         wait_for(
             f"Endpoint {endpoint} routes to {experiment}",
