@@ -92,7 +92,7 @@ class ArmWatch:
             return False
         self.failures = min(self.failures + 1, 16)
         known = (self.health.healthy, self.health.error_kind, self.health.error_cause)
-        news = known != (False, str(error.kind), None if error.cause is None else str(error.cause))
+        news = known != (False, error.kind, error.cause)
         if news:  # the words of the first stay: an API that numbers its errors would be an Event each time
             self._know(at, healthy=False, error=error)
         return news

@@ -6,10 +6,10 @@ from typing import ClassVar
 from pydantic import JsonValue
 from typing_extensions import override
 
-from tradewind.gateway.answers import ArmError, parse_decision, parse_object
+from tradewind.gateway.answers import ArmError, parse_object
 from tradewind.gateway.envelopes import arguments_text, only_call, without_comments
-from tradewind.gateway.protocols.base import MAX_REMARK, ArmAnswer, ArmProtocol, ArmQuestion, Usage
-from tradewind.gateway.reading import Rule, read_answer
+from tradewind.gateway.protocols.base import MAX_REMARK, ArmAnswer, ArmProtocol, ArmQuestion, Usage, read_text
+from tradewind.gateway.reading import Rule
 from tradewind.gateway.refusals import refusal
 from tradewind.schema.storable import cleaned
 from tradewind.trading.decision import decision_schema
@@ -53,11 +53,8 @@ class AnthropicMessages(ArmProtocol):
         rules: set[Rule] = set()
         envelope = parse_object(without_comments(body, rules))
         text = _text(envelope, rules)
-        read = read_answer(text, symbol=question.symbol, aliases=question.aliases)
-        decision = parse_decision(read.fields, symbol=question.symbol, limits=question.limits)
         model = envelope.get("model")
-        needed = tuple(rule for rule in Rule if rule in rules or rule in read.rules)
-        return ArmAnswer(decision, None, model if isinstance(model, str) and model else None, needed, read.extra)
+        return read_text(text, question, rules, model if isinstance(model, str) else None)
 
     @override
     def authenticate(self, credential: str) -> Mapping[str, str]:

@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Self
 
 from pydantic import JsonValue
 
-from tradewind.gateway.answers import ArmError
+from tradewind.gateway.answers import ArmError, parse_decision
+from tradewind.gateway.reading import Rule, read_answer
 from tradewind.schema.storable import cleaned, unstorable
 from tradewind.trading.decision import DecisionInput, Limits, TradeDecision
 from tradewind.trading.error_kinds import ErrorKind
@@ -87,6 +88,24 @@ MOST_TOKENS = 10**9
 
 MAX_REMARK = 200
 MILLION = Decimal(1_000_000)
+
+
+def read_text(text: str, question: ArmQuestion, rules: set[Rule], reported: str | None) -> ArmAnswer:
+    """What an external API's text says, the same whatever envelope it came in.
+
+    Args:
+        text: the answer.
+        question: what was asked.
+        rules: what was needed to get at the text.
+        reported: the name that the API gives itself.
+
+    Raises:
+        ArmError: it holds no decision within schema and limits.
+    """
+    read = read_answer(text, symbol=question.symbol, aliases=question.aliases)
+    decision = parse_decision(read.fields, symbol=question.symbol, limits=question.limits)
+    needed = tuple(rule for rule in Rule if rule in rules or rule in read.rules)
+    return ArmAnswer(decision, None, reported or None, needed, read.extra)
 
 
 def storable(answer: ArmAnswer) -> ArmAnswer:

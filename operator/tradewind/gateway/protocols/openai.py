@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import JsonValue
 
-from tradewind.gateway.answers import ArmError, parse_decision, parse_object
+from tradewind.gateway.answers import ArmError, parse_object
 from tradewind.gateway.envelopes import arguments_text, only_call, without_comments
-from tradewind.gateway.protocols.base import MAX_REMARK, ArmAnswer, ArmProtocol, ArmQuestion, Usage
-from tradewind.gateway.reading import Rule, read_answer
+from tradewind.gateway.protocols.base import MAX_REMARK, ArmAnswer, ArmProtocol, ArmQuestion, Usage, read_text
+from tradewind.gateway.reading import Rule
 from tradewind.gateway.refusals import refusal
 from tradewind.schema.storable import cleaned
 from tradewind.trading.decision import decision_schema
@@ -48,12 +48,8 @@ class OpenAIChat(ArmProtocol):
         rules: set[Rule] = set()
         envelope = parse_object(without_comments(body, rules))
         text = _text(_message(envelope), rules)
-        read = read_answer(text, symbol=question.symbol, aliases=question.aliases)
-        decision = parse_decision(read.fields, symbol=question.symbol, limits=question.limits)
         said = [envelope.get(name) for name in ("model", "system_fingerprint")]
-        reported = "/".join(part for part in said if isinstance(part, str))
-        needed = tuple(rule for rule in Rule if rule in rules or rule in read.rules)
-        return ArmAnswer(decision, None, reported or None, needed, read.extra)
+        return read_text(text, question, rules, "/".join(part for part in said if isinstance(part, str)))
 
     def usage(self, body: bytes) -> Usage | None:
         """Tokens by the names of OpenAI and of DeepSeek, which has its own for the cache."""
