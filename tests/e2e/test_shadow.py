@@ -53,6 +53,8 @@ def test_the_caller_gets_the_drawn_arms_answer_at_once_whatever_the_shadow_does(
     traffic = {"policy": "fixed", "weight": "0.01", "shadow": "candidate"}
     space.apply(experiment(name, "trader", "api", name, traffic=traffic))
     space.wait_active("trader", name, 120)
+    # Until the first weight is obeyed a decision is drawn at weight 0, which is no evidence and so no row.
+    wait_for("the first weight to be obeyed", lambda: _obeyed(space), lambda weight: weight == "0.01", seconds=60)
     if name == "killed":
         space.kubectl("scale", "deployment/mortal", "--replicas=0")
         space.kubectl("wait", "--for=delete", "pod", "-l", "app=mortal", "--timeout=60s", seconds=70)
@@ -91,6 +93,13 @@ def test_the_caller_gets_the_drawn_arms_answer_at_once_whatever_the_shadow_does(
         _papers_are_rows(space, installation, trader, min(drawn))
     space.kubectl("delete", "abexperiment", name)
     wait_for("a free Endpoint", lambda: space.routing("trader").get("experiment"), lambda held: not held, seconds=60)
+
+
+def _obeyed(space: Space) -> str | None:
+    """The candidate's weight, once every ready gateway pod has it."""
+    route = space.routing("trader").get("experiment") or {}
+    reported = (space.must_get("Endpoint", "trader")["status"].get("gateway") or {}).get("reportedEpoch")
+    return route.get("candidateWeight") if reported == route.get("epoch") else None
 
 
 def _papers_are_rows(space: Space, installation: Installation, trader: GatewayClient, decision_id: str) -> None:
