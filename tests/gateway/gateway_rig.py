@@ -251,10 +251,10 @@ async def build_rig(dsn: str, folder: Path, arms: dict[str, Arm], arms_url: str)
         "version": 1, "endpoint": "trader", "generation": 0, "clock": "live", "champion": "api", "fallback": "safe",
         "arms": {
             "api": {"protocol": "openai", "baseURL": f"{arms_url}/api", "model": "deepseek-chat", "credentialFile": str(secret),
-                    "timeoutSeconds": 1, "pricePerCallCNY": "0.5"},
-            "v1": {"protocol": "kserve", "baseURL": f"{arms_url}/v1", "model": "v1", "timeoutSeconds": 1, "sha256": "ab" * 32,
+                    "timeoutSeconds": 2.5, "pricePerCallCNY": "0.5"},
+            "v1": {"protocol": "kserve", "baseURL": f"{arms_url}/v1", "model": "v1", "timeoutSeconds": 2.5, "sha256": "ab" * 32,
                    "outside": False},
-            "safe": {"protocol": "kserve", "baseURL": f"{arms_url}/safe", "model": "safe", "timeoutSeconds": 1, "outside": False},
+            "safe": {"protocol": "kserve", "baseURL": f"{arms_url}/safe", "model": "safe", "timeoutSeconds": 2.5, "outside": False},
         },
         "experiment": None, "limits": {"permissionLevels": {"L2": {"maxLeverage": 3, "maxSizeUSD": "100"}}, "symbols": ["BTC", "ETH"]},
         "externalFields": ["balance", "permission_level", "positions"], "onDatabaseOutage": "champion",
