@@ -219,7 +219,7 @@ def servers(dsn: str, folder: Path) -> Iterator[tuple[dict[str, str], dict[str, 
     gateway = common | {
         "TRADEWIND_ROUTING": f"file:{file}", "TRADEWIND_NAMESPACE": "bench", "TRADEWIND_ENDPOINT": "bench",
         "TRADEWIND_AUTH": "disabled", "TRADEWIND_HOST": "127.0.0.1", "TRADEWIND_PORT": str(ports["gateway"]),
-        "TRADEWIND_SPOOL_DIR": str(folder),
+        "TRADEWIND_ROUTING_TRUST": "unsigned", "TRADEWIND_SPOOL_DIR": str(folder),
     }  # fmt: skip
     own = [sys.executable, __file__]
     with (

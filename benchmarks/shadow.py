@@ -165,7 +165,7 @@ def servers(dsn: str, folder: Path, arm_ms: float) -> Iterator[tuple[dict[str, i
             environment = {
                 "TRADEWIND_DSN": dsn, "TRADEWIND_ROUTING": f"file:{file}", "TRADEWIND_NAMESPACE": "bench",
                 "TRADEWIND_ENDPOINT": mode, "TRADEWIND_AUTH": "disabled", "TRADEWIND_HOST": "127.0.0.1",
-                "TRADEWIND_PORT": str(port), "TRADEWIND_SPOOL_DIR": str(place),
+                "TRADEWIND_PORT": str(port), "TRADEWIND_SPOOL_DIR": str(place), "TRADEWIND_ROUTING_TRUST": "unsigned",
             }  # fmt: skip
             pids[name] = stack.enter_context(process([sys.executable, "-m", "tradewind.gateway"], environment))
             ports[name] = port

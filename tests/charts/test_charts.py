@@ -255,7 +255,8 @@ def test_the_ca_of_the_database_is_mounted_in_operator_and_migration(kind: str, 
 
 def test_the_embedded_database_makes_its_password_once_and_shares_the_dsn() -> None:
     documents = template("tradewind", *EMBEDDED, "--set", "database.embedded.shareWith={trading}")
-    secrets = {d["metadata"]["namespace"]: d for d in documents if d["kind"] == "Secret"}
+    named = [d for d in documents if d["kind"] == "Secret" and d["metadata"]["name"] == "tradewind-database"]
+    secrets = {d["metadata"]["namespace"]: d for d in named}
     assert set(secrets) == {"desk", "trading"}
     own, shared = secrets["desk"]["stringData"], secrets["trading"]["stringData"]
     assert own["dsn"] == shared["dsn"]
@@ -275,7 +276,8 @@ def test_without_persistence_the_embedded_database_has_no_claim() -> None:
 
 def test_an_existing_database_starts_none_and_migrates_before_an_upgrade() -> None:
     documents = template("tradewind", *EXISTING)
-    assert not [d for d in documents if d["kind"] in {"StatefulSet", "Secret"}]
+    assert not [d for d in documents if d["kind"] == "StatefulSet"]
+    assert [d["metadata"]["name"] for d in documents if d["kind"] == "Secret"] == ["tradewind-routing-key"]
     job = one(documents, "Job")
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "post-install,pre-upgrade"
     assert "initContainers" not in job["spec"]["template"]["spec"]
@@ -304,6 +306,7 @@ def test_the_migration_waits_for_an_embedded_database() -> None:
         ),
         ((*EMBEDDED, "--set", "database.tls.caSecret.name=a"), "the embedded database has no certificate"),
         ((*EXISTING, "--set", "image.trainer.pullSecrets[0].name=A_b"), "pullSecrets"),
+        ((*EXISTING, "--set", "routing.trustedKeys[0]=c2VjcmV0"), "trustedKeys"),
     ],
 )
 def test_wrong_values_are_refused_by_name(values: tuple[str, ...], message: str) -> None:

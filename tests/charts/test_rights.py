@@ -19,6 +19,7 @@ from tradewind.core.registry import BY_KIND
 from tradewind.core.world import DatabaseUnavailableError, Json
 from tradewind.shell import watch
 from tradewind.trading.evidence import Memory
+from tradewind.trading.signature import Signer
 
 pytestmark = pytest.mark.e2e  # needs the helm that `make cluster` builds
 
@@ -54,6 +55,16 @@ class Asked:
 
     def all(self, *_: object) -> tuple[()]:
         return ()
+
+    @property
+    def seal(self) -> Signer:
+        return Signer.generated()
+
+    def kept_routing(self, _: str) -> None:
+        return None
+
+    def keep_routing(self, _: str, __: str) -> None:
+        return None
 
     def memory(self, _: str) -> Memory:
         return Memory()

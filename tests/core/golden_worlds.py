@@ -39,7 +39,7 @@ from tradewind.core.decision import (
     RecordVerdict,
 )
 from tradewind.core.endpoint import EpochRow, ProbeCosts, Promotion, ReplicaReport
-from tradewind.core.endpoint.seen import GatewayDeployment
+from tradewind.core.endpoint.seen import Document, GatewayDeployment
 from tradewind.core.hindrance import Hindrance
 from tradewind.core.platform import Platform
 from tradewind.core.prompts import Prompt, prompt_of
@@ -48,11 +48,19 @@ from tradewind.trading.arm_health import ArmHealth
 from tradewind.trading.evidence import NEVER, LostDecisions, LostReason, LostRow, Requests, TradeTable, to_us
 from tradewind.trading.evidence.forecast import PastDecisions
 from tradewind.trading.external_prompt import PromptTemplate
-from tradewind.trading.routing import ROUTING_KEY, Routing
+from tradewind.trading.routing import ROUTING_KEY, Refusal, Routing, text_sha256
+from tradewind.trading.signature import Signer
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 STATS = Path(__file__).parents[1] / "fixtures" / "stats"
-PLATFORM = Platform("tradewind", "tradewind-system", "gateway:1", "predictor:1", "trainer:1")
+PLATFORM = Platform(
+    "tradewind",
+    "tradewind-system",
+    "gateway:1",
+    "predictor:1",
+    "trainer:1",
+    routing_keys=Signer.generated().public_keys,
+)
 ADAPTER = "a" * 64
 
 Json = dict[str, Any]
@@ -86,7 +94,8 @@ def carried_out(kind: str, seen: Any, effect: Any) -> Any:
     """The facts after an effect: Jobs run, objects exist, epochs have numbers."""
     match effect:
         case Apply(manifest) if manifest["kind"] == "ConfigMap":
-            return replace(seen, routing=Routing.from_json(manifest["data"][ROUTING_KEY]))
+            text = manifest["data"][ROUTING_KEY]
+            return replace(seen, routing=Routing.from_json(text), document=Document(sha256=text_sha256(text)))
         case Create(manifest) if manifest["kind"] == "Job":
             name = manifest["metadata"]["name"]
             fact = next(f for part, f in _JOBS.items() if part in name)
@@ -231,6 +240,8 @@ def _endpoint_facts(facts: Json, text: Json) -> endpoint.Seen:
                 _newest(routing) if r["generation"] == "newest" else r["generation"],
                 r.get("epoch"),
                 _arms(versions, r.get("arms", {})),
+                published_at=_time(r["publishedAt"]) if "publishedAt" in r else None,
+                sha256=r.get("sha256"),
             )
             for r in facts.get("replicas") or ()
         ),
@@ -242,9 +253,26 @@ def _endpoint_facts(facts: Json, text: Json) -> endpoint.Seen:
         left_over=frozenset((one["apiVersion"], one["kind"]) for one in facts.get("leftOver") or ()),
         mounted=frozenset(facts["mounted"]) if facts.get("mounted") is not None else None,
         routing=routing,
+        document=_document(facts.get("document"), routing),
         database_error=facts.get("databaseError"),
         schema_missing=facts.get("schemaMissing", False),
     )  # fmt: skip
+
+
+def _document(text: Json | None, routing: Routing | None) -> Document:
+    """What lies in the ConfigMap: the document that was published, or what is told of another one."""
+    sha256 = text_sha256(routing.to_json()) if routing is not None else None
+    if text is None:
+        return Document(sha256=sha256)
+    return Document(
+        holds=False,
+        sha256=sha256,
+        refusal=Refusal(text["refusal"]) if text.get("refusal") else None,
+        detail=text.get("detail", ""),
+        writer=text.get("writer", ""),
+        version=text.get("version", "7"),
+        immutable=text.get("immutable", False),
+    )
 
 
 def _arms(versions: Mapping[str, ModelVersion], text: Json | None) -> tuple[ArmHealth, ...] | None:

@@ -37,6 +37,7 @@ NAMESPACES = {
         "by_hand",
         "external",
         "faults",
+        "forged_routing",
         "install",
         "live",
         "loop",

@@ -20,6 +20,7 @@ class Process:
         self.url = f"http://127.0.0.1:{port}"
         settings = {
             "TRADEWIND_DSN": rig.dsn, "TRADEWIND_ROUTING": f"file:{rig.routing_file}", "TRADEWIND_NAMESPACE": "ns",
+            "TRADEWIND_ROUTING_TRUST": "" if environment.get("TRADEWIND_ROUTING_KEYS") else "unsigned",
             "TRADEWIND_ENDPOINT": "trader", "TRADEWIND_AUTH": "disabled", "TRADEWIND_HOST": "127.0.0.1",
             "TRADEWIND_PORT": str(port), "TRADEWIND_SPOOL_DIR": str(rig.folder / "spool-of-the-process"),
         }  # fmt: skip

@@ -21,6 +21,7 @@ from psycopg.rows import dict_row
 
 from tradewind.gateway.app import create_app
 from tradewind.gateway.settings import Settings
+from tradewind.trading.signature import Signer, Verifier
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 OPEN = {
@@ -140,6 +141,7 @@ class Rig:
     arms: dict[str, Arm]
     document: dict[str, Any]
     settings: Settings
+    signer: Signer | None = None
     clients: list[httpx.AsyncClient] = field(default_factory=list)
     _stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
 
@@ -155,9 +157,21 @@ class Rig:
         self.document["publishedAt"] = now.isoformat()
         if "expiresAt" not in changes:
             self.document["expiresAt"] = (now + timedelta(seconds=30)).isoformat()
-        scratch = self.folder / "routing.tmp"
-        scratch.write_text(json.dumps(self.document))
-        scratch.replace(self.routing_file)
+        text = json.dumps(self.document)
+        self.put(text, self.signer.sign(text, "ns", "trader") if self.signer else "")
+
+    def put(self, text: str, signature: str = "") -> None:
+        """Writes any text where the gateways look for the routing document; the signature first, so that it is there in time."""
+        for suffix, content in ((".sig", signature), ("", text)):
+            scratch = self.folder / "routing.tmp"
+            scratch.write_text(content)
+            scratch.replace(self.routing_file.with_name(f"routing.json{suffix}"))
+
+    def sign(self) -> None:
+        """From now on documents are signed, and gateways started from now on ask for that."""
+        self.signer = Signer.generated()
+        self.settings = replace(self.settings, verifier=Verifier(self.signer.public_keys))
+        self.publish()
 
     def experiment(self, **changes: Any) -> dict[str, Any]:
         return {
@@ -239,7 +253,7 @@ async def build_rig(dsn: str, folder: Path, arms: dict[str, Arm], arms_url: str)
     secret.write_text("sk-very-secret\n")
     environment = {
         "TRADEWIND_DSN": dsn, "TRADEWIND_ROUTING": f"file:{folder / 'routing.json'}", "TRADEWIND_NAMESPACE": "ns",
-        "TRADEWIND_ENDPOINT": "trader", "TRADEWIND_REPLICA": "r0", "TRADEWIND_AUTH": "disabled",
+        "TRADEWIND_ROUTING_TRUST": "unsigned", "TRADEWIND_ENDPOINT": "trader", "TRADEWIND_REPLICA": "r0", "TRADEWIND_AUTH": "disabled",
         "TRADEWIND_SPOOL_DIR": str(folder / "spool"), "TRADEWIND_POOL_SIZE": "8", "TRADEWIND_BREAKER_FAILURES": "50",
         "TRADEWIND_BREAKER_OPEN_SECONDS": "0.5",
         "TRADEWIND_DATABASE_TIMEOUT_SECONDS": "10",  # a busy machine is no outage; test_outage.py is stricter

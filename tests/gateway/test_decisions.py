@@ -311,6 +311,7 @@ async def test_killed_while_asking_another_takes_over_the_same_arm(rig, gateway,
     environment = os.environ | {
         "TRADEWIND_DSN": rig.dsn, "TRADEWIND_ROUTING": f"file:{rig.routing_file}", "TRADEWIND_NAMESPACE": "ns",
         "TRADEWIND_ENDPOINT": "trader", "TRADEWIND_AUTH": "disabled", "TRADEWIND_HOST": "127.0.0.1", "TRADEWIND_PORT": port,
+        "TRADEWIND_ROUTING_TRUST": "unsigned",
         "TRADEWIND_SPOOL_DIR": str(tmp_path / "spool2"),
     }  # fmt: skip
     victim = await asyncio.create_subprocess_exec(sys.executable, "-m", "tradewind.gateway", env=environment)

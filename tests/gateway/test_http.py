@@ -10,6 +10,7 @@ from gateway_rig import ask
 from tradewind.gateway.app import create_app
 from tradewind.gateway.errors import ApiError, ErrorCode
 from tradewind.gateway.settings import Settings, SettingsError
+from tradewind.trading.signature import Signer
 
 
 @pytest.mark.parametrize(
@@ -149,6 +150,14 @@ async def test_one_log_line_a_decision_without_secrets_or_account_data(rig, gate
         ({"TRADEWIND_DSN": ""}, "TRADEWIND_DSN is not set"),
         ({"TRADEWIND_DSN": "hunter2"}, "TRADEWIND_DSN is neither"),
         ({"TRADEWIND_ROUTING": "trader-routing"}, "configmap:<namespace>/<name>"),
+        ({"TRADEWIND_ROUTING_KEYS": ""}, "TRADEWIND_ROUTING_KEYS is not set; give the public keys"),
+        ({"TRADEWIND_ROUTING_KEYS": "c2VjcmV0"}, "TRADEWIND_ROUTING_KEYS: key 1 is no Ed25519 public key"),
+        ({"TRADEWIND_ROUTING_TRUST": "all"}, "TRADEWIND_ROUTING_TRUST is 'all'; give unsigned"),
+        ({"TRADEWIND_ROUTING_TRUST": "unsigned"}, "exclude each other"),
+        (
+            {"TRADEWIND_ROUTING_TRUST": "unsigned", "TRADEWIND_ROUTING_KEYS": ""},
+            "TRADEWIND_ROUTING_TRUST=unsigned is for a file",
+        ),
         ({"TRADEWIND_AUTH": ""}, "TRADEWIND_AUTH=disabled"),
         ({"TRADEWIND_ENDPOINT": ""}, "TRADEWIND_ENDPOINT is not set"),
         ({"TRADEWIND_OPENAI": "true"}, "TRADEWIND_OPENAI is 'true'; give enabled"),
@@ -159,6 +168,7 @@ def test_settings(change, words):
     good = {
         "TRADEWIND_DSN": "postgresql://u:hunter2@db/x", "TRADEWIND_ROUTING": "configmap:ns/trader-routing",
         "TRADEWIND_NAMESPACE": "ns", "TRADEWIND_ENDPOINT": "trader", "TRADEWIND_AUTH": "disabled",
+        "TRADEWIND_ROUTING_KEYS": ", ".join(Signer.generated().public_keys),
     }  # fmt: skip
     assert Settings.from_environment(good).pool_size == 16
     with pytest.raises(SettingsError) as error:

@@ -13,6 +13,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "gateway.md").read_text(encoding="u
 REQUIRED = {
     "TRADEWIND_DSN": "postgresql://u:p@db/x",
     "TRADEWIND_ROUTING": "file:/x",
+    "TRADEWIND_ROUTING_TRUST": "unsigned",
     "TRADEWIND_NAMESPACE": "ns",
     "TRADEWIND_ENDPOINT": "trader",
     "TRADEWIND_AUTH": "disabled",

@@ -13,9 +13,11 @@ from tradewind.shell.cache import Cache, Key
 from tradewind.shell.cluster import ClusterError
 from tradewind.shell.reconcile import Reconciler
 from tradewind.shell.world import ClusterWorld
+from tradewind.trading.signature import Signer
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-PLATFORM = Platform("tradewind", "system", "g:1", "p:1", "t:1")
+SIGNER = Signer.generated()
+PLATFORM = Platform("tradewind", "system", "g:1", "p:1", "t:1", routing_keys=SIGNER.public_keys)
 Json = dict[str, Any]
 
 
@@ -101,7 +103,7 @@ def thing(kind: str, name: str, spec: Json, status: Json | None = None, **metada
 
 
 def reconciler(server: Server, cache: Cache | None = None, **changes: Any) -> Reconciler:
-    world = ClusterWorld(server, None, cache or Cache())  # type: ignore[arg-type]
+    world = ClusterWorld(server, None, cache or Cache(), SIGNER)  # type: ignore[arg-type]
     return Reconciler(world, PLATFORM, enqueue=lambda _: None, clock=lambda: NOW, **changes)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 from prometheus_client import REGISTRY
-from server_double import PLATFORM, Server, key, thing
+from server_double import PLATFORM, SIGNER, Server, key, thing
 
 from tradewind.core.decision import RecordExperiment
 from tradewind.shell.cache import Cache, Key
@@ -43,7 +43,7 @@ class Books:
         cache = Cache()
         if watched:
             await refresh(cache, server, ())  # type: ignore[arg-type]
-        world = ClusterWorld(server, self.database, cache)  # type: ignore[arg-type]
+        world = ClusterWorld(server, self.database, cache, SIGNER)  # type: ignore[arg-type]
         reconcile = Reconciler(world, PLATFORM, enqueue=lambda _: None, clock=lambda: NOW)
         return [await reconcile(of) for of in objects]
 
@@ -78,7 +78,7 @@ async def test_who_is_gone_is_aborted_and_who_exists_is_not(books: Books) -> Non
     cache = Cache()
     await refresh(cache, server, ())  # type: ignore[arg-type]
     server.put(thing("ABExperiment", "not-seen-yet", SPEC))  # another operator has started it
-    world = ClusterWorld(server, books.database, cache)  # type: ignore[arg-type]
+    world = ClusterWorld(server, books.database, cache, SIGNER)  # type: ignore[arg-type]
     await Reconciler(world, PLATFORM, enqueue=lambda _: None, clock=lambda: NOW)(key("Endpoint", "trader"))
     assert books.verdicts() == [
         ("uid-deleted", "abort", "ObjectDeleted", NOW),

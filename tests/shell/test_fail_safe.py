@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from golden_worlds import build
-from server_double import NOW, Server, key, reconciler, thing
+from server_double import NOW, SIGNER, Server, key, reconciler, thing
 
 from tradewind.core.decision import Apply, Decision
 from tradewind.core.endpoint import EpochRow
@@ -20,7 +20,7 @@ from tradewind.shell.index import changed
 from tradewind.shell.operator import heard
 from tradewind.shell.workqueue import WorkQueue
 from tradewind.trading.evidence import guardrails
-from tradewind.trading.routing import ROUTING_KEY, Routing
+from tradewind.trading.routing import ROUTING_KEY, SIGNATURE_KEY, Routing
 
 API = {"external": {"baseURL": "http://api.test/v1", "model": "m"}}
 RUN = {"baseModel": {"uri": "pvc://m/base"}, "dataset": {"endpoint": "trader"}, "output": {"uri": "pvc://m/out"}}
@@ -236,7 +236,10 @@ async def test_an_endpoint_that_cannot_decide_takes_the_live_weight_back() -> No
         {
             "kind": "ConfigMap",
             "metadata": {"name": "trader-routing", "namespace": "trading"},
-            "data": {ROUTING_KEY: _live(routing).to_json()},
+            "data": {
+                ROUTING_KEY: _live(routing).to_json(),
+                SIGNATURE_KEY: SIGNER.sign(_live(routing).to_json(), "trading", "trader"),
+            },
         }
     )
     reconcile = reconciler(server, Cache(), kinds=broken("Endpoint"))

@@ -5,7 +5,7 @@ from typing import Any
 from server_double import Server, key, thing
 
 from tradewind.shell.cache import Cache
-from tradewind.shell.index import changed, notified, open_keys, owner_of
+from tradewind.shell.index import changed, notified, open_keys, owner_of, published_for
 
 SPEC = {"endpointRef": {"name": "trader"}, "candidate": "v1"}
 API = {"external": {"baseURL": "http://api.test/v1", "model": "m"}}
@@ -104,3 +104,10 @@ def test_child_names_its_owner() -> None:
     labels = {"tradewind.dev/owner-kind": "Endpoint", "tradewind.dev/owner-name": "trader"}
     assert owner_of(thing("Deployment", "trader-gateway", {}, labels=labels)) == key("Endpoint", "trader")
     assert owner_of(thing("Deployment", "strange", {})) is None
+
+
+def test_a_routing_document_wakes_its_endpoint_whatever_its_labels_say() -> None:
+    labels = {"tradewind.dev/owner-kind": "Endpoint", "tradewind.dev/owner-name": "another"}
+    assert published_for(thing("ConfigMap", "trader-routing", {}, labels=labels)) == key("Endpoint", "trader")
+    assert published_for(thing("ConfigMap", "-routing", {})) is None
+    assert published_for(thing("ConfigMap", "prompts", {})) is None

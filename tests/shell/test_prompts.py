@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from golden_worlds import load
-from server_double import PLATFORM, Server, reconciler
+from server_double import PLATFORM, SIGNER, Server, reconciler
 
 from tradewind.api.common import Resource
 from tradewind.core.decision import Apply, Owner
@@ -13,7 +13,7 @@ from tradewind.core.registry import BY_KIND
 from tradewind.shell.cache import Cache
 from tradewind.shell.watch import refresh
 from tradewind.trading.external_prompt import PromptTemplate
-from tradewind.trading.routing import Routing
+from tradewind.trading.routing import ROUTING_KEY, SIGNATURE_KEY, Routing
 
 WORDS = {"system": "You trade. {{contract}}", "user": "{{market_data}}"}
 
@@ -39,7 +39,9 @@ async def test_an_edit_is_read_at_the_next_turn_and_a_loss_keeps_the_last_words(
         decision = kind.decide(case.resource, seen, case.now, platform=PLATFORM, owner=Owner.of(case.resource))
         for effect in decision.effects:
             if isinstance(effect, Apply) and "data" in effect.manifest:
-                server.put(dict(effect.manifest))
+                text = effect.manifest["data"][ROUTING_KEY]
+                signature = SIGNER.sign(text, case.resource.namespace, case.resource.name)
+                server.put({**effect.manifest, "data": {ROUTING_KEY: text, SIGNATURE_KEY: signature}})
         return (await kind.observe(case.resource, world)).routing
 
     first = await turn()

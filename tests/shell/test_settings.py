@@ -1,15 +1,58 @@
 """Settings: what is missing is named together with the remedy."""
 
+from pathlib import Path
+
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tradewind.shell.settings import SettingsError, settings_from_environment
 
 WHOLE = {
+    "TRADEWIND_ROUTING_KEY_FILE": "routing.key",  # where it lies in a test, the fixture says
     "TRADEWIND_NAMESPACE": "tradewind-system",
     "TRADEWIND_IMAGE_GATEWAY": "g:1",
     "TRADEWIND_IMAGE_PREDICTOR": "p:1",
     "TRADEWIND_IMAGE_TRAINER": "t:1",
 }
+
+
+@pytest.fixture(autouse=True)
+def key_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "routing.key"
+    key = Ed25519PrivateKey.generate()
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    monkeypatch.setitem(WHOLE, "TRADEWIND_ROUTING_KEY_FILE", str(path))
+    return path
+
+
+def test_gateways_are_told_the_public_keys_and_nothing_shows_the_private_one(key_file: Path) -> None:
+    older = settings_from_environment(WHOLE).platform.routing_keys
+    key = Ed25519PrivateKey.generate()
+    key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    settings = settings_from_environment(WHOLE | {"TRADEWIND_ROUTING_TRUSTED_KEYS": f" {older[0]}, "})
+    assert settings.platform.routing_keys == (*settings.signer.public_keys[:1], *older)
+    assert len(set(settings.platform.routing_keys)) == 2
+    assert key_file.read_text().splitlines()[1] not in repr(settings)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----\n"])
+def test_a_key_that_cannot_be_used_is_named_with_its_remedy_and_not_shown(
+    key_file: Path, content: bytes | None
+) -> None:
+    if content is None:
+        key_file.unlink()
+    else:
+        key_file.write_bytes(content)
+    remedy = "routing.existingSecret" if content is None else "openssl genpkey -algorithm ed25519"
+    with pytest.raises(SettingsError, match=rf"TRADEWIND_ROUTING_KEY_FILE: .*{remedy}") as error:
+        settings_from_environment(WHOLE)
+    assert "secret\n" not in str(error.value)
+
+
+def test_a_trusted_key_that_is_none_is_named() -> None:
+    with pytest.raises(SettingsError, match="TRADEWIND_ROUTING_TRUSTED_KEYS: key 1 is no Ed25519 public key"):
+        settings_from_environment(WHOLE | {"TRADEWIND_ROUTING_TRUSTED_KEYS": "bm9uZQ=="})
 
 
 def test_defaults() -> None:

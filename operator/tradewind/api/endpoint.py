@@ -326,6 +326,19 @@ class GatewayStatus(StatusModel):
     """Generation of the published routing document."""
 
 
+class RoutingTamperStatus(StatusModel):
+    """The newest document that lay in the place of the routing document and was not the operator's. It was not obeyed."""
+
+    time: Timestamp
+    """When it was found."""
+    message: Text1024
+    """What it was, and who wrote it, by the name that the writer chose."""
+    count: Count
+    """How many were found so far."""
+    resource_version: Text64
+    """Of the ConfigMap as it was found."""
+
+
 class EndpointArmStatus(StatusModel):
     """Whether an arm answers, as the gateway pods found by asking it."""
 
@@ -406,6 +419,8 @@ class EndpointStatus(CommonStatus):
     """Share of the candidate."""
     arms: Annotated[tuple[EndpointArmStatus, ...], Field(max_length=32)] | None = None
     """Whether the arms answer."""
+    routing_tampered: RoutingTamperStatus | None = None
+    """The newest forged routing document that was found; the condition RoutingIntact shows it for ten minutes."""
     alpha_spent12_months: DecimalText | None = None
     """Sum of alpha of the experiments of the last 12 months, the chance of at least one false promotion at most."""
     gateway: GatewayStatus | None = None

@@ -86,6 +86,8 @@ _REMEDIES: Mapping[str, str] = {
     "CandidateChanged": "`tradewind accept` lets it go on, with evidence that starts anew",
     "ApprovalNeeded": "`tradewind approve` lets it go on",
     "Suspended": "set spec.suspend to false",
+    "RoutingTampered": "find out who may write ConfigMaps in the namespace, and who did: docs/security.md, Routing",
+    "RoutingDiffers": "delete the pod: a new one obeys what is published",
 }
 
 

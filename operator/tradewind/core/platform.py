@@ -14,6 +14,7 @@ class Platform:
         gateway_pull_secrets, predictor_pull_secrets, trainer_pull_secrets: names of the Secrets that pods of these images
             name for their registry. The kubelet looks for them in the pod's own namespace; the operator never reads them.
         pull_policy: when the kubelet pulls these images.
+        routing_keys: public keys by which the routing documents of this installation may be signed.
     """
 
     installation: str
@@ -25,5 +26,6 @@ class Platform:
     predictor_pull_secrets: tuple[str, ...] = ()
     trainer_pull_secrets: tuple[str, ...] = ()
     pull_policy: str = "IfNotPresent"
+    routing_keys: tuple[str, ...] = ()
     progress_service: str = "tradewind-operator"
     progress_port: int = 8090

@@ -15,6 +15,7 @@ from tradewind.core.endpoint import EpochRow, ProbeCosts, Promotion, ReplicaRepo
 from tradewind.trading.evidence import Memory, StoredEvidence
 from tradewind.trading.evidence.forecast import PastDecisions
 from tradewind.trading.paper import PaperBasis
+from tradewind.trading.routing import Refusal
 
 R = TypeVar("R", bound=Resource)
 Json = Mapping[str, Any]
@@ -94,8 +95,28 @@ class Database(Protocol):
         """What a look at an experiment since t0 reads, as of one moment."""
 
 
+class Seal(Protocol):
+    """Tells the operator's own routing documents from others."""
+
+    def refusal(self, signature: str, text: str, namespace: str, endpoint: str) -> Refusal | None:
+        """Why this is not a document of that Endpoint; None: it is."""
+
+    def is_current(self, signature: str) -> bool:
+        """Whether a good signature is by the key in force, and not by one before it."""
+
+
 class World(Protocol):
     """The cluster, the database and the trainers' reports, read only."""
+
+    @property
+    def seal(self) -> Seal:
+        """By which routing documents are verified."""
+
+    def kept_routing(self, endpoint_uid: str) -> str | None:
+        """Text of the last routing document of an Endpoint that was the operator's own; None: this process saw none."""
+
+    def keep_routing(self, endpoint_uid: str, text: str) -> None:
+        """Remembers it, for when another one lies in its place."""
 
     @property
     def database(self) -> Database:

@@ -32,6 +32,7 @@ from tradewind.gateway.papers import Papers
 from tradewind.gateway.readback import ReadBack
 from tradewind.gateway.reports import Reports
 from tradewind.gateway.routing_source import RoutingWatcher, routing_source
+from tradewind.gateway.routing_trust import Judge
 from tradewind.gateway.settings import Settings
 from tradewind.gateway.spool import Spool
 from tradewind.trading.decision import DecisionRequest
@@ -70,7 +71,12 @@ class Gateway:
         self.intake = Intake(Reports(self.database, self.metrics))
         self.papers = Papers(self.database)
         self.read_back = ReadBack(self.database)
-        self.watcher = RoutingWatcher(routing_source(settings), settings.endpoint, self._routing_changed)
+        self.watcher = RoutingWatcher(
+            routing_source(settings),
+            Judge(settings.namespace, settings.endpoint, settings.verifier, lambda: datetime.now(UTC)),
+            self._routing_changed,
+            lambda reason: self.metrics.routing_refused.labels(reason).inc(),
+        )
         self.health = HealthWatch(
             self.arms,
             self.database,
@@ -176,11 +182,10 @@ class Gateway:
             routing = self.watcher.current
             if routing is None:
                 continue
-            epoch = routing.experiment.epoch if routing.experiment else None
             try:
                 notify, self._arms_changed = self._arms_changed, False
                 await self.database.report_replica(
-                    epoch=epoch, generation=routing.generation, arms=self.health.known(), notify=notify
+                    routing, self.watcher.sha256, arms=self.health.known(), notify=notify
                 )
             except DatabaseDownError:
                 self._arms_changed |= notify

@@ -24,6 +24,7 @@ from tradewind.gateway import paper_statements, report_statements, statements
 from tradewind.gateway.settings import Settings
 from tradewind.trading.account import Holder
 from tradewind.trading.decision import HISTORY_SHOWN
+from tradewind.trading.routing import Routing
 
 _log = structlog.get_logger("tradewind.gateway")
 
@@ -311,13 +312,15 @@ class Database:
         await self._call(statements.NOTIFY, {})
 
     async def report_replica(
-        self, *, epoch: int | None, generation: int, arms: list[dict[str, JsonValue]], notify: bool
+        self, routing: Routing, sha256: str | None, *, arms: list[dict[str, JsonValue]], notify: bool
     ) -> None:
         """Says which routing this replica obeys and what it knows of the arms; tells the operator where asked to."""
         parameters = {
             "replica": self._settings.replica,
-            "epoch": epoch,
-            "generation": generation,
+            "epoch": routing.experiment.epoch if routing.experiment else None,
+            "generation": routing.generation,
+            "published_at": routing.published_at,
+            "routing_sha256": sha256,
             "arms": Jsonb(arms),
         }
         await self._call(statements.REPORT_REPLICA, parameters)

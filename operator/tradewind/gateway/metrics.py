@@ -88,6 +88,12 @@ class Metrics:
         self.generation = Gauge(
             "tradewind_routing_generation", "Generation of the routing obeyed", registry=self.registry
         )
+        self.routing_refused = Counter(
+            "tradewind_routing_refused",
+            "Routing documents that were found and not obeyed, by why",
+            ("reason",),
+            registry=self.registry,
+        )
         self.epoch = Gauge("tradewind_routing_epoch", "Epoch of the weights obeyed", registry=self.registry)
         self.expires = Gauge(
             "tradewind_routing_expires_timestamp_seconds", "End of the weights' validity", registry=self.registry

@@ -1,8 +1,9 @@
 """Where the routing document comes from: a watched ConfigMap in a cluster, a polled file elsewhere.
 
-Belongs here: fetching, parsing, and keeping the last good document. Does not belong here: what it means (trading/routing.py).
+Belongs here: fetching, and keeping the last good document. Does not belong here: which one is good (routing_trust.py), and what
+it means (trading/routing.py).
 
-A document that cannot be read or is older than the one obeyed changes nothing; the last good one goes on until it expires.
+A document that is refused changes nothing, nor does one that is deleted; the last good one goes on until it expires.
 """
 
 import asyncio
@@ -12,11 +13,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
-from pydantic import ValidationError
 
+from tradewind.gateway.routing_trust import Judge, Offered, RefusedError
 from tradewind.gateway.settings import Settings
-from tradewind.schema.rules import first_fault
-from tradewind.trading.routing import ROUTING_KEY, Routing
+from tradewind.trading.routing import ROUTING_KEY, SIGNATURE_KEY, Refusal, Routing, text_sha256
 
 FILE_POLL_SECONDS = 0.2
 WATCH_SECONDS = 300  # the API server ends the watch then, and it starts anew
@@ -25,30 +25,45 @@ _log = structlog.get_logger("tradewind.gateway")
 
 
 class Source(Protocol):
-    """Texts of the document, each time it may have changed."""
+    """The document as it is found, each time it may have changed."""
 
-    def texts(self) -> AsyncIterator[str]:
+    def offers(self) -> AsyncIterator[Offered]:
         """Yields for ever; raises when the connection is lost."""
         ...
 
 
 class RoutingWatcher:
-    """The document obeyed. `current` is None until the first one is seen."""
+    """The document obeyed. `current` is None until the first one is seen, `sha256` names its text.
 
-    def __init__(self, source: Source, endpoint: str, on_change: Callable[[Routing], None]) -> None:
+    Args:
+        source: where documents are found.
+        judge: which of them are obeyed.
+        on_change: told of each that is.
+        on_refusal: told of each that is not.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        judge: Judge,
+        on_change: Callable[[Routing], None],
+        on_refusal: Callable[[Refusal], None] = lambda _: None,
+    ) -> None:
         self._source = source
-        self._endpoint = endpoint
+        self._judge = judge
         self._on_change = on_change
+        self._on_refusal = on_refusal
         self.current: Routing | None = None
+        self.sha256: str | None = None
 
     async def run(self) -> None:
         """Follows the source for ever, reconnecting with a growing pause."""
         failures = 0
         while True:
             try:
-                async for text in self._source.texts():
+                async for offered in self._source.offers():
                     failures = 0
-                    self._offer(text)
+                    self._offer(offered)
             except asyncio.CancelledError:
                 raise
             except Exception as error:
@@ -56,21 +71,15 @@ class RoutingWatcher:
                 await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
                 failures += 1
 
-    def _offer(self, text: str) -> None:
-        try:
-            routing = Routing.from_json(text)
-        except ValidationError as error:
-            fault = first_fault(error)
-            _log.error("routing refused", field=fault.field, reason=fault.message)
-            return
+    def _offer(self, offered: Offered) -> None:
         old = self.current
-        if routing.endpoint != self._endpoint:
-            _log.error("routing refused", reason="it is for another endpoint", endpoint=routing.endpoint)
+        try:
+            routing = self._judge.read(offered, old)
+        except RefusedError as refused:
+            self._on_refusal(refused.reason)
+            _log.error("routing refused", reason=str(refused.reason), detail=refused.detail)
             return
-        # A restored Endpoint may count its generations anew: then the younger document is right all the same.
-        if old is not None and routing.generation < old.generation and routing.published_at <= old.published_at:
-            return
-        self.current = routing
+        self.current, self.sha256 = routing, text_sha256(offered.text)
         if old is None or routing.generation != old.generation:
             _log.info(
                 "routing", generation=routing.generation, epoch=routing.experiment.epoch if routing.experiment else None
@@ -79,21 +88,26 @@ class RoutingWatcher:
 
 
 class FileSource:
-    """A file, polled: for tests and for gateways outside of a cluster."""
+    """A file, polled: for gateways outside of a cluster. Its signature lies beside it, in the same name with `.sig`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._signature = path.with_name(f"{path.name}.sig")
 
-    async def texts(self) -> AsyncIterator[str]:
-        """The file's text whenever it changed. A missing file is waited for."""
-        seen = ""
+    async def offers(self) -> AsyncIterator[Offered]:
+        """The file's text whenever it or its signature changed. A missing file is waited for."""
+        seen = Offered("")
         while True:
-            text = seen
-            with contextlib.suppress(OSError):
+            text, signature = seen.text, ""
+            with contextlib.suppress(OSError, UnicodeDecodeError):
                 text = self._path.read_text(encoding="utf-8")
-            if text != seen:
-                seen = text
-                yield text
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                signature = self._signature.read_text(encoding="utf-8")
+            found = Offered(text, signature)
+            if found != seen:
+                seen = found
+                if text:
+                    yield found
             await asyncio.sleep(FILE_POLL_SECONDS)
 
 
@@ -105,8 +119,8 @@ class ConfigMapSource:
         self._name = name
         self._configure = configure or _in_cluster
 
-    async def texts(self) -> AsyncIterator[str]:
-        """The key `routing.json` now and after every change."""
+    async def offers(self) -> AsyncIterator[Offered]:
+        """The keys `routing.json` and `routing.sig` now and after every change."""
         from kubernetes.aio import client, watch
 
         selector = {"field_selector": f"metadata.name={self._name}"}
@@ -115,7 +129,7 @@ class ConfigMapSource:
             while True:
                 listed = await core.list_namespaced_config_map(self._namespace, **selector, _request_timeout=30)
                 for item in listed.items:
-                    yield _text(item.data)
+                    yield _offered(item.data)
                 async with watch.Watch() as stream:
                     async for event in stream.stream(
                         core.list_namespaced_config_map,
@@ -126,7 +140,7 @@ class ConfigMapSource:
                         _request_timeout=WATCH_SECONDS + 60,
                     ):
                         if event["type"] in ("ADDED", "MODIFIED"):
-                            yield _text(event["object"].data)
+                            yield _offered(event["object"].data)
 
 
 def routing_source(settings: Settings) -> Source:
@@ -146,5 +160,6 @@ def _in_cluster() -> Any:
     return configuration
 
 
-def _text(data: dict[str, str] | None) -> str:
-    return (data or {}).get(ROUTING_KEY, "")
+def _offered(data: dict[str, str] | None) -> Offered:
+    found = data or {}
+    return Offered(found.get(ROUTING_KEY, ""), found.get(SIGNATURE_KEY, ""))

@@ -23,6 +23,7 @@ from tradewind.schema.bounds import (
     SPOOL_BYTES,
     Bounds,
 )
+from tradewind.trading.signature import KeyFormatError, Verifier
 
 
 class SettingsError(ValueError):
@@ -63,6 +64,17 @@ VARIABLES = (
         None,
         "`configmap:<namespace>/<name>` (watched) or `file:<path>` (polled every 0.2 s)",
         remedy="give configmap:<namespace>/<name> or file:<path>",
+    ),
+    Variable(
+        "TRADEWIND_ROUTING_KEYS",
+        "",
+        "public keys by which the routing document may be signed, base64 of DER, by comma or space; required unless "
+        "`TRADEWIND_ROUTING_TRUST` is unsigned",
+    ),
+    Variable(
+        "TRADEWIND_ROUTING_TRUST",
+        "",
+        "`unsigned` obeys whatever lies in the file that `TRADEWIND_ROUTING` names; not for a ConfigMap",
     ),
     Variable("TRADEWIND_NAMESPACE", None, "of the Endpoint", remedy="give the namespace of the Endpoint"),
     Variable("TRADEWIND_ENDPOINT", None, "whose decisions these are", remedy="give the name of the Endpoint"),
@@ -107,6 +119,8 @@ class Settings:
 
     dsn: str
     routing: str
+    verifier: Verifier | None
+    """None: whoever can write the file says who answers."""
     installation: str
     namespace: str
     endpoint: str
@@ -144,6 +158,7 @@ class Settings:
         scheme, _, place = routing.partition(":")
         if scheme not in ("configmap", "file") or not place or (scheme == "configmap" and place.count("/") != 1):
             raise SettingsError(f"TRADEWIND_ROUTING is {routing!r}; give configmap:<namespace>/<name> or file:<path>")
+        verifier = _verifier(texts, scheme)
         token_file = texts["TRADEWIND_AUTH_TOKEN_FILE"]
         if not token_file and texts["TRADEWIND_AUTH"] != "disabled":
             raise SettingsError(
@@ -157,6 +172,7 @@ class Settings:
         return cls(
             dsn=texts["TRADEWIND_DSN"],
             routing=routing,
+            verifier=verifier,
             installation=texts["TRADEWIND_INSTALLATION"],
             namespace=texts["TRADEWIND_NAMESPACE"],
             endpoint=texts["TRADEWIND_ENDPOINT"],
@@ -175,6 +191,32 @@ class Settings:
             retention=numbers["TRADEWIND_RETENTION_SECONDS"] or None,
             openai=texts["TRADEWIND_OPENAI"] == "enabled",
         )
+
+
+def _verifier(texts: Mapping[str, str], scheme: str) -> Verifier | None:
+    keys, trust = texts["TRADEWIND_ROUTING_KEYS"].replace(",", " ").split(), texts["TRADEWIND_ROUTING_TRUST"]
+    if trust not in ("", "unsigned"):
+        raise SettingsError(f"TRADEWIND_ROUTING_TRUST is {trust!r}; give unsigned, or leave it out")
+    if trust == "unsigned":
+        if keys:
+            raise SettingsError(
+                "TRADEWIND_ROUTING_KEYS and TRADEWIND_ROUTING_TRUST=unsigned exclude each other; leave one out"
+            )
+        if scheme != "file":
+            raise SettingsError(
+                "TRADEWIND_ROUTING_TRUST=unsigned is for a file: whoever may write ConfigMaps would say who answers; set "
+                "TRADEWIND_ROUTING_KEYS to the operator's public keys"
+            )
+        return None
+    if not keys:
+        raise SettingsError(
+            "TRADEWIND_ROUTING_KEYS is not set; give the public keys by which the routing document is signed (the operator "
+            "sets them on its gateways), or obey an unsigned file by TRADEWIND_ROUTING_TRUST=unsigned"
+        )
+    try:
+        return Verifier(keys)
+    except KeyFormatError as error:
+        raise SettingsError(f"TRADEWIND_ROUTING_KEYS: {error}") from None
 
 
 def _text(environment: Mapping[str, str], variable: Variable) -> str:

@@ -217,10 +217,13 @@ SELECT count(*) AS advanced, max(CASE WHEN as_of IS NOT NULL OR %(remind)s THEN 
 NOTIFY: Final = f"SELECT {NOTIFY_OPERATOR}"
 
 REPORT_REPLICA: Final = """
-INSERT INTO tradewind.gateway_replicas (installation, namespace, endpoint, replica, epoch, generation, arms, seen_at)
-VALUES (%(installation)s, %(namespace)s, %(endpoint)s, %(replica)s, %(epoch)s, %(generation)s, %(arms)s, clock_timestamp())
+INSERT INTO tradewind.gateway_replicas (installation, namespace, endpoint, replica, epoch, generation, published_at,
+    routing_sha256, arms, seen_at)
+VALUES (%(installation)s, %(namespace)s, %(endpoint)s, %(replica)s, %(epoch)s, %(generation)s, %(published_at)s,
+    %(routing_sha256)s, %(arms)s, clock_timestamp())
 ON CONFLICT (installation, namespace, endpoint, replica)
-    DO UPDATE SET epoch = excluded.epoch, generation = excluded.generation, arms = excluded.arms, seen_at = excluded.seen_at
+    DO UPDATE SET epoch = excluded.epoch, generation = excluded.generation, published_at = excluded.published_at,
+        routing_sha256 = excluded.routing_sha256, arms = excluded.arms, seen_at = excluded.seen_at
 """
 
 # An operator that does not know this payload knows no such Endpoint and does nothing.

@@ -96,7 +96,7 @@ class Database:
 
     async def replicas(self, namespace: str, endpoint: str) -> tuple[ReplicaReport, ...]:
         """What the gateway pods of the last minute obey."""
-        sql = """SELECT replica, generation, epoch, arms FROM tradewind.gateway_replicas
+        sql = """SELECT replica, generation, epoch, arms, published_at, routing_sha256 FROM tradewind.gateway_replicas
                   WHERE installation = %s AND namespace = %s AND endpoint = %s AND seen_at > now() - interval '1 minute'"""
         rows = await self._rows(sql, (self._installation, namespace, endpoint))
         return tuple(
@@ -105,6 +105,8 @@ class Database:
                 generation=r[1] or 0,
                 epoch=r[2],
                 arms=None if r[3] is None else tuple(ArmHealth.model_validate(arm) for arm in r[3]),
+                published_at=r[4],
+                sha256=r[5],
             )
             for r in rows
         )

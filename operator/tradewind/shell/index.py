@@ -6,6 +6,7 @@ from typing import Any
 from tradewind.api.common import Resource
 from tradewind.api.endpoint import Clock, Endpoint
 from tradewind.api.parse import InvalidSpec
+from tradewind.core.endpoint.manifests import endpoint_of
 from tradewind.core.manifests.common import OWNER_KIND, OWNER_NAME
 from tradewind.core.registry import BY_KIND
 from tradewind.shell.cache import Cache, Key, key_of
@@ -57,6 +58,12 @@ def notified(cache: Cache, payload: str) -> Iterator[tuple[Key, bool]]:
     elif endpoint is not None and endpoint.status.active_experiment is not None:
         replay = endpoint.spec.clock is Clock.REPLAY
         yield Key("ABExperiment", namespace, endpoint.status.active_experiment.name), replay
+
+
+def published_for(body: Json) -> Key | None:
+    """The Endpoint whose routing document a ConfigMap is, by its name: labels are whatever the last writer says."""
+    name = endpoint_of(body["metadata"]["name"])
+    return Key("Endpoint", body["metadata"]["namespace"], name) if name is not None else None
 
 
 def owner_of(body: Json) -> Key | None:

@@ -53,7 +53,7 @@ async def run(settings: Settings) -> None:
             database = await stack.enter_async_context(Database(settings.dsn, settings.platform.installation))
         reports: dict[tuple[str, str], ProgressStatus] = {}
         cache = Cache()
-        world = ClusterWorld(cluster, database, cache, reports)
+        world = ClusterWorld(cluster, database, cache, settings.signer, reports)
         namespaces = settings.watch_namespaces
         filled = asyncio.Event()
 

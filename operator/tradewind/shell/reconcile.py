@@ -31,6 +31,7 @@ from tradewind.core.decision import (
     Delete,
     Effect,
     Hold,
+    Manifest,
     Owner,
     PublishEpoch,
     RecordExperiment,
@@ -47,6 +48,7 @@ from tradewind.shell.cache import Key
 from tradewind.shell.cluster import ClusterError, Json
 from tradewind.shell.world import ClusterWorld
 from tradewind.trading.evidence import LostReason
+from tradewind.trading.routing import ROUTING_KEY, SIGNATURE_KEY
 
 log = structlog.get_logger()
 
@@ -145,8 +147,11 @@ class Reconciler:
     async def _carry_out(self, effect: Effect, key: Key, raw: Json) -> Json:
         """Do one thing; returns the resource as it is afterwards."""
         match effect:
-            case Apply(manifest, manager):
-                await self.world.cluster.apply(manifest, manager=manager)
+            case Apply(manifest, manager, sealed):
+                await self.world.cluster.apply(self._sealed(manifest, key) if sealed else manifest, manager=manager)
+                if sealed:  # once it lies there: one that was never written is no later one
+                    (owner,) = manifest["metadata"]["ownerReferences"]
+                    self.world.keep_routing(owner["uid"], manifest["data"][ROUTING_KEY])
             case Create(manifest):
                 created = await self.world.cluster.create(manifest)
                 if created is not None and manifest["kind"] in self.kinds:
@@ -161,6 +166,11 @@ class Reconciler:
             case _:
                 assert_never(effect)
         return raw
+
+    def _sealed(self, manifest: Manifest, key: Key) -> Manifest:
+        """A routing document with its signature, which is that of an Endpoint alone."""
+        signature = self.world.seal.sign(manifest["data"][ROUTING_KEY], key.namespace, key.name)
+        return {**manifest, "data": {**manifest["data"], SIGNATURE_KEY: signature}}
 
     async def _record(
         self, effect: PublishEpoch | RecordPromotion | RecordExperiment | RecordVerdict, namespace: str
@@ -248,6 +258,7 @@ class Reconciler:
             "ArmHealthy",
             "PromptUsable",
             "GatewayReady",
+            "RoutingIntact",
             RECONCILING,
         )
         message = f"{condition.type}={condition.status.value}: {condition.message}"

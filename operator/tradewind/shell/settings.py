@@ -7,9 +7,11 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from tradewind.core.platform import Platform
+from tradewind.trading.signature import KeyFormatError, Signer, Verifier
 
 
 class SettingsError(Exception):
@@ -37,6 +39,16 @@ VARIABLES = (
     Variable("TRADEWIND_PULL_POLICY", "IfNotPresent", "when these images are pulled: Always, IfNotPresent or Never"),
     Variable("TRADEWIND_DSN", "", "connection string of the database; without it whatever needs data waits"),
     Variable("TRADEWIND_INSTALLATION", "tradewind", "first part of every key in the database"),
+    Variable(
+        "TRADEWIND_ROUTING_KEY_FILE",
+        None,
+        "the file with the key that signs what gateways obey (`openssl genpkey -algorithm ed25519`)",
+    ),
+    Variable(
+        "TRADEWIND_ROUTING_TRUSTED_KEYS",
+        "",
+        "further public keys that gateways obey while one key follows another, base64 of DER, by comma or space",
+    ),
     Variable("TRADEWIND_WATCH_NAMESPACES", "", "namespaces to watch, by comma or space; empty: the whole cluster"),
     Variable("TRADEWIND_WORKERS", "4", "reconciles that run at the same time"),
     Variable(
@@ -66,6 +78,7 @@ class Settings:
     """
 
     platform: Platform
+    signer: Signer
     dsn: str | None
     watch_namespaces: tuple[str, ...]
     workers: int
@@ -83,6 +96,7 @@ def settings_from_environment(env: Mapping[str, str] | None = None) -> Settings:
     """
     env = os.environ if env is None else env
     texts = {variable.name: _text(env, variable) for variable in VARIABLES}
+    signer = _signer(texts)
     return Settings(
         platform=Platform(
             installation=texts["TRADEWIND_INSTALLATION"],
@@ -94,9 +108,11 @@ def settings_from_environment(env: Mapping[str, str] | None = None) -> Settings:
             predictor_pull_secrets=_secrets(texts, "TRADEWIND_PULL_SECRETS_PREDICTOR"),
             trainer_pull_secrets=_secrets(texts, "TRADEWIND_PULL_SECRETS_TRAINER"),
             pull_policy=_pull_policy(texts["TRADEWIND_PULL_POLICY"]),
+            routing_keys=signer.public_keys,
             progress_service=texts["TRADEWIND_PROGRESS_SERVICE"],
             progress_port=_whole_number(texts, "TRADEWIND_PROGRESS_PORT"),
         ),
+        signer=signer,
         dsn=texts["TRADEWIND_DSN"] or None,
         watch_namespaces=_words(texts["TRADEWIND_WATCH_NAMESPACES"]),
         workers=_whole_number(texts, "TRADEWIND_WORKERS"),
@@ -115,6 +131,26 @@ def _text(env: Mapping[str, str], variable: Variable) -> str:
             "before starting"
         )
     return text
+
+
+def _signer(texts: Mapping[str, str]) -> Signer:
+    path, trusted = Path(texts["TRADEWIND_ROUTING_KEY_FILE"]), _words(texts["TRADEWIND_ROUTING_TRUSTED_KEYS"])
+    try:
+        Verifier(trusted)
+    except KeyFormatError as error:
+        raise SettingsError(
+            f"TRADEWIND_ROUTING_TRUSTED_KEYS: {error}; the chart's value is routing.trustedKeys"
+        ) from None
+    try:
+        return Signer(path.read_bytes(), trusted)
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise SettingsError(
+            f"TRADEWIND_ROUTING_KEY_FILE: {path} cannot be read ({why}); the chart mounts the Secret of "
+            "routing.existingSecret, or one of its own, there"
+        ) from None
+    except KeyFormatError as error:
+        raise SettingsError(f"TRADEWIND_ROUTING_KEY_FILE: {path} is {error}") from None
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from tradewind.core.manifests.common import CHILD_SELECTOR
 from tradewind.core.registry import BY_KIND
 from tradewind.shell.cache import Cache, Key
 from tradewind.shell.cluster import Cluster, ClusterError
-from tradewind.shell.index import changed, concerned, open_keys, owner_of
+from tradewind.shell.index import changed, concerned, open_keys, owner_of, published_for
 
 log = structlog.get_logger()
 
@@ -59,9 +59,9 @@ def _handlers(cache: Cache, add: Callable[[Key], None]) -> kopf.OperatorRegistry
             add(key)
 
     async def on_child(body: kopf.Body, **_: Any) -> None:
-        owner = owner_of(body)
-        if owner is not None:
-            add(owner)
+        for key in {owner_of(body), published_for(body) if "data" in body or "spec" not in body else None}:
+            if key is not None:
+                add(key)
 
     def on_login(**kwargs: Any) -> Any:
         return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tradewind.api.common import API_VERSION, Resource
 from tradewind.api.training_run import TrainingRun
@@ -13,8 +13,14 @@ from tradewind.shell.cluster import Cluster
 from tradewind.shell.database import Database
 from tradewind.trading.evidence import Memory
 
+if TYPE_CHECKING:
+    from tradewind.trading.signature import Signer
+
 _MEMORIES = 16
 """Each holds the rows of an experiment: some 20 MB at 100,000."""
+
+_ROUTINGS = 1_000
+"""Some 10 KB each."""
 
 R = TypeVar("R", bound=Resource)
 
@@ -25,15 +31,19 @@ class ClusterWorld:
 
     Attributes:
         sql: None: no database is configured.
+        seal: signs routing documents, and knows its own.
         reports: newest report of each run's trainer, by (namespace, name).
         memories: block sums of experiments by uid, the one looked at last at the end.
+        routings: the last routing document of each Endpoint by uid.
     """
 
     cluster: Cluster
     sql: Database | None
     cache: Cache
+    seal: "Signer"
     reports: Mapping[tuple[str, str], ProgressStatus] = field(default_factory=dict)
     memories: dict[str, Memory] = field(default_factory=dict)
+    routings: dict[str, str] = field(default_factory=dict)
 
     @property
     def database(self) -> Database:
@@ -82,6 +92,17 @@ class ClusterWorld:
         while len(self.memories) > _MEMORIES:
             del self.memories[next(iter(self.memories))]
         return memory
+
+    def kept_routing(self, endpoint_uid: str) -> str | None:
+        """The last routing document that was the operator's own."""
+        return self.routings.get(endpoint_uid)
+
+    def keep_routing(self, endpoint_uid: str, text: str) -> None:
+        """Remembers it; of Endpoints that are gone only the newest few hundred stay."""
+        self.routings.pop(endpoint_uid, None)
+        self.routings[endpoint_uid] = text
+        while len(self.routings) > _ROUTINGS:
+            del self.routings[next(iter(self.routings))]
 
     def progress(self, run: TrainingRun) -> ProgressStatus | None:
         """The newest report of a run's trainer."""

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Literal, Self
@@ -17,6 +17,30 @@ from tradewind.trading.settings.labels import LabelThresholds
 from tradewind.trading.settings.reports import ReportBounds
 
 ROUTING_KEY = "routing.json"
+SIGNATURE_KEY = "routing.sig"
+
+LONGEST_VALIDITY = timedelta(hours=1)
+"""From `published_at` to `expires_at` at most; the operator gives 30 s."""
+CLOCK_SKEW = timedelta(minutes=5)
+"""So far a gateway's clock may be behind the operator's."""
+GENERATIONS_AHEAD = 10_000_000
+"""A generation is the Unix time or the one before plus 1: a replay that publishes fast gets ahead of the time, but not so far."""
+
+
+class Refusal(StrEnum):
+    """Why a routing document is not obeyed."""
+
+    UNSIGNED = "unsigned"
+    UNKNOWN_KEY = "unknown_key"
+    BAD_SIGNATURE = "bad_signature"
+    """Of another text, or for another Endpoint or namespace."""
+    MALFORMED = "malformed"
+    OTHER_ENDPOINT = "other_endpoint"
+    OUT_OF_BOUNDS = "out_of_bounds"
+    OLDER = "older"
+    """It was published before the one that is obeyed."""
+    IMMUTABLE = "immutable"
+    """Only the operator asks: it could never be renewed."""
 
 
 class Protocol(StrEnum):
@@ -180,9 +204,40 @@ class Routing(StrictModel):
         """
         return cls.model_validate_json(text, extra="ignore")
 
+    def out_of_bounds(self, now: datetime) -> str | None:
+        """What is not plausible of generation and times, whoever signed it; None: nothing."""
+        if self.published_at > now + CLOCK_SKEW:
+            return "publishedAt is in the future"
+        if self.expires_at > self.published_at + LONGEST_VALIDITY:
+            return f"expiresAt is more than {LONGEST_VALIDITY.total_seconds():.0f} s after publishedAt"
+        if not is_plausible(self.generation, self.published_at):
+            return "generation is ahead of the time"
+        return None
+
+    def is_older_than(self, other: Self) -> bool:
+        """Whether `other` takes its place. A restored Endpoint may count anew: then the younger document is right all the same."""
+        if self.generation == other.generation:
+            return self.published_at < other.published_at
+        return self.generation < other.generation and self.published_at <= other.published_at
+
     def to_json(self) -> str:
         """The text that goes into the ConfigMap."""
         return self.model_dump_json(by_alias=True)
+
+
+def is_plausible(generation: int, at: datetime) -> bool:
+    """Whether an operator can have counted so far at that time."""
+    return 0 <= generation <= at.timestamp() + GENERATIONS_AHEAD
+
+
+def generation_after(last: int, now: datetime) -> int:
+    """The next one. Wall time keeps generations rising where the last one is not known."""
+    return max(last + 1, int(now.timestamp()))
+
+
+def text_sha256(text: str) -> str:
+    """How replicas name the document that they obey."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def live_weight(routing: Routing, now: datetime) -> Decimal:

@@ -18,10 +18,11 @@ from tradewind.api.annotations import unknown_annotations
 from tradewind.api.common import VersionStatusRef, WeightStatus
 from tradewind.api.endpoint import ActiveExperiment, Endpoint, EndpointPhase, EndpointStatus, GatewayStatus
 from tradewind.core.conditions import Fact, with_facts
-from tradewind.core.decision import Apply, Decision, Effect, Owner
+from tradewind.core.decision import Apply, Decision, Delete, Effect, Owner
 from tradewind.core.endpoint.by_hand import by_hand
 from tradewind.core.endpoint.health import arm_statuses, champion_fact, health_fact
-from tradewind.core.endpoint.manifests import build_gateway, build_routing, gateway_name
+from tradewind.core.endpoint.intact import differing, intact, judged
+from tradewind.core.endpoint.manifests import build_gateway, build_routing, gateway_name, routing_name
 from tradewind.core.endpoint.orphans import aborted
 from tradewind.core.endpoint.places import Places, places_of
 from tradewind.core.endpoint.routing import ROUTING_RENEWAL, arm_target, credentials_of, routing_of
@@ -61,6 +62,7 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
     """What to do about an Endpoint now."""
     if endpoint.metadata.deletion_timestamp is not None:
         return Decision(endpoint.status)
+    seen = judged(endpoint, seen, now)
     hand = by_hand(endpoint, seen, places_of(endpoint, seen, now), now)
     places, endpoint = hand.places, endpoint.model_copy(update={"status": hand.status})
     routing = routing_of(endpoint, seen, places.champion, places.active, now)
@@ -78,8 +80,9 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
             message = f"gateway pods are being replaced by ones with the API key of {', '.join(lacking)}"
             waits = Fact("ExperimentActive", False, Reason.APPLYING, message)
             places = replace(places, experiment_fact=places.experiment_fact or waits)
-    if routing is not None and routing is not seen.routing:
-        effects.append(Apply(build_routing(owner, routing)))
+    if routing is not None and (routing is not seen.routing or not seen.document.holds):
+        effects += [Delete("v1", "ConfigMap", routing_name(endpoint.name))] if seen.document.immutable else []
+        effects.append(Apply(build_routing(owner, routing), sealed=True))
 
     facts = [places.champion_fact, _database_fact(seen), *_gateway_facts(endpoint, seen, routing, places.champion, now)]
     facts.append(places.experiment_fact or _experiment_fact(places.active, routing))
@@ -90,11 +93,13 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
     health = health_fact(arms, places.champion)
     ready = Fact("Ready", True, Reason.READY, f"{places.champion.name} answers" if places.champion else "")
     facts.append(ready if blocked is None else Fact("Ready", False, blocked.reason, blocked.message))
-    facts += [fact for fact in (health, hand.fact, _annotations_fact(endpoint)) if fact is not None]
+    sound = intact(endpoint, seen, routing, now)
+    facts += [fact for fact in (health, sound.fact, hand.fact, _annotations_fact(endpoint)) if fact is not None]
     status = _status(endpoint, seen, places, routing).model_copy(
         update={
             "phase": EndpointPhase.READY if blocked is None else _phase(endpoint.status),
             "arms": arms,
+            "routing_tampered": sound.record,
             "weights": _weights(routing, facts, now),
             "alpha_spent12_months": _alpha_spent(seen, now),
             "conditions": with_facts(
@@ -109,7 +114,8 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
         (f.type == "WeightsApplied" and f.holds is not True) or f.reason == Reason.APPLYING for f in facts
     )
     again = timedelta(seconds=2) if waiting else ROUTING_RENEWAL if live or told else None
-    return Decision(status, tuple(effects), min((t for t in (again, hand.again) if t is not None), default=None))
+    times = (again, hand.again, sound.again)
+    return Decision(status, tuple(effects), min((t for t in times if t is not None), default=None))
 
 
 def _status(endpoint: Endpoint, seen: Seen, places: Places, routing: Routing | None) -> EndpointStatus:
@@ -171,6 +177,9 @@ def _gateway_facts(
     if champion is not None and routing.champion != champion.name:
         message = f"{routing.champion} still answers: gateway pods wait for what {champion.name} needs"
         return gateway, Fact("WeightsApplied", False, Reason.APPLYING, message)
+    differs = differing(seen)
+    if differs is not None:
+        return gateway, Fact("WeightsApplied", False, Reason.ROUTING_DIFFERS, differs)
     reported = {r.replica: r.generation for r in seen.replicas}
     behind = sorted(pod for pod in seen.ready_pods if reported.get(pod, -1) < routing.generation)
     if behind or not seen.ready_pods:

@@ -37,6 +37,12 @@ def routing_name(endpoint: str) -> str:
     return f"{endpoint}-routing"
 
 
+def endpoint_of(routing: str) -> str | None:
+    """The Endpoint whose document a ConfigMap of that name would be."""
+    name = routing.removesuffix("-routing")
+    return name if name and name != routing else None
+
+
 def credential_path(version: str, ref: SecretKeyRef) -> str:
     """Where the gateway finds the API key of an external version."""
     return f"{ARM_SECRETS}/{version}/{ref.key}"
@@ -97,7 +103,7 @@ def build_gateway(
 
 
 def build_routing(owner: Owner, routing: Routing) -> Manifest:
-    """The published routing document."""
+    """The published routing document, without its signature: who has the key adds it."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -128,6 +134,7 @@ def _deployment(
         {"name": "TRADEWIND_NAMESPACE", "value": owner.namespace},
         {"name": "TRADEWIND_ENDPOINT", "value": endpoint.metadata.name},
         {"name": "TRADEWIND_ROUTING", "value": f"configmap:{owner.namespace}/{routing_name(endpoint.metadata.name)}"},
+        {"name": "TRADEWIND_ROUTING_KEYS", "value": ",".join(platform.routing_keys)},
         {"name": "TRADEWIND_REPLICA", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         {"name": "TRADEWIND_SPOOL_DIR", "value": SPOOL},
         {"name": "TRADEWIND_DECISION_TIMEOUT_SECONDS", "value": f"{decision:g}"},

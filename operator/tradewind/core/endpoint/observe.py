@@ -15,15 +15,16 @@ from tradewind.api.model_version import ModelVersion
 from tradewind.core.decision import FIELD_MANAGER, RecordVerdict
 from tradewind.core.endpoint.by_hand import asked, named_by_hand, request_key
 from tradewind.core.endpoint.holders import was_promoted
-from tradewind.core.endpoint.manifests import gateway_name, mounted_versions, routing_name
+from tradewind.core.endpoint.manifests import gateway_name, mounted_versions
 from tradewind.core.endpoint.orphans import aborted
+from tradewind.core.endpoint.published import published
 from tradewind.core.endpoint.scaling import unwanted
 from tradewind.core.endpoint.seen import TERMINAL, GatewayDeployment, Seen, StartedExperiment
 from tradewind.core.manifests.common import COMPONENT, OWNER_NAME
 from tradewind.core.pods import has_ended, held_back, is_ready
 from tradewind.core.prompts import read_prompts
 from tradewind.core.world import DatabaseUnavailableError, Json, World
-from tradewind.trading.routing import ROUTING_KEY, Routing
+from tradewind.trading.routing import Routing
 
 
 async def observe(endpoint: Endpoint, world: World) -> Seen:
@@ -52,7 +53,7 @@ async def observe(endpoint: Endpoint, world: World) -> Seen:
     deployment = await world.read("apps/v1", "Deployment", namespace, gateway_name(endpoint.name)) if not pods else None
     waiting = [pod for pod in pods if pod["metadata"]["name"] not in ready]
     mine = tuple(e for e in experiments.values() if e.spec.endpoint_ref.name == endpoint.name)
-    routing = await published(endpoint, world)
+    routing, document = await published(endpoint, world)  # before the reports of those that obey it
     may_be_asked = _may_be_asked(endpoint, mine, routing)
     seen = Seen(
         versions=versions,
@@ -63,6 +64,7 @@ async def observe(endpoint: Endpoint, world: World) -> Seen:
         left_over=await left_over(endpoint, world),
         mounted=frozenset.intersection(*mounted) if mounted else None,
         routing=routing,
+        document=document,
         prompts=await read_prompts((v for name, v in versions.items() if name in may_be_asked), world),
     )
     try:
@@ -124,16 +126,6 @@ async def orphans(namespace: str, endpoint: str, world: World) -> tuple[StartedE
 async def gone(namespace: str, endpoint: str, world: World, now: datetime) -> tuple[RecordVerdict, ...]:
     """What is recorded of an Endpoint that does not exist any more: the end of its experiments that went with it."""
     return aborted(endpoint, await orphans(namespace, endpoint, world), now)
-
-
-async def published(endpoint: Endpoint, world: World) -> Routing | None:
-    """The document that the gateways obey; one that cannot be read is as good as none and is published anew."""
-    config_map = await world.read("v1", "ConfigMap", endpoint.namespace, routing_name(endpoint.name))
-    text = (config_map or {}).get("data", {}).get(ROUTING_KEY)
-    try:
-        return Routing.from_json(text) if text else None
-    except ValueError:
-        return None
 
 
 async def left_over(endpoint: Endpoint, world: World) -> frozenset[tuple[str, str]]:

@@ -9,6 +9,7 @@ from tradewind.api.endpoint import Endpoint
 from tradewind.api.external_model import ExternalModel, Prices
 from tradewind.api.model_version import ModelVersion
 from tradewind.core.endpoint.holders import is_as_seen
+from tradewind.core.endpoint.intact import last_generation
 from tradewind.core.endpoint.manifests import credential_path
 from tradewind.core.endpoint.seen import TERMINAL, Seen, version_sha256
 from tradewind.core.evidence import settlement_of
@@ -26,6 +27,7 @@ from tradewind.trading.routing import (
     Routing,
     RoutingLimits,
     TokenPrices,
+    generation_after,
 )
 
 ROUTING_LIFETIME = timedelta(seconds=30)
@@ -56,8 +58,8 @@ def routing_of(
     names |= kept & seen.versions.keys()
     now = now.replace(microsecond=0)
     renewed = now + ROUTING_LIFETIME
-    if seen.routing is not None and active is not None and not _watched(active, seen, now):
-        renewed = min(renewed, seen.routing.expires_at)
+    if active is not None and not _watched(active, seen, now):  # whoever takes the document away renews nothing by it
+        renewed = min(renewed, seen.routing.expires_at if seen.routing is not None else now)
     document = Routing(
         endpoint=endpoint.name,
         generation=seen.routing.generation if seen.routing else 0,
@@ -93,8 +95,8 @@ def routing_of(
             live = experiment is not None and experiment.mode == "Live"
             fresh = seen.routing.expires_at - now > ROUTING_LIFETIME - ROUTING_RENEWAL + timedelta(seconds=1)
             return document if live and not fresh and renewed > seen.routing.expires_at else seen.routing
-    # Wall time keeps generations rising even after the ConfigMap was deleted by hand.
-    generation = max(document.generation + 1, int(now.timestamp()))
+    # Rising even after the ConfigMap was deleted by hand.
+    generation = generation_after(max(document.generation, last_generation(endpoint, now)), now)
     return document.model_copy(update={"generation": generation})
 
 

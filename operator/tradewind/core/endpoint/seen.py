@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
@@ -11,7 +12,7 @@ from tradewind.api.model_version import ModelVersion
 from tradewind.core.hindrance import Hindrance
 from tradewind.core.prompts import Prompt
 from tradewind.trading.arm_health import ArmHealth
-from tradewind.trading.routing import Routing
+from tradewind.trading.routing import Refusal, Routing
 
 TERMINAL = frozenset(
     {
@@ -87,6 +88,12 @@ class Reason(StrEnum):
     """A verb was refused: the version is being deleted."""
     VERSION_CHANGED = "VersionChanged"
     """A verb was refused: what has the version's name is another artifact than the one that was meant."""
+    ROUTING_INTACT = "RoutingIntact"
+    """What gateways find and what they say that they obey is what this operator published."""
+    ROUTING_TAMPERED = "RoutingTampered"
+    """Another document lay in the place of the routing document. It was not obeyed; the message says what it was, and who wrote it."""
+    ROUTING_DIFFERS = "RoutingDiffers"
+    """A gateway pod says that it obeys a document which was not published."""
     REPLACED = "Replaced"
     """A request was dropped before it was carried out: a newer one came."""
 
@@ -116,12 +123,42 @@ class StartedExperiment:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaReport:
-    """What one gateway pod last said that it obeys, and what it knows of the arms (None: an older release)."""
+    """What one gateway pod last said that it obeys, and what it knows of the arms (None: an older release).
+
+    Attributes:
+        published_at: of the document that it obeys; None: an older release.
+        sha256: of the text of that document; None: an older release.
+    """
 
     replica: str
     generation: int
     epoch: int | None
     arms: tuple[ArmHealth, ...] | None = None
+    published_at: datetime | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What lies in the ConfigMap of the routing document, beside `Seen.routing`, which is what the operator builds on.
+
+    Attributes:
+        holds: `Seen.routing` lies there, signed by the key in force; else it is to be published again.
+        sha256: of the text of `Seen.routing`; None: not known.
+        refusal: why what lies there is not the operator's; None: it is, or there is nothing.
+        detail: more of that.
+        writer: who wrote it, by the name that the writer chose; "": not known.
+        version: resourceVersion of what lies there.
+        immutable: it can be deleted and not changed.
+    """
+
+    holds: bool = True
+    sha256: str | None = None
+    refusal: Refusal | None = None
+    detail: str = ""
+    writer: str = ""
+    version: str = ""
+    immutable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +206,8 @@ class Seen:
         used: requests of these verbs that are recorded, as `RecordPromotion` has them.
         deployment: with autoscaling, the gateway's Deployment.
         left_over: API version and kind of children that a setting asked for which is taken away.
+        routing: the document to build on: the published one, or where that is not the operator's, the last one that was.
+        document: what lies where gateways look for it.
         mounted: versions whose Secret every gateway pod has; None: there is no pod.
         prompts: own words of versions that may be routed to, or why they cannot be used.
         probes: of each version that was asked to see whether it answers, in 30 days.
@@ -189,6 +228,7 @@ class Seen:
     left_over: frozenset[tuple[str, str]] = frozenset()
     mounted: frozenset[str] | None = None
     routing: Routing | None = None
+    document: Document = Document()
     prompts: Mapping[str, Prompt] = field(default_factory=dict)
     probes: Mapping[str, ProbeCosts] = field(default_factory=dict)
     held_back: Hindrance | None = None
