@@ -78,6 +78,11 @@ capabilities: {drop: [ALL]}
 {{- printf "%s-postgres" (include "tradewind.fullname" .) }}
 {{- end }}
 
+{{/* Secret with the key that signs what gateways obey. */}}
+{{- define "tradewind.routingSecret" -}}
+{{- default (printf "%s-routing-key" (include "tradewind.fullname" .)) .Values.routing.existingSecret.name }}
+{{- end }}
+
 {{/* Volume with the CA of the database, its mount, and the settings by which libpq finds it; nothing where none is named. */}}
 {{- define "tradewind.databaseCA" -}}
 {{- $tls := .Values.database.tls }}
