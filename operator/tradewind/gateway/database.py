@@ -232,6 +232,15 @@ class Database:
         """
         return bool(await self._call(statements.INGEST, parameters, from_disk=True))
 
+    async def keep_conflict(self, parameters: Parameters) -> bool:
+        """Keeps another answer to a decision and bars it from evidence; False if that answer was kept before."""
+        rows = await self._call(statements.CONFLICT, parameters, from_disk=True)
+        return bool(rows[0]["kept"])
+
+    async def bar_outage(self, decision_id: str) -> None:
+        """Bars a decision from evidence that was answered once more in an outage, with the same words."""
+        await self._call(statements.BAR_OUTAGE, {"decision_id": decision_id})
+
     async def sweep(self) -> int:
         """Fails assignments that nobody finished; their number."""
         rows = await self._call(statements.SWEEP, {"abandoned_after": self._settings.abandoned_after})

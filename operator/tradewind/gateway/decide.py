@@ -19,6 +19,7 @@ from tradewind.gateway import errors
 from tradewind.gateway.arms import Arms
 from tradewind.gateway.asking import Asking, added, flips_position
 from tradewind.gateway.assign import BlockPending, Draw, draw, limits_of
+from tradewind.gateway.conflicts import settle
 from tradewind.gateway.database import Context, Database, DatabaseDownError, Stored
 from tradewind.gateway.drawing import Drawing, Turn, is_asked_again
 from tradewind.gateway.errors import ApiError, ErrorCode
@@ -232,13 +233,15 @@ class Decider:
         self._metrics.spooled.set(self._spool.pending)
 
     async def ingest(self, record: Record) -> None:
-        """Writes one record of the spool.
+        """Writes one record of the spool; where the row has another answer, both are kept (conflicts.py).
 
         Raises:
             DatabaseDownError: it is down again.
         """
-        if not await self._database.ingest(parameters_of(record)):
-            _log.warning("spooled decision has another answer already", decision_id=record["decision_id"])
+        parameters = parameters_of(record)
+        if not await self._database.ingest(parameters) and await settle(record, parameters, self._database):
+            self._metrics.conflicts.inc()
+            self._metrics.lost.labels("conflict").inc()
 
     def _known(self, question: Question) -> Body | None:
         """The answer that this replica gave to the id lately, while the database cannot say."""

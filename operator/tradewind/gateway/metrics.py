@@ -99,6 +99,11 @@ class Metrics:
             "Spooled records that could not be taken in and were set aside",
             registry=self.registry,
         )
+        self.conflicts = Counter(
+            "tradewind_conflicting_answers",
+            "Answers that were given, in an outage, to decisions that had another answer",
+            registry=self.registry,
+        )
 
         self.lost = Counter(
             "tradewind_lost_decisions",

@@ -28,6 +28,7 @@ from tradewind.core.endpoint.routing import ROUTING_RENEWAL, arm_target, credent
 from tradewind.core.endpoint.scaling import after_the_gateway, before_the_gateway, wanted_pods
 from tradewind.core.endpoint.seen import (
     TERMINAL,
+    Conflicts,
     EpochRow,
     ProbeCosts,
     Promotion,
@@ -42,6 +43,7 @@ from tradewind.trading.routing import Routing
 
 __all__ = [
     "TERMINAL",
+    "Conflicts",
     "EpochRow",
     "ProbeCosts",
     "Promotion",
@@ -90,7 +92,8 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
     health = health_fact(arms, places.champion)
     ready = Fact("Ready", True, Reason.READY, f"{places.champion.name} answers" if places.champion else "")
     facts.append(ready if blocked is None else Fact("Ready", False, blocked.reason, blocked.message))
-    facts += [fact for fact in (health, hand.fact, _annotations_fact(endpoint)) if fact is not None]
+    more = (health, hand.fact, _annotations_fact(endpoint), _conflicts_fact(endpoint, seen))
+    facts += [fact for fact in more if fact is not None]
     status = _status(endpoint, seen, places, routing).model_copy(
         update={
             "phase": EndpointPhase.READY if blocked is None else _phase(endpoint.status),
@@ -140,6 +143,22 @@ def _annotations_fact(endpoint: Endpoint) -> Fact | None:
         return Fact("AnnotationsKnown", False, Reason.ANNOTATION_UNKNOWN, "; ".join(unknown)[:1024])
     known = Fact("AnnotationsKnown", True, Reason.ANNOTATIONS_KNOWN, "each annotation in our prefix means something")
     return known if endpoint.status.condition("AnnotationsKnown") is not None else None
+
+
+def _conflicts_fact(endpoint: Endpoint, seen: Seen) -> Fact | None:
+    """What is said of decisions with two answers; None: there are none, and were none."""
+    if seen.database_error is not None:
+        return None  # it stays as it was
+    found = seen.conflicts
+    if found is not None:
+        message = (
+            f"{found.decisions} decision(s) of the last 7 days got two answers that differ, in an outage, and are no evidence; "
+            f"of {found.unreported} nothing was reported. The newest is {found.newest}: "
+            f"GET /v1/decisions/{found.newest} has both answers; report what was opened, with its side"
+        )
+        return Fact("AnswersAgree", False, Reason.CONFLICTING_ANSWERS, message[:1024])
+    agree = Fact("AnswersAgree", True, Reason.ANSWERS_AGREE, "no decision of the last 7 days has two answers that differ")
+    return agree if endpoint.status.condition("AnswersAgree") is not None else None
 
 
 def _database_fact(seen: Seen) -> Fact:

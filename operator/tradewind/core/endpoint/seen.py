@@ -87,6 +87,11 @@ class Reason(StrEnum):
     """A verb was refused: the version is being deleted."""
     VERSION_CHANGED = "VersionChanged"
     """A verb was refused: what has the version's name is another artifact than the one that was meant."""
+    CONFLICTING_ANSWERS = "ConflictingAnswers"
+    """In the last 7 days one id got two answers that differ: in an outage another gateway answered it. A position may be open that
+    nobody told of; the message names a decision, whose read-back has both answers."""
+    ANSWERS_AGREE = "AnswersAgree"
+    """No decision of the last 7 days has two answers that differ."""
     REPLACED = "Replaced"
     """A request was dropped before it was carried out: a newer one came."""
 
@@ -133,6 +138,15 @@ class ProbeCosts:
 
 
 @dataclass(frozen=True, slots=True)
+class Conflicts:
+    """Decisions with answers that differ, of the last 7 days: how many, of how many nothing was reported, and the newest."""
+
+    decisions: int
+    unreported: int
+    newest: str
+
+
+@dataclass(frozen=True, slots=True)
 class EpochRow:
     """A stored weight of one block, and why it is what it is."""
 
@@ -171,6 +185,7 @@ class Seen:
         left_over: API version and kind of children that a setting asked for which is taken away.
         mounted: versions whose Secret every gateway pod has; None: there is no pod.
         prompts: own words of versions that may be routed to, or why they cannot be used.
+        conflicts: decisions with two answers; None: there are none.
         probes: of each version that was asked to see whether it answers, in 30 days.
         held_back: what keeps gateway pods from running, as far as it is known.
         database_error: why SQL facts are missing; None: they are complete.
@@ -190,6 +205,7 @@ class Seen:
     mounted: frozenset[str] | None = None
     routing: Routing | None = None
     prompts: Mapping[str, Prompt] = field(default_factory=dict)
+    conflicts: Conflicts | None = None
     probes: Mapping[str, ProbeCosts] = field(default_factory=dict)
     held_back: Hindrance | None = None
     database_error: str | None = None
