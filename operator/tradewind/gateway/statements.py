@@ -86,6 +86,18 @@ WITH r AS (
 SELECT r.*, {_CONTEXT} FROM r
 """)
 
+# The candidate's experiment ended before it answered: the decision is the champion's, as one that came a moment later.
+WITHDRAW: Final = one_line(f"""
+WITH r AS (
+    UPDATE tradewind.decisions
+       SET experiment_uid = NULL, arm = NULL, candidate_weight = NULL, block = NULL, epoch = NULL, drawn_version = %(version)s,
+           drawn_sha256 = %(sha256)s, asking_until = clock_timestamp() + make_interval(secs => %(lease)s)
+     WHERE {KEY} AND decision_id = %(decision_id)s AND state = 'assigned' AND parent_decision_id IS NULL
+    RETURNING *
+)
+SELECT r.*, {_CONTEXT} FROM r
+""")
+
 STORED: Final = f"SELECT d.* FROM tradewind.decisions d WHERE {KEY} AND decision_id = %(decision_id)s"
 
 _ANSWER_COLUMNS: Final = """

@@ -16,7 +16,7 @@ from decimal import Decimal
 from tradewind.api.ab_experiment import ABExperiment, Mode
 from tradewind.api.annotations import unknown_annotations
 from tradewind.api.common import VersionStatusRef, WeightStatus
-from tradewind.api.endpoint import ActiveExperiment, Endpoint, EndpointPhase, EndpointStatus, GatewayStatus
+from tradewind.api.endpoint import ActiveExperiment, Endpoint, EndpointPhase, EndpointStatus, GatewayPodStatus, GatewayStatus
 from tradewind.core.conditions import Fact, with_facts
 from tradewind.core.decision import Apply, Decision, Effect, Owner
 from tradewind.core.endpoint.by_hand import by_hand
@@ -57,6 +57,7 @@ __all__ = [
 ]
 
 _YEAR = timedelta(days=365)
+_MOST_PODS = 64
 
 
 def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform, owner: Owner) -> Decision:
@@ -131,9 +132,18 @@ def _status(endpoint: Endpoint, seen: Seen, places: Places, routing: Routing | N
                 ready_replicas=len(seen.ready_pods),
                 reported_epoch=min((r.epoch for r in reports if r.epoch is not None), default=None),
                 generation=routing.generation if routing else None,
+                pods=_pods(endpoint, seen),
             ),
         }
     )
+
+
+def _pods(endpoint: Endpoint, seen: Seen) -> tuple[GatewayPodStatus, ...] | None:
+    """What pods obey, by name; as it was where nobody can tell now."""
+    if seen.database_error is not None:
+        return endpoint.status.gateway.pods if endpoint.status.gateway is not None else None
+    reports = sorted(seen.replicas, key=lambda report: report.replica)
+    return tuple(GatewayPodStatus(name=r.replica[:128], generation=r.generation) for r in reports[:_MOST_PODS])
 
 
 def _annotations_fact(endpoint: Endpoint) -> Fact | None:
