@@ -93,7 +93,11 @@ async def test_the_answer_that_the_database_lacks_is_kept_barred_and_reportable(
 
     row = await rig.row(name)
     assert (row["answer"]["action"], row["answered_by"], row["arm"]) == ("hold", "v1", "candidate")
-    assert (row["bar_from_evidence"], row["holding"], row["position_action"]) == ("conflicting_answers", True, "open_long")
+    assert (row["bar_from_evidence"], row["holding"], row["position_action"]) == (
+        "conflicting_answers",
+        True,
+        "open_long",
+    )
     kept = await rig.rows("SELECT * FROM tradewind.conflicting_answers")
     assert [(k["answer"]["action"], k["answered_by"]) for k in kept] == [("open_long", "api")]
     assert not await rig.rows("SELECT * FROM tradewind.judged_rows WHERE decision_id = %s", name)
@@ -141,7 +145,15 @@ async def test_a_side_tells_which_of_two_openings_a_position_is_of(rig: Rig) -> 
     now = datetime.now(UTC).isoformat()
     void = {"decision_id": "d", "event": "void", "target": "execution", "by": "me", "why": "mistaken", "at": now}
     assert (await client.post("/v1/reports", json=void)).status_code == 200
-    event = {"decision_id": "d", "event": "open", "position_id": "p2", "price": 100, "quantity": 1, "side": "short", "at": now}
+    event = {
+        "decision_id": "d",
+        "event": "open",
+        "position_id": "p2",
+        "price": 100,
+        "quantity": 1,
+        "side": "short",
+        "at": now,
+    }
     assert (await client.post("/v1/reports", json=event)).status_code == 200
     close = {"decision_id": "d", "event": "close", "price": 90, "at": datetime.now(UTC).isoformat()}
     assert (await client.post("/v1/reports", json=close)).status_code == 200
@@ -209,7 +221,9 @@ async def test_a_spool_that_is_taken_in_twice_is_one_conflict(rig: Rig) -> None:
     assert (await rig.row("alone"))["bar_from_evidence"] == "database_outage"
 
 
-async def test_a_record_of_the_very_answer_that_was_stored_leaves_it_evidence(rig: Rig, gateway: httpx.AsyncClient) -> None:
+async def test_a_record_of_the_very_answer_that_was_stored_leaves_it_evidence(
+    rig: Rig, gateway: httpx.AsyncClient
+) -> None:
     """The write was heard of by nobody, so that the answer was spooled, too."""
     assert (await gateway.post("/v1/decisions", json=ask("d"))).status_code == 200
     row = await rig.row("d")

@@ -27,6 +27,7 @@ class Admitted:
         self._admission = admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuses, or passes on."""
         if scope["type"] == "http" and scope["path"].startswith("/v1/"):
             try:
                 self._admission.demand_room(_share(scope["method"], scope["path"]))
@@ -45,6 +46,7 @@ class WithoutTrailingSlash:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes on."""
         if scope["type"] == "http" and scope["path"].endswith("/"):
             path = scope["path"].rstrip("/")
             if scope["method"] == "POST" or path in PROBES:

@@ -55,7 +55,7 @@ def answering(heartbeat: Heartbeat, host: str, port: int) -> Iterator[int]:
 
         do_HEAD = do_GET  # noqa: N815 - the name is the library's
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as the base class names it
             """A probe every few seconds is no news."""
 
         def _say(self, status: int, text: str) -> None:

@@ -58,7 +58,8 @@ class Stops:
         self._asked[stopped] = stored
         task = asyncio.create_task(asking)
         try:
-            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future[Any]] = {task, stopped}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             return None if self.fallen(stored) else task.result()
         finally:
             del self._asked[stopped]

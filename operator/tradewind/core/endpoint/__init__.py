@@ -16,7 +16,14 @@ from decimal import Decimal
 from tradewind.api.ab_experiment import ABExperiment, Mode
 from tradewind.api.annotations import unknown_annotations
 from tradewind.api.common import VersionStatusRef, WeightStatus
-from tradewind.api.endpoint import ActiveExperiment, Endpoint, EndpointPhase, EndpointStatus, GatewayPodStatus, GatewayStatus
+from tradewind.api.endpoint import (
+    ActiveExperiment,
+    Endpoint,
+    EndpointPhase,
+    EndpointStatus,
+    GatewayPodStatus,
+    GatewayStatus,
+)
 from tradewind.core.conditions import Fact, with_facts
 from tradewind.core.decision import Apply, Decision, Effect, Owner
 from tradewind.core.endpoint.by_hand import by_hand
@@ -167,7 +174,9 @@ def _conflicts_fact(endpoint: Endpoint, seen: Seen) -> Fact | None:
             f"GET /v1/decisions/{found.newest} has both answers; report what was opened, with its side"
         )
         return Fact("AnswersAgree", False, Reason.CONFLICTING_ANSWERS, message[:1024])
-    agree = Fact("AnswersAgree", True, Reason.ANSWERS_AGREE, "no decision of the last 7 days has two answers that differ")
+    agree = Fact(
+        "AnswersAgree", True, Reason.ANSWERS_AGREE, "no decision of the last 7 days has two answers that differ"
+    )
     return agree if endpoint.status.condition("AnswersAgree") is not None else None
 
 
