@@ -38,7 +38,7 @@ from tradewind.core.decision import (
     RecordPromotion,
     RecordVerdict,
 )
-from tradewind.core.endpoint import EpochRow, ProbeCosts, Promotion, ReplicaReport
+from tradewind.core.endpoint import Conflicts, EpochRow, ProbeCosts, Promotion, ReplicaReport
 from tradewind.core.endpoint.seen import Document, GatewayDeployment
 from tradewind.core.hindrance import Hindrance
 from tradewind.core.platform import Platform
@@ -246,6 +246,7 @@ def _endpoint_facts(facts: Json, text: Json) -> endpoint.Seen:
             for r in facts.get("replicas") or ()
         ),
         prompts={name: prompt for name, v in versions.items() if (prompt := _prompt(v, facts)) is not None},
+        conflicts=Conflicts(**facts["conflicts"]) if facts.get("conflicts") else None,
         probes={n: ProbeCosts(p["count"], Decimal(str(p["cost"]))) for n, p in (facts.get("probes") or {}).items()},
         held_back=_hindrance(facts.get("heldBack")),
         ready_pods=frozenset(facts.get("readyPods") or ()),

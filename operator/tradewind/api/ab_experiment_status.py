@@ -111,6 +111,8 @@ class LostStatus(StatusModel):
     """They continued a position: normal, and no part of lostShare."""
     opened_inside: Count | None = None
     """They continued a position and opened a trade of their own."""
+    conflict: Count | None = None
+    """They were answered twice, and differently, so that nobody knows which answer was acted on."""
     outage: Count | None = None
     """They were answered while the database was away."""
     no_price: Count | None = None

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from tradewind.api.registry import VERBS
 
 PREFIX = "tradewind.dev/"
-_BESIDE = {"by": ("ABExperiment", "Endpoint"), "reason": ("Endpoint",)}
+_BESIDE = {"by": ("ABExperiment", "Endpoint"), "reason": ("ABExperiment", "Endpoint")}
 """What is told with a verb: who asks, and why."""
 
 

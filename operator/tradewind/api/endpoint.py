@@ -313,6 +313,15 @@ class ActiveExperiment(StatusModel):
     """Start of its first block."""
 
 
+class GatewayPodStatus(StatusModel):
+    """What a gateway pod said of itself in the last minute."""
+
+    name: Text128
+    """Name of the pod."""
+    generation: Count
+    """Generation of the routing document that it obeys."""
+
+
 class GatewayStatus(StatusModel):
     """The gateway as the operator sees it."""
 
@@ -324,6 +333,8 @@ class GatewayStatus(StatusModel):
     """Oldest epoch that a ready pod obeys."""
     generation: Count | None = None
     """Generation of the published routing document."""
+    pods: Annotated[tuple[GatewayPodStatus, ...], Field(max_length=64)] | None = None
+    """Pods that said in the last minute what they obey, ready or not."""
 
 
 class RoutingTamperStatus(StatusModel):

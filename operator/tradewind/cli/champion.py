@@ -41,12 +41,12 @@ def add_parser(subparsers: "Subparsers") -> None:
     )
     promote.add_argument("version", help="name of the ModelVersion")
     promote.add_argument("--endpoint", required=True, help="name of the Endpoint")
-    promote.add_argument("--reason", required=True, type=_reason, help="why; kept with the promotion")
+    promote.add_argument("--reason", required=True, type=reason_text, help="why; kept with the promotion")
     rollback = subparsers.add_parser(
         "rollback", help="take the newest promotion back, also while its ramp runs; a running experiment is aborted"
     )
     rollback.add_argument("endpoint", help="name of the Endpoint")
-    rollback.add_argument("--reason", type=_reason, help="why; kept with the promotion record")
+    rollback.add_argument("--reason", type=reason_text, help="why; kept with the promotion record")
     for verb, parser in (("promote", promote), ("rollback", rollback)):
         add_scope(parser)
         add_signature(parser)
@@ -129,7 +129,7 @@ async def _status(cluster: Cluster, args: argparse.Namespace) -> EndpointStatus:
     return EndpointStatus.model_validate(found.get("status") or {})
 
 
-def _reason(text: str) -> str:
+def reason_text(text: str) -> str:
     """A reason that is one.
 
     Raises:

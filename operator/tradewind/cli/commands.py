@@ -21,6 +21,7 @@ _MODULES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("explain", "cli", ("explain",)),
     ("verbs", "cli", ("abort", "pause", "resume", "approve", "accept")),
     ("champion", "cli", ("promote", "rollback")),
+    ("stop", "cli", ("stop",)),
     ("lint", "cli", ("lint",)),
     ("evaluate", "cli", ("evaluate",)),
     ("simulate", "cli", ("simulate",)),

@@ -11,7 +11,7 @@ from tradewind.api.common import Resource
 from tradewind.api.training_run import TrainingRun
 from tradewind.api.training_run_status import ProgressStatus
 from tradewind.core.ab_experiment.prices import Prior
-from tradewind.core.endpoint import EpochRow, ProbeCosts, Promotion, ReplicaReport, StartedExperiment
+from tradewind.core.endpoint import Conflicts, EpochRow, ProbeCosts, Promotion, ReplicaReport, StartedExperiment
 from tradewind.trading.evidence import Memory, StoredEvidence
 from tradewind.trading.evidence.forecast import PastDecisions
 from tradewind.trading.paper import PaperBasis
@@ -53,6 +53,9 @@ class Database(Protocol):
 
     async def probes(self, namespace: str, endpoint: str) -> Mapping[str, ProbeCosts]:
         """Questions of 30 days that no decision asked, by version."""
+
+    async def conflicts(self, namespace: str, endpoint: str) -> Conflicts | None:
+        """Decisions of the last 7 days with answers that differ; None: there are none."""
 
     async def epochs(self, namespace: str, endpoint: str, experiment_uid: str) -> tuple[EpochRow, ...]:
         """Every stored weight of an experiment, by block."""

@@ -3,6 +3,7 @@
 Belongs here: process concerns (logging, signals, exit codes). Exit code 64 means that a setting is wrong.
 """
 
+import contextlib
 import logging
 import os
 import signal
@@ -13,6 +14,8 @@ import structlog
 import uvicorn
 
 from tradewind.gateway.app import create_app
+from tradewind.gateway.connections import bounded
+from tradewind.gateway.liveness import Heartbeat, answering
 from tradewind.gateway.settings import Settings, SettingsError
 from tradewind.trading.exits import ExitCode
 from tradewind.trading.pauses import keep_for_good
@@ -29,18 +32,24 @@ def main() -> NoReturn:
         raise SystemExit(ExitCode.BAD_CONFIG) from None
     # uvicorn ends the requests under way and then raises the signal once more, which would be exit code 143.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    app = create_app(settings)
+    heartbeat = Heartbeat()
+    app = create_app(settings, heartbeat)
     keep_for_good()
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=graceful_seconds(settings.decision_timeout, settings.database_timeout),
-    )
+    with contextlib.ExitStack() as stack:
+        if settings.health_port:
+            stack.enter_context(answering(heartbeat, settings.host, settings.health_port))
+        uvicorn.run(
+            app,
+            host=settings.host,
+            port=settings.port,
+            http=bounded(settings.request_timeout, settings.max_connections),
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=graceful_seconds(settings.decision_timeout, settings.database_timeout),
+        )
     raise SystemExit(0)
 
 

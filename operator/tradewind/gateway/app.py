@@ -7,26 +7,28 @@ import asyncio
 import contextlib
 import hmac
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime
-from typing import TypeVar
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import BaseModel, JsonValue
-from starlette.types import ASGIApp, Receive, Scope, Send
+from pydantic import JsonValue
+from starlette.requests import ClientDisconnect
 
 from tradewind.gateway import errors
+from tradewind.gateway.admission import TICK_SECONDS, Admission, Share
 from tradewind.gateway.arms import Arms, Credential
 from tradewind.gateway.bodies import parsed, parsed_strictly, read_bytes
-from tradewind.gateway.chat import answer, door
+from tradewind.gateway.chat import door
 from tradewind.gateway.database import Database, DatabaseDownError, UnstorableError
 from tradewind.gateway.decide import Decider
+from tradewind.gateway.entry import Admitted, WithoutTrailingSlash, refused
 from tradewind.gateway.errors import ApiError, ErrorCode
 from tradewind.gateway.health import HealthWatch
 from tradewind.gateway.intake import Intake
+from tradewind.gateway.liveness import Heartbeat
 from tradewind.gateway.metrics import Metrics
 from tradewind.gateway.papers import Papers
 from tradewind.gateway.readback import ReadBack
@@ -41,17 +43,21 @@ from tradewind.trading.routing import Routing
 
 REPORT_SECONDS = 10.0
 SWEEP_SECONDS = 60.0
-_Model = TypeVar("_Model", bound=BaseModel)
 _log = structlog.get_logger("tradewind.gateway")
 
 
 class Gateway:
     """One replica: its parts and its background tasks."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, heartbeat: Heartbeat) -> None:
         self.settings = settings
         self.metrics = Metrics()
+        self.heartbeat = heartbeat
+        self.admission = Admission(
+            self.metrics, most=settings.max_decisions, late_statement=settings.database_timeout / 4
+        )
         self.database = Database(settings)
+        self.database.took = self.admission.took
         self.metrics.database_up.set_function(lambda: self.database.up)
         self.spool = Spool(settings.spool_dir, settings.spool_max_bytes)
         self.arms = Arms(
@@ -101,6 +107,7 @@ class Gateway:
             self._report_forever,
             self._drain_forever,
             self._sweep_forever,
+            self._tick_forever,
         )
         tasks = [asyncio.create_task(loop(), name=loop.__name__) for loop in loops]
         try:
@@ -164,6 +171,7 @@ class Gateway:
             )
 
     def _routing_changed(self, routing: Routing) -> None:
+        self.decider.stops.obey(routing)
         self.metrics.generation.set(routing.generation)
         self.metrics.epoch.set(routing.experiment.epoch if routing.experiment else 0)
         self.metrics.expires.set(routing.expires_at.timestamp())
@@ -172,6 +180,15 @@ class Gateway:
     def _health_changed(self) -> None:
         self._arms_changed = True
         self._changed.set()
+
+    async def _tick_forever(self) -> None:
+        """Sees how late the event loop is; that it turns at all is what the liveness probe asks."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            due = clock() + TICK_SECONDS
+            await asyncio.sleep(TICK_SECONDS)
+            self.heartbeat.beat()
+            self.admission.tick(clock() - due)
 
     async def _report_forever(self) -> None:
         while True:
@@ -221,12 +238,9 @@ class Gateway:
                     _log.info("decisions past their retention deleted", decisions=purged)
 
 
-_PROBES = ("/healthz", "/readyz", "/metrics")
-
-
-def create_app(settings: Settings) -> FastAPI:
-    """The gateway as an ASGI application."""
-    gateway = Gateway(settings)
+def create_app(settings: Settings, heartbeat: Heartbeat | None = None) -> FastAPI:
+    """The gateway as an ASGI application; `heartbeat` is told that its event loop turns."""
+    gateway = Gateway(settings, heartbeat or Heartbeat())
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -237,45 +251,61 @@ def create_app(settings: Settings) -> FastAPI:
         title="Tradewind decision gateway", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
     )
     app.state.gateway = gateway
-    app.add_middleware(_WithoutTrailingSlash)
+    app.add_middleware(Admitted, admission=gateway.admission)
+    app.add_middleware(WithoutTrailingSlash)
 
     @app.exception_handler(ApiError)
     async def api_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, ApiError)
-        return _refused(request, error)
+        return refused(request, error)
 
     @app.exception_handler(UnstorableError)
     @app.exception_handler(UnicodeEncodeError)
     async def unstorable(request: Request, error: Exception) -> Response:
         said = error if isinstance(error, UnstorableError) else type(error).__name__
         wrong = ApiError(ErrorCode.INVALID_REQUEST, f"a value cannot be stored ({said})", "leave it out or shorten it")
-        return _refused(request, wrong)
+        return refused(request, wrong)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, _: Exception) -> Response:
+        late = ApiError(ErrorCode.REQUEST_TIMEOUT, "the body did not come", "send the whole request again")
+        return refused(request, late)  # nobody reads it, and nobody is to look into a fault that is none of ours
 
     @app.exception_handler(404)
     @app.exception_handler(405)
     async def no_route(request: Request, _: Exception) -> Response:
         error = ApiError(ErrorCode.NO_SUCH_ROUTE, f"no {request.method} {request.url.path} here", "see docs/gateway.md")
-        return _refused(request, error)
+        return refused(request, error)
 
     @app.exception_handler(500)
     async def bug(request: Request, error: Exception) -> Response:
         wrong = ApiError(
             ErrorCode.INTERNAL, f"internal error ({type(error).__name__})", "report it; the log has the details"
         )
-        return _refused(request, wrong)
+        return refused(request, wrong)
+
+    async def reported(call: Callable[[], Awaitable[dict[str, JsonValue]]]) -> Response:
+        with gateway.admission.room(Share.REPORTS), _database():
+            return JSONResponse(await call())
+
+    async def read(call: Callable[[], Awaitable[dict[str, JsonValue]]]) -> Response:
+        with gateway.admission.room(Share.READS), _database():
+            return JSONResponse(await call())
 
     @app.post("/v1/decisions")
     async def decide(request: Request) -> Response:
         gateway.authorize(request)
-        asked = await _read(request, DecisionRequest)
-        return JSONResponse(await gateway.decider.decide(asked, gateway.routing))
+        body = await read_bytes(request)
+        with gateway.admission.room(Share.DECISIONS):
+            return JSONResponse(await gateway.decider.decide(parsed(body, DecisionRequest), gateway.routing))
 
     @app.post(door.COMPLETIONS)
     async def chat_completions(request: Request) -> Response:
         gateway.authorize(request)
         gateway.door.demand_open()
-        body, routing = await read_bytes(request), gateway.routing
-        return JSONResponse(await gateway.door.complete(body, request.headers, routing))
+        body = await read_bytes(request)
+        with gateway.admission.room(Share.DECISIONS):
+            return JSONResponse(await gateway.door.complete(body, request.headers, gateway.routing))
 
     @app.get(door.MODELS)
     async def models(request: Request) -> Response:
@@ -291,34 +321,33 @@ def create_app(settings: Settings) -> FastAPI:
     async def execution(decision_id: str, request: Request) -> Response:
         gateway.authorize(request)
         body, routing = await read_bytes(request), gateway.routing
-        return await _stored(lambda: gateway.intake.execution(decision_id, body, routing))
+        return await reported(lambda: gateway.intake.execution(decision_id, body, routing))
 
     @app.post("/v1/decisions/{decision_id:path}/outcome")
     async def outcome(decision_id: str, request: Request) -> Response:
         gateway.authorize(request)
         body, routing = await read_bytes(request), gateway.routing
-        return await _stored(lambda: gateway.intake.outcome(decision_id, body, routing))
+        return await reported(lambda: gateway.intake.outcome(decision_id, body, routing))
 
     @app.post("/v1/decisions/{decision_id:path}/paper")
     async def paper(decision_id: str, request: Request) -> Response:
         gateway.authorize(request)
         report, routing = parsed_strictly(await read_bytes(request), PaperReport), gateway.routing
-        return await _stored(lambda: gateway.papers.paper(decision_id, report, routing))
+        return await reported(lambda: gateway.papers.paper(decision_id, report, routing))
 
     @app.post("/v1/prices")
     async def prices(request: Request) -> Response:
         gateway.authorize(request)
         reports, routing = parsed_strictly(await read_bytes(request), BarReports), gateway.routing
-        return await _stored(lambda: gateway.papers.prices(reports, routing))
+        return await reported(lambda: gateway.papers.prices(reports, routing))
 
     @app.post("/v1/reports")
     async def reports(request: Request) -> Response:
         gateway.authorize(request)
         body, routing = await read_bytes(request), gateway.routing
-        try:
-            status, results = await gateway.intake.batch(request.headers.get("content-type", ""), body, routing)
-        except DatabaseDownError:
-            raise errors.database_unavailable() from None
+        kind = request.headers.get("content-type", "")
+        with gateway.admission.room(Share.REPORTS), _database():
+            status, results = await gateway.intake.batch(kind, body, routing)
         return JSONResponse(results, status)
 
     @app.get("/v1/decisions")
@@ -326,27 +355,25 @@ def create_app(settings: Settings) -> FastAPI:
         gateway.authorize(request)
         state, after = request.query_params.get("state", "open"), request.query_params.get("after")
         limit = _whole(request, "limit", 100, 1000)
-        return await _stored(lambda: gateway.read_back.listed(state, after, limit))
+        return await read(lambda: gateway.read_back.listed(state, after, limit))
 
     @app.get("/v1/decisions/{decision_id:path}")
     async def decision(decision_id: str, request: Request) -> Response:
         gateway.authorize(request)
-        return await _stored(lambda: gateway.read_back.decision(decision_id))
+        return await read(lambda: gateway.read_back.decision(decision_id))
 
     @app.get("/v1/performance")
     async def performance(request: Request) -> Response:
         gateway.authorize(request)
         days, routing = _whole(request, "days", 7, 3660), gateway.routing
-        return await _stored(lambda: gateway.read_back.performance(days, routing))
+        return await read(lambda: gateway.read_back.performance(days, routing))
 
     @app.get("/v1/training-data")
     async def training_data(request: Request) -> Response:
         gateway.authorize(request)
         minimum = _whole(request, "min_samples", 1000, 100_000)
-        try:
+        with gateway.admission.room(Share.READS), _database():
             export = await gateway.read_back.export(minimum)
-        except DatabaseDownError:
-            raise errors.database_unavailable() from None
         headers = {
             "X-Total-Samples": str(len(export.points)),
             "X-Excellent": str(export.excellent),
@@ -372,39 +399,12 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-class _WithoutTrailingSlash:
-    """Takes `POST /v1/decisions/` as it is meant. A redirect would name the pod's own idea of its host; an id may end in a slash,
-    but no path ends in an id that is posted to.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].endswith("/"):
-            path = scope["path"].rstrip("/")
-            if scope["method"] == "POST" or path in _PROBES:
-                scope = {**scope, "path": path}
-        await self._app(scope, receive, send)
-
-
-def _refused(request: Request, error: ApiError) -> Response:
-    """The error in the shape that callers of the path read."""
-    if door.is_door(request.url.path):
-        return JSONResponse(answer.error_body(error), error.status, answer.error_headers(error))
-    return JSONResponse(error.body(), error.status, error.headers())
-
-
-async def _stored(call: Callable[[], Awaitable[dict[str, JsonValue]]]) -> Response:
+@contextlib.contextmanager
+def _database() -> Iterator[None]:
     try:
-        return JSONResponse(await call())
+        yield
     except DatabaseDownError:
         raise errors.database_unavailable() from None
-
-
-async def _read(request: Request, model: type[_Model]) -> _Model:
-    """The body as a model; raises the errors of bodies.py."""
-    return parsed(await read_bytes(request), model)
 
 
 def _whole(request: Request, name: str, default: int, highest: int) -> int:

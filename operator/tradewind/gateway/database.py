@@ -6,7 +6,8 @@ for a decision (decide.py).
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -166,6 +167,8 @@ class Database:
             },
         )
         self._running: set[asyncio.Task[Any]] = set()
+        self.took: Callable[[float], None] | None = None
+        """Told how many seconds each statement took that came back, with its wait for a connection."""
         self.timeout = settings.database_timeout
         self.up = False
 
@@ -204,6 +207,10 @@ class Database:
         """Ends the position that a follow-up continued and makes the follow-up a draw of its own; None: somebody else has."""
         return await self._taken(statements.FLIP, parameters)
 
+    async def withdraw(self, parameters: Parameters) -> tuple[Stored, Context] | None:
+        """Makes a decision that was drawn for a candidate the champion's, outside of any experiment; None: it has its answer."""
+        return await self._taken(statements.WITHDRAW, parameters)
+
     async def _taken(self, statement: str, parameters: Parameters) -> tuple[Stored, Context] | None:
         rows = await self._call(statement, {**parameters, "history": HISTORY_SHOWN})
         return (Stored.of(rows[0]), Context.of(rows[0])) if rows else None
@@ -232,6 +239,15 @@ class Database:
             UnstorableError: a value is missing, or of another type than its column.
         """
         return bool(await self._call(statements.INGEST, parameters, from_disk=True))
+
+    async def keep_conflict(self, parameters: Parameters) -> bool:
+        """Keeps another answer to a decision and bars it from evidence; False if that answer was kept before."""
+        rows = await self._call(statements.CONFLICT, parameters, from_disk=True)
+        return bool(rows[0]["kept"])
+
+    async def bar_outage(self, decision_id: str) -> None:
+        """Bars a decision from evidence that was answered once more in an outage, with the same words."""
+        await self._call(statements.BAR_OUTAGE, {"decision_id": decision_id})
 
     async def sweep(self) -> int:
         """Fails assignments that nobody finished; their number."""
@@ -352,6 +368,7 @@ class Database:
         if not self.up and not probe:
             raise DatabaseDownError
         # A task of its own: a server that went silent must not hold the caller, and cancelling a query asks that server.
+        began = time.monotonic()
         task = asyncio.create_task(self._execute(statement, {**self._key, **parameters}))
         self._running.add(task)
         task.add_done_callback(self._forget)
@@ -377,6 +394,8 @@ class Database:
             raise DatabaseDownError from None
         if probe:
             self._mark(up=True, reason="answers")
+        if self.took is not None and timeout is None:
+            self.took(time.monotonic() - began)
         return rows
 
     async def _execute(self, statement: str, parameters: Parameters) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from tradewind.gateway import errors
 from tradewind.gateway.arms import Arms
 from tradewind.gateway.asking import Asking, added, flips_position
 from tradewind.gateway.assign import BlockPending, Draw, draw, limits_of
+from tradewind.gateway.conflicts import settle
 from tradewind.gateway.database import Context, Database, DatabaseDownError, Stored
 from tradewind.gateway.drawing import Drawing, Turn, is_asked_again
 from tradewind.gateway.errors import ApiError, ErrorCode
@@ -37,6 +38,7 @@ from tradewind.gateway.result import (
 )
 from tradewind.gateway.shadow import Shadow, Shadows
 from tradewind.gateway.spool import Record, Spool, SpoolFullError
+from tradewind.gateway.stops import Stops
 from tradewind.trading.account import Account, AccountError, account_of
 from tradewind.trading.decision import DecisionRequest, request_hash, retry_hash
 from tradewind.trading.routing import Routing
@@ -53,6 +55,14 @@ class _Given:
     retry_hash: bytes
     now: datetime
     body: str
+
+
+class _FallenError(Exception):
+    """The draw does not stand any more: its experiment ended."""
+
+    def __init__(self, stored: Stored) -> None:
+        super().__init__(stored.decision_id)
+        self.stored = stored
 
 
 class Decider:
@@ -78,7 +88,8 @@ class Decider:
         self._asking = Asking(arms, metrics, timeout)
         self._shadows = Shadows(database, self._asking, metrics, clock=clock)
         self._recent: OrderedDict[str, _Given] = OrderedDict()
-        self._being_asked: set[str] = set()  # ids asked by this replica, for when the database cannot keep them apart
+        self._in_work: dict[str, Question] = {}
+        self.stops = Stops()
 
     async def decide(self, request: DecisionRequest, routing: Routing) -> Body:
         """The answer to a request.
@@ -118,6 +129,19 @@ class Decider:
     async def _decide(self, question: Question) -> tuple[Body, str]:
         if self._spool.pending and (known := self._known(question)):
             return known, "repeated"
+        first = self._in_work.get(question.decision_id)
+        if first is not None:  # known without asking the database: a client in a hurry costs no more than this
+            same = first.hash == question.hash or (
+                question.routing.retries == "fresh" and first.retry_hash == question.retry_hash
+            )
+            raise errors.being_asked(question.decision_id) if same else errors.another_body(question.decision_id)
+        self._in_work[question.decision_id] = question
+        try:
+            return await self._begun(question)
+        finally:
+            del self._in_work[question.decision_id]
+
+    async def _begun(self, question: Question) -> tuple[Body, str]:
         drawn = draw(question.routing, question.decision_id, question.decided_at, question.now)
         try:
             if isinstance(drawn, BlockPending):
@@ -127,30 +151,64 @@ class Decider:
             return await self._without_database(question), "outage"
         if turn.context is None:
             return self._repeat(question, turn.stored), "repeated"
-        self._being_asked.add(question.decision_id)
         try:
             return await self._answer(question, drawn, turn, turn.context), "answered"
-        finally:
-            self._being_asked.discard(question.decision_id)
+        except _FallenError as error:
+            return await self._instead(question, error.stored), "withdrawn"
 
     async def _answer(self, question: Question, drawn: Draw, turn: Turn, context: Context) -> Body:
         """Asks the stored arm and its shadow, stores the answer, gives it."""
         stored = turn.stored
+        if self.stops.fallen(stored):
+            raise _FallenError(stored)
         # A live shadow that a dead gateway asked is not asked again: it may be billed, and the answer is not waited for.
-        shadow = None if turn.taken and not question.replay else self._shadows.begin(question, stored, context)
+        unwanted = turn.taken and not question.replay
+        shadow = None if unwanted else self._beside(question, stored, context)
         try:
             flipped = stored.flipped_from is not None
-            result = await self._asking.drawn(question, stored.drawn_version, context, flipped=flipped)
+            result = await self._asked(question, stored, context, flipped=flipped)
             if stored.parent_decision_id is not None and flips_position(question, context, result.answer):
                 stored, context = await self._drawing.flip(question, drawn, stored)
-                shadow = self._shadows.begin(question, stored, context)
+                if self.stops.fallen(stored):
+                    raise _FallenError(stored)
+                shadow = self._beside(question, stored, context)
                 paid = result.cost_cny
-                result = await self._asking.drawn(question, stored.drawn_version, context, flipped=True)
+                result = await self._asked(question, stored, context, flipped=True)
                 result = replace(result, cost_cny=added(result.cost_cny, paid))
             return await self._given(question, stored, result, shadow)
         finally:
             if shadow is not None:
                 shadow.drop()
+
+    def _beside(self, question: Question, stored: Stored, context: Context) -> Shadow | None:
+        return None if self.stops.over(stored) else self._shadows.begin(question, stored, context)
+
+    async def _asked(self, question: Question, stored: Stored, context: Context, *, flipped: bool) -> Result:
+        """Asks for as long as the draw stands.
+
+        Raises:
+            _FallenError: it fell.
+        """
+        asking = self._asking.drawn(question, stored.drawn_version, context, flipped=flipped)
+        result = await self.stops.unless_fallen(stored, asking)
+        if result is None:
+            raise _FallenError(stored)
+        return result
+
+    async def _instead(self, question: Question, stored: Stored) -> Body:
+        """The champion's answer to a decision whose candidate was stopped: it is drawn for nobody and nobody's error.
+
+        What the candidate may have said is left out unread, so that it has no say in what is evidence.
+        """
+        assert self.stops.routing is not None
+        question = replace(question, routing=self.stops.routing)
+        try:
+            stored, context = await self._drawing.withdraw(question, stored)
+        except DatabaseDownError:
+            return await self._without_database(question)
+        flipped = stored.flipped_from is not None
+        result = await self._asking.drawn(question, stored.drawn_version, context, flipped=flipped)
+        return await self._given(question, stored, result, None)
 
     async def _given(self, question: Question, stored: Stored, result: Result, shadow: Shadow | None) -> Body:
         """Stores the answer, in a replay with its shadow's, and gives it."""
@@ -206,18 +264,12 @@ class Decider:
             raise errors.database_unavailable()
         if known := self._known(question):
             return known
-        if decision_id in self._being_asked:
-            raise errors.being_asked(decision_id)
-        self._being_asked.add(decision_id)
-        try:
-            result = await self._asking.drawn(question, routing.champion, None)
-            columns = result.columns()
-            if result.answer is None:
-                raise errors.no_arm_left(decision_id, failure(columns), _text(columns["error_cause"]))
-            await self._keep(question, columns, routing.champion)
-            self._metrics.lost.labels("outage").inc()
-        finally:
-            self._being_asked.discard(decision_id)
+        result = await self._asking.drawn(question, routing.champion, None)
+        columns = result.columns()
+        if result.answer is None:
+            raise errors.no_arm_left(decision_id, failure(columns), _text(columns["error_cause"]))
+        await self._keep(question, columns, routing.champion)
+        self._metrics.lost.labels("outage").inc()
         self._report(question, None, result)
         body = body_of(question, None, result)
         self._remember(question, body)
@@ -232,13 +284,15 @@ class Decider:
         self._metrics.spooled.set(self._spool.pending)
 
     async def ingest(self, record: Record) -> None:
-        """Writes one record of the spool.
+        """Writes one record of the spool; where the row has another answer, both are kept (conflicts.py).
 
         Raises:
             DatabaseDownError: it is down again.
         """
-        if not await self._database.ingest(parameters_of(record)):
-            _log.warning("spooled decision has another answer already", decision_id=record["decision_id"])
+        parameters = parameters_of(record)
+        if not await self._database.ingest(parameters) and await settle(record, parameters, self._database):
+            self._metrics.conflicts.inc()
+            self._metrics.lost.labels("conflict").inc()
 
     def _known(self, question: Question) -> Body | None:
         """The answer that this replica gave to the id lately, while the database cannot say."""

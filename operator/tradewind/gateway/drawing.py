@@ -118,6 +118,29 @@ class Drawing:
         )
         return flipped
 
+    async def withdraw(self, question: Question, stored: Stored) -> tuple[Stored, Context]:
+        """Gives a decision whose experiment ended to the champion of the question's routing, before that is asked.
+
+        Raises:
+            ApiError: another gateway has taken over.
+            DatabaseDownError: it is not known whether it is withdrawn.
+        """
+        champion = question.routing.champion
+        withdrawn = await self._database.withdraw(
+            {
+                **question.seen,
+                "decision_id": stored.decision_id,
+                "version": champion,
+                "sha256": question.routing.arms[champion].sha256,
+                "lease": self.lease,
+            }
+        )
+        if withdrawn is None:
+            raise errors.being_asked(stored.decision_id)
+        self._metrics.withdrawn.inc()
+        _log.info("withdrawn", decision_id=stored.decision_id, drawn=stored.drawn_version, champion=champion)
+        return withdrawn
+
     async def _in_turn(self, question: Question, parameters: dict[str, object]) -> Assigned:
         """Assigns once no other question of the scope is being answered; gives up after the time of a decision.
 

@@ -102,6 +102,12 @@ class ErrorCode(StrEnum):
         "a paper of a decision that no experiment drew, or of an arm that gave no answer",
         "report none of it",
     )
+    REQUEST_TIMEOUT = (
+        "request_timeout",
+        408,
+        "head or body of the request did not come in time",
+        "send the whole request again",
+    )
     BODY_TOO_LARGE = "body_too_large", 413, "over 256 KiB, unpacked", "send less"
     UNSUPPORTED_ENCODING = (
         "unsupported_encoding",
@@ -159,6 +165,12 @@ class ErrorCode(StrEnum):
         "neither arm nor fallback answered; final for this id (409 on a report about it)",
         "no decision; ask again with a new id",
     )
+    OVERLOADED = (
+        "overloaded",
+        503,
+        "more is asked than can be answered in time; nothing was drawn, stored or asked",
+        "repeat the same request after Retry-After",
+    )
     DATABASE_UNAVAILABLE = "database_unavailable", 503, "the database does not answer", "repeat the same request"
     NO_ROUTING = "no_routing", 503, "this replica has not seen the routing yet", "repeat the same request"
     TOKEN_UNREADABLE = "token_unreadable", 503, "the gateway cannot read its token", "check gateway.auth.secretRef"
@@ -203,6 +215,16 @@ def database_unavailable() -> ApiError:
         "the decision database does not answer",
         "send the same request again; nothing of it was lost or done twice",
         retry_after=RETRY_SECONDS,
+    )
+
+
+def overloaded(retry_after: float) -> ApiError:
+    """There is no room for the request: it was not begun."""
+    return ApiError(
+        ErrorCode.OVERLOADED,
+        "this replica has more to do than it can answer in time; the request was not begun",
+        "send the same request again after Retry-After; with more replicas (gateway.replicas, gateway.autoscaling) there is more room",
+        retry_after=retry_after,
     )
 
 

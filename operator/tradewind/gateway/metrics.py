@@ -105,6 +105,26 @@ class Metrics:
             "Spooled records that could not be taken in and were set aside",
             registry=self.registry,
         )
+        self.shed = Counter(
+            "tradewind_shed",
+            "Requests that were refused unread since there was no room, by kind: decisions, reports, reads",
+            ("share",),
+            registry=self.registry,
+        )
+        self.in_work = Gauge("tradewind_decisions_in_work", "Decisions that are in work", registry=self.registry)
+        self.decision_room = Gauge(
+            "tradewind_decision_room", "Decisions that may be in work at a time, as load has it", registry=self.registry
+        )
+        self.withdrawn = Counter(
+            "tradewind_withdrawn_draws",
+            "Decisions drawn for a candidate whose experiment ended before it answered; the champion did",
+            registry=self.registry,
+        )
+        self.conflicts = Counter(
+            "tradewind_conflicting_answers",
+            "Answers that were given, in an outage, to decisions that had another answer",
+            registry=self.registry,
+        )
 
         self.lost = Counter(
             "tradewind_lost_decisions",

@@ -131,6 +131,7 @@ def _told(row: Mapping[str, Any]) -> Body:
         position = {
             "status": row["execution"],
             "position_id": row["position_id"],
+            "side": _side(row),
             "opened_at": _time(row["opened_at"]),
             "filled_notional_usd": _number(row["filled_notional_usd"]),
         }
@@ -165,6 +166,10 @@ def _told(row: Mapping[str, Any]) -> Body:
         "outcome": outcome,
         "shadow": _shadow(row),
         "papers": _papers(row),
+        "conflicting_answers": [
+            {"answer": other["answer"], "_model_used": other["answered_by"], "given_at": _time_of(other["given_at"])}
+            for other in row["others"]
+        ],
         "events": row["events"],
     }
 
@@ -196,6 +201,18 @@ def _papers(row: Mapping[str, Any]) -> Body | None:
             "withheld": withheld,
         }
     return told
+
+
+def _side(row: Mapping[str, Any]) -> str | None:
+    """Which way the position goes; None: several answers were given, and no report says which was acted on."""
+    action = row["position_action"]
+    if action is None and not row["others"]:
+        action = (row["answer"] or {}).get("action")
+    return {"open_long": "long", "open_short": "short"}.get(action or "")
+
+
+def _time_of(text: str) -> str | None:
+    return _time(datetime.fromisoformat(text))
 
 
 def _time(value: datetime | None) -> str | None:

@@ -6,7 +6,7 @@ what a position is after its events (trading/positions.py), and what can be true
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from tradewind.gateway import errors
+from tradewind.gateway.conflicts import Acted, acted, stated_side
 from tradewind.gateway.errors import ApiError, ErrorCode
 from tradewind.trading.decision import Action
 from tradewind.trading.labels import Label, label_outcome
@@ -39,6 +40,8 @@ class Reported:
 
     row: Mapping[str, Any]
     events: tuple[Event, ...] = field(default_factory=tuple)
+    side_told: str | None = None
+    """`long` or `short` where the report at hand says it."""
 
     @property
     def decision_id(self) -> str:
@@ -46,9 +49,18 @@ class Reported:
         return str(self.row["decision_id"])
 
     @property
+    def acted(self) -> Acted:
+        """The answer that reports speak of.
+
+        Raises:
+            PositionError: no answer opens to the side that is told.
+        """
+        return acted(self.row, self.side_told or stated_side(effective(self.events)))
+
+    @property
     def action(self) -> Action:
         """What was answered."""
-        return Action(self.row["action"])
+        return self.acted.action
 
     @property
     def label(self) -> str | None:
@@ -56,14 +68,15 @@ class Reported:
         return None if self.row["label"] is None else str(self.row["label"])
 
     @property
-    def side(self) -> int:
-        """1 for a long position, -1 for a short one."""
-        return -1 if self.action is Action.OPEN_SHORT else 1
+    def side(self) -> int | None:
+        """1 for a long position, -1 for a short one; None: not known which of two answers was acted on."""
+        return self.acted.side
 
     @property
     def decided(self) -> Decided:
         """What reports are checked against."""
-        return Decided(self.row["decided_at"], self.row["size_usd"] * self.row["leverage"])
+        answer = self.acted
+        return Decided(self.row["decided_at"], answer.size_usd * answer.leverage)
 
     @property
     def position(self) -> Position:
@@ -92,6 +105,7 @@ class Intent:
 
 def execution_intent(known: Reported, report: ExecutionReport) -> Intent:
     """The event of an execution report about its own decision."""
+    known = replace(known, side_told=report.side)
     opened = report.status == "opened"
     if known.action is Action.HOLD:
         raise conflict(ErrorCode.HOLD, "the decision is to hold", _nothing_to_report(known))
@@ -180,6 +194,8 @@ def consequences(known: Reported, intent: Intent, routing: Routing) -> dict[str,
     """
     event = intent.event
     assert event is not None
+    if event.kind is EventKind.OPEN and event.body.get("side"):
+        known = replace(known, side_told=event.body["side"])
     bounds, names, before = routing.reports, dict(intent.names), known.position
     now = datetime.now(UTC)
     if event.kind not in (EventKind.NOT_FILLED, EventKind.REJECTED):
@@ -194,7 +210,7 @@ def consequences(known: Reported, intent: Intent, routing: Routing) -> dict[str,
     demand_possible_event(event, before, after, known.decided, bounds, names)
     label: Label | None = None
     if after.total is not None:
-        label = label_outcome(float(after.total), float(known.row["size_usd"]), routing.labels)
+        label = label_outcome(float(after.total), float(known.acted.size_usd), routing.labels)
     holding, released_at, released_by = _hold(known, before, after, event)
     return {
         "decision_id": known.decision_id,
@@ -217,6 +233,7 @@ def consequences(known: Reported, intent: Intent, routing: Routing) -> dict[str,
         "duration_hours": after.duration_hours,
         "exit_reason": after.exit_reason,
         "label": label,
+        "position_action": known.acted.position_action if after.status is PositionStatus.OPENED else None,
     }
 
 
@@ -276,15 +293,17 @@ def taken(position_id: str) -> ApiError:
     )
 
 
-def require_answer(decision_id: str, state: str) -> None:
+def require_answer(decision_id: str, row: Mapping[str, Any]) -> None:
     """Refuses reports about a decision that has no answer, or none yet.
 
     Raises:
         ApiError: 409.
     """
-    if state == "assigned":
+    if row["others"]:
+        return  # given in an outage, whatever became of the decision elsewhere
+    if row["state"] == "assigned":
         raise errors.being_asked(decision_id)
-    if state == "failed":
+    if row["state"] == "failed":
         raise conflict(
             ErrorCode.NO_ANSWER,
             "the decision failed: no arm answered it",

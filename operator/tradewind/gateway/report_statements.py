@@ -13,10 +13,16 @@ _EVENTS: Final = f"""
        FROM tradewind.events v WHERE {KEY} AND v.decision_id = d.decision_id) AS events
 """
 
+_OTHERS: Final = f"""
+    (SELECT coalesce(jsonb_agg(jsonb_build_object('answer', c.answer, 'answered_by', c.answered_by, 'given_at', c.given_at)
+                               ORDER BY c.received_at, c.answer_hash), '[]'::jsonb)
+       FROM tradewind.conflicting_answers c WHERE {KEY} AND c.decision_id = d.decision_id) AS others
+"""
+
 REPORTED: Final = one_line(f"""
 SELECT d.decision_id, d.state, d.answer ->> 'action' AS action, (d.answer ->> 'size_usd')::numeric AS size_usd,
        (d.answer ->> 'leverage')::numeric AS leverage, d.parent_decision_id, d.flipped_from, d.decided_at, d.reports, d.holding,
-       d.released_at, d.released_by, o.label, {_EVENTS}
+       d.released_at, d.released_by, o.label, {_OTHERS}, {_EVENTS}
   FROM tradewind.decisions d
   LEFT JOIN tradewind.outcomes o USING (installation, namespace, endpoint, decision_id)
  WHERE {KEY} AND decision_id = %(decision_id)s
@@ -46,7 +52,7 @@ APPLY: Final = one_line(f"""
 WITH cas AS (
     UPDATE tradewind.decisions
        SET reports = reports + 1, holding = %(holding)s, released_at = %(released_at)s, released_by = %(released_by)s,
-           held_since = coalesce(held_since, %(opened_at)s::timestamptz)
+           held_since = coalesce(held_since, %(opened_at)s::timestamptz), position_action = %(position_action)s
      WHERE {KEY} AND decision_id = %(decision_id)s AND reports = %(reports)s
     RETURNING installation, namespace, endpoint, decision_id, reports
 ), event AS (
@@ -116,8 +122,8 @@ _PAPERS: Final = f"""
 _READ: Final = f"""
 SELECT d.decision_id, d.state, d.scope_symbol, d.scope_book, d.decided_at, d.answered_at, d.answer, d.answered_by, d.drawn_version,
        d.arm, d.experiment_uid, d.epoch, d.fallback, d.parent_decision_id, d.flipped_from, d.holding, d.released_at,
-       d.released_by, e.status AS execution, e.position_id, e.opened_at, e.filled_notional_usd, o.closed_at, o.pnl_usd,
-       o.fees_usd, o.exit_reason, o.label, o.corrections, {_EVENTS}, {_SHADOW}, {_PAPERS}
+       d.released_by, e.status AS execution, e.position_id, e.opened_at, e.filled_notional_usd, d.position_action,
+       o.closed_at, o.pnl_usd, o.fees_usd, o.exit_reason, o.label, o.corrections, {_OTHERS}, {_EVENTS}, {_SHADOW}, {_PAPERS}
   FROM tradewind.decisions d
   LEFT JOIN tradewind.executions e USING (installation, namespace, endpoint, decision_id)
   LEFT JOIN (SELECT * FROM tradewind.outcomes WHERE NOT voided) o USING (installation, namespace, endpoint, decision_id)
@@ -132,8 +138,11 @@ OPEN: Final = one_line(f"""
    AND (d.decided_at, d.decision_id) > (%(after_time)s, %(after)s) ORDER BY d.decided_at, d.decision_id LIMIT %(limit)s
 """)
 
-# Answers to open of which nothing was told.
+# Answers to open of which nothing was told, whichever of several answers it is.
 UNREPORTED: Final = one_line(f"""
-{_READ} AND d.state = 'answered' AND d.answer ->> 'action' IN ('open_long', 'open_short') AND e.decision_id IS NULL
+{_READ} AND e.decision_id IS NULL AND (d.state = 'answered' AND d.answer ->> 'action' IN ('open_long', 'open_short')
+        OR d.bar_from_evidence = 'conflicting_answers' AND EXISTS (
+           SELECT FROM tradewind.conflicting_answers c
+            WHERE {KEY} AND c.decision_id = d.decision_id AND c.answer ->> 'action' IN ('open_long', 'open_short')))
    AND (d.decided_at, d.decision_id) > (%(after_time)s, %(after)s) ORDER BY d.decided_at, d.decision_id LIMIT %(limit)s
 """)

@@ -152,7 +152,7 @@ class Reports:
             known = await self._reported(decision_id)
             if known is None:
                 raise errors.unknown_decision(decision_id)
-            require_answer(decision_id, known.row["state"])
+            require_answer(decision_id, known.row)
             try:
                 intent = await intended(known)
                 if intent.event is None:

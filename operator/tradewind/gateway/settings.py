@@ -17,8 +17,11 @@ from tradewind.schema.bounds import (
     BREAKER_OPEN,
     DATABASE_TIMEOUT,
     DECISION_TIMEOUT,
+    MOST_CONNECTIONS,
+    MOST_DECISIONS,
     POOL_SIZE,
     PORT,
+    REQUEST_TIMEOUT,
     RETENTION,
     SPOOL_BYTES,
     Bounds,
@@ -108,6 +111,25 @@ VARIABLES = (
         "TRADEWIND_RETENTION_SECONDS", "0", "older decisions are deleted with their reports; 0: none are", RETENTION
     ),
     Variable("TRADEWIND_POOL_SIZE", "16", "database connections", POOL_SIZE),
+    Variable(
+        "TRADEWIND_MAX_DECISIONS",
+        "256",
+        "decisions in work at a time, at most; fewer where event loop or database are behind. More are answered 503 `overloaded`",
+        MOST_DECISIONS,
+    ),
+    Variable("TRADEWIND_MAX_CONNECTIONS", "1000", "connections at a time; one more is closed", MOST_CONNECTIONS),
+    Variable(
+        "TRADEWIND_REQUEST_TIMEOUT_SECONDS",
+        "5",
+        "for a request's head, and again for its body; a connection that takes longer is closed",
+        REQUEST_TIMEOUT,
+    ),
+    Variable(
+        "TRADEWIND_HEALTH_PORT",
+        "0",
+        "port of a `/healthz` of its own, which a busy gateway answers at once; 0: none",
+        PORT,
+    ),
     Variable("TRADEWIND_HOST", "0.0.0.0", "address to listen on"),  # noqa: S104 - the pod's own network namespace
     Variable("TRADEWIND_PORT", "8080", "port to listen on", PORT),
 )
@@ -138,6 +160,10 @@ class Settings:
     abandoned_after: float
     retention: float | None
     openai: bool
+    max_decisions: int
+    max_connections: int
+    request_timeout: float
+    health_port: int
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -190,6 +216,10 @@ class Settings:
             abandoned_after=numbers["TRADEWIND_ABANDONED_AFTER_SECONDS"],
             retention=numbers["TRADEWIND_RETENTION_SECONDS"] or None,
             openai=texts["TRADEWIND_OPENAI"] == "enabled",
+            max_decisions=int(numbers["TRADEWIND_MAX_DECISIONS"]),
+            max_connections=int(numbers["TRADEWIND_MAX_CONNECTIONS"]),
+            request_timeout=numbers["TRADEWIND_REQUEST_TIMEOUT_SECONDS"],
+            health_port=int(numbers["TRADEWIND_HEALTH_PORT"]),
         )
 
 

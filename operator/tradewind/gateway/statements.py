@@ -37,7 +37,7 @@ _CONTEXT: Final = f"""
       WHERE {KEY} AND %(stated)s AND d.holding AND d.decided_at <= r.decided_at
         AND d.decision_id IS DISTINCT FROM r.flipped_from) AS holders,
     CASE WHEN coalesce(r.parent_decision_id, r.flipped_from) IS NOT NULL THEN (
-     SELECT jsonb_build_array(d.answer ->> 'action', e.position_id)
+     SELECT jsonb_build_array(coalesce(d.position_action, d.answer ->> 'action'), e.position_id)
        FROM tradewind.decisions d LEFT JOIN tradewind.executions e USING (installation, namespace, endpoint, decision_id)
       WHERE {KEY} AND d.decision_id = coalesce(r.parent_decision_id, r.flipped_from)) END AS continued
 """
@@ -82,6 +82,18 @@ WITH r AS (
     UPDATE tradewind.executions e SET closed = true FROM r
      WHERE e.installation = r.installation AND e.namespace = r.namespace AND e.endpoint = r.endpoint
        AND e.decision_id = r.flipped_from
+)
+SELECT r.*, {_CONTEXT} FROM r
+""")
+
+# The candidate's experiment ended before it answered: the decision is the champion's, as one that came a moment later.
+WITHDRAW: Final = one_line(f"""
+WITH r AS (
+    UPDATE tradewind.decisions
+       SET experiment_uid = NULL, arm = NULL, candidate_weight = NULL, block = NULL, epoch = NULL, drawn_version = %(version)s,
+           drawn_sha256 = %(sha256)s, asking_until = clock_timestamp() + make_interval(secs => %(lease)s)
+     WHERE {KEY} AND decision_id = %(decision_id)s AND state = 'assigned' AND parent_decision_id IS NULL
+    RETURNING *
 )
 SELECT r.*, {_CONTEXT} FROM r
 """)
@@ -168,6 +180,39 @@ ON CONFLICT (installation, namespace, endpoint, decision_id) DO UPDATE
 RETURNING decision_id
 """
 
+# The row has an answer, and another one was given: both may have been acted on, so that the decision is nobody's evidence.
+CONFLICT: Final = f"""
+WITH kept AS (
+    INSERT INTO tradewind.conflicting_answers (installation, namespace, endpoint, decision_id, answer_hash, answer, answered_by,
+                                               given_at)
+    VALUES (%(installation)s, %(namespace)s, %(endpoint)s, %(decision_id)s, %(answer_hash)s, %(answer)s, %(answered_by)s,
+            %(given_at)s)
+    ON CONFLICT DO NOTHING
+    RETURNING installation, namespace, endpoint, decision_id
+), barred AS (
+    UPDATE tradewind.decisions d
+       -- Where it alone opens, its position has the scope until somebody says otherwise, as any that was answered.
+       SET bar_from_evidence = 'conflicting_answers',
+           holding = d.holding OR o.opens, held_since = CASE WHEN o.opens THEN %(given_at)s::timestamptz ELSE d.held_since END,
+           position_action = CASE WHEN o.opens THEN %(action)s ELSE d.position_action END
+      FROM kept CROSS JOIN LATERAL (
+        SELECT %(holds)s AND k.parent_decision_id IS NULL AND k.reports = 0 AND k.released_by IS NULL
+               AND coalesce(k.answer ->> 'action', '') NOT IN ('open_long', 'open_short') AS opens
+          FROM tradewind.decisions k
+         WHERE k.installation = kept.installation AND k.namespace = kept.namespace AND k.endpoint = kept.endpoint
+           AND k.decision_id = kept.decision_id) o
+     WHERE d.installation = kept.installation AND d.namespace = kept.namespace AND d.endpoint = kept.endpoint
+       AND d.decision_id = kept.decision_id
+)
+SELECT count(*) AS kept, max(CASE WHEN decision_id IS NOT NULL THEN {NOTIFY_OPERATOR}::text END) FROM kept
+"""
+
+# Two answers that say the same are no conflict. Whether they do must not decide what is evidence, so that the row is none either way.
+BAR_OUTAGE: Final = f"""
+UPDATE tradewind.decisions SET bar_from_evidence = 'database_outage'
+ WHERE {KEY} AND decision_id = %(decision_id)s AND bar_from_evidence IS NULL
+"""
+
 SWEEP: Final = f"""
 WITH swept AS (
     UPDATE tradewind.decisions
@@ -250,7 +295,8 @@ SELECT d.drawn_version AS version, count(*) AS total_trades, avg((o.pnl_usd > 0)
        sum(o.pnl_usd)::double precision AS total_pnl, avg(o.pnl_usd)::double precision AS avg_pnl,
        stddev_samp(o.pnl_usd)::double precision AS deviation
   FROM tradewind.decisions d JOIN tradewind.outcomes o USING (installation, namespace, endpoint, decision_id), clock
- WHERE {KEY} AND NOT o.voided AND d.replay = %(replay)s AND d.decided_at > clock.now - make_interval(days => %(days)s)
+ WHERE {KEY} AND NOT o.voided AND d.bar_from_evidence IS DISTINCT FROM 'conflicting_answers' AND d.replay = %(replay)s
+   AND d.decided_at > clock.now - make_interval(days => %(days)s)
  GROUP BY d.drawn_version ORDER BY d.drawn_version
 """
 

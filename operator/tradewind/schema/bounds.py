@@ -42,6 +42,10 @@ SPOOL_BYTES = Bounds(0, 2**40)
 ABANDONED_AFTER = Bounds(1, 86_400)
 POOL_SIZE = Bounds(1, 500)
 PORT = Bounds(0, 65_535)
+MOST_DECISIONS = Bounds(1, 100_000)
+MOST_CONNECTIONS = Bounds(1, 100_000)
+REQUEST_TIMEOUT = Bounds(0.05, 300)
+"""Head or body of a request to the gateway."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from tradewind import migrations
 from tradewind.core.ab_experiment.prices import RATE_DAYS, Prior
 from tradewind.core.decision import PublishEpoch, RecordExperiment, RecordPromotion, RecordVerdict
-from tradewind.core.endpoint import EpochRow, ProbeCosts, Promotion, ReplicaReport, StartedExperiment
+from tradewind.core.endpoint import Conflicts, EpochRow, ProbeCosts, Promotion, ReplicaReport, StartedExperiment
 from tradewind.core.world import DatabaseUnavailableError
 from tradewind.shell import papers
 from tradewind.shell.evidence import EvidenceReader
@@ -118,6 +118,21 @@ class Database:
                   GROUP BY version"""
         rows = await self._rows(sql, (self._installation, namespace, endpoint))
         return {r[0]: ProbeCosts(r[1], r[2]) for r in rows}
+
+    async def conflicts(self, namespace: str, endpoint: str) -> Conflicts | None:
+        """Decisions of the last 7 days with answers that differ; None: there are none."""
+        sql = """WITH known AS (
+                   SELECT decision_id, max(received_at) AS received_at FROM tradewind.conflicting_answers
+                    WHERE installation = %(i)s AND namespace = %(n)s AND endpoint = %(e)s
+                      AND received_at > now() - interval '7 days'
+                    GROUP BY decision_id)
+                 SELECT count(*), count(*) FILTER (WHERE d.reports = 0),
+                        (array_agg(k.decision_id ORDER BY k.received_at DESC, k.decision_id))[1]
+                   FROM known k JOIN tradewind.decisions d
+                     ON d.installation = %(i)s AND d.namespace = %(n)s AND d.endpoint = %(e)s AND d.decision_id = k.decision_id"""
+        given = {"i": self._installation, "n": namespace, "e": endpoint}
+        decisions, unreported, newest = (await self._rows(sql, given))[0]
+        return Conflicts(int(decisions), int(unreported), str(newest)) if decisions else None
 
     async def epochs(self, namespace: str, endpoint: str, experiment_uid: str) -> tuple[EpochRow, ...]:
         """Every stored weight of an experiment, by block."""

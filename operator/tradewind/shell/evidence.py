@@ -87,7 +87,7 @@ SELECT decision_id, l.reason, (extract(epoch FROM l.decided_at) * 1000000)::bigi
   FROM tradewind.lost_decisions l JOIN tradewind.decisions d USING (installation, namespace, endpoint, decision_id)
  WHERE {_KEY} AND l.decided_at >= %(t0)s AND {{which}}
    AND (l.experiment_uid = %(uid)s AND d.candidate_weight > 0 AND d.candidate_weight < 1
-        OR l.experiment_uid IS NULL AND l.reason = 'outage')
+        OR l.experiment_uid IS NULL AND l.reason IN ('outage', 'conflict'))
 """
 
 

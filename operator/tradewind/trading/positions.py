@@ -133,12 +133,12 @@ def target_of(found: dict[str, Event], event: Event) -> Event:
     return target
 
 
-def fold(events: Sequence[Event], side: int) -> Position:
+def fold(events: Sequence[Event], side: int | None) -> Position:
     """The position after these events.
 
     Args:
         events: in the order in which they were reported, corrections and voids among them.
-        side: 1 for a long position, -1 for a short one.
+        side: 1 for a long position, -1 for a short one; None: not known, so that prices alone tell no result.
 
     Raises:
         PositionError: an event does not fit those before it.
@@ -149,7 +149,7 @@ def fold(events: Sequence[Event], side: int) -> Position:
     return position
 
 
-def _open(position: Position, event: Event, _: int) -> Position:
+def _open(position: Position, event: Event, _: int | None) -> Position:
     if position.status is not PositionStatus.NONE:
         raise PositionError(
             "execution_differs",
@@ -166,7 +166,7 @@ def _open(position: Position, event: Event, _: int) -> Position:
     )
 
 
-def _add(position: Position, event: Event, _: int) -> Position:
+def _add(position: Position, event: Event, _: int | None) -> Position:
     _require_open(position, event)
     return _grown(position, event)
 
@@ -199,7 +199,7 @@ def _grown(position: Position, event: Event) -> Position:
     )
 
 
-def _reduce(position: Position, event: Event, side: int) -> Position:
+def _reduce(position: Position, event: Event, side: int | None) -> Position:
     _require_open(position, event)
     quantity, notional = event.money("quantity"), event.money("notional_usd")
     if position.quantity is not None and quantity is not None:
@@ -234,7 +234,7 @@ def _reduce(position: Position, event: Event, side: int) -> Position:
     return _closed(reduced, event, None) if flat else reduced
 
 
-def _close(position: Position, event: Event, side: int) -> Position:
+def _close(position: Position, event: Event, side: int | None) -> Position:
     _require_open(position, event)
     total = event.money("total_pnl")
     earned = (
@@ -260,7 +260,7 @@ def _closed(position: Position, event: Event, total: Decimal | None) -> Position
     )
 
 
-def _cash_flow(position: Position, event: Event, _: int) -> Position:
+def _cash_flow(position: Position, event: Event, _: int | None) -> Position:
     if position.status is not PositionStatus.OPENED:
         raise _not_opened(position, event)
     amount = event.money("amount_usd") or _ZERO
@@ -268,7 +268,7 @@ def _cash_flow(position: Position, event: Event, _: int) -> Position:
     return flowed if position.closed_at is None else replace(flowed, total=_sum(position.total, amount))
 
 
-def _never_opened(position: Position, event: Event, _: int) -> Position:
+def _never_opened(position: Position, event: Event, _: int | None) -> Position:
     if position.status is not PositionStatus.NONE:
         raise PositionError(
             "execution_differs",
@@ -279,14 +279,16 @@ def _never_opened(position: Position, event: Event, _: int) -> Position:
     return replace(position, status=PositionStatus(event.kind.value))
 
 
-def _result(position: Position, event: Event, side: int, cost: Decimal, share: Decimal) -> Decimal | None:
+def _result(position: Position, event: Event, side: int | None, cost: Decimal, share: Decimal) -> Decimal | None:
     """What a reduction or close earned by itself, net of fees; None: it is not told and cannot be computed."""
     told, price = event.money("pnl"), event.money("price")
     if told is not None:
         return told
     if cost == 0:  # reductions took all of it: nothing is left to earn
         return None if event.body.get("fees_unpriced") else -(event.money("fees_usd") or _ZERO)
-    if price is None or position.entry is None or position.entry_fees is None or event.body.get("fees_unpriced"):
+    if price is None or side is None or position.entry is None or position.entry_fees is None:
+        return None
+    if event.body.get("fees_unpriced"):
         return None
     fees = position.entry_fees * share + (event.money("fees_usd") or _ZERO)
     return cost * side * (price / position.entry - 1) - fees

@@ -171,6 +171,8 @@ def _hours(value: Any) -> float | None:
 
 
 Hours = Annotated[float | None, BeforeValidator(_hours)]
+Side = Literal["long", "short"]
+"""Which way a position goes."""
 FeesField = Annotated[Any, BeforeValidator(lambda value: (fees_of(value), value)[1])]
 
 
@@ -188,6 +190,8 @@ class ExecutionReport(_Report):
     opened_at: ReportTime | None = None
     filled_notional_usd: PositiveUsd | None = None
     position_id: Identifier | None = None
+    side: Side | None = None
+    """Only needed where one id has several answers."""
 
     @model_validator(mode="after")
     def _opened_is_complete(self) -> Self:
@@ -200,14 +204,13 @@ class ExecutionReport(_Report):
     @property
     def fingerprint(self) -> str:
         """The same for the same report; the same as in the versions before."""
-        return _fingerprint(
-            {
-                "status": self.status,
-                "opened_at": _stamp(self.opened_at),
-                "filled_notional_usd": None if self.filled_notional_usd is None else float(self.filled_notional_usd),
-                "position_id": self.position_id,
-            }
-        )
+        said = {
+            "status": self.status,
+            "opened_at": _stamp(self.opened_at),
+            "filled_notional_usd": None if self.filled_notional_usd is None else float(self.filled_notional_usd),
+            "position_id": self.position_id,
+        }
+        return _fingerprint(said if self.side is None else said | {"side": self.side})
 
 
 class OutcomeReport(_Report):
@@ -251,6 +254,7 @@ class EventReport(_Report):
     pnl: Usd | None = None
     total_pnl: Usd | None = None
     amount_usd: Usd | None = None
+    side: Side | None = None
     fees: FeesField = None
     duration_hours: Hours = None
     exit_reason: Reason = UNSPECIFIED
@@ -274,6 +278,8 @@ class EventReport(_Report):
             for field in ("target", "by", "why"):
                 if getattr(self, field) is None:
                     _missing(field, f"when event is {self.event}: the event, who mends it, and why")
+        if self.side is not None and self.event is not EventKind.OPEN:
+            raise PydanticCustomError("side", "side is only told when event is open")
         if self.pnl is not None and self.total_pnl is not None:
             raise PydanticCustomError(
                 "both", "pnl and total_pnl are both given; give what this event earned, or the whole position"
@@ -311,7 +317,7 @@ class Event:
         kind: what happened.
         at: when, on the trading system's clock, UTC.
         body: what was said, as JSON with decimals as text: position_id, notional_usd, price, quantity, pnl (of this event),
-            total_pnl (of the whole position), amount_usd, fees_usd, fees_unpriced, fees, exit_reason, duration_hours,
+            total_pnl (of the whole position), amount_usd, side, fees_usd, fees_unpriced, fees, exit_reason, duration_hours,
             target, by, why.
     """
 
@@ -350,6 +356,7 @@ def execution_event(report: ExecutionReport, kind: EventKind, notional: Decimal 
     body: dict[str, Any] = {}
     if kind is EventKind.OPEN:
         body["position_id"] = report.position_id
+        body |= {} if report.side is None else {"side": report.side}
     if notional is not None:
         body["notional_usd"] = str(notional)
     return Event.of(kind, at, body).named(report.fingerprint)

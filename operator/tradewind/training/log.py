@@ -21,7 +21,8 @@ from tradewind.training.outcome import JobError
 
 _FETCH_ROWS: Final = 1000
 
-# A follow-up is joined with execution and outcome of the decision that opened its position.
+# A follow-up is joined with execution and outcome of the decision that opened its position. Where two answers were given, nobody
+# knows whose the outcome is.
 _OWN: Final = """
 SELECT d.decision_id, d.decided_at, d.scope_symbol, d.request, d.shown, d.answer, d.replay, d.fallback, d.error_kind,
        d.parent_decision_id, coalesce(d.answered_by, d.drawn_version) AS source_model,
@@ -44,6 +45,8 @@ SELECT d.decision_id, d.decided_at, d.scope_symbol, d.request, d.shown, d.answer
    AND (%(since)s::timestamptz IS NULL OR d.decided_at >= %(since)s)
    AND (%(until)s::timestamptz IS NULL OR d.decided_at < %(until)s)
    AND (%(symbols)s::text[] IS NULL OR d.scope_symbol = ANY (%(symbols)s))
+   AND d.bar_from_evidence IS DISTINCT FROM 'conflicting_answers'
+   AND p.bar_from_evidence IS DISTINCT FROM 'conflicting_answers'
 """
 # What was imported stands beside them: answered, filled as it was decided, and shown what its source says.
 _IMPORTED: Final = """

@@ -26,7 +26,8 @@ from tradewind.core.ab_experiment.verdict import End, abort, ramp
 from tradewind.core.conditions import Fact
 from tradewind.core.decision import Decision
 from tradewind.core.endpoint import TERMINAL
-from tradewind.core.verbs import Verb
+from tradewind.core.endpoint.by_hand import LONGEST_REASON
+from tradewind.core.verbs import PREFIX, Verb, one_line
 
 __all__ = ["Reason", "Seen", "Turn", "baseline_name", "decide", "newest_look", "replay_has_news"]
 
@@ -82,7 +83,9 @@ def _aborted(turn: Turn, verb: Verb) -> Decision:
     status = turn.experiment.status
     if turn.seen.database_error is None or status.t0 is None:
         status = handled(status, verb.name, verb.request)
-    return abort(turn, status, End("abort", Reason.ABORTED, f"aborted by {verb.asker}", turn.now, verb=verb))
+    why = one_line(turn.experiment.metadata.annotations.get(f"{PREFIX}reason", ""))[:LONGEST_REASON]
+    message = f"aborted by {verb.asker}" + (f": {why}" if why else "")
+    return abort(turn, status, End("abort", Reason.ABORTED, message, turn.now, verb=verb))
 
 
 def _routed(turn: Turn, status: ABExperimentStatus) -> ABExperimentStatus:

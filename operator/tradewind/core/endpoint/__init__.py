@@ -16,7 +16,14 @@ from decimal import Decimal
 from tradewind.api.ab_experiment import ABExperiment, Mode
 from tradewind.api.annotations import unknown_annotations
 from tradewind.api.common import VersionStatusRef, WeightStatus
-from tradewind.api.endpoint import ActiveExperiment, Endpoint, EndpointPhase, EndpointStatus, GatewayStatus
+from tradewind.api.endpoint import (
+    ActiveExperiment,
+    Endpoint,
+    EndpointPhase,
+    EndpointStatus,
+    GatewayPodStatus,
+    GatewayStatus,
+)
 from tradewind.core.conditions import Fact, with_facts
 from tradewind.core.decision import Apply, Decision, Delete, Effect, Owner
 from tradewind.core.endpoint.by_hand import by_hand
@@ -29,6 +36,7 @@ from tradewind.core.endpoint.routing import ROUTING_RENEWAL, arm_target, credent
 from tradewind.core.endpoint.scaling import after_the_gateway, before_the_gateway, wanted_pods
 from tradewind.core.endpoint.seen import (
     TERMINAL,
+    Conflicts,
     EpochRow,
     ProbeCosts,
     Promotion,
@@ -43,6 +51,7 @@ from tradewind.trading.routing import Routing
 
 __all__ = [
     "TERMINAL",
+    "Conflicts",
     "EpochRow",
     "ProbeCosts",
     "Promotion",
@@ -56,6 +65,7 @@ __all__ = [
 ]
 
 _YEAR = timedelta(days=365)
+_MOST_PODS = 64
 
 
 def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform, owner: Owner) -> Decision:
@@ -94,7 +104,8 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
     ready = Fact("Ready", True, Reason.READY, f"{places.champion.name} answers" if places.champion else "")
     facts.append(ready if blocked is None else Fact("Ready", False, blocked.reason, blocked.message))
     sound = intact(endpoint, seen, routing, now)
-    facts += [fact for fact in (health, sound.fact, hand.fact, _annotations_fact(endpoint)) if fact is not None]
+    more = (health, sound.fact, hand.fact, _annotations_fact(endpoint), _conflicts_fact(endpoint, seen))
+    facts += [fact for fact in more if fact is not None]
     status = _status(endpoint, seen, places, routing).model_copy(
         update={
             "phase": EndpointPhase.READY if blocked is None else _phase(endpoint.status),
@@ -134,9 +145,18 @@ def _status(endpoint: Endpoint, seen: Seen, places: Places, routing: Routing | N
                 ready_replicas=len(seen.ready_pods),
                 reported_epoch=min((r.epoch for r in reports if r.epoch is not None), default=None),
                 generation=routing.generation if routing else None,
+                pods=_pods(endpoint, seen),
             ),
         }
     )
+
+
+def _pods(endpoint: Endpoint, seen: Seen) -> tuple[GatewayPodStatus, ...] | None:
+    """What pods obey, by name; as it was where nobody can tell now."""
+    if seen.database_error is not None:
+        return endpoint.status.gateway.pods if endpoint.status.gateway is not None else None
+    reports = sorted(seen.replicas, key=lambda report: report.replica)
+    return tuple(GatewayPodStatus(name=r.replica[:128], generation=r.generation) for r in reports[:_MOST_PODS])
 
 
 def _annotations_fact(endpoint: Endpoint) -> Fact | None:
@@ -146,6 +166,24 @@ def _annotations_fact(endpoint: Endpoint) -> Fact | None:
         return Fact("AnnotationsKnown", False, Reason.ANNOTATION_UNKNOWN, "; ".join(unknown)[:1024])
     known = Fact("AnnotationsKnown", True, Reason.ANNOTATIONS_KNOWN, "each annotation in our prefix means something")
     return known if endpoint.status.condition("AnnotationsKnown") is not None else None
+
+
+def _conflicts_fact(endpoint: Endpoint, seen: Seen) -> Fact | None:
+    """What is said of decisions with two answers; None: there are none, and were none."""
+    if seen.database_error is not None:
+        return None  # it stays as it was
+    found = seen.conflicts
+    if found is not None:
+        message = (
+            f"{found.decisions} decision(s) of the last 7 days got two answers that differ, in an outage, and are no evidence; "
+            f"of {found.unreported} nothing was reported. The newest is {found.newest}: "
+            f"GET /v1/decisions/{found.newest} has both answers; report what was opened, with its side"
+        )
+        return Fact("AnswersAgree", False, Reason.CONFLICTING_ANSWERS, message[:1024])
+    agree = Fact(
+        "AnswersAgree", True, Reason.ANSWERS_AGREE, "no decision of the last 7 days has two answers that differ"
+    )
+    return agree if endpoint.status.condition("AnswersAgree") is not None else None
 
 
 def _database_fact(seen: Seen) -> Fact:

@@ -25,6 +25,7 @@ from tradewind.trading.stopping import PRE_STOP_SECONDS, pod_grace_seconds
 ARM_SECRETS = "/var/run/secrets/tradewind/arms"
 AUTH_SECRET = "/var/run/secrets/tradewind/auth"  # noqa: S105 - a path
 SPOOL = "/var/spool/tradewind"
+HEALTH_PORT = 8081
 
 
 def gateway_name(endpoint: str) -> str:
@@ -137,6 +138,7 @@ def _deployment(
         {"name": "TRADEWIND_ROUTING_KEYS", "value": ",".join(platform.routing_keys)},
         {"name": "TRADEWIND_REPLICA", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         {"name": "TRADEWIND_SPOOL_DIR", "value": SPOOL},
+        {"name": "TRADEWIND_HEALTH_PORT", "value": str(HEALTH_PORT)},
         {"name": "TRADEWIND_DECISION_TIMEOUT_SECONDS", "value": f"{decision:g}"},
         {"name": "TRADEWIND_DATABASE_TIMEOUT_SECONDS", "value": f"{database:g}"},
         {"name": "TRADEWIND_BREAKER_FAILURES", "value": str(spec.breaker.failures)},
@@ -178,15 +180,19 @@ def _deployment(
                 "name": "gateway",
                 "image": platform.gateway_image,
                 "imagePullPolicy": platform.pull_policy,
-                "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}],
+                "ports": [
+                    {"name": "http", "containerPort": 8080, "protocol": "TCP"},
+                    {"name": "health", "containerPort": HEALTH_PORT, "protocol": "TCP"},
+                ],
                 "env": env,
                 "resources": resources(spec.resources),
                 "securityContext": dict(CONTAINER_SECURITY),
                 "volumeMounts": mounts,
                 # Goes on answering until every node has stopped sending: a Service learns late that a pod leaves.
                 "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
+                # Apart from the work: what is busy is alive. Readiness is not: what cannot be reached takes no more.
                 "livenessProbe": {
-                    "httpGet": {"path": "/healthz", "port": "http"},
+                    "httpGet": {"path": "/healthz", "port": "health"},
                     "periodSeconds": 10,
                     "timeoutSeconds": 5,
                     "failureThreshold": 6,

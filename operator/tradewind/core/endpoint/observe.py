@@ -78,6 +78,7 @@ async def observe(endpoint: Endpoint, world: World) -> Seen:
             orphans=await orphans(*place, world),
             replicas=await database.replicas(*place),
             probes=await database.probes(*place),
+            conflicts=await database.conflicts(*place),
         )
     except DatabaseUnavailableError as error:
         return replace(seen, database_error=str(error), schema_missing=error.schema_missing)

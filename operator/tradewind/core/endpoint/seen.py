@@ -94,6 +94,11 @@ class Reason(StrEnum):
     """Another document lay in the place of the routing document. It was not obeyed; the message says what it was, and who wrote it."""
     ROUTING_DIFFERS = "RoutingDiffers"
     """A gateway pod says that it obeys a document which was not published."""
+    CONFLICTING_ANSWERS = "ConflictingAnswers"
+    """In the last 7 days one id got two answers that differ: in an outage another gateway answered it. A position may be open that
+    nobody told of; the message names a decision, whose read-back has both answers."""
+    ANSWERS_AGREE = "AnswersAgree"
+    """No decision of the last 7 days has two answers that differ."""
     REPLACED = "Replaced"
     """A request was dropped before it was carried out: a newer one came."""
 
@@ -170,6 +175,15 @@ class ProbeCosts:
 
 
 @dataclass(frozen=True, slots=True)
+class Conflicts:
+    """Decisions with answers that differ, of the last 7 days: how many, of how many nothing was reported, and the newest."""
+
+    decisions: int
+    unreported: int
+    newest: str
+
+
+@dataclass(frozen=True, slots=True)
 class EpochRow:
     """A stored weight of one block, and why it is what it is."""
 
@@ -210,6 +224,7 @@ class Seen:
         document: what lies where gateways look for it.
         mounted: versions whose Secret every gateway pod has; None: there is no pod.
         prompts: own words of versions that may be routed to, or why they cannot be used.
+        conflicts: decisions with two answers; None: there are none.
         probes: of each version that was asked to see whether it answers, in 30 days.
         held_back: what keeps gateway pods from running, as far as it is known.
         database_error: why SQL facts are missing; None: they are complete.
@@ -230,6 +245,7 @@ class Seen:
     routing: Routing | None = None
     document: Document = Document()
     prompts: Mapping[str, Prompt] = field(default_factory=dict)
+    conflicts: Conflicts | None = None
     probes: Mapping[str, ProbeCosts] = field(default_factory=dict)
     held_back: Hindrance | None = None
     database_error: str | None = None

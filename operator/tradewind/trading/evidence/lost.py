@@ -25,6 +25,8 @@ class LostReason(StrEnum):
     """It continued a position. Managing a position is normal: shown, and no part of the share."""
     OPENED_INSIDE = "opened_inside"
     """It continued a position and opened a trade of its own."""
+    CONFLICT = "conflict"
+    """It was answered twice, and differently: in an outage another gateway answered the same id. Nobody knows which was acted on."""
     OUTAGE = "outage"
     """It was answered while the database was away, so that nothing was drawn."""
     NO_PRICE = "no_price"
@@ -49,6 +51,10 @@ LOSSES: Mapping[LostReason, Loss] = {
     LostReason.OPENED_INSIDE: Loss(
         "that opened a trade inside an open position",
         "report each close before the bot asks again, or state positions: [] in the request where nothing is open",
+    ),
+    LostReason.CONFLICT: Loss(
+        "answered twice and differently",
+        "find out why a gateway could not reach the database while another one could, and report which side each position has",
     ),
     LostReason.OUTAGE: Loss(
         "answered during an outage of the database", "find out why the gateway could not reach its database"
