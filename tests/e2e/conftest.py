@@ -42,6 +42,7 @@ NAMESPACES = {
         "loop",
         "replay",
         "shadow",
+        "swapped_versions",
         "troubleshooting",
         "verbs",
     )

@@ -245,6 +245,7 @@ class Reconciler:
             "Ready",
             "Succeeded",
             "ChampionAvailable",
+            "FallbackAvailable",
             "ArmHealthy",
             "PromptUsable",
             "GatewayReady",
