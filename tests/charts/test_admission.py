@@ -196,10 +196,20 @@ def guarded(namespace: str) -> str:
         ("bob", {"approval": "auto", "ramp": [], "stability": "0s"}, True),
     ],
 )
-def test_an_approval_is_not_taken_out_of_the_spec(namespace: str, guarded: str, user: str, wanted: object, allowed: bool) -> None:
+def test_an_approval_is_not_taken_out_of_the_spec(
+    namespace: str, guarded: str, user: str, wanted: object, allowed: bool
+) -> None:
     patch = yaml.safe_dump({"spec": {"onPromote": wanted}})
     asked = kubectl(
-        "patch", "abexperiment", guarded, "-n", namespace, "--type=merge", f"-p={patch}", f"--as={user}", "--dry-run=server"
+        "patch",
+        "abexperiment",
+        guarded,
+        "-n",
+        namespace,
+        "--type=merge",
+        f"-p={patch}",
+        f"--as={user}",
+        "--dry-run=server",
     )
     assert (asked.returncode == 0) is allowed, asked.stderr
     assert allowed or f"{user} may not change onPromote" in asked.stderr
@@ -207,7 +217,9 @@ def test_an_approval_is_not_taken_out_of_the_spec(namespace: str, guarded: str, 
 
 def test_an_approval_is_asked_for_by_whoever_edits(namespace: str) -> None:
     patch = '-p={"spec":{"onPromote":{"approval":"manual"}}}'
-    asked = kubectl("patch", "abexperiment", "first", "-n", namespace, "--type=merge", patch, "--as=alice", "--dry-run=server")
+    asked = kubectl(
+        "patch", "abexperiment", "first", "-n", namespace, "--type=merge", patch, "--as=alice", "--dry-run=server"
+    )
     assert asked.returncode == 0, asked.stderr
 
 
@@ -232,7 +244,9 @@ def test_promotion_without_a_person_and_the_audit_trail_are_not_every_editors(
     gateway = {**manifest["spec"]["gateway"], **dict(changes.get("gateway", {}))}  # type: ignore[call-overload]
     manifest["spec"] |= {**changes, "gateway": gateway}
     how = ["create"] if new else ["apply", "--server-side", "--force-conflicts"]
-    asked = kubectl(*how, "--dry-run=server", "-n", namespace, f"--as={user}", "-f", "-", stdin=yaml.safe_dump(manifest))
+    asked = kubectl(
+        *how, "--dry-run=server", "-n", namespace, f"--as={user}", "-f", "-", stdin=yaml.safe_dump(manifest)
+    )
     assert (asked.returncode == 0) is (told is None), asked.stderr
     assert told is None or told in asked.stderr
 

@@ -108,7 +108,11 @@ def carried_out(kind: str, seen: Any, effect: Any) -> Any:
         case RecordPromotion():
             first = effect.experiment_uid is None and effect.request is None
             used = seen.used | ({effect.request} if effect.request is not None else set())
-            return replace(seen, promotion=Promotion(effect.version, effect.sha256, effect.spec_sha256, first, effect.request), used=used)
+            return replace(
+                seen,
+                promotion=Promotion(effect.version, effect.sha256, effect.spec_sha256, first, effect.request),
+                used=used,
+            )
         case RecordVerdict() if kind == "endpoint":
             return replace(seen, orphans=tuple(o for o in seen.orphans if o.uid != effect.experiment_uid))
         case PublishEpoch():

@@ -53,7 +53,9 @@ def test_what_says_the_same_has_the_same_hash() -> None:
     explicit = version("v1", {"spec": {"external": {"protocol": "openai", "timeout": "5s", "retry": {"max": 2}}}})
     assert spec_sha256(plain) == spec_sha256(explicit)
     own = version("v1", {"sha256": ADAPTER})
-    placed = version("v1", {"sha256": ADAPTER, "spec": {"serving": {"replicas": 3, "maxQueue": 9, "nodeSelector": {"a": "b"}}}})
+    placed = version(
+        "v1", {"sha256": ADAPTER, "spec": {"serving": {"replicas": 3, "maxQueue": 9, "nodeSelector": {"a": "b"}}}}
+    )
     assert spec_sha256(own) == spec_sha256(placed)
 
 
@@ -111,10 +113,15 @@ def test_a_promoted_api_that_was_swapped_is_not_taken_up_by_a_status_that_was_lo
     lost = ENDPOINT.resource.model_copy(update={"status": type(ENDPOINT.resource.status)()})  # type: ignore[attr-defined]
     promoted = ENDPOINT.seen.promotion
     assert promoted is not None
-    before = replace(ENDPOINT.seen, promotion=replace(promoted, first=False, spec_sha256=spec_sha256(version("deepseek-api"))))
+    before = replace(
+        ENDPOINT.seen, promotion=replace(promoted, first=False, spec_sha256=spec_sha256(version("deepseek-api")))
+    )
     case = swapped(replace(ENDPOINT, resource=lost, seen=before), "deepseek-api").decide()
     conditions = {c.type: c for c in case.status.conditions}  # type: ignore[attr-defined]
-    assert (conditions["ChampionAvailable"].status, conditions["ChampionAvailable"].reason) == ("False", "ChampionMissing")
+    assert (conditions["ChampionAvailable"].status, conditions["ChampionAvailable"].reason) == (
+        "False",
+        "ChampionMissing",
+    )
     assert not [e for e in case.effects if isinstance(e, Apply)]
 
 
@@ -126,7 +133,10 @@ def test_the_same_spec_made_anew_is_the_same_version() -> None:
 
 
 def test_a_fallback_that_was_swapped_is_not_asked_and_naming_another_one_ends_it() -> None:
-    facts = {"versions": {"v1": {"sha256": ADAPTER}, "safe": {}}, "promotion": {"version": "v1", "sha256": ADAPTER, "first": None}}
+    facts = {
+        "versions": {"v1": {"sha256": ADAPTER}, "safe": {}},
+        "promotion": {"version": "v1", "sha256": ADAPTER, "first": None},
+    }
     status = {"championRef": {"name": "v1", "sha256": ADAPTER}}
     before = settled(build("endpoint", {"resource": {"spec": {"fallback": "safe"}, "status": status}, "facts": facts}))
     assert published(before).arms["safe"].base_url == "http://api.test/v1"
@@ -157,7 +167,11 @@ def test_a_retired_version_with_open_positions_is_asked_as_it_was() -> None:
 
 def test_who_is_promoted_by_hand_is_asked_as_it_is_now() -> None:
     case = settled(swapped(ENDPOINT, "deepseek-api"))
-    annotations = {"tradewind.dev/promote": "deepseek-api/r1", "tradewind.dev/by": "ada", "tradewind.dev/reason": "moved"}
+    annotations = {
+        "tradewind.dev/promote": "deepseek-api/r1",
+        "tradewind.dev/by": "ada",
+        "tradewind.dev/reason": "moved",
+    }
     meta = case.resource.metadata.model_copy(update={"annotations": annotations})
     asked = replace(case, resource=case.resource.model_copy(update={"metadata": meta}))
     records = []
@@ -172,6 +186,12 @@ def test_who_is_promoted_by_hand_is_asked_as_it_is_now() -> None:
 
 def test_what_the_gateways_read_has_the_hash_of_each_arm() -> None:
     decision = build("endpoint", {}).decide()
-    (text,) = [e.manifest["data"][ROUTING_KEY] for e in decision.effects if isinstance(e, Apply) and e.manifest["kind"] == "ConfigMap"]
+    (text,) = [
+        e.manifest["data"][ROUTING_KEY]
+        for e in decision.effects
+        if isinstance(e, Apply) and e.manifest["kind"] == "ConfigMap"
+    ]
     arms = Routing.from_json(text).arms
-    assert {name: arm.spec_sha256 for name, arm in arms.items()} == {"deepseek-api": spec_sha256(version("deepseek-api"))}
+    assert {name: arm.spec_sha256 for name, arm in arms.items()} == {
+        "deepseek-api": spec_sha256(version("deepseek-api"))
+    }

@@ -21,7 +21,9 @@ LET_GO = ("--type=merge", "-p", '{"metadata":{"finalizers":null}}')
 
 @pytest.fixture(scope="module")
 def trader(space: Space, installation: Installation) -> Iterator[GatewayClient]:
-    space.apply(*arms_server(installation.images["demo"], "thief"), external("api", "steady"), endpoint("trader", "api"))
+    space.apply(
+        *arms_server(installation.images["demo"], "thief"), external("api", "steady"), endpoint("trader", "api")
+    )
     space.wait_available("thief", seconds=90)
     with space.gateway("trader") as gateway:
         yield gateway
@@ -35,8 +37,10 @@ def _asked(space: Space) -> int:
 
 
 def test_the_finalizer_of_a_champion_is_not_an_editors_to_take(trader: GatewayClient, space: Space) -> None:
-    wait_for("the champion to be held", lambda: space.must_get("ModelVersion", "api")["metadata"].get("finalizers"), bool)
-    with pytest.raises(StepError, match="the operator alone takes tradewind.dev/in-use away"):
+    wait_for(
+        "the champion to be held", lambda: space.must_get("ModelVersion", "api")["metadata"].get("finalizers"), bool
+    )
+    with pytest.raises(StepError, match="the operator alone takes"):
         space.kubectl("patch", "modelversion", "api", *LET_GO)
 
 
@@ -46,7 +50,14 @@ def test_a_swapped_champion_is_not_asked_and_its_spec_restores_it(trader: Gatewa
     thief = external("api", "against", host=f"thief.{space.name}.svc")
 
     def gone() -> bool:
-        space.kubectl("patch", "modelversion", "api", *LET_GO, f"--as=system:serviceaccount:{SYSTEM}:{RELEASE}-operator", check=False)
+        space.kubectl(
+            "patch",
+            "modelversion",
+            "api",
+            *LET_GO,
+            f"--as=system:serviceaccount:{SYSTEM}:{RELEASE}-operator",
+            check=False,
+        )
         space.kubectl("delete", "modelversion", "api", "--wait=false", check=False)
         return space.get("ModelVersion", "api") is None
 
@@ -67,7 +78,9 @@ def test_a_swapped_champion_is_not_asked_and_its_spec_restores_it(trader: Gatewa
         time.sleep(0.1)
     assert _asked(space) == 0
     space.kubectl("delete", "modelversion", "api", "--wait=false", check=False)
-    wait_for("the other version to go", lambda: space.get("ModelVersion", "api"), lambda found: found is None, seconds=60)
+    wait_for(
+        "the other version to go", lambda: space.get("ModelVersion", "api"), lambda found: found is None, seconds=60
+    )
     space.apply(external("api", "steady"))
     space.wait_condition("Endpoint", "trader", "Ready", seconds=60)
     assert trader.decide("restored")["action"] == "open_long"

@@ -12,10 +12,10 @@ from tiny_llama import Served, train_tokenizer
 from tokenizers import decoders
 
 from tradewind.predictor.artifact import hash_files, verify_artifact, verify_base
-from tradewind.trading.artifact import artifact_sha256, sums_text
 from tradewind.predictor.failure import StartError
 from tradewind.predictor.loader import load, load_tokenizer, round_trip_problem, static_beginning
 from tradewind.predictor.settings import Settings, parse_settings
+from tradewind.trading.artifact import artifact_sha256, sums_text
 from tradewind.trading.prompt import INSTRUCTION
 
 IDS = torch.tensor([[5, 6, 7, 8]])

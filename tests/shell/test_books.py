@@ -31,7 +31,17 @@ TRADER = thing("Endpoint", "trader", {"fallback": "api"})
 
 
 def started(name: str, uid: str | None = None) -> RecordExperiment:
-    return RecordExperiment("trader", uid or f"uid-{name}", name, "Live", VersionStatusRef(name="api"), VersionStatusRef(name="v1"), NOW, 0.05, {})
+    return RecordExperiment(
+        "trader",
+        uid or f"uid-{name}",
+        name,
+        "Live",
+        VersionStatusRef(name="api"),
+        VersionStatusRef(name="v1"),
+        NOW,
+        0.05,
+        {},
+    )
 
 
 class Books:

@@ -138,7 +138,9 @@ async def test_a_promotion_is_recorded_once_an_experiment(database: Database, sq
     for _ in range(2):
         await database.record_promotion("trading", first)
     assert sql.query("SELECT count(*) FROM tradewind.promotions") == [(1,)]
-    await database.record_promotion("trading", RecordPromotion("trader", "api", None, "v1", "u2", "Better", spec_sha256="e" * 64))
+    await database.record_promotion(
+        "trading", RecordPromotion("trader", "api", None, "v1", "u2", "Better", spec_sha256="e" * 64)
+    )
     newest = await database.promotion("trading", "trader")
     assert newest is not None
     assert (newest.version, newest.sha256, newest.spec_sha256) == ("api", None, "e" * 64)
@@ -146,9 +148,19 @@ async def test_a_promotion_is_recorded_once_an_experiment(database: Database, sq
 
 
 async def test_a_request_by_hand_is_recorded_once_with_who_and_why(database: Database, sql: Any) -> None:
-    await database.record_promotion("trading", RecordPromotion("trader", "api", None, None, None, "FirstChampion", spec_sha256="e" * 64))
+    await database.record_promotion(
+        "trading", RecordPromotion("trader", "api", None, None, None, "FirstChampion", spec_sha256="e" * 64)
+    )
     by_hand = RecordPromotion(
-        "trader", "v2", "b" * 64, "api", None, "PromotedByHand", "promote=v2/r1", "ada", "v2 is cheaper",
+        "trader",
+        "v2",
+        "b" * 64,
+        "api",
+        None,
+        "PromotedByHand",
+        "promote=v2/r1",
+        "ada",
+        "v2 is cheaper",
         spec_sha256="f" * 64,
     )
     await asyncio.gather(*(database.record_promotion("trading", by_hand) for _ in range(4)))
@@ -184,7 +196,9 @@ async def test_the_first_champion_is_recorded_once_however_many_operators_see_no
     found = await database.promotion("trading", "trader")
     assert found is not None
     assert (found.version, found.first) == ("api", True)
-    await database.record_promotion("trading", RecordPromotion("trader", "v1", "a" * 64, "api", "u", "Better", spec_sha256="e" * 64))
+    await database.record_promotion(
+        "trading", RecordPromotion("trader", "v1", "a" * 64, "api", "u", "Better", spec_sha256="e" * 64)
+    )
     await database.record_promotion("trading", first("api"))  # an operator that has seen nothing of it
     found = await database.promotion("trading", "trader")
     assert found is not None
@@ -205,7 +219,9 @@ async def test_undecided_are_those_without_a_verdict(database: Database) -> None
 
 
 async def test_installations_do_not_see_each_other(database: Database, postgres_dsn: str) -> None:
-    await database.record_promotion("trading", RecordPromotion("trader", "v1", None, None, "u", "Better", spec_sha256="e" * 64))
+    await database.record_promotion(
+        "trading", RecordPromotion("trader", "v1", None, None, "u", "Better", spec_sha256="e" * 64)
+    )
     async with Database(postgres_dsn, "another") as other:
         assert await other.promotion("trading", "trader") is None
 

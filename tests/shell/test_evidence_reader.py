@@ -162,7 +162,18 @@ async def anew(dsn: str) -> StoredEvidence:
 
 
 def experiment() -> RecordExperiment:
-    return RecordExperiment("trader", "u", "u", "Live", VersionStatusRef(name="api"), VersionStatusRef(name="v1"), T0, 0.05, {}, (7.2, 0.0, 0.002))
+    return RecordExperiment(
+        "trader",
+        "u",
+        "u",
+        "Live",
+        VersionStatusRef(name="api"),
+        VersionStatusRef(name="v1"),
+        T0,
+        0.05,
+        {},
+        (7.2, 0.0, 0.002),
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))

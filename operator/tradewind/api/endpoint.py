@@ -25,7 +25,14 @@ from tradewind.api.placement import (
     PriorityClassName,
     TopologySpread,
 )
-from tradewind.schema.bounds import BREAKER_FAILURES, BREAKER_OPEN, DATABASE_TIMEOUT, DECISION_TIMEOUT, RETENTION_KEPT, Within
+from tradewind.schema.bounds import (
+    BREAKER_FAILURES,
+    BREAKER_OPEN,
+    DATABASE_TIMEOUT,
+    DECISION_TIMEOUT,
+    RETENTION_KEPT,
+    Within,
+)
 from tradewind.schema.checked import Checked
 from tradewind.schema.names import Symbol
 from tradewind.schema.rules import Immutable, Rule, StatusModel, StrictModel
