@@ -21,6 +21,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # as a script it has its own folder there
 
 from tradewind import migrations
+from tradewind.api.common import VersionStatusRef
 from tradewind.core.decision import RecordExperiment
 from tradewind.shell.database import Database
 from tradewind.trading.evidence import EvidenceSpec, ExperimentRules, Judgement, Memory, judge
@@ -142,7 +143,9 @@ async def look(database: Database, memory: Memory, t0: datetime) -> tuple[Judgem
 async def measure(dsn: str, decisions: int, looks: int, new: int) -> tuple[float, float]:
     """Medians of both kinds of look, in seconds."""
     trading = Trading(dsn, decisions)
-    started = RecordExperiment("trader", "u", "e", "Live", "w", None, "v", "a" * 64, trading.t0, 0.05, {})
+    started = RecordExperiment(
+        "trader", "u", "e", "Live", VersionStatusRef(name="w"), VersionStatusRef(name="v"), trading.t0, 0.05, {}
+    )
     stays, memory = Database(dsn, "tradewind"), Memory()
     async with stays:
         await stays.record_experiment("ns", started)

@@ -79,6 +79,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         MANIFEST_FILE,
         TRAIN_FILE,
         dataset_sha256,
+        folder_sha256,
         read_examples,
         write_atomic,
     )
@@ -98,6 +99,16 @@ def train(config: TrainConfig) -> dict[str, Any]:
         ) from error
     if not (config.base / "config.json").is_file():
         raise bad_config("base", f"{config.base} holds no config.json: mount the base model there")
+
+    # So is the base: a version is served on the very weights that its adapter was trained on.
+    logger.info("hashing the base model in %s", config.base)
+    base_sha256 = folder_sha256(config.base)
+    if config.base_sha256 not in (None, base_sha256):
+        message = (
+            f"baseModel.sha256: {config.base} hashes to {base_sha256}, the run asks for {config.base_sha256}; "
+            "restore the base model, or name its hash as it is"
+        )
+        raise JobError(ExitCode.BAD_DATA, "BaseMismatch", message, expected=config.base_sha256, actual=base_sha256)
 
     # The data is the one that passed the gates, or nothing is trained.
     manifest_file = config.dataset / MANIFEST_FILE
@@ -156,6 +167,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         else published_sha256(config.warm_start) or config.warm_start.name,
     }
     provenance = facts | {
+        "baseSha256": base_sha256,
         "watermark": manifest.get("watermark"),
         "lora": config.lora.model_dump(mode="json"),
         "hyperparameters": settings.model_dump(mode="json"),
@@ -172,7 +184,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         decisive = facts | {"learningRate": learning_rate}
         checkpoints = Checkpoints(
             config.output / "checkpoints",
-            request_of(config, decisive),
+            request_of(config, decisive | {"baseSha256": base_sha256}),
             earlier_fingerprint(config, decisive, manifest.get("watermark")),
             config.checkpoint.keep,
         )
@@ -263,6 +275,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     result = {
         "adapter": str(adapter),
         "sha256": sha256,
+        "baseSha256": base_sha256,
         "steps": step,
         "bestStep": provenance["bestStep"],
         "epoch": round(min(step * settings.gradient_accumulation / len(plan), 1.0) * epochs, 3),

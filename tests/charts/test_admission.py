@@ -82,8 +82,8 @@ def namespace() -> Iterator[str]:
     assert kubectl("create", "-n", name, "-f", "-", stdin=EXPERIMENT).returncode == 0
     _wait_until_enforced(name)
     yield name
+    let_go(name, "used", name)
     kubectl("delete", "--ignore-not-found", "--wait=false", "-f", "-", stdin=rendered)
-    kubectl("patch", "modelversion", "used", "-n", name, "--type=merge", '-p={"metadata":{"finalizers":[]}}')
     kubectl("delete", "namespace", name, f"{name}-doomed", "--wait=false", "--ignore-not-found")
 
 
@@ -105,8 +105,8 @@ def annotate(
 
 
 def test_the_policies_compile_without_a_type_warning(namespace: str) -> None:
-    for name in (f"{namespace}-tradewind-verbs", f"{namespace}-tradewind-versions-in-use"):
-        shown = kubectl("get", "validatingadmissionpolicy", name, "-o", "yaml")
+    for name in ("verbs", "versions-in-use", "versions-held", "approval", "endpoints"):
+        shown = kubectl("get", "validatingadmissionpolicy", f"{namespace}-tradewind-{name}", "-o", "yaml")
         status = yaml.safe_load(shown.stdout).get("status", {})
         assert not status.get("typeChecking", {}).get("expressionWarnings"), status
 
@@ -148,7 +148,107 @@ def test_a_namespace_takes_its_versions_along(namespace: str) -> None:
     time.sleep(1)  # the API server's own view of namespaces lags a little
     deleted = kubectl("delete", "modelversion", "used", "-n", doomed, "--wait=false")
     assert deleted.returncode == 0 or "NotFound" in deleted.stderr, deleted.stderr
-    kubectl("patch", "modelversion", "used", "-n", doomed, "--type=merge", '-p={"metadata":{"finalizers":[]}}')
+    let_go(doomed, "used", None)
+
+
+def let_go(namespace: str, version: str, operator_of: str | None) -> subprocess.CompletedProcess[str]:
+    """Takes the finalizer away, as the operator of an installation or as whoever runs the tests."""
+    who = [f"--as=system:serviceaccount:{operator_of}:tradewind-operator"] if operator_of is not None else []
+    patch = '-p={"metadata":{"finalizers":[]}}'
+    return kubectl("patch", "modelversion", version, "-n", namespace, "--type=merge", patch, *who)
+
+
+def test_the_operator_alone_lets_go_of_a_version_in_use(namespace: str) -> None:
+    """Seen: with the finalizer patched away a champion was deleted, and made anew with another host behind its name."""
+    held = VERSION.format(name="held", finalizers="[tradewind.dev/in-use]")
+    assert kubectl("create", "-n", namespace, "-f", "-", stdin=held).returncode == 0
+    refused = let_go(namespace, "held", None)
+    assert refused.returncode != 0
+    assert "ModelVersion held is in use, and the operator alone takes tradewind.dev/in-use away" in refused.stderr
+    labelled = kubectl("label", "modelversion", "held", "team=quant", "-n", namespace, "--as=alice")
+    assert labelled.returncode == 0, labelled.stderr
+    freed = let_go(namespace, "held", namespace)
+    assert freed.returncode == 0, freed.stderr
+    assert kubectl("delete", "modelversion", "held", "-n", namespace, "--wait=false").returncode == 0
+
+
+@pytest.fixture(scope="module")
+def guarded(namespace: str) -> str:
+    """An experiment that a person has to approve."""
+    manifest = yaml.safe_load(EXPERIMENT)
+    manifest["metadata"]["name"] = "guarded"
+    manifest["spec"]["onPromote"] = {"approval": "manual"}
+    made = kubectl("create", "-n", namespace, "--as=alice", "-f", "-", stdin=yaml.safe_dump(manifest))
+    assert made.returncode == 0, made.stderr
+    return "guarded"
+
+
+@pytest.mark.parametrize(
+    ("user", "wanted", "allowed"),
+    [
+        ("alice", {"approval": "auto", "ramp": [], "stability": "0s"}, False),
+        ("alice", {"approval": "auto"}, False),
+        ("alice", {"ramp": []}, False),
+        ("alice", {"stability": "0s"}, False),
+        ("alice", {"holdback": "0.5"}, False),
+        ("alice", {"approval": "manual"}, True),
+        ("alice", None, False),
+        ("bob", {"approval": "auto", "ramp": [], "stability": "0s"}, True),
+    ],
+)
+def test_an_approval_is_not_taken_out_of_the_spec(
+    namespace: str, guarded: str, user: str, wanted: object, allowed: bool
+) -> None:
+    patch = yaml.safe_dump({"spec": {"onPromote": wanted}})
+    asked = kubectl(
+        "patch",
+        "abexperiment",
+        guarded,
+        "-n",
+        namespace,
+        "--type=merge",
+        f"-p={patch}",
+        f"--as={user}",
+        "--dry-run=server",
+    )
+    assert (asked.returncode == 0) is allowed, asked.stderr
+    assert allowed or f"{user} may not change onPromote" in asked.stderr
+
+
+def test_an_approval_is_asked_for_by_whoever_edits(namespace: str) -> None:
+    patch = '-p={"spec":{"onPromote":{"approval":"manual"}}}'
+    asked = kubectl(
+        "patch", "abexperiment", "first", "-n", namespace, "--type=merge", patch, "--as=alice", "--dry-run=server"
+    )
+    assert asked.returncode == 0, asked.stderr
+
+
+@pytest.mark.parametrize(
+    ("user", "changes", "told"),
+    [
+        ("alice", {"allowAutoPromote": True}, "may not set allowAutoPromote"),
+        ("bob", {"allowAutoPromote": True}, None),
+        ("alice", {"gateway": {"retention": "30d"}}, "may not change gateway.retention from 730d"),
+        ("alice", {"gateway": {"retention": "17520h"}}, "may not change gateway.retention from 730d"),
+        ("alice", {"gateway": {"retention": "1095d"}}, None),
+        ("bob", {"gateway": {"retention": "30d"}}, None),
+        ("bob", {"gateway": {"retention": "1s"}}, "must be from 30d"),
+    ],
+)
+@pytest.mark.parametrize("new", [True, False], ids=["made anew", "changed"])
+def test_promotion_without_a_person_and_the_audit_trail_are_not_every_editors(
+    namespace: str, point: str, user: str, changes: dict[str, object], told: str | None, new: bool
+) -> None:
+    manifest = yaml.safe_load(ENDPOINT)
+    manifest["metadata"]["name"] = "anew" if new else point
+    gateway = {**manifest["spec"]["gateway"], **dict(changes.get("gateway", {}))}  # type: ignore[call-overload]
+    manifest["spec"] |= {**changes, "gateway": gateway}
+    how = ["create"] if new else ["apply", "--server-side", "--force-conflicts"]
+    asked = kubectl(
+        *how, "--dry-run=server", "-n", namespace, f"--as={user}", "-f", "-", stdin=yaml.safe_dump(manifest)
+    )
+    assert (asked.returncode == 0) is (told is None), asked.stderr
+    assert told is None or told in asked.stderr
 
 
 def test_who_may_edit_may_not_yet_use_a_verb(namespace: str) -> None:

@@ -77,7 +77,7 @@ class Server(ThreadingHTTPServer):
         for effect in decision.effects:
             if isinstance(effect, RecordPromotion):
                 self.records.append(effect)
-                newest = Promotion(effect.version, effect.sha256, request=effect.request)
+                newest = Promotion(effect.version, effect.sha256, effect.spec_sha256, request=effect.request)
                 self.seen = replace(self.seen, promotion=newest)
         self.body = {**self.body, "status": decision.status.to_manifest()}  # type: ignore[attr-defined]
 

@@ -10,6 +10,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from import_rig import START, Import, lines, point
+from tradewind.api.common import VersionStatusRef
 from tradewind.core.decision import RecordExperiment
 from tradewind.gateway import statements
 from tradewind.shell.database import Database
@@ -69,7 +70,15 @@ async def a_running_experiment(tool: Import) -> None:
         await database.record_experiment(
             "trading",
             RecordExperiment(
-                "trader", "u1", "ab", "Live", "api", None, "v2", "x", START + timedelta(hours=5), 0.05, {}
+                "trader",
+                "u1",
+                "ab",
+                "Live",
+                VersionStatusRef(name="api"),
+                VersionStatusRef(name="v2", sha256="x"),
+                START + timedelta(hours=5),
+                0.05,
+                {},
             ),
         )
     with psycopg.connect(tool.dsn) as connection:

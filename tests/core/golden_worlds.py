@@ -41,6 +41,7 @@ from tradewind.core.decision import (
 from tradewind.core.endpoint import Conflicts, EpochRow, ProbeCosts, Promotion, ReplicaReport
 from tradewind.core.endpoint.seen import Document, GatewayDeployment
 from tradewind.core.hindrance import Hindrance
+from tradewind.core.identity import spec_sha256, version_sha256
 from tradewind.core.platform import Platform
 from tradewind.core.prompts import Prompt, prompt_of
 from tradewind.core.registry import BY_KIND as KINDS
@@ -116,7 +117,11 @@ def carried_out(kind: str, seen: Any, effect: Any) -> Any:
         case RecordPromotion():
             first = effect.experiment_uid is None and effect.request is None
             used = seen.used | ({effect.request} if effect.request is not None else set())
-            return replace(seen, promotion=Promotion(effect.version, effect.sha256, first, effect.request), used=used)
+            return replace(
+                seen,
+                promotion=Promotion(effect.version, effect.sha256, effect.spec_sha256, first, effect.request),
+                used=used,
+            )
         case RecordVerdict() if kind == "endpoint":
             return replace(seen, orphans=tuple(o for o in seen.orphans if o.uid != effect.experiment_uid))
         case PublishEpoch():
@@ -175,13 +180,15 @@ def merged(base: Any, patch: Any) -> Any:
 
 
 def resource_of(text: Json) -> Any:
-    """A typed resource; conditions may be written as a mapping, a uid defaults to the name."""
+    """A typed resource; conditions may be written as a mapping, a uid defaults to the name, also in what the status refers to."""
     raw = copy.deepcopy(text)
     raw.setdefault("apiVersion", API_VERSION)
     raw["metadata"].setdefault("namespace", "trading")
     raw["metadata"].setdefault("uid", f"uid-{raw['metadata']['name']}")
     raw["metadata"].setdefault("creationTimestamp", "2026-01-01T00:00:00Z")
     status = raw.setdefault("status", {})
+    for ref in (value for key, value in status.items() if key.endswith("Ref") and isinstance(value, dict)):
+        ref.setdefault("uid", f"uid-{ref['name']}")
     if isinstance(status.get("conditions"), Mapping):
         status["conditions"] = [
             {"type": k, "status": str(v), "reason": "Given", "lastTransitionTime": "2026-01-01T00:00:00Z"}
@@ -231,7 +238,7 @@ def _endpoint_facts(facts: Json, text: Json) -> endpoint.Seen:
         experiments=tuple(resource_of({"kind": "ABExperiment"} | e) for e in facts.get("experiments") or ()),
         epochs=_epochs(facts),
         in_position=frozenset(facts.get("inPosition") or ()),
-        promotion=_promotion(promotion) if promotion else None,
+        promotion=_promotion(promotion, versions) if promotion else None,
         used=frozenset(facts.get("used") or ()),
         orphans=tuple(endpoint.StartedExperiment(o["uid"], o["name"]) for o in facts.get("orphans") or ()),
         replicas=tuple(
@@ -296,8 +303,12 @@ def _hindrance(text: Json | None) -> Hindrance | None:
     return Hindrance(text["reason"], text.get("message", ""), text.get("pod", "")) if text else None
 
 
-def _promotion(text: Json) -> Promotion:
-    return Promotion(text["version"], text.get("sha256"), text.get("first", False), text.get("request"))
+def _promotion(text: Json, versions: Mapping[str, ModelVersion]) -> Promotion:
+    """As recorded: of the version as it is now, where nothing else is said."""
+    name, sha256 = text["version"], text.get("sha256")
+    same = versions.get(name)
+    spec = spec_sha256(same) if same is not None and version_sha256(same) == sha256 else None
+    return Promotion(name, sha256, spec, text.get("first", False), text.get("request"))
 
 
 def _version_facts(facts: Json, text: Json) -> model_version.Seen:

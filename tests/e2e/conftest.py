@@ -43,6 +43,7 @@ NAMESPACES = {
         "loop",
         "replay",
         "shadow",
+        "swapped_versions",
         "troubleshooting",
         "verbs",
     )

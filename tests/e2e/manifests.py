@@ -39,7 +39,8 @@ def endpoint(
         **(gateway or {}),
     }
     limits = {"symbols": ["EURUSD"], "permissionLevels": {"L1": {"maxLeverage": 2, "maxSizeUSD": "100"}}}
-    return resource("Endpoint", name, {"fallback": fallback, "gateway": settings, "limits": limits, **more})
+    spec = {"fallback": fallback, "allowAutoPromote": True, "gateway": settings, "limits": limits}
+    return resource("Endpoint", name, {**spec, **more})
 
 
 def experiment(name: str, point: str, baseline: str | None, candidate: str, **more: Any) -> Json:

@@ -222,6 +222,13 @@ def test_other_data_than_the_gates_passed_is_refused(trainer: Trainer) -> None:
     assert started.result["actual"] == trainer.data_sha256
 
 
+def test_another_base_than_the_run_asks_for_is_not_trained_on(trainer: Trainer) -> None:
+    started = trainer.start(trainer.config(trainer.folder / "other-base", baseSha256="0" * 64))
+    assert started.wait() == 65
+    assert started.result["reason"] == "BaseMismatch"
+    assert started.result["expected"] == "0" * 64 != started.result["actual"]
+
+
 def test_data_without_a_stated_hash_is_what_its_manifest_says(trainer: Trainer) -> None:
     started = trainer.start(trainer.config(trainer.folder / "unstated", datasetSha256=None))
     assert started.wait() == 65

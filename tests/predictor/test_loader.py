@@ -11,10 +11,11 @@ import torch
 from tiny_llama import Served, train_tokenizer
 from tokenizers import decoders
 
-from tradewind.predictor.artifact import verify_artifact
+from tradewind.predictor.artifact import hash_files, verify_artifact, verify_base
 from tradewind.predictor.failure import StartError
 from tradewind.predictor.loader import load, load_tokenizer, round_trip_problem, static_beginning
 from tradewind.predictor.settings import Settings, parse_settings
+from tradewind.trading.artifact import artifact_sha256, sums_text
 from tradewind.trading.prompt import INSTRUCTION
 
 IDS = torch.tensor([[5, 6, 7, 8]])
@@ -89,9 +90,6 @@ def test_an_artifact_holds_regular_files_only(served: Served, tmp_path: Path) ->
 
 
 def test_a_mismatch_names_the_file_that_changed(served: Served, tmp_path: Path) -> None:
-    from tradewind.predictor.artifact import hash_files
-    from tradewind.trading.artifact import sums_text
-
     copy = shutil.copytree(served.adapter, tmp_path / "adapter")
     (copy / "SHA256SUMS").write_text(sums_text(hash_files(copy)))
     assert verify_artifact(copy, served.sha256) == served.sha256
@@ -100,10 +98,29 @@ def test_a_mismatch_names_the_file_that_changed(served: Served, tmp_path: Path) 
         verify_artifact(copy, served.sha256)
 
 
+def test_a_base_is_verified_through_its_links(served: Served, tmp_path: Path) -> None:
+    """Folders of public models are links into a store: what they lead to is what is loaded."""
+    base = tmp_path / "base"
+    base.mkdir()
+    for file in served.base.iterdir():
+        (base / file.name).symlink_to(file)
+    pinned = artifact_sha256(hash_files(served.base))
+    assert verify_base(base, pinned) == pinned
+    weights = base / "model.safetensors"
+    changed = bytearray(weights.read_bytes())
+    weights.unlink()
+    changed[-1] ^= 1
+    weights.write_bytes(changed)
+    with pytest.raises(StartError, match="the base model hashes to") as refused:
+        verify_base(base, pinned)
+    assert refused.value.code == 65
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
         (["--sha256", "abc"], "--sha256"),
+        (["--base-sha256", "abc"], "--base-sha256"),
         (["--merge", "yes"], "--merge"),
         (["--decoding", "beam"], "--decoding"),
         (["--max-queue", "0"], "--max-queue"),

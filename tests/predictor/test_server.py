@@ -177,3 +177,12 @@ def test_a_tampered_adapter_is_never_served(served: Served, tmp_path: Path) -> N
     message = read_termination(tmp_path / "log")
     assert message["reason"] == "ArtifactMismatch"
     assert message["expected"] == served.sha256 != message["actual"]
+
+
+def test_an_adapter_on_another_base_is_never_served(served: Served, tmp_path: Path) -> None:
+    pinned = [*command(served, tmp_path), "--base-sha256", "0" * 64]
+    done = subprocess.run(pinned, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 65
+    message = read_termination(tmp_path / "log")
+    assert message["reason"] == "ArtifactMismatch"
+    assert message["expected"] == "0" * 64 != message["actual"]

@@ -13,6 +13,7 @@ import pytest
 from prometheus_client import REGISTRY
 from server_double import PLATFORM, SIGNER, Server, key, thing
 
+from tradewind.api.common import VersionStatusRef
 from tradewind.core.decision import RecordExperiment
 from tradewind.shell.cache import Cache, Key
 from tradewind.shell.cluster import ClusterError
@@ -30,7 +31,17 @@ TRADER = thing("Endpoint", "trader", {"fallback": "api"})
 
 
 def started(name: str, uid: str | None = None) -> RecordExperiment:
-    return RecordExperiment("trader", uid or f"uid-{name}", name, "Live", "api", None, "v1", None, NOW, 0.05, {})
+    return RecordExperiment(
+        "trader",
+        uid or f"uid-{name}",
+        name,
+        "Live",
+        VersionStatusRef(name="api"),
+        VersionStatusRef(name="v1"),
+        NOW,
+        0.05,
+        {},
+    )
 
 
 class Books:

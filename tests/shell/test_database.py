@@ -11,6 +11,7 @@ import numpy as np
 import psycopg
 import pytest
 
+from tradewind.api.common import VersionStatusRef
 from tradewind.core.decision import PublishEpoch, RecordExperiment, RecordPromotion, RecordVerdict
 from tradewind.core.world import DatabaseUnavailableError
 from tradewind.shell.database import Database
@@ -85,7 +86,15 @@ def traded(sql: Any, name: str, *, opened: datetime, closed: datetime | None, pn
 
 def experiment(uid: str = "u", baseline: str = "api", candidate: str = "v1") -> RecordExperiment:
     return RecordExperiment(
-        "trader", uid, uid, "Live", baseline, None, candidate, "a" * 64, T0, 0.05, {"candidate": candidate}
+        "trader",
+        uid,
+        uid,
+        "Live",
+        VersionStatusRef(name=baseline, spec_sha256="c" * 64),
+        VersionStatusRef(name=candidate, sha256="a" * 64, spec_sha256="d" * 64),
+        T0,
+        0.05,
+        {"candidate": candidate},
     )
 
 
@@ -125,21 +134,34 @@ async def test_epochs_of_many_operators_at_once_are_one(database: Database) -> N
 
 async def test_a_promotion_is_recorded_once_an_experiment(database: Database, sql: Any) -> None:
     assert await database.promotion("trading", "trader") is None
-    first = RecordPromotion("trader", "v1", "a" * 64, "api", "u1", "Better")
+    first = RecordPromotion("trader", "v1", "a" * 64, "api", "u1", "Better", spec_sha256="e" * 64)
     for _ in range(2):
         await database.record_promotion("trading", first)
     assert sql.query("SELECT count(*) FROM tradewind.promotions") == [(1,)]
-    await database.record_promotion("trading", RecordPromotion("trader", "api", None, "v1", "u2", "Better"))
+    await database.record_promotion(
+        "trading", RecordPromotion("trader", "api", None, "v1", "u2", "Better", spec_sha256="e" * 64)
+    )
     newest = await database.promotion("trading", "trader")
     assert newest is not None
-    assert (newest.version, newest.sha256) == ("api", None)
+    assert (newest.version, newest.sha256, newest.spec_sha256) == ("api", None, "e" * 64)
     assert await database.promotion("trading", "other") is None
 
 
 async def test_a_request_by_hand_is_recorded_once_with_who_and_why(database: Database, sql: Any) -> None:
-    await database.record_promotion("trading", RecordPromotion("trader", "api", None, None, None, "FirstChampion"))
+    await database.record_promotion(
+        "trading", RecordPromotion("trader", "api", None, None, None, "FirstChampion", spec_sha256="e" * 64)
+    )
     by_hand = RecordPromotion(
-        "trader", "v2", "b" * 64, "api", None, "PromotedByHand", "promote=v2/r1", "ada", "v2 is cheaper"
+        "trader",
+        "v2",
+        "b" * 64,
+        "api",
+        None,
+        "PromotedByHand",
+        "promote=v2/r1",
+        "ada",
+        "v2 is cheaper",
+        spec_sha256="f" * 64,
     )
     await asyncio.gather(*(database.record_promotion("trading", by_hand) for _ in range(4)))
     await database.record_promotion("trading", replace(by_hand, version="v3"))  # the same request
@@ -162,7 +184,7 @@ async def test_the_first_champion_is_recorded_once_however_many_operators_see_no
     database: Database, postgres_dsn: str, sql: Any
 ) -> None:
     def first(version: str) -> RecordPromotion:
-        return RecordPromotion("trader", version, None, None, None, "FirstChampion")
+        return RecordPromotion("trader", version, None, None, None, "FirstChampion", spec_sha256="e" * 64)
 
     async with Database(postgres_dsn, "tradewind") as other:
         both = [one for _ in range(8) for one in (database, other)]
@@ -174,7 +196,9 @@ async def test_the_first_champion_is_recorded_once_however_many_operators_see_no
     found = await database.promotion("trading", "trader")
     assert found is not None
     assert (found.version, found.first) == ("api", True)
-    await database.record_promotion("trading", RecordPromotion("trader", "v1", "a" * 64, "api", "u", "Better"))
+    await database.record_promotion(
+        "trading", RecordPromotion("trader", "v1", "a" * 64, "api", "u", "Better", spec_sha256="e" * 64)
+    )
     await database.record_promotion("trading", first("api"))  # an operator that has seen nothing of it
     found = await database.promotion("trading", "trader")
     assert found is not None
@@ -195,7 +219,9 @@ async def test_undecided_are_those_without_a_verdict(database: Database) -> None
 
 
 async def test_installations_do_not_see_each_other(database: Database, postgres_dsn: str) -> None:
-    await database.record_promotion("trading", RecordPromotion("trader", "v1", None, None, "u", "Better"))
+    await database.record_promotion(
+        "trading", RecordPromotion("trader", "v1", None, None, "u", "Better", spec_sha256="e" * 64)
+    )
     async with Database(postgres_dsn, "another") as other:
         assert await other.promotion("trading", "trader") is None
 

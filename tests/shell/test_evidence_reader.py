@@ -9,6 +9,7 @@ import numpy as np
 import psycopg
 import pytest
 
+from tradewind.api.common import VersionStatusRef
 from tradewind.core.decision import RecordExperiment
 from tradewind.shell.database import Database
 from tradewind.shell.evidence import LOG_KEPT
@@ -161,7 +162,18 @@ async def anew(dsn: str) -> StoredEvidence:
 
 
 def experiment() -> RecordExperiment:
-    return RecordExperiment("trader", "u", "u", "Live", "api", None, "v1", "a" * 64, T0, 0.05, {}, (7.2, 0.0, 0.002))
+    return RecordExperiment(
+        "trader",
+        "u",
+        "u",
+        "Live",
+        VersionStatusRef(name="api"),
+        VersionStatusRef(name="v1"),
+        T0,
+        0.05,
+        {},
+        (7.2, 0.0, 0.002),
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))

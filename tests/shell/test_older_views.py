@@ -146,8 +146,8 @@ async def test_an_experiment_does_not_start_on_what_is_no_longer_there() -> None
     other["spec"]["adapter"]["sha256"] = "b" * 64
     rig.server.put(other)
     (anew,) = await started(rig)
-    assert (record.candidate_sha256, anew.candidate_sha256) == ("a" * 64, "b" * 64)
-    rig.server.remove("ModelVersion", record.baseline)
+    assert (record.candidate.sha256, anew.candidate.sha256) == ("a" * 64, "b" * 64)
+    rig.server.remove("ModelVersion", record.baseline.name)
     assert await started(rig) == []
     rig = await Rig(*map(manifest, objects)).watched()
     given = manifest(case.seen.endpoint)

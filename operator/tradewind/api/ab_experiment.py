@@ -29,7 +29,8 @@ class OnPromote(StrictModel):
     """What happens after a verdict for the candidate."""
 
     approval: Literal["auto", "manual"] = "auto"
-    """manual: the ramp waits for the annotation tradewind.dev/approve."""
+    """manual: the ramp waits for the annotation tradewind.dev/approve. auto: it does so only where the Endpoint's
+    allowAutoPromote is false."""
     ramp: Annotated[tuple[WeightStep, ...], Field(max_length=8)] = (
         WeightStep(weight="0.5", duration="1d"),
         WeightStep(weight="0.75", duration="1d"),

@@ -19,6 +19,7 @@ from tradewind.schema.scalars import (
     Quantity,
     SecretKey,
     SecretName,
+    Sha256,
     StorageURI,
     Text64,
     Text128,
@@ -97,6 +98,9 @@ class BaseModelRef(StrictModel):
     """Folder with the model's safetensors, config and tokenizer."""
     revision: Text128 = ""
     """Revision or commit of the model, for the record."""
+    sha256: Sha256 | None = None
+    """Hash of the folder: SHA-256 over its lines `<sha256>  <path>`, sorted by path, as a SHA256SUMS has them. Nothing else is
+    trained on or served; absent: whatever lies there. The versions that runs make have it."""
 
 
 # --- shared parts of statuses --------------------------------------------------------------------------------------
@@ -155,7 +159,9 @@ class VersionStatusRef(StatusModel):
     uid: Text64 | None = None
     """UID of the ModelVersion."""
     sha256: Text64 | None = None
-    """Hash of what it serves; absent for an external API."""
+    """Hash of the artifact that it serves; absent for an external API."""
+    spec_sha256: Text64 | None = None
+    """Hash of all that its answers depend on: artifact, base and decoding, or how an external API is asked."""
     since: Timestamp | None = None
     """Since when it has this role."""
 

@@ -25,7 +25,14 @@ from tradewind.api.placement import (
     PriorityClassName,
     TopologySpread,
 )
-from tradewind.schema.bounds import BREAKER_FAILURES, BREAKER_OPEN, DATABASE_TIMEOUT, DECISION_TIMEOUT, Within
+from tradewind.schema.bounds import (
+    BREAKER_FAILURES,
+    BREAKER_OPEN,
+    DATABASE_TIMEOUT,
+    DECISION_TIMEOUT,
+    RETENTION_KEPT,
+    Within,
+)
 from tradewind.schema.checked import Checked
 from tradewind.schema.names import Symbol
 from tradewind.schema.rules import Immutable, Rule, StatusModel, StrictModel
@@ -154,8 +161,9 @@ class Gateway(StrictModel):
     """Who may call the gateway; by default holders of the token in Secret tradewind-gateway, key token."""
     openai: GatewayOpenAI = GatewayOpenAI()
     """The OpenAI door: chat completions instead of /v1/decisions, for bots that are written for such an API."""
-    retention: Duration = "730d"
-    """How long requests and answers are kept; verdicts, epochs and promotions are kept for ever."""
+    retention: Annotated[Duration, Within(RETENTION_KEPT, latency=False)] = "730d"
+    """How long requests and answers are kept; verdicts, epochs and promotions are kept for ever. Who changes it needs the right
+    to update endpoints/retention."""
     env: Annotated[
         tuple[EnvVariable, ...],
         Field(
@@ -245,6 +253,9 @@ class EndpointSpec(StrictModel):
 
     fallback: Name
     """ModelVersion that answers when the drawn arm cannot, and the first champion."""
+    allow_auto_promote: bool = False
+    """Whether experiments may promote without a person, where their onPromote.approval is auto; else each promotion waits for
+    the verb approve. Who sets it needs the right to update endpoints/promote."""
     gateway: Gateway = Gateway()
     """The Deployment and Service that answer decisions."""
     database: DatabaseRef = DatabaseRef()
@@ -416,6 +427,8 @@ class EndpointStatus(CommonStatus):
     """Where the trading system sends its requests."""
     champion_ref: VersionStatusRef | None = None
     """The ModelVersion that answers outside experiments."""
+    fallback_ref: VersionStatusRef | None = None
+    """The ModelVersion that spec.fallback names, as it was when it was named."""
     previous_champion_ref: VersionStatusRef | None = None
     """The champion before; `rollback` goes back to it."""
     by_hand: ByHandStatus | None = None

@@ -99,6 +99,8 @@ class ResultStatus(StatusModel):
     """Folder of the adapter."""
     sha256: Text64 | None = None
     """Hash of that folder."""
+    base_sha256: Text64 | None = None
+    """Hash of the base model that it was trained on."""
     steps: Count | None = None
     """Optimiser steps."""
     samples: Count | None = None

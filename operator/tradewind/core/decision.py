@@ -12,7 +12,7 @@ from typing import Any, Self, TypeAlias
 
 from pydantic import BaseModel
 
-from tradewind.api.common import Resource
+from tradewind.api.common import Resource, VersionStatusRef
 from tradewind.core.hindrance import Hindrance
 
 Manifest: TypeAlias = Mapping[str, Any]
@@ -85,6 +85,7 @@ class RecordPromotion:
         request: verb and value of the annotation, `promote=v1/r1`; None: not by hand.
         requested_by: who asked by hand.
         message: why, in the words of who asked.
+        spec_sha256: of all that its answers depend on.
     """
 
     endpoint: str
@@ -96,6 +97,7 @@ class RecordPromotion:
     request: str | None = None
     requested_by: str | None = None
     message: str | None = None
+    spec_sha256: str | None = field(kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +108,8 @@ class RecordExperiment:
     experiment_uid: str
     name: str
     mode: str
-    baseline: str
-    baseline_sha256: str | None
-    candidate: str
-    candidate_sha256: str | None
+    baseline: VersionStatusRef
+    candidate: VersionStatusRef
     t0: datetime
     alpha: float
     spec: Mapping[str, Any]

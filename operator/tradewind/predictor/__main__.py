@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from tradewind.predictor.artifact import verify_artifact
+from tradewind.predictor.artifact import verify_artifact, verify_base
 from tradewind.predictor.failure import StartError
 from tradewind.predictor.settings import DEFAULT_TERMINATION_LOG, parse_settings
 from tradewind.trading.exits import ExitCode
@@ -28,6 +28,8 @@ def main(argv: Sequence[str]) -> int:
         os.environ.setdefault("USER", "tradewind")  # torch asks for a name, and a pod's numeric user has none
         sys.argv = sys.argv[:1]  # kserve parses the command line when imported, and it is not addressed to it
         sha256 = verify_artifact(settings.adapter or settings.base, settings.sha256)  # before the slow imports
+        if settings.base_sha256 is not None:
+            verify_base(settings.base, settings.base_sha256)
         from tradewind.predictor.server import serve
 
         serve(settings, sha256)

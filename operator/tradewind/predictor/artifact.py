@@ -23,21 +23,34 @@ def verify_artifact(directory: Path, expected: str) -> str:
     Raises:
         StartError: exit 65, ArtifactMismatch, naming the first file that its own SHA256SUMS contradicts, where one does.
     """
-    hashes = hash_files(directory)
+    remedy = "publish the artifact again under a new ModelVersion, or restore its files"
+    return _verify(directory, hash_files(directory), expected, "artifact", remedy)
+
+
+def verify_base(directory: Path, expected: str) -> str:
+    """The same of the base below an adapter. Folders of public models hold links, which are followed.
+
+    Raises:
+        StartError: as above.
+    """
+    remedy = "restore its files, or create a ModelVersion with the hash of what lies there"
+    return _verify(directory, hash_files(directory, follow_links=True), expected, "base model", remedy)
+
+
+def _verify(directory: Path, hashes: dict[str, str], expected: str, what: str, remedy: str) -> str:
     actual = artifact_sha256(hashes)
     if actual == expected:
         return actual
     raise StartError(
         ExitCode.BAD_DATA,
         "ArtifactMismatch",
-        f"the artifact hashes to {actual}, the ModelVersion pins {expected}{_suspect(directory, hashes)};"
-        " publish the artifact again under a new ModelVersion, or restore its files",
+        f"the {what} hashes to {actual}, the ModelVersion pins {expected}{_suspect(directory, hashes)}; {remedy}",
         expected=expected,
         actual=actual,
     )
 
 
-def hash_files(directory: Path) -> dict[str, str]:
+def hash_files(directory: Path, *, follow_links: bool = False) -> dict[str, str]:
     """SHA-256 of every regular file below a directory, by relative POSIX path.
 
     Raises:
@@ -51,7 +64,7 @@ def hash_files(directory: Path) -> dict[str, str]:
     hashes: dict[str, str] = {}
     for path in sorted(directory.rglob("*")):
         relative = path.relative_to(directory).as_posix()
-        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+        if (path.is_symlink() and not follow_links) or not (path.is_file() or path.is_dir()):
             raise StartError(
                 ExitCode.BAD_DATA,
                 "ArtifactMismatch",

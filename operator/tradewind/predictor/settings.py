@@ -45,6 +45,7 @@ class Settings:
         base: directory of the base model, or of the whole model where there is no adapter.
         adapter: directory of the LoRA adapter, or None.
         sha256: pinned hash of the adapter, or of the base where there is no adapter.
+        base_sha256: pinned hash of the base below an adapter; None: whatever lies there.
         merge: fold the adapter into the weights (faster), or apply it at run time.
         decoding: see `Decoding`.
         reasoning: see `Reasoning`.
@@ -60,6 +61,7 @@ class Settings:
     base: Path
     adapter: Path | None
     sha256: str
+    base_sha256: str | None
     merge: bool
     decoding: Decoding
     reasoning: Reasoning
@@ -78,8 +80,11 @@ def parse_settings(argv: Sequence[str]) -> Settings:
         StartError: exit 64, naming the option and what it takes.
     """
     options = _parser().parse_args(list(argv))
-    if not re.fullmatch(r"[0-9a-f]{64}", options.sha256):
-        raise _invalid(f"--sha256 takes 64 lower-case hex digits, got {options.sha256!r}")
+    for name, given in (("--sha256", options.sha256), ("--base-sha256", options.base_sha256)):
+        if given is not None and not re.fullmatch(r"[0-9a-f]{64}", given):
+            raise _invalid(f"{name} takes 64 lower-case hex digits, got {given!r}")
+    if options.base_sha256 is not None and options.adapter is None:
+        raise _invalid("--base-sha256 goes with --adapter: without one --sha256 is the base's own hash")
     threads = os.environ.get(THREADS, "0")
     if not threads.isdecimal():
         raise _invalid(f"{THREADS} takes a whole number of threads, got {threads!r}")
@@ -106,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--base", type=Path, required=True, help="directory of the base model")
     add("--adapter", type=Path, help="directory of the LoRA adapter")
     add("--sha256", required=True, help="pinned hash of the adapter, or of the base without one")
+    add("--base-sha256", help="pinned hash of the base below an adapter; nothing: whatever lies there")
     add("--merge", type=_boolean, default=True, help="fold the adapter into the weights")
     add(
         "--decoding",

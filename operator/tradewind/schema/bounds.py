@@ -38,6 +38,8 @@ BREAKER_FAILURES = Bounds(1, 10_000)
 BREAKER_OPEN = Bounds(0.01, 3600)
 RETENTION = Bounds(0, 999_999 * 86_400)
 """Up to the longest `Duration` that can be written."""
+RETENTION_KEPT = Bounds(30 * 86_400, 999_999 * 86_400)
+"""What an Endpoint may say: a shorter one would erase what was decided, and why, before anybody looked."""
 SPOOL_BYTES = Bounds(0, 2**40)
 ABANDONED_AFTER = Bounds(1, 86_400)
 POOL_SIZE = Bounds(1, 500)

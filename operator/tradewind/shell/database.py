@@ -70,10 +70,11 @@ class Database:
 
     async def promotion(self, namespace: str, endpoint: str) -> Promotion | None:
         """The newest promotion."""
-        sql = """SELECT version, sha256, experiment_uid IS NULL AND request IS NULL, request FROM tradewind.promotions
+        sql = """SELECT version, sha256, spec_sha256, experiment_uid IS NULL AND request IS NULL, request
+                   FROM tradewind.promotions
                   WHERE installation = %s AND namespace = %s AND endpoint = %s ORDER BY id DESC LIMIT 1"""
         rows = await self._rows(sql, (self._installation, namespace, endpoint))
-        return Promotion(version=rows[0][0], sha256=rows[0][1], first=rows[0][2], request=rows[0][3]) if rows else None
+        return Promotion(*rows[0]) if rows else None
 
     async def used(self, namespace: str, endpoint: str, requests: Collection[str]) -> frozenset[str]:
         """Those of these requests by hand that led to a promotion."""
@@ -270,33 +271,34 @@ class Database:
             await self._record_first_champion(namespace, promotion)
             return
         sql = """INSERT INTO tradewind.promotions
-                        (installation, namespace, endpoint, version, sha256, previous_version, experiment_uid, reason,
-                         request, requested_by, message)
-                 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
+                        (installation, namespace, endpoint, version, sha256, spec_sha256, previous_version, experiment_uid,
+                         reason, request, requested_by, message)
+                 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
         p = promotion
         key = (self._installation, namespace, p.endpoint)
         how = (p.experiment_uid, p.reason, p.request, p.requested_by, p.message)
-        await self._execute(sql, (*key, p.version, p.sha256, p.previous, *how))
+        await self._execute(sql, (*key, p.version, p.sha256, p.spec_sha256, p.previous, *how))
 
     async def _record_first_champion(self, namespace: str, promotion: RecordPromotion) -> None:
         lock = "SELECT pg_advisory_xact_lock(hashtextextended(concat_ws(chr(31), 'promotions', %s::text, %s::text, %s::text), 0))"
-        sql = """INSERT INTO tradewind.promotions (installation, namespace, endpoint, version, sha256, reason)
-                 SELECT %s, %s, %s, %s, %s::text, %s
+        sql = """INSERT INTO tradewind.promotions (installation, namespace, endpoint, version, sha256, spec_sha256, reason)
+                 SELECT %s, %s, %s, %s, %s::text, %s::text, %s
                   WHERE NOT EXISTS (SELECT FROM tradewind.promotions
                                      WHERE installation = %s AND namespace = %s AND endpoint = %s)"""
         p, key = promotion, (self._installation, namespace, promotion.endpoint)
         async with self._connection() as connection, connection.transaction():
             await connection.execute(lock, key)
-            await connection.execute(sql, (*key, p.version, p.sha256, p.reason, *key))
+            await connection.execute(sql, (*key, p.version, p.sha256, p.spec_sha256, p.reason, *key))
 
     async def record_experiment(self, namespace: str, record: RecordExperiment) -> None:
         """Store what was started; the first record stays."""
         sql = """INSERT INTO tradewind.experiments
-                        (installation, namespace, endpoint, experiment_uid, name, mode, baseline, baseline_sha256,
-                         candidate, candidate_sha256, t0, alpha, spec, cny_per_usd, baseline_cost_usd, candidate_cost_usd)
-                 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
+                        (installation, namespace, endpoint, experiment_uid, name, mode,
+                         baseline, baseline_sha256, baseline_spec_sha256, candidate, candidate_sha256, candidate_spec_sha256,
+                         t0, alpha, spec, cny_per_usd, baseline_cost_usd, candidate_cost_usd)
+                 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"""
         r = record
-        pair = (r.baseline, r.baseline_sha256, r.candidate, r.candidate_sha256)
+        pair = [part for ref in (r.baseline, r.candidate) for part in (ref.name, ref.sha256, ref.spec_sha256)]
         key = (self._installation, namespace, r.endpoint, r.experiment_uid)
         await self._execute(sql, (*key, r.name, r.mode, *pair, r.t0, r.alpha, json.dumps(r.spec), *r.costs))
 

@@ -255,6 +255,7 @@ class Reconciler:
             "Ready",
             "Succeeded",
             "ChampionAvailable",
+            "FallbackAvailable",
             "ArmHealthy",
             "PromptUsable",
             "GatewayReady",

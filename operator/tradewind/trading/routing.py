@@ -85,6 +85,8 @@ class ArmTarget(StrictModel):
     retry_budget: Annotated[Decimal, Field(ge=0, le=1)] = Decimal("0.2")
     """Questions asked again, as a share of the questions."""
     sha256: str | None = None
+    spec_sha256: str | None = None
+    """Hash of the version's spec: with another one, another version has its name."""
     price_per_call_cny: Decimal | None = None
     prices: TokenPrices | None = None
     symbol_aliases: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)

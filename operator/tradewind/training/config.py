@@ -66,6 +66,7 @@ class TrainConfig(Recipe):
     base: Path
     base_uri: str = ""
     base_revision: str = ""
+    base_sha256: Sha256 | None = None
     warm_start: Path | None = None
     dataset: Path
     dataset_sha256: Sha256 | None = None

@@ -50,6 +50,11 @@ def folder_hashes(folder: Path) -> dict[str, str]:
     }
 
 
+def folder_sha256(folder: Path) -> str:
+    """Hash of a folder as it lies there."""
+    return artifact_sha256(folder_hashes(folder))
+
+
 def write_sums(folder: Path) -> str:
     """`SHA256SUMS` of a folder; returns the artifact's hash."""
     hashes = folder_hashes(folder)

@@ -64,15 +64,19 @@ def _missing_for_approval(experiment: ABExperiment) -> str | None:
     status = experiment.status
     if status.approved_by is not None:
         return f"{status.approved_by} approved the promotion before, and it goes on ({_phase(status)})"
-    if experiment.spec.on_promote.approval != "manual":
-        return "onPromote.approval is automatic, so that nothing waits for an approval"
     if status.t0 is None:
         return "there is no verdict to approve: the experiment has not started"
     if status.verdict is None:
         return f"there is no verdict to approve yet ({_phase(status)}); approve once the verdict is promote"
     if status.phase is ABExperimentPhase.PAUSED:
         return f"it is paused: first `tradewind resume {experiment.name}`, then approve"
-    return None if status.phase is ABExperimentPhase.DECIDED else f"nothing waits for an approval ({_phase(status)})"
+    succeeded = status.condition("Succeeded")
+    asked_for = succeeded is not None and succeeded.reason == Reason.APPROVAL_NEEDED
+    if status.phase is not ABExperimentPhase.DECIDED:
+        return f"nothing waits for an approval ({_phase(status)})"
+    if experiment.spec.on_promote.approval == "manual" or asked_for:
+        return None
+    return "onPromote.approval is automatic, and the Endpoint allows that: nothing waits for an approval"
 
 
 def obeyed(turn: Turn, status: ABExperimentStatus, verb: Verb) -> ABExperimentStatus:

@@ -4,7 +4,6 @@ from datetime import timedelta
 from decimal import Decimal
 
 from tradewind.api.ab_experiment_status import ABExperimentPhase, ABExperimentStatus, BasisStatus, HistoryEntry
-from tradewind.api.common import VersionStatusRef
 from tradewind.api.endpoint import Clock
 from tradewind.api.model_version import ModelVersion
 from tradewind.core.ab_experiment.forecast import before_start
@@ -13,8 +12,8 @@ from tradewind.core.ab_experiment.seen import Reason
 from tradewind.core.ab_experiment.turn import Turn, noted, weighted
 from tradewind.core.conditions import Fact, is_true
 from tradewind.core.decision import Decision, RecordExperiment
-from tradewind.core.endpoint import version_sha256
 from tradewind.core.evidence import shadow_of
+from tradewind.core.identity import ref_to
 
 
 def pending(turn: Turn) -> Decision:
@@ -128,10 +127,8 @@ def _start(turn: Turn, status: ABExperimentStatus, admissible: Fact) -> Decision
         experiment_uid=experiment.metadata.uid,
         name=experiment.name,
         mode=experiment.spec.mode.value,
-        baseline=baseline.name,
-        baseline_sha256=version_sha256(baseline),
-        candidate=candidate.name,
-        candidate_sha256=version_sha256(candidate),
+        baseline=ref_to(baseline),
+        candidate=ref_to(candidate),
         t0=t0,
         alpha=turn.spec.alpha,
         spec=experiment.spec.to_manifest(),
@@ -145,12 +142,8 @@ def _start(turn: Turn, status: ABExperimentStatus, admissible: Fact) -> Decision
             "latency_objective": turn.latency_objective,
             "basis": _basis(turn, baseline, candidate),
             "start_time": now,
-            "baseline_ref": VersionStatusRef(
-                name=baseline.name, uid=baseline.metadata.uid, sha256=record.baseline_sha256
-            ),
-            "candidate_ref": VersionStatusRef(
-                name=candidate.name, uid=candidate.metadata.uid, sha256=record.candidate_sha256
-            ),
+            "baseline_ref": record.baseline,
+            "candidate_ref": record.candidate,
         }
     )
     message = f"{candidate.name} against {baseline.name}"

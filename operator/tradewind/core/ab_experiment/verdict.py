@@ -129,13 +129,23 @@ def ramp(turn: Turn, status: ABExperimentStatus) -> Decision:
         reason, row = judgement.tripped.reason, judgement.tripped.first_row
         message = f"guardrail {reason} tripped during the ramp, at row {row}"
         return end(turn, status, End("rollback", reason, message, turn.now, judgement))
-    if turn.experiment.spec.on_promote.approval == "manual" and status.approved_by is None:
-        message = "promotion waits for approval: annotate with tradewind.dev/approve=<request-id>"
+    asks = _asks_for_approval(turn)
+    if asks is not None and status.approved_by is None:
+        message = f"promotion waits for approval, since {asks}: `tradewind approve {turn.experiment.name}`"
         if turn.seen.epochs:  # a pause or a failed decision may have taken the weight back
             newest = max(turn.seen.epochs, key=lambda row: row.block)
             status = weighted(status, newest.candidate_weight, Reason.APPROVAL_NEEDED, message, turn.now)
         return turn.decision(status, Fact("Succeeded", None, Reason.APPROVAL_NEEDED, message), again=LIVE_LOOK)
     return _climbed(turn, status.model_copy(update={"phase": ABExperimentPhase.RAMPING}))
+
+
+def _asks_for_approval(turn: Turn) -> str | None:
+    """Why a person has to approve a promotion; None: nobody has to. One that goes on already was let go on."""
+    if turn.experiment.spec.on_promote.approval == "manual":
+        return "onPromote.approval is manual"
+    if turn.endpoint.spec.allow_auto_promote or turn.experiment.status.ramp is not None:
+        return None
+    return f"allowAutoPromote of Endpoint {turn.endpoint.name} is false"
 
 
 def _climbed(turn: Turn, status: ABExperimentStatus) -> Decision:

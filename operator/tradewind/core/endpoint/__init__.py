@@ -28,11 +28,12 @@ from tradewind.core.conditions import Fact, with_facts
 from tradewind.core.decision import Apply, Decision, Delete, Effect, Owner
 from tradewind.core.endpoint.by_hand import by_hand
 from tradewind.core.endpoint.health import arm_statuses, champion_fact, health_fact
+from tradewind.core.endpoint.holders import fallback_of
 from tradewind.core.endpoint.intact import differing, intact, judged
 from tradewind.core.endpoint.manifests import build_gateway, build_routing, gateway_name, routing_name
 from tradewind.core.endpoint.orphans import aborted
 from tradewind.core.endpoint.places import Places, places_of
-from tradewind.core.endpoint.routing import ROUTING_RENEWAL, arm_target, credentials_of, routing_of
+from tradewind.core.endpoint.routing import ROUTING_RENEWAL, arm_target, credentials_of, is_as_routed, routing_of
 from tradewind.core.endpoint.scaling import after_the_gateway, before_the_gateway, wanted_pods
 from tradewind.core.endpoint.seen import (
     TERMINAL,
@@ -44,7 +45,6 @@ from tradewind.core.endpoint.seen import (
     ReplicaReport,
     Seen,
     StartedExperiment,
-    version_sha256,
 )
 from tradewind.core.platform import Platform
 from tradewind.trading.routing import Routing
@@ -61,7 +61,6 @@ __all__ = [
     "StartedExperiment",
     "arm_target",
     "decide",
-    "version_sha256",
 ]
 
 _YEAR = timedelta(days=365)
@@ -77,8 +76,8 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
     places, endpoint = hand.places, endpoint.model_copy(update={"status": hand.status})
     routing = routing_of(endpoint, seen, places.champion, places.active, now)
     effects: list[Effect] = [*places.effects, *aborted(endpoint.name, seen.orphans, now)]
-    # A promotion is stored before anybody obeys it. While a version is missing, its Secret stays mounted.
-    if routing is not None and routing.arms.keys() <= seen.versions.keys():
+    # A promotion is stored before anybody obeys it. While a version is missing or another one, its Secret stays mounted.
+    if routing is not None and is_as_routed(seen, routing):
         credentials = credentials_of(seen, routing)
         effects += before_the_gateway(endpoint, owner, seen)
         effects += [Apply(manifest) for manifest in build_gateway(endpoint, owner, platform, credentials)]
@@ -98,19 +97,21 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
     facts.append(places.experiment_fact or _experiment_fact(places.active, routing))
     arms = arm_statuses(endpoint, seen, routing)
     arm = champion_fact(arms, places.champion)
-    needed = [*facts[:3], arm]
+    fallback, fallback_fault = fallback_of(endpoint, seen)
+    needed = [*facts[:3], fallback_fault, arm]
     blocked = next((fact for fact in needed if fact is not None and fact.holds is not True), None)
     health = health_fact(arms, places.champion)
     ready = Fact("Ready", True, Reason.READY, f"{places.champion.name} answers" if places.champion else "")
     facts.append(ready if blocked is None else Fact("Ready", False, blocked.reason, blocked.message))
     sound = intact(endpoint, seen, routing, now)
-    more = (health, sound.fact, hand.fact, _annotations_fact(endpoint), _conflicts_fact(endpoint, seen))
+    more = (fallback_fault, health, sound.fact, hand.fact, _annotations_fact(endpoint), _conflicts_fact(endpoint, seen))
     facts += [fact for fact in more if fact is not None]
     status = _status(endpoint, seen, places, routing).model_copy(
         update={
             "phase": EndpointPhase.READY if blocked is None else _phase(endpoint.status),
             "arms": arms,
             "routing_tampered": sound.record,
+            "fallback_ref": fallback,
             "weights": _weights(routing, facts, now),
             "alpha_spent12_months": _alpha_spent(seen, now),
             "conditions": with_facts(

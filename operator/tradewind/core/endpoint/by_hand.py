@@ -22,7 +22,8 @@ from tradewind.core.conditions import Fact, is_true
 from tradewind.core.decision import RecordPromotion
 from tradewind.core.endpoint.holders import held_experiment
 from tradewind.core.endpoint.places import Places
-from tradewind.core.endpoint.seen import TERMINAL, Reason, Seen, version_sha256
+from tradewind.core.endpoint.seen import TERMINAL, Reason, Seen
+from tradewind.core.identity import is_meant, is_same, ref_to
 from tradewind.core.verbs import PREFIX, Verb, one_line, pending_verb
 
 CONDITION = "ChampionByHand"
@@ -138,7 +139,7 @@ class _Turn:
             {
                 "verb": verb.name,
                 "request": verb.request,
-                "version": VersionStatusRef(name=found.name, uid=found.metadata.uid, sha256=version_sha256(found)),
+                "version": ref_to(found),
                 "by": verb.asker,
                 "reason": self._reason(),
                 "time": self.now.replace(microsecond=0),
@@ -164,7 +165,7 @@ class _Turn:
             if not self._reason():
                 return Reason.REASON_MISSING, f"say why in {PREFIX}reason: it is kept with the promotion"
             version = self._serving(name, None)
-            if isinstance(version, ModelVersion) and _is_same(version, champion):
+            if isinstance(version, ModelVersion) and is_meant(version, champion):
                 ends = (
                     f"; `tradewind abort {self.places.active.name}` ends the experiment" if self.places.active else ""
                 )
@@ -200,7 +201,7 @@ class _Turn:
             return Reason.VERSION_MISSING, f"ModelVersion {name} does not exist in {self.endpoint.namespace}"
         if version.metadata.deletion_timestamp is not None:
             return Reason.VERSION_DELETED, f"ModelVersion {name} is being deleted"
-        if ref is not None and not _is_same(version, ref):
+        if ref is not None and not is_meant(version, ref):
             why = f"ModelVersion {name} is not what it was: `tradewind promote {name}` takes it as it is now"
             return Reason.VERSION_CHANGED, why
         ready = version.status.condition("Ready")
@@ -231,7 +232,7 @@ class _Turn:
             not recorded
             and champion is not None
             and champion.name == wish.version.name
-            and _is_ref(wish.version, champion)
+            and is_same(wish.version, champion)
         ):
             message = f"{wish.by} took the newest promotion back; {champion.name} stays champion{why}"
             if wish.verb == "promote":
@@ -248,6 +249,7 @@ class _Turn:
             endpoint=self.endpoint.name,
             version=wish.version.name,
             sha256=wish.version.sha256,
+            spec_sha256=wish.version.spec_sha256,
             previous=champion.name if champion is not None else None,
             experiment_uid=None,
             reason=reason,
@@ -301,18 +303,6 @@ class _Turn:
 
 def _handled(status: EndpointStatus, verb: Verb) -> EndpointStatus:
     return status.model_copy(update={"last_handled": {**status.last_handled, verb.name: verb.request}})
-
-
-def _is_same(version: ModelVersion, ref: VersionStatusRef) -> bool:
-    """Whether a version is what a status speaks of; an external API has no hash, so it is known by its uid."""
-    as_seen = VersionStatusRef(name=version.name, uid=version.metadata.uid, sha256=version_sha256(version))
-    return _is_ref(as_seen, ref)
-
-
-def _is_ref(one: VersionStatusRef, other: VersionStatusRef) -> bool:
-    if one.name != other.name or one.sha256 != other.sha256:
-        return False
-    return one.sha256 is not None or None in (one.uid, other.uid) or one.uid == other.uid
 
 
 def _key(request: Verb | ByHandStatus) -> str:

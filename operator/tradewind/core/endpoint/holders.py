@@ -8,10 +8,13 @@ from tradewind.api.common import ConditionStatus, VersionStatusRef
 from tradewind.api.endpoint import Clock, Endpoint
 from tradewind.api.model_version import ModelVersion
 from tradewind.core.conditions import Fact, is_true
-from tradewind.core.endpoint.seen import TERMINAL, Reason, Seen, version_sha256
+from tradewind.core.endpoint.seen import TERMINAL, Promotion, Reason, Seen
+from tradewind.core.identity import is_meant, ref_to
 from tradewind.trading.arm_health import ArmReason
 
 _ARM_REASONS = frozenset(ArmReason)
+FALLBACK = "FallbackAvailable"
+"""Said once the fallback was missing or changed."""
 
 
 def champion_of(endpoint: Endpoint, seen: Seen, now: datetime) -> tuple[VersionStatusRef | None, Fact]:
@@ -29,7 +32,7 @@ def champion_of(endpoint: Endpoint, seen: Seen, now: datetime) -> tuple[VersionS
         promotion = seen.promotion
         if promotion is not None and promotion.first:
             first = seen.versions.get(promotion.version)
-            promotion = promotion if first is not None and promotion.sha256 == version_sha256(first) else None
+            promotion = promotion if first is not None and is_meant(first, _recorded(promotion)) else None
         name = promotion.version if promotion else endpoint.spec.fallback
         version = seen.versions.get(name)
         if version is None:
@@ -39,16 +42,22 @@ def champion_of(endpoint: Endpoint, seen: Seen, now: datetime) -> tuple[VersionS
                 f"{field_name} names ModelVersion {name!r}, which does not exist in {endpoint.namespace}: create it"
             )
             return None, Fact("ChampionAvailable", False, reason, message)
-        if promotion and promotion.sha256 != version_sha256(version):
-            message = f"ModelVersion {name} is not what was promoted: its sha256 differs; restore the promoted artifact"
+        if promotion and not is_meant(version, _recorded(promotion)):
+            message = (
+                f"ModelVersion {name} is not what was promoted: it says something else under the same name; restore the spec "
+                "that was promoted"
+            )
             return None, Fact("ChampionAvailable", False, Reason.CHAMPION_MISSING, message)
-        known = VersionStatusRef(
-            name=name, uid=version.metadata.uid, sha256=version_sha256(version), since=now.replace(microsecond=0)
-        )
+        known = ref_to(version, now.replace(microsecond=0))
     version = seen.versions.get(known.name)
-    if version is None or version_sha256(version) != known.sha256:
-        message = f"the champion {known.name} no longer exists as it was promoted: restore ModelVersion {known.name}"
+    if version is None or not is_meant(version, known):
+        became = "is gone" if version is None else "is not what was promoted: it was made anew and says something else"
+        message = (
+            f"the champion {known.name} {became}; gateways go on asking what was promoted: restore the spec of "
+            f"ModelVersion {known.name}, or promote another version"
+        )
         return known, Fact("ChampionAvailable", False, Reason.CHAMPION_MISSING, message)
+    known = ref_to(version, known.since)  # the same spec made anew has another uid
     if not may_answer(version):
         message = f"the champion {known.name} is not Ready; {endpoint.spec.fallback} answers for it"
         return known, Fact("ChampionAvailable", False, Reason.VERSION_NOT_READY, message)
@@ -91,7 +100,30 @@ def next_experiment(endpoint: Endpoint, seen: Seen) -> ABExperiment | None:
 
 def is_as_seen(version: ModelVersion, ref: VersionStatusRef | None) -> bool:
     """Whether a version is still the artifact that a status speaks of, not another one under its name."""
-    return ref is None or version_sha256(version) == ref.sha256
+    return ref is None or is_meant(version, ref)
+
+
+def fallback_of(endpoint: Endpoint, seen: Seen) -> tuple[VersionStatusRef | None, Fact | None]:
+    """The fallback as it was when the spec named it, and what is wrong with it now; None: nothing is, nor was."""
+    name, known = endpoint.spec.fallback, endpoint.status.fallback_ref
+    version = seen.versions.get(name)
+    if known is not None and known.name != name:
+        known = None
+    if version is None:
+        message = f"spec.fallback names ModelVersion {name!r}, which does not exist in {endpoint.namespace}: create it"
+        return known, Fact(FALLBACK, False, Reason.VERSION_MISSING, f"{message}; until then nothing is routed anew")
+    if known is not None and not is_meant(version, known):
+        message = (
+            f"the fallback {name} is not what it was when spec.fallback named it: it was made anew and says something else; "
+            f"restore the spec of ModelVersion {name}, or name another version; until then nothing is routed anew"
+        )
+        return known, Fact(FALLBACK, False, Reason.VERSION_CHANGED, message)
+    said = endpoint.status.condition(FALLBACK) is not None
+    return ref_to(version), Fact(FALLBACK, True, Reason.FALLBACK_KNOWN, name) if said else None
+
+
+def _recorded(promotion: Promotion) -> VersionStatusRef:
+    return VersionStatusRef(name=promotion.version, sha256=promotion.sha256, spec_sha256=promotion.spec_sha256)
 
 
 def was_promoted(experiment: ABExperiment) -> bool:

@@ -13,7 +13,8 @@ from tradewind.api.endpoint import Endpoint
 from tradewind.core.conditions import Fact
 from tradewind.core.decision import Effect, RecordPromotion
 from tradewind.core.endpoint.holders import champion_of, held_experiment, is_as_seen, next_experiment, was_promoted
-from tradewind.core.endpoint.seen import TERMINAL, Reason, Seen, version_sha256
+from tradewind.core.endpoint.seen import TERMINAL, Reason, Seen
+from tradewind.core.identity import ref_to
 
 
 @dataclass(frozen=True)
@@ -55,17 +56,15 @@ def places_of(endpoint: Endpoint, seen: Seen, now: datetime) -> Places:
         return replace(places, active=held, experiment_fact=fact)
     if held.status.verdict is None:
         return places
-    sha256 = version_sha256(version)
+    promoted = ref_to(version, now.replace(microsecond=0))
     record = RecordPromotion(
         endpoint=endpoint.name,
         version=version.name,
-        sha256=sha256,
+        sha256=promoted.sha256,
+        spec_sha256=promoted.spec_sha256,
         previous=champion.name,
         experiment_uid=held.metadata.uid,
         reason=held.status.verdict.reason,
-    )
-    promoted = VersionStatusRef(
-        name=version.name, uid=version.metadata.uid, sha256=sha256, since=now.replace(microsecond=0)
     )
     fact = Fact("ChampionAvailable", True, Reason.CHAMPION_KNOWN, f"promoted {version.name}")
     effects = (*first, record)
@@ -81,6 +80,7 @@ def _first_champion(endpoint: Endpoint, seen: Seen, champion: VersionStatusRef |
             endpoint=endpoint.name,
             version=champion.name,
             sha256=champion.sha256,
+            spec_sha256=champion.spec_sha256,
             previous=None,
             experiment_uid=None,
             reason=Reason.FIRST_CHAMPION,

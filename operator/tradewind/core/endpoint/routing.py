@@ -8,11 +8,12 @@ from tradewind.api.common import SecretKeyRef, VersionStatusRef
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.external_model import ExternalModel, Prices
 from tradewind.api.model_version import ModelVersion
-from tradewind.core.endpoint.holders import is_as_seen
+from tradewind.core.endpoint.holders import fallback_of, is_as_seen
 from tradewind.core.endpoint.intact import last_generation
 from tradewind.core.endpoint.manifests import credential_path
-from tradewind.core.endpoint.seen import TERMINAL, Seen, version_sha256
+from tradewind.core.endpoint.seen import TERMINAL, Seen
 from tradewind.core.evidence import settlement_of
+from tradewind.core.identity import spec_sha256, version_sha256
 from tradewind.core.model_version.manifests import predictor_url
 from tradewind.core.prompts import PromptFault, source_of
 from tradewind.schema.json_text import as_object
@@ -42,8 +43,9 @@ def routing_of(
     endpoint: Endpoint, seen: Seen, champion: VersionStatusRef | None, active: ABExperiment | None, now: datetime
 ) -> Routing | None:
     """The document to publish: the one that is published already (the same object) where nothing is to change."""
-    fallback = seen.versions.get(endpoint.spec.fallback)
-    if champion is None or fallback is None or (active is not None and active.status.phase in TERMINAL):
+    fallback, fault = fallback_of(endpoint, seen)
+    broken = fault is not None and fault.holds is False
+    if champion is None or fallback is None or broken or (active is not None and active.status.phase in TERMINAL):
         return seen.routing
     roles = [champion]
     names = {champion.name, fallback.name}
@@ -53,9 +55,11 @@ def routing_of(
         roles += [ref for ref in (active.status.baseline_ref, active.status.candidate_ref) if ref is not None]
     if not names <= seen.versions.keys() or not all(is_as_seen(seen.versions[ref.name], ref) for ref in roles):
         return seen.routing
+    appointed = frozenset(names)
     names |= _to_be_probed(seen)
     kept = seen.in_position if seen.database_error is None else frozenset(seen.routing.arms if seen.routing else ())
     names |= kept & seen.versions.keys()
+    pinned = kept - appointed
     now = now.replace(microsecond=0)
     renewed = now + ROUTING_LIFETIME
     if active is not None and not _watched(active, seen, now):  # whoever takes the document away renews nothing by it
@@ -68,7 +72,7 @@ def routing_of(
         clock=endpoint.spec.clock.value,
         champion=champion.name,
         fallback=fallback.name,
-        arms={name: _as_worded(arm_target(seen.versions[name]), seen.versions[name], seen) for name in sorted(names)},
+        arms={name: _arm(seen.versions[name], seen, pinned=name in pinned) for name in sorted(names)},
         experiment=experiment,
         limits=RoutingLimits(
             permission_levels={
@@ -150,6 +154,14 @@ def _experiment_route(endpoint: Endpoint, active: ABExperiment | None, seen: See
     )
 
 
+def is_as_routed(seen: Seen, routing: Routing) -> bool:
+    """Whether every arm of a document exists as it is there: else its pods keep the Secrets that they have."""
+    return all(
+        name in seen.versions and target.spec_sha256 in (None, spec_sha256(seen.versions[name]))
+        for name, target in routing.arms.items()
+    )
+
+
 def credentials_of(seen: Seen, routing: Routing) -> dict[str, SecretKeyRef]:
     """Secrets of the external versions that may be asked."""
     found: dict[str, SecretKeyRef] = {}
@@ -180,6 +192,7 @@ def arm_target(version: ModelVersion) -> ArmTarget:
             max_tokens=external.max_tokens,
             extra_body=({} if external.thinking is None else {"thinking": {"type": external.thinking}})
             | (as_object(external.extra_body) if external.extra_body else {}),
+            spec_sha256=spec_sha256(version),
             probe_seconds=as_timedelta(external.probe_interval).total_seconds(),
         )
     return ArmTarget(
@@ -189,8 +202,18 @@ def arm_target(version: ModelVersion) -> ArmTarget:
         model=version.name,
         timeout_seconds=as_milliseconds(version.spec.serving.timeout) / 1000,
         sha256=version_sha256(version),
+        spec_sha256=spec_sha256(version),
         probe_seconds=OWN_PROBE_SECONDS,
     )
+
+
+def _arm(version: ModelVersion, seen: Seen, *, pinned: bool) -> ArmTarget:
+    """How a version is asked; pinned: a position is open with what came into the document, whoever has its name now."""
+    target = arm_target(version)
+    known = seen.routing.arms.get(version.name) if seen.routing is not None else None
+    if pinned and known is not None and known.spec_sha256 not in (None, target.spec_sha256):
+        return known
+    return _as_worded(target, version, seen)
 
 
 def _as_worded(target: ArmTarget, version: ModelVersion, seen: Seen) -> ArmTarget:

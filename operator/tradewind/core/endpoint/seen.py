@@ -36,6 +36,8 @@ class Reason(StrEnum):
     """The champion is not Ready; the fallback answers for it."""
     CHAMPION_MISSING = "ChampionMissing"
     """The ModelVersion that was promoted is gone, or is another artifact under its name."""
+    FALLBACK_KNOWN = "FallbackKnown"
+    """The fallback exists again and is what it was when the spec named it."""
     CHAMPION_KNOWN = "ChampionKnown"
     """The champion exists and is what was promoted."""
     DATABASE_UNREACHABLE = "DatabaseUnreachable"
@@ -87,7 +89,7 @@ class Reason(StrEnum):
     VERSION_DELETED = "VersionDeleted"
     """A verb was refused: the version is being deleted."""
     VERSION_CHANGED = "VersionChanged"
-    """A verb was refused: what has the version's name is another artifact than the one that was meant."""
+    """What has the version's name is another one than was meant: a verb was refused, or the old one goes on being asked."""
     ROUTING_INTACT = "RoutingIntact"
     """What gateways find and what they say that they obey is what this operator published."""
     ROUTING_TAMPERED = "RoutingTampered"
@@ -114,6 +116,7 @@ class Promotion:
 
     version: str
     sha256: str | None
+    spec_sha256: str | None = None
     first: bool = False
     request: str | None = None
 
@@ -250,10 +253,3 @@ class Seen:
     held_back: Hindrance | None = None
     database_error: str | None = None
     schema_missing: bool = False
-
-
-def version_sha256(version: ModelVersion) -> str | None:
-    """The hash that a version is pinned to; None for an external API."""
-    if version.spec.adapter:
-        return version.spec.adapter.sha256
-    return version.spec.model.sha256 if version.spec.model else None

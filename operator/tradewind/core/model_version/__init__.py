@@ -359,7 +359,9 @@ def _expected(version: ModelVersion) -> str | None:
 
 def _verified(version: ModelVersion, verified: bool) -> Fact:  # noqa: FBT001 - a fact and its opposite
     reason = Reason.VERIFIED if verified else Reason.ARTIFACT_MISMATCH
-    return Fact("ArtifactVerified", verified, reason, f"sha256 {_expected(version)}")
+    adapter = version.spec.adapter
+    base = "" if adapter is None else f", base {adapter.base_model.sha256 or 'not pinned: adapter.baseModel.sha256'}"
+    return Fact("ArtifactVerified", verified, reason, f"sha256 {_expected(version)}{base}")
 
 
 def _gates(version: ModelVersion, benchmark: BenchmarkStatus) -> tuple[GateResult, ...]:

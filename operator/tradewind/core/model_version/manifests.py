@@ -36,6 +36,10 @@ def build_inference_service(version: ModelVersion, owner: Owner, platform: Platf
         mounts.add(spec.adapter.base_model.uri, BASE_PATH)
         mounts.add(spec.adapter.uri, ADAPTER_PATH)
         args += ["--base", BASE_PATH, "--adapter", ADAPTER_PATH, "--sha256", spec.adapter.sha256]
+        if (
+            spec.adapter.base_model.sha256 is not None
+        ):  # an argument that is not there replaces no pod of an older release
+            args += ["--base-sha256", spec.adapter.base_model.sha256]
         args += ["--merge", "true" if serving.merge else "false"]
     elif spec.model:
         mounts.add(spec.model.uri, BASE_PATH)

@@ -8,6 +8,7 @@ from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion, Stage
 from tradewind.core.endpoint import TERMINAL
+from tradewind.core.identity import is_meant
 from tradewind.core.model_version import TEMPLATE_HASH, Arm, PredictorPod, Seen, Service
 from tradewind.core.pods import container_status, held_back, is_ready, read_job, result_of, terminated
 from tradewind.core.prompts import read_prompt
@@ -47,21 +48,23 @@ def _arms(version: ModelVersion, world: World) -> tuple[Arm, ...]:
 
 
 def _holders(version: ModelVersion, world: World) -> tuple[tuple[str, ...], Stage]:
-    """Who needs this version, and its stage."""
+    """Who needs this version, and its stage. One that has only the name of who is needed may go: it is in the way."""
     holders: list[str] = []
     stage = Stage.CANDIDATE
     for point in world.all(Endpoint, version.namespace):
-        champion = point.status.champion_ref
-        if champion is not None and champion.name == version.name:
+        champion, fallback = point.status.champion_ref, point.status.fallback_ref
+        reigns = champion is not None and is_meant(version, champion)
+        if reigns:
             stage = Stage.CHAMPION
         elif stage is not Stage.CHAMPION and point.status.previous_champion_ref is not None:
             stage = Stage.RETIRED if point.status.previous_champion_ref.name == version.name else stage
-        if point.spec.fallback == version.name or (champion is not None and champion.name == version.name):
+        named = fallback is None or fallback.name != version.name or is_meant(version, fallback)
+        if reigns or (point.spec.fallback == version.name and named):
             holders.append(f"Endpoint/{point.name}")
     for experiment in world.all(ABExperiment, version.namespace):
         running = experiment.status.t0 is not None and experiment.status.phase not in TERMINAL
-        arms = {experiment.spec.candidate, getattr(experiment.status.baseline_ref, "name", None)}
-        if running and version.name in arms:
+        arms = (experiment.status.candidate_ref, experiment.status.baseline_ref)
+        if running and any(ref is not None and is_meant(version, ref) for ref in arms):
             holders.append(f"ABExperiment/{experiment.name}")
     return tuple(holders), stage
 

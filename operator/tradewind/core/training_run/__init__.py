@@ -272,7 +272,7 @@ def _trained(turn: _Turn, result: Mapping[str, Any]) -> Decision:
     if not result.get("sha256"):
         message = "the trainer ended well without saying what it made: its termination message has no sha256"
         return turn.failed(Reason.TRAINING_FAILED, message)
-    known = ("sha256", "steps", "samples", "seconds", "loss", "evalLoss", "tokensPerSecond", "torch")
+    known = ("sha256", "baseSha256", "steps", "samples", "seconds", "loss", "evalLoss", "tokensPerSecond", "torch")
     try:
         made = ResultStatus.model_validate({name: result.get(name) for name in known} | {"uri": adapter_uri(turn.run)})
     except ValueError as error:
@@ -298,7 +298,7 @@ def _register(turn: _Turn, result: ResultStatus) -> Decision:
     assert result.sha256 is not None
     name, version = model_version_name(turn.run), turn.seen.version
     if version is None:
-        create = Create(build_model_version(turn.run, result.sha256))
+        create = Create(build_model_version(turn.run, result.sha256, result.base_sha256))
         return turn.decision(
             [_open(Reason.TRAINED, f"registering ModelVersion {name}")], (create,), timedelta(seconds=1)
         )

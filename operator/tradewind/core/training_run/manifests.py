@@ -119,6 +119,7 @@ def build_train_job(
         "base": BASE_PATH,
         "baseUri": spec.base_model.uri,
         "baseRevision": spec.base_model.revision,
+        "baseSha256": spec.base_model.sha256,
         "warmStart": WARM_PATH if warm is not None else None,
         "dataset": dataset,
         "datasetSha256": known.sha256 if known else spec.dataset.sha256,
@@ -153,14 +154,14 @@ def build_train_job(
     return manifest
 
 
-def build_model_version(run: TrainingRun, sha256: str) -> Manifest:
+def build_model_version(run: TrainingRun, sha256: str, base_sha256: str | None) -> Manifest:
     """The ModelVersion, owned by nobody: what serves must outlive the run that made it."""
     template = run.spec.model_version
     spec: Mapping[str, Any] = {
         "adapter": {
             "uri": adapter_uri(run),
             "sha256": sha256,
-            "baseModel": run.spec.base_model.to_manifest(),
+            "baseModel": run.spec.base_model.to_manifest() | ({"sha256": base_sha256} if base_sha256 else {}),
             "trainingRun": run.name,
         },
         "serving": template.serving.to_manifest(),

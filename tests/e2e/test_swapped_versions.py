@@ -1,0 +1,87 @@
+"""Somebody who may edit our kinds puts another host behind a champion's name, on the real cluster."""
+
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from gateway_client import GatewayClient
+from installation import RELEASE, SYSTEM, Installation
+from space import Space
+
+from manifests import arms_server, endpoint, external
+from workshop.client import condition
+from workshop.progress import StepError
+from workshop.waiting import wait_for
+
+pytestmark = pytest.mark.e2e
+
+LET_GO = ("--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+
+
+@pytest.fixture(scope="module")
+def trader(space: Space, installation: Installation) -> Iterator[GatewayClient]:
+    space.apply(
+        *arms_server(installation.images["demo"], "thief"), external("api", "steady"), endpoint("trader", "api")
+    )
+    space.wait_available("thief", seconds=90)
+    with space.gateway("trader") as gateway:
+        yield gateway
+
+
+def _asked(space: Space) -> int:
+    """Questions that reached the attacker's host."""
+    service = space.must_get("Service", "thief")
+    with httpx.Client(base_url=f"http://{service['spec']['clusterIP']}", trust_env=False) as http:
+        return sum(http.get("/asks").json().values())
+
+
+def test_the_finalizer_of_a_champion_is_not_an_editors_to_take(trader: GatewayClient, space: Space) -> None:
+    wait_for(
+        "the champion to be held", lambda: space.must_get("ModelVersion", "api")["metadata"].get("finalizers"), bool
+    )
+    with pytest.raises(StepError, match="the operator alone takes"):
+        space.kubectl("patch", "modelversion", "api", *LET_GO)
+
+
+def test_a_swapped_champion_is_not_asked_and_its_spec_restores_it(trader: GatewayClient, space: Space) -> None:
+    """With the operator's own right, which the policies do not refuse: the second wall."""
+    assert trader.decide("before")["_model_used"] == "api"
+    thief = external("api", "against", host=f"thief.{space.name}.svc")
+
+    def gone() -> bool:
+        space.kubectl(
+            "patch",
+            "modelversion",
+            "api",
+            *LET_GO,
+            f"--as=system:serviceaccount:{SYSTEM}:{RELEASE}-operator",
+            check=False,
+        )
+        space.kubectl("delete", "modelversion", "api", "--wait=false", check=False)
+        return space.get("ModelVersion", "api") is None
+
+    wait_for("the champion to be deleted", gone, bool, seconds=60, every=0.05)
+    space.apply(thief)
+    point = space.wait(
+        "Endpoint",
+        "trader",
+        "the swap is said",
+        lambda seen: condition(seen, "ChampionAvailable").get("reason") == "ChampionMissing",
+        seconds=30,
+    )
+    assert condition(point, "Ready")["status"] == "False"
+    assert "made anew" in condition(point, "ChampionAvailable")["message"]
+    for number in range(20):
+        answer = trader.decide(f"swapped-{number}")
+        assert (answer["_model_used"], answer["action"]) == ("api", "open_long")
+        time.sleep(0.1)
+    assert _asked(space) == 0
+    space.kubectl("delete", "modelversion", "api", "--wait=false", check=False)
+    wait_for(
+        "the other version to go", lambda: space.get("ModelVersion", "api"), lambda found: found is None, seconds=60
+    )
+    space.apply(external("api", "steady"))
+    space.wait_condition("Endpoint", "trader", "Ready", seconds=60)
+    assert trader.decide("restored")["action"] == "open_long"
+    assert _asked(space) == 0
