@@ -37,6 +37,7 @@ NAMESPACES = {
         "by_hand",
         "external",
         "faults",
+        "foreign_objects",
         "install",
         "live",
         "loop",
