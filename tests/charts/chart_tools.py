@@ -19,6 +19,7 @@ KUBE_VERSION = "1.34.3"
 
 EXISTING = ("--set", "database.existingSecret.name=rds")
 EMBEDDED = ("--set", "database.embedded.enabled=true")
+CLUSTER_WIDE = ("--set", "clusterWide=true")
 
 
 def missing(message: str) -> NoReturn:

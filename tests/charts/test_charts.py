@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from chart_tools import EMBEDDED, EXISTING, ROOT, helm, kubectl, missing, template
+from chart_tools import CLUSTER_WIDE, EMBEDDED, EXISTING, ROOT, helm, kubectl, missing, template
 
 from tradewind.api.registry import KINDS, VERBS
 
@@ -52,10 +52,14 @@ def test_the_crd_chart_ships_every_kind_and_keeps_it_on_uninstall() -> None:
         assert document == yaml.safe_load(committed.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("scope", [(), ("--set", "watchNamespaces={a,b}")], ids=["cluster", "namespaces"])
-def test_no_role_of_the_operator_reaches_secrets_or_uses_a_wildcard(scope: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("scope", "count"),
+    [((), 5), (("--set", "watchNamespaces={a,b}"), 6), (CLUSTER_WIDE, 4)],
+    ids=["own", "namespaces", "cluster"],
+)
+def test_no_role_of_the_operator_reaches_secrets_or_uses_a_wildcard(scope: tuple[str, ...], count: int) -> None:
     roles = [d for d in template("tradewind", *EMBEDDED, *scope) if d["kind"] in {"Role", "ClusterRole"}]
-    assert len(roles) == (4 if not scope else 6)
+    assert len(roles) == count
     for role in roles:
         for rule in role["rules"]:
             assert "secrets" not in rule["resources"]
@@ -72,7 +76,7 @@ def allowed(documents: list[dict[str, Any]], role: str) -> dict[str, set[str]]:
 
 
 def test_the_operator_never_writes_specs_that_are_the_users_and_deletes_no_version() -> None:
-    verbs = allowed(template("tradewind", *EXISTING), "operator")
+    verbs = allowed(template("tradewind", *EXISTING, *CLUSTER_WIDE), "operator")
     read = {"get", "list", "watch"}
     assert verbs["endpoints"] == verbs["trainingschedules"] == read
     assert verbs["modelversions"] == read | {"create", "patch"}
@@ -84,7 +88,7 @@ def test_the_operator_never_writes_specs_that_are_the_users_and_deletes_no_versi
 
 
 def test_what_the_operator_grants_to_gateways_it_holds_itself() -> None:
-    verbs = allowed(template("tradewind", *EXISTING), "operator")
+    verbs = allowed(template("tradewind", *EXISTING, *CLUSTER_WIDE), "operator")
     assert verbs["configmaps"] >= {"get", "list", "watch"}
 
 
@@ -102,6 +106,16 @@ def test_namespaced_installations_get_roles_in_their_namespaces_only() -> None:
     for binding in [d for d in documents if d["kind"] == "ValidatingAdmissionPolicyBinding"]:
         (selector,) = binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"]
         assert selector["values"] == ["a", "b"]
+
+
+def test_where_the_operator_works_is_said_to_it() -> None:
+    for values, namespaces in (
+        ((), "desk"),
+        (("--set", "watchNamespaces={a,b}"), "a,b"),
+        (CLUSTER_WIDE, ""),  # by label
+    ):
+        deployment = one(template("tradewind", *EXISTING, *values, namespace="desk"), "Deployment")
+        assert environment(deployment)["TRADEWIND_WATCH_NAMESPACES"] == namespaces
 
 
 def test_every_pod_is_hardened() -> None:
@@ -296,6 +310,10 @@ def test_the_migration_waits_for_an_embedded_database() -> None:
     [
         ((), "no database: set database.existingSecret.name"),
         ((*EXISTING, *EMBEDDED), "exclude each other"),
+        (
+            (*EXISTING, *CLUSTER_WIDE, "--set", "watchNamespaces={a}"),
+            "clusterWide and watchNamespaces exclude each other",
+        ),
         ((*EXISTING, "--set", "replicas=2"), "additional properties 'replicas' not allowed"),
         ((*EXISTING, "--set", "logLevel=loud"), "logLevel"),
         ((*EXISTING, "--set", "image.gateway.digest=sha1:abc"), "digest"),

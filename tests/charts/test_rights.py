@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from chart_tools import EXISTING, template
+from chart_tools import CLUSTER_WIDE, EXISTING, template
 from golden_worlds import KIND_CASES, load
 
-from tradewind.api.common import GROUP, Resource
+from tradewind.api.common import ENABLED_LABEL, GROUP, Resource
 from tradewind.api.registry import KINDS as API_KINDS
 from tradewind.core.decision import Apply, Create, Delete, Hold
 from tradewind.core.registry import BY_KIND
@@ -109,12 +109,13 @@ async def used() -> Rights:
         safe = await kind.fail_safe(case.resource, world, datetime(2026, 1, 1, tzinfo=UTC))
         for effect in (*case.decide().effects, *safe.effects):
             match effect:
+                # Whose an object is, is asked before it is written: shell/children.py.
                 case Apply(manifest):
-                    rights[_resource(manifest["apiVersion"], manifest["kind"])] |= {"create", "patch"}
+                    rights[_resource(manifest["apiVersion"], manifest["kind"])] |= {"get", "create", "patch"}
                 case Create(manifest):
-                    rights[_resource(manifest["apiVersion"], manifest["kind"])].add("create")
-                case Delete(api_version, gone, _):
-                    rights[_resource(api_version, gone)].add("delete")
+                    rights[_resource(manifest["apiVersion"], manifest["kind"])] |= {"get", "create"}
+                case Delete(api_version, gone):
+                    rights[_resource(api_version, gone)] |= {"get", "delete"}
                 case Hold():
                     rights[_resource(f"{GROUP}/v1", type(case.resource).__name__)].add("patch")
     for child in ADOPTS:
@@ -135,13 +136,82 @@ def granted(documents: list[dict[str, Any]], kind: str) -> Rights:
     return dict(rights)
 
 
-async def test_the_operator_may_do_what_it_does_and_nothing_else() -> None:
-    rights = granted(template("tradewind", *EXISTING, "--set", "watchNamespaces={a}"), "Role")
+SCOPES = ((), ("--set", "watchNamespaces={a}"))
+OF_NO_NAMESPACE: Rights = {
+    ("authentication.k8s.io", "tokenreviews"): {"create"},
+    ("apiextensions.k8s.io", "customresourcedefinitions"): {"get", "list", "watch"},
+    ("", "namespaces"): {"get", "list", "watch"},
+}
+"""Who pushes progress, which kinds there are, and which namespaces: by kopf, shell/progress.py and shell/reach.py."""
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+async def test_the_operator_may_do_what_it_does_and_nothing_else(scope: tuple[str, ...]) -> None:
+    rights = granted(template("tradewind", *EXISTING, *scope), "Role")
     assert rights == await used()
 
 
 async def test_the_whole_cluster_takes_the_same_rights_and_those_of_no_namespace() -> None:
-    rights = granted(template("tradewind", *EXISTING), "ClusterRole")
-    assert rights.pop(("authentication.k8s.io", "tokenreviews")) == {"create"}
-    assert rights.pop(("apiextensions.k8s.io", "customresourcedefinitions")) == {"get", "list", "watch"}
+    documents = template("tradewind", *EXISTING, *CLUSTER_WIDE)
+    rights = granted(documents, "ClusterRole")
+    for resource, verbs in OF_NO_NAMESPACE.items():
+        assert rights.pop(resource) == verbs
     assert rights == await used()
+    assert granted(documents, "Role") == {}
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_across_the_cluster_a_namespaced_operator_asks_what_there_is_and_no_more(scope: tuple[str, ...]) -> None:
+    assert granted(template("tradewind", *EXISTING, *scope), "ClusterRole") == OF_NO_NAMESPACE
+
+
+def test_without_values_the_operator_stays_in_its_own_namespace() -> None:
+    documents = template("tradewind", *EXISTING, namespace="desk")
+    (role,) = [d for d in documents if d["kind"] == "Role"]
+    (binding,) = [d for d in documents if d["kind"] == "RoleBinding"]
+    assert role["metadata"]["namespace"] == binding["metadata"]["namespace"] == "desk"
+
+
+def _policy(documents: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    (found,) = [d for d in documents if d["kind"] == kind and d["metadata"]["name"].endswith("-labelled-namespaces")]
+    spec: dict[str, Any] = found["spec"]
+    return spec
+
+
+def test_what_a_cluster_wide_operator_may_write_is_refused_without_the_label() -> None:
+    documents = template("tradewind", *EXISTING, *CLUSTER_WIDE, namespace="desk")
+    policy, binding = (_policy(documents, f"ValidatingAdmissionPolicy{part}") for part in ("", "Binding"))
+    (rule,) = policy["matchConstraints"]["resourceRules"]
+    assert rule == {
+        "apiGroups": ["*"],
+        "apiVersions": ["*"],
+        "operations": ["*"],
+        "resources": ["*/*"],
+        "scope": "Namespaced",  # TokenReviews are nobody's
+    }
+    (condition,) = policy["matchConditions"]
+    assert condition["expression"] == "request.userInfo.username == 'system:serviceaccount:desk:tradewind-operator'"
+    assert [v["expression"] for v in policy["validations"]] == ["false"]
+    assert policy["failurePolicy"] == "Fail"
+    assert binding["validationActions"] == ["Deny"]
+    (selector,) = binding["matchResources"]["namespaceSelector"]["matchExpressions"]
+    assert selector == {
+        "key": ENABLED_LABEL,
+        "operator": "NotIn",
+        "values": ["true"],
+    }  # NotIn: also where there is none
+
+
+def test_the_account_that_the_policy_names_is_the_one_that_the_operator_runs_as() -> None:
+    for more in ((), ("--set", "fullnameOverride=other")):
+        documents = template("tradewind", *EXISTING, *CLUSTER_WIDE, *more, namespace="desk")
+        (deployment,) = [d for d in documents if d["kind"] == "Deployment"]
+        account = deployment["spec"]["template"]["spec"]["serviceAccountName"]
+        (condition,) = _policy(documents, "ValidatingAdmissionPolicy")["matchConditions"]
+        assert f"'system:serviceaccount:desk:{account}'" in condition["expression"]
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_namespaced_operator_needs_no_such_policy(scope: tuple[str, ...]) -> None:
+    names = [d["metadata"]["name"] for d in template("tradewind", *EXISTING, *scope)]
+    assert not [name for name in names if name.endswith("-labelled-namespaces")]

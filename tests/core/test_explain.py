@@ -60,6 +60,23 @@ def test_what_an_experiment_rests_on() -> None:
     assert rests_on(ours("TrainingRun", "r", run, completionTime="2026-01-01T00:00:00Z")) == ()
 
 
+def test_a_name_that_is_taken_is_the_cause_of_what_is_missing_below() -> None:
+    told = "Service trader-gateway exists and belongs to Deployment shop"
+    body = ours("Endpoint", "trader", conditions=[fact("Ready", "False", "ForeignObject") | {"message": told}])
+    missing = node(None, ref=Ref("apps/v1", "Deployment", "trader-gateway"))
+    found = because(node(body, missing))
+    assert found is not None
+    assert (found.subject, found.reason, found.message) == ("Endpoint/trader", "ForeignObject", told)
+
+
+def test_an_object_that_nobody_has_looked_at_may_lie_where_no_operator_works() -> None:
+    found = because(node(ours("Endpoint", "trader")))
+    assert found is not None
+    assert "does it watch this namespace" in found.message
+    assert "watchNamespaces" in found.remedy
+    assert "tradewind.dev/enabled=true" in found.remedy
+
+
 def test_the_cause_is_the_deepest_of_what_is_wrong() -> None:
     waiting = {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}
     version = ours("ModelVersion", "v2", conditions=[fact("Ready", "False", "NotServing")])
@@ -129,7 +146,7 @@ def test_what_is_missing_forbidden_or_not_looked_at() -> None:
     assert (lines[1].reason, cause(lines)) == ("Forbidden", None)
     new = because(node(ours("Endpoint", "trader")))
     assert new is not None
-    assert "is it running" in new.message
+    assert "does it run" in new.message
     assert because(node(None, ref=Ref("batch/v1", "Job", "r-snapshot", optional=True))) is None
 
 

@@ -127,10 +127,10 @@ async def test_what_a_setting_left_behind_is_ours_by_its_owner() -> None:
     assert await left_over(wanted, world) == frozenset()
 
 
-def owned(*managers: str) -> Json:
+def owned(uid: str, *managers: str) -> Json:
     fields = [{"manager": name, "fieldsV1": {"f:spec": {"f:replicas": {}}}} for name in managers]
     other = {"manager": "kube-controller-manager", "fieldsV1": {"f:status": {"f:replicas": {}}}}
-    return {"metadata": {"managedFields": [*fields, other]}, "spec": {"replicas": 5}}
+    return {"metadata": {**child(uid)["metadata"], "managedFields": [*fields, other]}, "spec": {"replicas": 5}}
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def owned(*managers: str) -> Json:
 )
 async def test_the_number_is_handed_over_only_by_its_one_owner(managers: tuple[str, ...], *, alone: bool) -> None:
     endpoint: Any = case(SCALED).resource
-    world: Any = Children(Deployment=owned(*managers))
+    world: Any = Children(Deployment=owned(endpoint.metadata.uid, *managers))
     facts = await gateway_deployment(endpoint, world)
     assert facts is not None
     assert (facts.replicas, facts.holds_replicas) == (5, alone)
@@ -152,3 +152,4 @@ async def test_the_number_is_handed_over_only_by_its_one_owner(managers: tuple[s
     handed = [e.manifest["spec"] for e in effects if isinstance(e, Apply) and e.manager != FIELD_MANAGER]
     assert handed == ([{"replicas": 5}] if alone else [])
     assert await gateway_deployment(case({}).resource, world) is None  # type: ignore[arg-type]
+    assert await gateway_deployment(endpoint, Children(Deployment=owned("another", *managers))) is None  # type: ignore[arg-type]

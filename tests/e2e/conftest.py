@@ -38,6 +38,7 @@ NAMESPACES = {
         "external",
         "faults",
         "forged_routing",
+        "foreign_objects",
         "install",
         "live",
         "loop",

@@ -3,6 +3,8 @@
 Uses the cluster of KUBECONFIG with server-side dry runs in a namespace of its own.
 """
 
+import json
+import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ import yaml
 
 from tradewind.api.common import Resource
 from tradewind.api.parse import parse_manifest
+from tradewind.shell.children import NO_OBJECT
 from workshop.client import Cluster
 from workshop.namespace import Namespace
 
@@ -111,3 +114,38 @@ def test_kubectl_shows_the_kinds_by_category_and_short_name(space: Namespace) ->
         assert any(line.split()[:2] == [plural, short] for line in listed.splitlines()), listed
     explained = space.attempt("explain", "abexperiment.spec.evidence.alpha")
     assert "Chance of promoting a candidate that is no better" in explained.stdout
+
+
+# What shell/children.py rests on. A double of the server keeps to the same answers: tests/shell/server_double.py.
+
+
+def applied(space: Namespace, name: str, **metadata: str) -> subprocess.CompletedProcess[str]:
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, **metadata}, "data": {"by": "us"}}
+    command = ("apply", "--server-side", "--force-conflicts", "--field-manager=us", "-o", "json", "-f", "-")
+    return space.attempt(*command, given=json.dumps(body))
+
+
+def test_an_apply_bound_to_no_version_makes_an_object_and_takes_none_over(space: Namespace) -> None:
+    made = applied(space, "bound", resourceVersion=NO_OBJECT)
+    assert made.returncode == 0, made.stderr
+    fields = json.loads(space.kubectl("get", "configmap", "bound", "-o", "json", "--show-managed-fields"))["metadata"]
+    assert [(e["manager"], e["operation"]) for e in fields["managedFields"]] == [("us", "Apply")]
+    space.kubectl("create", "configmap", "foreign", "--from-literal=by=them")
+    for name in ("bound", "foreign"):
+        again = applied(space, name, resourceVersion=NO_OBJECT)
+        assert again.returncode != 0
+        assert "the object has been modified" in again.stderr
+    assert json.loads(space.kubectl("get", "configmap", "foreign", "-o", "json"))["data"] == {"by": "them"}
+
+
+def test_an_apply_bound_to_a_uid_reaches_that_object_alone(space: Namespace) -> None:
+    uid = json.loads(applied(space, "first").stdout)["metadata"]["uid"]
+    assert applied(space, "first", uid=uid).returncode == 0
+    space.kubectl("create", "configmap", "second", "--from-literal=by=them")
+    refused = applied(space, "second", uid=uid)
+    assert refused.returncode != 0
+    assert "field is immutable" in refused.stderr
+    absent = applied(space, "third", uid=uid)
+    assert absent.returncode != 0
+    assert "no existing object was found" in absent.stderr
+    assert space.get("ConfigMap", "third") is None

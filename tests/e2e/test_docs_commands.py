@@ -120,7 +120,7 @@ def test_install_with_a_database_for_trials(typed: Typed) -> None:
 
 
 def test_a_namespace_gets_its_endpoint(typed: Typed) -> None:
-    told = typed(INSTALL.block("kubectl create namespace trading   "))
+    told = typed(INSTALL.block("kubectl -n trading create secret generic tradewind-database"))
     assert "deepseek-api" in told
     space = Space(typed.cluster, TRADING)
     space.wait_condition("Endpoint", "trader", "GatewayReady", seconds=180)

@@ -27,15 +27,17 @@ class Server:
     def __init__(self, *objects: Json) -> None:
         self.objects: dict[tuple[str, str], Json] = {}
         self.calls: list[str] = []
+        self.looks: list[str] = []
         self.refuse: str | None = None
-        self.version = 0
+        self.version = 1  # objects are never the first thing in a store
         for made in objects:
             self.put(made)
 
     def put(self, made: Json) -> Json:
-        """Store an object as its newest version."""
+        """Store an object as its newest version; one that has no uid gets one."""
         self.version += 1
-        stored = {**made, "metadata": {**made["metadata"], "resourceVersion": str(self.version)}}
+        metadata = {"uid": f"made-{self.version}"} | made["metadata"] | {"resourceVersion": str(self.version)}
+        stored = {**made, "metadata": metadata}
         self.objects[made["kind"], made["metadata"]["name"]] = stored
         return stored
 
@@ -51,6 +53,7 @@ class Server:
             raise ClusterError(f"{text}: refused", 403)
 
     async def get(self, _: str, kind: str, __: str | None, name: str) -> Json | None:
+        self.looks.append(f"{kind} {name}")
         return self.objects.get((kind, name))
 
     async def listing(
@@ -62,13 +65,36 @@ class Server:
     async def select(self, *where: Any, **which: Any) -> Sequence[Json]:
         return (await self.listing(*where, **which))[0]
 
-    async def apply(self, manifest: Mapping[str, Any], *, manager: str = "tradewind") -> None:
-        self._call(f"apply {manifest['kind']}")
-        self.put(dict(manifest))
+    async def apply(self, manifest: Mapping[str, Any], *, manager: str = "tradewind") -> Json:
+        """What the manifest says of uid and resourceVersion must be so; it replaces whatever else is there."""
+        kind, metadata = manifest["kind"], manifest["metadata"]
+        self._call(f"apply {kind}")
+        found = self.objects.get((kind, metadata["name"]))
+        if found is None and "uid" in metadata:
+            raise ClusterError(f"PATCH {kind}: uid mismatch, and no existing object was found", 409)
+        if found is not None:
+            known = found["metadata"]
+            if metadata.get("resourceVersion", known["resourceVersion"]) != known["resourceVersion"]:
+                raise ClusterError(f"PATCH {kind}: the object has been modified", 409)
+            if metadata.get("uid", known["uid"]) != known["uid"]:
+                raise ClusterError(f"PATCH {kind}: metadata.uid: field is immutable", 422)
+            return self.put({**manifest, "metadata": {**metadata, "uid": known["uid"]}})
+        return self.put(dict(manifest))
 
     async def create(self, manifest: Mapping[str, Any]) -> Json | None:
         self._call(f"create {manifest['kind']}")
+        if (manifest["kind"], manifest["metadata"]["name"]) in self.objects:
+            return None
         return self.put(dict(manifest))
+
+    async def delete(self, _: str, kind: str, __: str, name: str, *, uid: str) -> None:
+        self._call(f"delete {kind} {name}")
+        found = self.objects.get((kind, name))
+        if found is None:
+            return
+        if found["metadata"]["uid"] != uid:
+            raise ClusterError(f"DELETE {kind}: precondition failed", 409)
+        self.remove(kind, name)
 
     async def merge(self, _: str, kind: str, __: str, name: str, patch: Mapping[str, Any]) -> Json:
         self._call(f"merge {kind}")

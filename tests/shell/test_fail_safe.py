@@ -235,7 +235,11 @@ async def test_an_endpoint_that_cannot_decide_takes_the_live_weight_back() -> No
     server.put(
         {
             "kind": "ConfigMap",
-            "metadata": {"name": "trader-routing", "namespace": "trading"},
+            "metadata": {
+                "name": "trader-routing",
+                "namespace": "trading",
+                "ownerReferences": [{"kind": "Endpoint", "name": "trader", "uid": "uid-trader"}],
+            },
             "data": {
                 ROUTING_KEY: _live(routing).to_json(),
                 SIGNATURE_KEY: SIGNER.sign(_live(routing).to_json(), "trading", "trader"),

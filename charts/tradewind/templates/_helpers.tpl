@@ -13,6 +13,14 @@
 {{- printf "%s-%s" .Release.Namespace (include "tradewind.fullname" .) }}
 {{- end }}
 
+{{/* Namespaces that are watched by name, as JSON; [] with clusterWide. */}}
+{{- define "tradewind.namespaces" -}}
+{{- if and .Values.clusterWide .Values.watchNamespaces }}
+{{- fail "clusterWide and watchNamespaces exclude each other: leave one out" }}
+{{- end }}
+{{- if .Values.clusterWide }}[]{{ else }}{{ .Values.watchNamespaces | default (list .Release.Namespace) | toJson }}{{ end }}
+{{- end }}
+
 {{- define "tradewind.selector" -}}
 app.kubernetes.io/name: tradewind
 app.kubernetes.io/instance: {{ .Release.Name }}

@@ -38,6 +38,9 @@ IN_USE_FINALIZER = f"{GROUP}/in-use"
 IN_USE_BY_LABEL = f"{GROUP}/in-use-by"
 """Label on such a ModelVersion: the Endpoint that uses it, for the message of the admission policy."""
 
+ENABLED_LABEL = f"{GROUP}/enabled"
+"""Label of a namespace in which an operator for the whole cluster acts: `true`."""
+
 
 # --- shared parts of specs -----------------------------------------------------------------------------------------
 

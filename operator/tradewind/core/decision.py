@@ -22,7 +22,9 @@ FIELD_MANAGER = "tradewind"
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Server-side apply under the operator's one field owner; what it no longer names is given up.
+    """Server-side apply of a child under the operator's one field owner; what it no longer names is given up.
+
+    What has the name and is no child of the resource that is reconciled is not written.
 
     Attributes:
         manager: another field owner, to keep the value of a field that the operator is about to give up.
@@ -36,18 +38,26 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """Create if absent and never touch again: Jobs (immutable templates) and objects that outlive their maker."""
+    """Create if absent and never touch again: Jobs (immutable templates) and objects that outlive their maker.
+
+    What has the name must be what an earlier turn has made: a child by its owner, what has no owner by our labels.
+    """
 
     manifest: Manifest
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete a child by name; absent is fine."""
+    """Delete a child by name; absent is fine, and so is that somebody else has the name.
+
+    Attributes:
+        uid: of what is no child: this very object is deleted, and none that was made since under its name.
+    """
 
     api_version: str
     kind: str
     name: str
+    uid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

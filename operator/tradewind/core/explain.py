@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from tradewind.api.common import API_VERSION
+from tradewind.api.common import API_VERSION, ENABLED_LABEL
 from tradewind.api.registry import BY_KIND
 from tradewind.core.endpoint.manifests import gateway_name, routing_name
 from tradewind.core.hindrance import REMEDIES, of_pod
@@ -157,6 +157,8 @@ def cause(lines: Sequence[Line]) -> Line | None:
     for index, line in enumerate(lines):
         if not line.wrong:
             continue
+        if line.reason == "ForeignObject":
+            return line  # what is missing below is missing for that
         below = []
         for other in lines[index + 1 :]:
             if other.depth <= line.depth and other.subject != line.subject:
@@ -232,7 +234,9 @@ def _ours_lines(body: Json, subject: str, depth: int) -> Iterator[Line]:
     status, kind = body.get("status") or {}, BY_KIND[body["kind"]]
     conditions = status.get("conditions") or []
     if not conditions:
-        yield Line(depth, subject, "no conditions", "", "the operator has not looked at it: is it running?", wrong=True)
+        message = "the operator has not looked at it: does it run, and does it watch this namespace?"
+        remedy = f"name the namespace in watchNamespaces, or with clusterWide label it {ENABLED_LABEL}=true"
+        yield Line(depth, subject, "no conditions", "", message, wrong=True, remedy=remedy)
         return
     over = kind.batch and status.get("completionTime") is not None
     happy = [c for c in conditions if c["type"] == kind.happy]

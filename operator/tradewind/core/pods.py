@@ -8,15 +8,20 @@ from typing import Any
 
 from tradewind.core.decision import JobFacts
 from tradewind.core.hindrance import Hindrance, of_deployment, of_events, of_pod
+from tradewind.core.manifests.common import is_child
 from tradewind.core.world import Json, World
 
 
-async def read_job(world: World, namespace: str, name: str) -> JobFacts | None:
-    """A Job with the end of its newest pod; None: not there, or on its way out."""
+async def read_job(world: World, namespace: str, name: str, owner_uid: str) -> JobFacts | None:
+    """A Job of this owner with the end of its newest pod; None: not there, on its way out, or somebody else's.
+
+    What it has found is believed, so that its name is not enough, and neither is a label of a pod.
+    """
     job = await world.read("batch/v1", "Job", namespace, name)
-    if job is None or job["metadata"].get("deletionTimestamp"):
+    if job is None or job["metadata"].get("deletionTimestamp") or not is_child(job, owner_uid):
         return None
-    pods = await world.pods(namespace, f"batch.kubernetes.io/job-name={name}")
+    labelled = await world.pods(namespace, f"batch.kubernetes.io/job-name={name}")
+    pods = [pod for pod in labelled if is_child(pod, job["metadata"]["uid"])]
     facts = job_facts(job, pods)
     if not facts.active or facts.suspended or facts.running:
         return facts

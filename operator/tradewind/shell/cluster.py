@@ -113,7 +113,11 @@ class Cluster:
         return items, answer["metadata"]["resourceVersion"]
 
     async def apply(self, manifest: Mapping[str, Any], *, manager: str = FIELD_MANAGER) -> Json:
-        """Server-side apply, forced, as the operator's field manager or another."""
+        """Server-side apply, forced, as the operator's field manager or another.
+
+        It takes over whatever has the name: children are applied by `children.Children`, which binds the manifest to what it
+        has seen.
+        """
         path = await self._path_of(manifest)
         query = [("fieldManager", manager), ("force", "true")]
         return await self._call("PATCH", path, body=dict(manifest), query=query, content="application/apply-patch+yaml")
@@ -129,11 +133,12 @@ class Cluster:
                 raise
             return None
 
-    async def delete(self, api_version: str, kind: str, namespace: str, name: str) -> None:
-        """Delete with its dependents in the background; that it is absent is fine."""
+    async def delete(self, api_version: str, kind: str, namespace: str, name: str, *, uid: str) -> None:
+        """Delete this very object with its dependents in the background; absent is fine, another by then is a conflict (409)."""
         path = await self._path(api_version, kind, namespace, name)
+        options = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
         try:
-            await self._call("DELETE", path, query=[("propagationPolicy", "Background")])
+            await self._call("DELETE", path, body={**options, "preconditions": {"uid": uid}})
         except ClusterError as error:
             if error.status != 404:
                 raise

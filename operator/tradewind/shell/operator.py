@@ -15,6 +15,7 @@ import structlog
 from aiohttp import web
 from prometheus_client import Counter, Gauge, start_http_server
 
+from tradewind.api.common import ENABLED_LABEL
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.training_run_status import ProgressStatus
 from tradewind.core.world import DatabaseUnavailableError
@@ -23,6 +24,8 @@ from tradewind.shell.cache import Cache, Key
 from tradewind.shell.cluster import Cluster, ClusterError
 from tradewind.shell.database import Database
 from tradewind.shell.progress import progress_app
+from tradewind.shell.reach import Reach, follow, within
+from tradewind.shell.reach import fill as fill_reach
 from tradewind.shell.reconcile import Reconciler
 from tradewind.shell.settings import Settings
 from tradewind.shell.watch import fill, resync, watch
@@ -55,6 +58,7 @@ async def run(settings: Settings) -> None:
         cache = Cache()
         world = ClusterWorld(cluster, database, cache, settings.signer, reports)
         namespaces = settings.watch_namespaces
+        reach = Reach(namespaces)
         filled = asyncio.Event()
 
         async def turn(key: Key) -> float | None:
@@ -63,15 +67,19 @@ async def run(settings: Settings) -> None:
             QUEUE_DEPTH.set(queue.depth)
             return after
 
-        queue = WorkQueue(turn, on_error=_report_error)
+        queue = WorkQueue(within(reach, turn), on_error=_report_error)
         reconciler = Reconciler(world, settings.platform, enqueue=queue.add)
 
         async def work() -> None:
             await fill(cache, cluster, namespaces)  # half a view decides nothing
+            await fill_reach(reach, cluster)
             filled.set()
             async with asyncio.TaskGroup() as group:
                 group.create_task(queue.run(settings.workers), name="workqueue")
                 group.create_task(resync(cache, cluster, namespaces, queue.add, settings.resync_seconds), name="resync")
+                if not namespaces:
+                    every = settings.resync_seconds
+                    group.create_task(follow(reach, cluster, cache, queue.add, seconds=every), name="reach")
                 if database is not None:
                     group.create_task(revisit(database, cache, namespaces, queue.add), name="revisit")
 
@@ -80,14 +88,16 @@ async def run(settings: Settings) -> None:
 
         tasks: list[asyncio.Task[Any]] = [
             asyncio.create_task(work(), name="work"),
-            asyncio.create_task(watch(cache, queue.add, namespaces, stop), name="kopf"),
+            asyncio.create_task(watch(cache, queue.add, reach, stop), name="kopf"),
         ]
         if database is not None:
             tasks.append(asyncio.create_task(database.listen(partial(heard, queue, cache)), name="listen"))
         await _serve(stack, progress_app(cluster, reports, notify), settings.platform.progress_port)
         await _serve(stack, _health_app(queue, filled), settings.health_port)
         log.info(
-            "started", namespaces=settings.watch_namespaces or "all", database=database.place if database else None
+            "started",
+            namespaces=settings.watch_namespaces or f"those with {ENABLED_LABEL}=true",
+            database=database.place if database else None,
         )
         stopping: asyncio.Task[Any] = asyncio.create_task(stop.wait(), name="stop")
         done, _ = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,7 +1,7 @@
 """The one reconcile shape: get, parse, observe, decide, carry out, write the status last, tell of what flipped."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -45,6 +45,7 @@ from tradewind.core.registry import BY_KIND
 from tradewind.core.verbs import answered_verbs
 from tradewind.core.world import DatabaseUnavailableError
 from tradewind.shell.cache import Key
+from tradewind.shell.children import Children, ForeignObjectError, Known
 from tradewind.shell.cluster import ClusterError, Json
 from tradewind.shell.world import ClusterWorld
 from tradewind.trading.evidence import LostReason
@@ -76,6 +77,7 @@ class Reconciler:
         enqueue: asks for a turn of another resource, after an effect that concerns it.
         clock: the time; an argument of every decision.
         kinds: how each kind is reconciled.
+        known: what is known of children, so that they need not be looked at in each turn.
     """
 
     world: ClusterWorld
@@ -83,12 +85,14 @@ class Reconciler:
     enqueue: Callable[[Key], None]
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     kinds: Mapping[str, Kind[Any, Any]] = field(default_factory=lambda: BY_KIND)
+    known: Known = field(default_factory=Known)
 
     async def __call__(self, key: Key) -> float | None:
         """One turn of a resource; returns seconds until it wants another one."""
         raw = await self.world.cluster.get(API_VERSION, key.kind, key.namespace, key.name)
         if raw is None:
             _forget(key)
+            self.known.forget(key)
             return await self._recorded_as_gone(key)
         resource = self.world.cache.take(raw)
         if isinstance(resource, InvalidSpec):
@@ -100,8 +104,7 @@ class Reconciler:
             seen = await kind.observe(resource, self.world)
             owner = Owner.of(resource)
             decision = kind.decide(resource, seen, self.clock(), platform=self.platform, owner=owner)
-            for effect in decision.effects:
-                raw = await self._carry_out(effect, key, raw)
+            raw = await self._carry_all_out(decision.effects, owner, key, raw)
             await self._write_status(raw, key, old, _recovered(decision.status))
             _measure(key, decision.status)
             if getattr(decision.status, "completion_time", None) is not None:
@@ -134,30 +137,51 @@ class Reconciler:
         if not isinstance(error, ClusterError | DatabaseUnavailableError):
             try:
                 safe = await self.kinds[key.kind].fail_safe(resource, self.world, self.clock())
-                for effect in safe.effects:
-                    raw = await self._carry_out(effect, key, raw)
+                raw = await self._carry_all_out(safe.effects, Owner.of(resource), key, raw)
                 status = _common(safe.status)
             except Exception:
                 log.exception("fail-safe failed", kind=key.kind, namespace=key.namespace, name=key.name)
-        fact = _failure_fact(error, old)
-        conditions = with_facts(old.conditions, [fact], generation=resource.metadata.generation, now=self.clock())
+        facts = [_failure_fact(error, old)]
+        changes: dict[str, Any] = {}
+        if isinstance(error, ForeignObjectError):
+            facts.append(_never_made(key.kind, str(error)))
+            changes = _degraded(key.kind, status)
+        conditions = with_facts(old.conditions, facts, generation=resource.metadata.generation, now=self.clock())
         with suppress(ClusterError):  # the error that the turn ends with is the first one
-            await self._write_status(raw, key, old, status.model_copy(update={"conditions": conditions}))
+            await self._write_status(raw, key, old, status.model_copy(update={"conditions": conditions, **changes}))
 
-    async def _carry_out(self, effect: Effect, key: Key, raw: Json) -> Json:
+    async def _carry_all_out(self, effects: Sequence[Effect], owner: Owner, key: Key, raw: Json) -> Json:
+        """Do all that was decided; returns the resource as it is afterwards.
+
+        No child is written while another has a name that is somebody else's: a binding, for one, would name a foreign Role.
+        """
+        children = Children(self.world.cluster, owner, self.known.of(owner))
+        applied = [effect.manifest for effect in effects if isinstance(effect, Apply) and not self._had(effect, owner)]
+        for effect in effects:
+            if applied and isinstance(effect, Apply | Create | Delete):
+                await children.check(applied)
+                applied = []
+            raw = await self._carry_out(effect, children, key, raw)
+        return raw
+
+    def _had(self, effect: Apply, owner: Owner) -> bool:
+        """Whether this process has published the document before: what has its name since is in its place."""
+        return effect.sealed and self.world.kept_routing(owner.uid) is not None
+
+    async def _carry_out(self, effect: Effect, children: Children, key: Key, raw: Json) -> Json:
         """Do one thing; returns the resource as it is afterwards."""
         match effect:
             case Apply(manifest, manager, sealed):
-                await self.world.cluster.apply(self._sealed(manifest, key) if sealed else manifest, manager=manager)
+                made = self._sealed(manifest, key) if sealed else manifest
+                await children.apply(made, manager, reclaims=self._had(effect, children.owner))
                 if sealed:  # once it lies there: one that was never written is no later one
-                    (owner,) = manifest["metadata"]["ownerReferences"]
-                    self.world.keep_routing(owner["uid"], manifest["data"][ROUTING_KEY])
+                    self.world.keep_routing(children.owner.uid, manifest["data"][ROUTING_KEY])
             case Create(manifest):
-                created = await self.world.cluster.create(manifest)
+                created = await children.create(manifest)
                 if created is not None and manifest["kind"] in self.kinds:
                     self.world.cache.take(created)
-            case Delete(api_version, kind, name):
-                await self.world.cluster.delete(api_version, kind, key.namespace, name)
+            case Delete(api_version, kind, name, uid):
+                await children.delete(api_version, kind, name, uid)
             case Hold(holders):
                 return await self._hold(holders, key, raw)
             case PublishEpoch() | RecordPromotion() | RecordExperiment() | RecordVerdict():
@@ -319,7 +343,10 @@ def _forget(key: Key) -> None:
 
 
 def _failure_fact(error: Exception, old: CommonStatus) -> Fact:
-    """What failed. A decision that fails again keeps its first message: one that moves would be an event each turn."""
+    """What failed: Cluster, ForeignObject, ObjectLeaving, DatabaseUnavailable, DecisionFailed.
+
+    A decision that fails again keeps its first message: one that moves would be an event each turn.
+    """
     if isinstance(error, ClusterError | DatabaseUnavailableError):
         return Fact(RECONCILING, False, type(error).__name__.removesuffix("Error"), str(error))
     known = old.condition(RECONCILING)
@@ -327,6 +354,23 @@ def _failure_fact(error: Exception, old: CommonStatus) -> Fact:
         return Fact(RECONCILING, False, DECISION_FAILED, known.message)
     text = _CREDENTIALS.sub("***", f"{type(error).__name__}: {error}")
     return Fact(RECONCILING, False, DECISION_FAILED, text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
+
+
+def _never_made(kind: str, message: str) -> Fact:
+    """The happy condition of a resource whose child cannot be made: it must not go on to say that all is well.
+
+    A batch kind is not over for that: it goes on once the name is free.
+    """
+    of = API_KINDS[kind]
+    return Fact(of.happy, None if of.batch else False, ForeignObjectError.__name__.removesuffix("Error"), message)
+
+
+def _degraded(kind: str, status: CommonStatus) -> dict[str, Any]:
+    """What a status shows beside its conditions, of a resource that was up."""
+    changes: dict[str, Any] = {}
+    if str(getattr(status, "phase", "")) == "Ready":
+        changes["phase"] = API_KINDS[kind].phases("Degraded")
+    return changes
 
 
 def _recovered(status: BaseModel) -> CommonStatus:

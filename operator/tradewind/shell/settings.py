@@ -49,7 +49,11 @@ VARIABLES = (
         "",
         "further public keys that gateways obey while one key follows another, base64 of DER, by comma or space",
     ),
-    Variable("TRADEWIND_WATCH_NAMESPACES", "", "namespaces to watch, by comma or space; empty: the whole cluster"),
+    Variable(
+        "TRADEWIND_WATCH_NAMESPACES",
+        "",
+        "namespaces to watch, by comma or space; empty: those with the label tradewind.dev/enabled=true",
+    ),
     Variable("TRADEWIND_WORKERS", "4", "reconciles that run at the same time"),
     Variable(
         "TRADEWIND_RESYNC_SECONDS", "30", "what is not finished is looked at again after so long, whatever was missed"
@@ -72,7 +76,7 @@ class Settings:
 
     Attributes:
         dsn: libpq connection string of the database; None: up, but every kind that needs data holds.
-        watch_namespaces: empty: the whole cluster.
+        watch_namespaces: empty: those with the label `tradewind.dev/enabled=true`.
         workers: reconciles that run at the same time.
         resync_seconds: every resource is looked at again after this time, whatever was missed.
     """

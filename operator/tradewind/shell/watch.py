@@ -18,6 +18,7 @@ from tradewind.core.registry import BY_KIND
 from tradewind.shell.cache import Cache, Key
 from tradewind.shell.cluster import Cluster, ClusterError
 from tradewind.shell.index import changed, concerned, open_keys, owner_of, published_for
+from tradewind.shell.reach import Reach, add_all
 
 log = structlog.get_logger()
 
@@ -30,8 +31,9 @@ _CHILDREN = (
 _RETRY_SECONDS = 2.0
 
 
-async def watch(cache: Cache, add: Callable[[Key], None], namespaces: Sequence[str], stop: asyncio.Event) -> None:
-    """Note and enqueue every change until told to stop. `namespaces` empty: of the whole cluster."""
+async def watch(cache: Cache, add: Callable[[Key], None], reach: Reach, stop: asyncio.Event) -> None:
+    """Note and enqueue every change until told to stop."""
+    namespaces = reach.named
     options = kopf.OperatorSettings()
     options.posting.enabled = False
     options.watching.server_timeout = 600
@@ -41,7 +43,7 @@ async def watch(cache: Cache, add: Callable[[Key], None], namespaces: Sequence[s
     for group, version, plural in _CHILDREN:
         options.watching.label_selectors[f"{plural}.{version}.{group}" if group else plural] = CHILD_SELECTOR
     await kopf.operator(
-        registry=_handlers(cache, add),
+        registry=_handlers(cache, add, reach),
         settings=options,
         standalone=True,
         identity="tradewind",  # else kopf asks for a user name, and a pod's uid has none
@@ -51,7 +53,7 @@ async def watch(cache: Cache, add: Callable[[Key], None], namespaces: Sequence[s
     )
 
 
-def _handlers(cache: Cache, add: Callable[[Key], None]) -> kopf.OperatorRegistry:
+def _handlers(cache: Cache, add: Callable[[Key], None], reach: Reach) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
     async def on_ours(event: Mapping[str, Any], **_: Any) -> None:
@@ -62,6 +64,10 @@ def _handlers(cache: Cache, add: Callable[[Key], None]) -> kopf.OperatorRegistry
         for key in {owner_of(body), published_for(body) if "data" in body or "spec" not in body else None}:
             if key is not None:
                 add(key)
+
+    async def on_namespace(event: Mapping[str, Any], **_: Any) -> None:
+        if reach.note(event["object"], deleted=event["type"] == "DELETED"):
+            add_all(cache, add, event["object"]["metadata"]["name"])
 
     def on_login(**kwargs: Any) -> Any:
         return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
@@ -78,6 +84,8 @@ def _handlers(cache: Cache, add: Callable[[Key], None]) -> kopf.OperatorRegistry
             id=f"child-{plural}",
             labels={"app.kubernetes.io/managed-by": "tradewind"},
         )(on_child)
+    if not reach.named:
+        kopf.on.event("", "v1", "namespaces", registry=registry, id="namespaces")(on_namespace)
     return registry
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from tradewind.api.ab_experiment import ABExperiment
-from tradewind.api.common import API_VERSION, Resource
+from tradewind.api.common import API_VERSION
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
 from tradewind.core.decision import FIELD_MANAGER, RecordVerdict
@@ -20,7 +20,7 @@ from tradewind.core.endpoint.orphans import aborted
 from tradewind.core.endpoint.published import published
 from tradewind.core.endpoint.scaling import unwanted
 from tradewind.core.endpoint.seen import TERMINAL, GatewayDeployment, Seen, StartedExperiment
-from tradewind.core.manifests.common import COMPONENT, OWNER_NAME
+from tradewind.core.manifests.common import COMPONENT, OWNER_NAME, is_child
 from tradewind.core.pods import has_ended, held_back, is_ready
 from tradewind.core.prompts import read_prompts
 from tradewind.core.world import DatabaseUnavailableError, Json, World
@@ -50,7 +50,7 @@ async def observe(endpoint: Endpoint, world: World) -> Seen:
     # A pod that is being deleted still answers on the connections that it has.
     mounted = [mounted_versions(pod) for pod in pods if not has_ended(pod)]
     ready = frozenset(pod["metadata"]["name"] for pod in pods if is_ready(pod))
-    deployment = await world.read("apps/v1", "Deployment", namespace, gateway_name(endpoint.name)) if not pods else None
+    deployment = None if pods else await _child(endpoint, "apps/v1", "Deployment", gateway_name(endpoint.name), world)
     waiting = [pod for pod in pods if pod["metadata"]["name"] not in ready]
     mine = tuple(e for e in experiments.values() if e.spec.endpoint_ref.name == endpoint.name)
     routing, document = await published(endpoint, world)  # before the reports of those that obey it
@@ -133,8 +133,7 @@ async def left_over(endpoint: Endpoint, world: World) -> frozenset[tuple[str, st
     """Children of this Endpoint that were made for a setting which is taken away."""
     found: set[tuple[str, str]] = set()
     for kind in unwanted(endpoint):
-        child = await world.read(*kind, endpoint.namespace, gateway_name(endpoint.name))
-        if child is not None and _is_ours(child, endpoint):
+        if await _child(endpoint, *kind, gateway_name(endpoint.name), world) is not None:
             found.add(kind)
     return frozenset(found)
 
@@ -143,7 +142,7 @@ async def gateway_deployment(endpoint: Endpoint, world: World) -> GatewayDeploym
     """The Deployment's number of pods, and whether we alone have it; only read where it is not ours to set."""
     if endpoint.spec.gateway.autoscaling is None:
         return None
-    body = await world.read("apps/v1", "Deployment", endpoint.namespace, gateway_name(endpoint.name))
+    body = await _child(endpoint, "apps/v1", "Deployment", gateway_name(endpoint.name), world)
     if body is None:
         return None
     owners = {
@@ -154,6 +153,7 @@ async def gateway_deployment(endpoint: Endpoint, world: World) -> GatewayDeploym
     return GatewayDeployment(int(body.get("spec", {}).get("replicas", 1)), owners == {FIELD_MANAGER})
 
 
-def _is_ours(child: Json, resource: Resource) -> bool:
-    owners = child["metadata"].get("ownerReferences", [])
-    return any(ref.get("uid") == resource.metadata.uid for ref in owners)
+async def _child(endpoint: Endpoint, api_version: str, kind: str, name: str, world: World) -> Json | None:
+    """A child of this Endpoint; None: it is not there, or what has its name is somebody else's."""
+    found = await world.read(api_version, kind, endpoint.namespace, name)
+    return found if found is not None and is_child(found, endpoint.metadata.uid) else None

@@ -53,6 +53,12 @@ def child_metadata(owner: Owner, name: str, component: str) -> dict[str, Any]:
     }
 
 
+def is_child(body: Mapping[str, Any], owner_uid: str) -> bool:
+    """Whether an object belongs to the resource with this uid. A name or a label would not say so: anybody can choose them."""
+    owners = body["metadata"].get("ownerReferences") or ()
+    return bool(owner_uid) and any(ref.get("uid") == owner_uid for ref in owners)
+
+
 def secret_env(name: str, ref: SecretKeyRef) -> dict[str, Any]:
     """An environment variable whose value the kubelet reads from a Secret; the operator never does."""
     return {"name": name, "valueFrom": {"secretKeyRef": {"name": ref.name, "key": ref.key}}}

@@ -9,6 +9,7 @@ from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion, Stage
 from tradewind.core.endpoint import TERMINAL
 from tradewind.core.identity import is_meant
+from tradewind.core.manifests.common import is_child
 from tradewind.core.model_version import TEMPLATE_HASH, Arm, PredictorPod, Seen, Service
 from tradewind.core.pods import container_status, held_back, is_ready, read_job, result_of, terminated
 from tradewind.core.prompts import read_prompt
@@ -23,13 +24,17 @@ async def observe(version: ModelVersion, world: World) -> Seen:
         return Seen(holders=holders, stage=stage, arms=arms, prompt=await read_prompt(version, world))
     namespace, name, status = version.namespace, version.name, version.status
     service = await world.read("serving.kserve.io/v1beta1", "InferenceService", namespace, name)
-    deployment = await world.read("apps/v1", "Deployment", namespace, f"{name}-predictor")
-    pods = await world.pods(namespace, f"serving.kserve.io/inferenceservice={name}")
+    if service is not None and not is_child(service, version.metadata.uid):
+        service = None
     measuring = bool(status.attempts) and status.benchmark is None
+    # What serves under the name of a service that is somebody else's says nothing of this version.
+    deployment = await world.read("apps/v1", "Deployment", namespace, f"{name}-predictor") if service else None
+    pods = await world.pods(namespace, f"serving.kserve.io/inferenceservice={name}") if service else ()
+    benchmark = f"{name}-benchmark-{status.attempts}"
     return Seen(
         service=service_facts(service, deployment) if service else None,
         pods=tuple(predictor_pod(pod) for pod in pods),
-        benchmark=await read_job(world, namespace, f"{name}-benchmark-{status.attempts}") if measuring else None,
+        benchmark=await read_job(world, namespace, benchmark, version.metadata.uid) if measuring else None,
         holders=holders,
         stage=stage,
         arms=arms,

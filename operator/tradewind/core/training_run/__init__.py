@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tradewind.api.common import Condition, GateResult, ObjectStatusRef
+from tradewind.api.model_version import ModelVersion
 from tradewind.api.training_run import TrainingRun
 from tradewind.api.training_run_status import (
     CheckpointStatus,
@@ -28,6 +29,7 @@ from tradewind.core.conditions import Fact, is_true, with_facts
 from tradewind.core.decision import Create, Decision, Delete, Effect, JobFacts, Owner
 from tradewind.core.platform import Platform
 from tradewind.core.training_run.manifests import (
+    adapter_of,
     adapter_uri,
     build_model_version,
     build_snapshot_job,
@@ -302,14 +304,25 @@ def _register(turn: _Turn, result: ResultStatus) -> Decision:
         return turn.decision(
             [_open(Reason.TRAINED, f"registering ModelVersion {name}")], (create,), timedelta(seconds=1)
         )
-    if version.spec.adapter is None or version.spec.adapter.sha256 != result.sha256:
-        message = (
-            f"spec.modelVersion.name: ModelVersion {name} exists already and is another artifact: choose another name"
-        )
+    if (other := _not_ours(turn.run, version, result.sha256)) is not None:
+        message = f"spec.modelVersion.name: ModelVersion {name} exists already and {other}: choose another name"
         return turn.failed(Reason.NAME_TAKEN, message)
     facts = [Fact(kind, True, Reason.REGISTERED, f"ModelVersion {name}") for kind in ("Registered", "Succeeded")]
     registered = ObjectStatusRef(name=name, uid=version.metadata.uid)
     return turn.completed(TrainingRunPhase.SUCCEEDED, facts, model_version_ref=registered)
+
+
+def _not_ours(run: TrainingRun, version: ModelVersion, sha256: str) -> str | None:
+    """Why a version is not what this run registers; None: it is. Who made it does not matter, what it is made of does."""
+    ours = adapter_of(run, sha256)
+    theirs = version.spec.adapter
+    if theirs is None or theirs.sha256 != sha256:
+        return "is another artifact"
+    if theirs.training_run != run.name:
+        return f"does not name this run in spec.adapter.trainingRun ({theirs.training_run or 'nothing'})"
+    if theirs.uri != ours.uri:
+        return f"lies at {theirs.uri}, not at {ours.uri}"
+    return None if theirs.base_model == ours.base_model else "stands on another base model"
 
 
 def _expire(run: TrainingRun, now: datetime) -> Decision:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tradewind.api.common import API_VERSION
 from tradewind.api.endpoint import Endpoint
-from tradewind.api.model_version import ModelVersion
+from tradewind.api.model_version import Adapter, ModelVersion
 from tradewind.api.training_run import TrainingRun
 from tradewind.core.decision import Manifest, Owner
 from tradewind.core.manifests.common import MANAGED_BY, Mounts, resources, scheduling
@@ -154,16 +154,19 @@ def build_train_job(
     return manifest
 
 
+def adapter_of(run: TrainingRun, sha256: str, base_sha256: str | None) -> Adapter:
+    """What a run has made, as its ModelVersion names it."""
+    base = run.spec.base_model
+    if base_sha256 is not None:
+        base = base.model_copy(update={"sha256": base_sha256})
+    return Adapter(uri=adapter_uri(run), sha256=sha256, base_model=base, training_run=run.name)
+
+
 def build_model_version(run: TrainingRun, sha256: str, base_sha256: str | None) -> Manifest:
     """The ModelVersion, owned by nobody: what serves must outlive the run that made it."""
     template = run.spec.model_version
     spec: Mapping[str, Any] = {
-        "adapter": {
-            "uri": adapter_uri(run),
-            "sha256": sha256,
-            "baseModel": run.spec.base_model.to_manifest() | ({"sha256": base_sha256} if base_sha256 else {}),
-            "trainingRun": run.name,
-        },
+        "adapter": adapter_of(run, sha256, base_sha256).to_manifest(),
         "serving": template.serving.to_manifest(),
         "evaluation": template.evaluation.to_manifest(),
     }

@@ -57,7 +57,7 @@ class Reason(StrEnum):
     EXPIRED = "TimeToLiveOver"
     """spec.ttlSecondsAfterFinished is over and the Jobs are deleted."""
     NAME_TAKEN = "ModelVersionNameTaken"
-    """A ModelVersion with the name exists and is another artifact."""
+    """A ModelVersion with the name exists and is not what the run made: another artifact, place, base or run."""
     REGISTERED = "Registered"
     """The ModelVersion exists."""
 

@@ -58,6 +58,10 @@ class Reason(StrEnum):
     """Fewer new samples than spec.minNewSamples: the run was left out."""
     STARTED = "RunStarted"
     """A run was made."""
+    EXPERIMENT_NAME_TAKEN = "ExperimentNameTaken"
+    """The experiment of the newest version cannot be made: somebody else's has its name."""
+    EXPERIMENT_MADE = "ExperimentMade"
+    """The name is free again, or the experiment is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,24 +100,25 @@ def decide(schedule: TrainingSchedule, seen: Seen, now: datetime) -> Decision:
         return Decision(_with(schedule, status.model_copy(update={"phase": TrainingSchedulePhase.INVALID}), facts, now))
     effects: list[Effect] = list(_history(schedule, seen))
     status = _observed(schedule, seen).model_copy(update={"next_schedule_time": upcoming})
-    experiment = _experiment(schedule, seen)
-    effects += experiment
+    experiment, taken = _experiment(schedule, seen)
     if experiment:
         created = next(e for e in experiment if isinstance(e, Create))
         status = status.model_copy(
             update={"last_experiment_ref": ObjectStatusRef(name=created.manifest["metadata"]["name"])}
         )
     if schedule.spec.suspend:
-        facts = [Fact("Ready", True, Reason.SUSPENDED, "spec.suspend is true: no run is made")]
+        facts = [Fact("Ready", True, Reason.SUSPENDED, "spec.suspend is true: no run is made"), *taken]
         suspended = status.model_copy(update={"phase": TrainingSchedulePhase.SUSPENDED})
-        return Decision(_with(schedule, suspended, facts, now), tuple(effects), _FAR)
+        return Decision(_with(schedule, suspended, facts, now), (*effects, *experiment), _FAR)
     fact = Fact("Ready", True, Reason.SCHEDULED, f"next at {upcoming.isoformat()}")
     if due is not None:
         started, fact = _due(schedule, seen, due, now)
         effects += started
         status = status.model_copy(update={"last_schedule_time": due})
     status = status.model_copy(update={"phase": TrainingSchedulePhase.ACTIVE})
-    return Decision(_with(schedule, status, [fact], now), tuple(effects), min(_FAR, max(upcoming - now, timedelta(0))))
+    effects += experiment  # last: a name that somebody else has must not keep runs from being made
+    again = min(_FAR, max(upcoming - now, timedelta(0)))
+    return Decision(_with(schedule, status, [fact, *taken], now), tuple(effects), again)
 
 
 def scheduled_by(made: TrainingRun | ABExperiment) -> Iterator[Neighbour]:
@@ -145,12 +150,14 @@ def _due(schedule: TrainingSchedule, seen: Seen, due: datetime, now: datetime) -
         message = f"{seen.new_samples} new samples against spec.minNewSamples {spec.min_new_samples}: skipped"
         return [], Fact("Ready", True, Reason.TOO_FEW_SAMPLES, message)
     active = [run for run in seen.runs if run.status.phase not in RUN_TERMINAL]
+    name = run_name(schedule.name, due)
     effects: list[Effect] = []
     if active and spec.concurrency_policy is ConcurrencyPolicy.FORBID:
         return [], Fact("Ready", True, Reason.FORBIDDEN, f"{active[0].name} is not finished: skipped")
     if spec.concurrency_policy is ConcurrencyPolicy.REPLACE:
-        effects += [Delete(API_VERSION, "TrainingRun", run.name) for run in active]
-    name = run_name(schedule.name, due)
+        effects += [
+            Delete(API_VERSION, "TrainingRun", run.name, run.metadata.uid) for run in active if run.name != name
+        ]
     meta = spec.template.metadata
     manifest: dict[str, Any] = {
         "apiVersion": API_VERSION,
@@ -166,7 +173,18 @@ def _due(schedule: TrainingSchedule, seen: Seen, due: datetime, now: datetime) -
     return [*effects, Create(manifest)], Fact("Ready", True, Reason.STARTED, f"made {name}")
 
 
-def _experiment(schedule: TrainingSchedule, seen: Seen) -> list[Effect]:
+def _experiment(schedule: TrainingSchedule, seen: Seen) -> tuple[list[Effect], list[Fact]]:
+    """The experiment of the newest Ready version that has none, and what is said of a name that somebody else has."""
+    effects = _wanted_experiment(schedule, seen)
+    names = {effect.manifest["metadata"]["name"] for effect in effects if isinstance(effect, Create)}
+    if taken := next((e.name for e in seen.experiments if e.name in names), None):
+        message = f"ABExperiment {taken} exists and tests another candidate: delete it, and the one of {taken} is made"
+        return [], [Fact("ExperimentMade", False, Reason.EXPERIMENT_NAME_TAKEN, message)]
+    known = schedule.status.condition("ExperimentMade")
+    return effects, [Fact("ExperimentMade", True, Reason.EXPERIMENT_MADE)] if known is not None else []
+
+
+def _wanted_experiment(schedule: TrainingSchedule, seen: Seen) -> list[Effect]:
     """The experiment of the newest Ready version that has none, in place of an older one that still waits."""
     template = schedule.spec.experiment_template
     if template is None or seen.endpoint is None or seen.versions is None:
@@ -176,6 +194,9 @@ def _experiment(schedule: TrainingSchedule, seen: Seen) -> list[Effect]:
     if newest is None:
         return []
     version = seen.versions.get(model_version_name(newest))
+    made = newest.status.model_version_ref
+    if version is not None and made is not None and made.uid not in (None, version.metadata.uid):
+        return []  # somebody made another one under the name
     champion = seen.endpoint.status.champion_ref
     if (
         version is None
@@ -204,7 +225,7 @@ def _experiment(schedule: TrainingSchedule, seen: Seen) -> list[Effect]:
         },
         "spec": {**settings, "candidate": version.name},
     }
-    return [*(Delete(API_VERSION, "ABExperiment", e.name) for e in waiting), Create(manifest)]
+    return [*(Delete(API_VERSION, "ABExperiment", e.name, e.metadata.uid) for e in waiting), Create(manifest)]
 
 
 def _history(schedule: TrainingSchedule, seen: Seen) -> list[Effect]:
@@ -218,7 +239,8 @@ def _history(schedule: TrainingSchedule, seen: Seen) -> list[Effect]:
     )
     for runs, limit in limits:
         ordered = sorted(runs, key=lambda run: str(run.status.completion_time))
-        gone += [Delete(API_VERSION, "TrainingRun", run.name) for run in ordered[: max(len(ordered) - limit, 0)]]
+        past = ordered[: max(len(ordered) - limit, 0)]
+        gone += [Delete(API_VERSION, "TrainingRun", run.name, run.metadata.uid) for run in past]
     return gone
 
 
