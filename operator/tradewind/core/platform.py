@@ -1,6 +1,8 @@
-"""Which image runs what. Read from the environment by the shell; builders receive it as a value."""
+"""Which image runs what, and what authors of our objects may do. Read from the environment by the shell; builders receive it as a value."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from tradewind.core.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +16,7 @@ class Platform:
         gateway_pull_secrets, predictor_pull_secrets, trainer_pull_secrets: names of the Secrets that pods of these images
             name for their registry. The kubelet looks for them in the pod's own namespace; the operator never reads them.
         pull_policy: when the kubelet pulls these images.
+        policy: what authors may do.
     """
 
     installation: str
@@ -27,3 +30,4 @@ class Platform:
     pull_policy: str = "IfNotPresent"
     progress_service: str = "tradewind-operator"
     progress_port: int = 8090
+    policy: Policy = field(default_factory=Policy)

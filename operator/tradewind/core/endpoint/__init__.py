@@ -38,6 +38,7 @@ from tradewind.core.endpoint.seen import (
     version_sha256,
 )
 from tradewind.core.platform import Platform
+from tradewind.core.policy import gateway_faults, policy_fact
 from tradewind.trading.routing import Routing
 
 __all__ = [
@@ -63,19 +64,24 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
         return Decision(endpoint.status)
     hand = by_hand(endpoint, seen, places_of(endpoint, seen, now), now)
     places, endpoint = hand.places, endpoint.model_copy(update={"status": hand.status})
-    routing = routing_of(endpoint, seen, places.champion, places.active, now)
+    routing = routing_of(endpoint, seen, places.champion, places.active, now, platform.policy)
+    refused = policy_fact(gateway_faults(endpoint.spec.gateway, platform.policy), endpoint.status)
+    held = refused is not None and not refused.holds
     effects: list[Effect] = [*places.effects, *aborted(endpoint.name, seen.orphans, now)]
     # A promotion is stored before anybody obeys it. While a version is missing, its Secret stays mounted.
     if routing is not None and routing.arms.keys() <= seen.versions.keys():
         credentials = credentials_of(seen, routing)
-        effects += before_the_gateway(endpoint, owner, seen)
-        effects += [Apply(manifest) for manifest in build_gateway(endpoint, owner, platform, credentials)]
-        effects += after_the_gateway(endpoint, owner)
+        if not held:  # else the gateway that there is goes on as it was, and none is made
+            effects += before_the_gateway(endpoint, owner, seen)
+            effects += [Apply(manifest) for manifest in build_gateway(endpoint, owner, platform, credentials)]
+            effects += after_the_gateway(endpoint, owner)
         # A pod that lacks a version's key could only fail in its name: such a version is routed to once all have it.
         lacking = sorted(credentials.keys() - seen.mounted) if seen.mounted is not None else []
         if lacking and seen.routing is not None:
             routing = seen.routing
             message = f"gateway pods are being replaced by ones with the API key of {', '.join(lacking)}"
+            if held:
+                message = f"gateway pods lack the API key of {', '.join(lacking)}, and are not replaced while PolicyKept is False"
             waits = Fact("ExperimentActive", False, Reason.APPLYING, message)
             places = replace(places, experiment_fact=places.experiment_fact or waits)
     if routing is not None and routing is not seen.routing:
@@ -85,12 +91,12 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
     facts.append(places.experiment_fact or _experiment_fact(places.active, routing))
     arms = arm_statuses(endpoint, seen, routing)
     arm = champion_fact(arms, places.champion)
-    needed = [*facts[:3], arm]
+    needed = [refused, *facts[:3], arm]
     blocked = next((fact for fact in needed if fact is not None and fact.holds is not True), None)
     health = health_fact(arms, places.champion)
     ready = Fact("Ready", True, Reason.READY, f"{places.champion.name} answers" if places.champion else "")
     facts.append(ready if blocked is None else Fact("Ready", False, blocked.reason, blocked.message))
-    facts += [fact for fact in (health, hand.fact, _annotations_fact(endpoint)) if fact is not None]
+    facts += [fact for fact in (refused, health, hand.fact, _annotations_fact(endpoint)) if fact is not None]
     status = _status(endpoint, seen, places, routing).model_copy(
         update={
             "phase": EndpointPhase.READY if blocked is None else _phase(endpoint.status),
@@ -104,9 +110,10 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
         }
     )
     live = places.active is not None and places.active.spec.mode is Mode.LIVE
-    told = arm is not None and blocked is arm  # gateways wake the operator when that changes
-    waiting = (blocked is not None and not told) or any(
-        (f.type == "WeightsApplied" and f.holds is not True) or f.reason == Reason.APPLYING for f in facts
+    told = held or (arm is not None and blocked is arm)  # an author, or gateways, wake the operator when that changes
+    waiting = not held and (
+        (blocked is not None and not told)
+        or any((f.type == "WeightsApplied" and f.holds is not True) or f.reason == Reason.APPLYING for f in facts)
     )
     again = timedelta(seconds=2) if waiting else ROUTING_RENEWAL if live or told else None
     return Decision(status, tuple(effects), min((t for t in (again, hand.again) if t is not None), default=None))

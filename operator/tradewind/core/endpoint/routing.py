@@ -13,11 +13,14 @@ from tradewind.core.endpoint.manifests import credential_path
 from tradewind.core.endpoint.seen import TERMINAL, Seen, version_sha256
 from tradewind.core.evidence import settlement_of
 from tradewind.core.model_version.manifests import predictor_url
+from tradewind.core.policy import Policy, reach_of
 from tradewind.core.prompts import PromptFault, source_of
 from tradewind.schema.json_text import as_object
 from tradewind.schema.scalars import as_milliseconds, as_timedelta
+from tradewind.trading.hosts import Reach, Refused
 from tradewind.trading.routing import (
     OWN_PROTOCOL,
+    ArmRefusal,
     ArmTarget,
     BlockWeight,
     ExperimentRoute,
@@ -37,7 +40,12 @@ UNWATCHED_AFTER = timedelta(minutes=3)
 
 
 def routing_of(
-    endpoint: Endpoint, seen: Seen, champion: VersionStatusRef | None, active: ABExperiment | None, now: datetime
+    endpoint: Endpoint,
+    seen: Seen,
+    champion: VersionStatusRef | None,
+    active: ABExperiment | None,
+    now: datetime,
+    policy: Policy,
 ) -> Routing | None:
     """The document to publish: the one that is published already (the same object) where nothing is to change."""
     fallback = seen.versions.get(endpoint.spec.fallback)
@@ -66,7 +74,10 @@ def routing_of(
         clock=endpoint.spec.clock.value,
         champion=champion.name,
         fallback=fallback.name,
-        arms={name: _as_worded(arm_target(seen.versions[name]), seen.versions[name], seen) for name in sorted(names)},
+        arms={
+            name: _as_worded(arm_target(seen.versions[name], policy), seen.versions[name], seen)
+            for name in sorted(names)
+        },
         experiment=experiment,
         limits=RoutingLimits(
             permission_levels={
@@ -149,24 +160,30 @@ def _experiment_route(endpoint: Endpoint, active: ABExperiment | None, seen: See
 
 
 def credentials_of(seen: Seen, routing: Routing) -> dict[str, SecretKeyRef]:
-    """Secrets of the external versions that may be asked."""
+    """Secrets of the external versions that may be asked. One whose host is not allowed reaches no pod."""
     found: dict[str, SecretKeyRef] = {}
-    for name in routing.arms:
+    for name, target in routing.arms.items():
         external = seen.versions[name].spec.external if name in seen.versions else None
-        if external is not None and external.secret_ref is not None:
+        if external is not None and external.secret_ref is not None and target.refusal is None:
             found[name] = external.secret_ref
     return found
 
 
-def arm_target(version: ModelVersion) -> ArmTarget:
-    """How the gateway asks a version."""
+def arm_target(version: ModelVersion, policy: Policy) -> ArmTarget:
+    """How the gateway asks a version, or why it does not."""
     external = version.spec.external
     if external is not None:
+        reach = reach_of(external, policy)
+        refusal = ArmRefusal(cause=reach.cause, message=reach.message) if isinstance(reach, Refused) else None
+        key = external.secret_ref if refusal is None else None
         return ArmTarget(
             protocol=Protocol(external.protocol),
             base_url=external.base_url,
             model=external.model,
-            credential_file=credential_path(version.name, external.secret_ref) if external.secret_ref else None,
+            credential_file=credential_path(version.name, key) if key is not None else None,
+            networks=reach.networks if isinstance(reach, Reach) else (),
+            plain_http=isinstance(reach, Reach) and reach.plain,
+            refusal=refusal,
             timeout_seconds=as_milliseconds(external.timeout) / 1000,
             max_retries=external.retry.max,
             retry_budget=Decimal(external.retry.budget),

@@ -27,6 +27,7 @@ from tradewind.api.training_run_status import (
 from tradewind.core.conditions import Fact, is_true, with_facts
 from tradewind.core.decision import Create, Decision, Delete, Effect, JobFacts, Owner
 from tradewind.core.platform import Platform
+from tradewind.core.policy import policy_fact, run_faults
 from tradewind.core.training_run.manifests import (
     adapter_uri,
     build_model_version,
@@ -69,7 +70,25 @@ class _Turn:
         self, facts: list[Fact], effects: tuple[Effect, ...] = (), requeue_after: timedelta | None = None
     ) -> Decision:
         """The turn's end."""
+        told = self.policy
+        if told is not None and told.holds:  # what was refused is allowed now
+            facts = [*facts, told]
         return Decision(_with(self.run, self.status, facts, self.now), effects, requeue_after)
+
+    @property
+    def policy(self) -> Fact | None:
+        """Whether the installation allows what the run asks for; None: there is nothing to say."""
+        warm = self.seen.warm_start
+        faults = run_faults(self.run.spec, self.platform.policy, None if warm is None else warm.spec)
+        return policy_fact(faults, self.run.status)
+
+    @property
+    def makes_a_pod(self) -> bool:
+        """Whether the next step would make one: a Job that runs, or ended well, is followed to its end."""
+        if self.status.result is not None:
+            return False
+        job = self.seen.snapshot if self.status.dataset is None else self.seen.training
+        return job is None or job.failed
 
     def waiting(
         self, kind: str, reason: str, message: str, *effects: Effect, again: timedelta | None = _RETRY
@@ -99,6 +118,10 @@ def decide(run: TrainingRun, seen: Seen, now: datetime, *, platform: Platform, o
         return Decision(status)
     turn = _Turn(run, status, seen, now, platform, owner)
     turn = turn.having(start_time=status.start_time or now.replace(microsecond=0))
+    refused = turn.policy
+    if refused is not None and refused.holds is False and turn.makes_a_pod:
+        facts = [refused, _open(refused.reason, refused.message)]
+        return (turn if status.phase else turn.having(phase=TrainingRunPhase.PENDING)).decision(facts, (), _RETRY)
     if status.dataset is None:
         return _snapshot(turn)
     if status.result is not None:
