@@ -211,7 +211,7 @@ def servers(dsn: str, folder: Path) -> Iterator[tuple[dict[str, str], dict[str, 
     routing = {
         "version": 1, "endpoint": "bench", "generation": 1, "publishedAt": now.isoformat(),
         "expiresAt": (now + timedelta(hours=1)).isoformat(), "clock": "live", "champion": "v1", "fallback": "v1",
-        "arms": {"v1": {"protocol": "kserve", "baseURL": urls["arm"], "model": "v1"}},
+        "arms": {"v1": {"protocol": "kserve", "baseURL": urls["arm"], "model": "v1", "networks": ["127.0.0.0/8"]}},
     }  # fmt: skip
     file = folder / "routing.json"
     file.write_text(json.dumps(routing))

@@ -104,6 +104,7 @@ class Demo:
             "watchNamespaces": [namespace],
             "image": charts.image_values(self.images),
             "database": {"embedded": {"enabled": True, "shareWith": [namespace], "persistence": persistence}},
+            "egress": {"allowedInternalHosts": [f"http://{host}" for host in self._standins()]},
         }
         charts.install(cluster, charts.SYSTEM, "tradewind", values)
 
@@ -127,7 +128,7 @@ class Demo:
     def prepare(self) -> None:
         space = self.space
         self._secret("tradewind-gateway", "token")
-        self._secret("standin-key", "api-key")
+        self._secret("standin-key", "api-key", allowedHosts=",".join(self._standins()))
         if space.get("PersistentVolumeClaim", "models") is None:
             if self.volume is None:
                 self._apply("storage-claim.yaml")
@@ -259,10 +260,17 @@ class Demo:
         shutil.rmtree(self.kept_base, ignore_errors=True)
         shutil.copytree(self._models(self.volume) / BASE_FOLDER, self.kept_base)
 
-    def _secret(self, name: str, key: str) -> None:
-        if self.space.get("Secret", name) is None:
-            value = base64.b64encode(secrets.token_urlsafe(24).encode()).decode()
-            self.space.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": {key: value}})
+    def _standins(self) -> list[str]:
+        """Hosts of the stand-ins: the installation lets gateways ask them, and their key is for them alone."""
+        return [f"{name}.{self.space.name}.svc" for name in ("standin", "standin-broken")]
+
+    def _secret(self, name: str, key: str, **more: str) -> None:
+        """A Secret with a value that is made once, and what else stands in it."""
+        known = (self.space.get("Secret", name) or {}).get("data", {})
+        made = {key: secrets.token_urlsafe(24), **more}
+        data = {part: base64.b64encode(text.encode()).decode() for part, text in made.items()}
+        data[key] = known.get(key, data[key])
+        self.space.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data})
 
     def _apply(self, manifest: str, **more: str) -> None:
         """One of demo/manifests, filled with the plan's values and `more`."""

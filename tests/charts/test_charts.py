@@ -10,6 +10,8 @@ import yaml
 from chart_tools import CLUSTER_WIDE, EMBEDDED, EXISTING, ROOT, helm, kubectl, missing, template
 
 from tradewind.api.registry import KINDS, VERBS
+from tradewind.core.policy import Policy
+from tradewind.trading.hosts import Reach, judged
 
 pytestmark = pytest.mark.e2e  # needs the helm that `make cluster` builds: before that, all of this would be skipped
 
@@ -159,6 +161,63 @@ def test_the_settings_reach_the_operator_and_are_settings_that_it_reads() -> Non
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     assert found["TRADEWIND_IMAGE_GATEWAY"] == f"docker.io/tradewind/gateway:{version}"
     assert set(found) == set(re.findall(r'"(TRADEWIND_[A-Z_]+)"', source))
+
+
+def policy_of(*values: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(
+        environment(one(template("tradewind", *EXISTING, *values), "Deployment", "operator"))["TRADEWIND_POLICY"]
+    )
+    return found
+
+
+def test_the_policy_of_the_values_is_the_one_of_the_code_unless_it_is_set() -> None:
+    assert Policy.model_validate(policy_of()) == Policy()
+    values = (
+        *(
+            "--set",
+            "policy.allowUnauthenticatedGateways=true",
+            "--set",
+            "policy.priorityClasses={system-node-critical}",
+        ),
+        *("--set", "policy.hostPaths[0].prefix=/srv/models", "--set", "policy.hostPaths[0].readOnly=false"),
+        *(
+            "--set",
+            "egress.allowedHosts={api.deepseek.com}",
+            "--set",
+            "egress.allowedInternalHosts={http://*.models.svc}",
+        ),
+    )
+    found = Policy.model_validate(policy_of(*values))
+    assert found.allow_unauthenticated_gateways
+    assert found.priority_classes == ("system-node-critical",)
+    assert [(entry.prefix, entry.read_only) for entry in found.host_paths] == [("/srv/models", False)]
+    assert (found.egress.allowed_hosts, found.egress.allowed_internal_hosts) == (
+        ("api.deepseek.com",),
+        ("http://*.models.svc",),
+    )
+
+
+def test_the_stand_in_of_the_chart_may_be_asked_and_nothing_else_inside() -> None:
+    found = policy_of("--set", "standin.enabled=true")
+    assert found["egress"]["allowedInternalHosts"] == ["http://tradewind-standin.desk.svc"]
+    sample = yaml.safe_load(
+        (ROOT / "crds" / "samples" / "endpoint-trial.yaml").read_text(encoding="utf-8").split("---")[0]
+    )
+    url = sample["spec"]["external"]["baseURL"].replace(".tradewind.svc", ".desk.svc")
+    assert isinstance(judged(url, Policy.model_validate(found).egress, credential=False), Reach)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        "policy.hostPaths[0].prefix=/",
+        "policy.hostPaths[0].prefix=/srv/../etc",
+        "egress.allowedHosts={u@x.com}",
+        "policy.open=true",
+    ],
+)
+def test_a_policy_that_cannot_be_meant_is_refused(values: str) -> None:
+    assert helm("template", "tradewind", str(ROOT / "charts" / "tradewind"), *EXISTING, "--set", values).returncode != 0
 
 
 def test_a_digest_wins_over_the_tag_and_a_tag_of_its_own_over_the_common_one() -> None:

@@ -203,7 +203,7 @@ def version(name: str, text: Json | None = None) -> ModelVersion:
     """A ModelVersion: external, or an adapter where `sha256` is given; Ready unless `ready: false`."""
     text = text or {}
     spec: Json = {
-        "external": {"baseURL": "http://api.test/v1", "model": "m", "secretRef": {"name": name, "key": "api-key"}}
+        "external": {"baseURL": "https://api.test/v1", "model": "m", "secretRef": {"name": name, "key": "api-key"}}
     }
     if text.get("sha256"):
         base = {"uri": "pvc://models/base"}
@@ -292,7 +292,8 @@ def _arms(versions: Mapping[str, ModelVersion], text: Json | None) -> tuple[ArmH
     known = {name: text.get(name, answers) for name in versions}
     return tuple(
         ArmHealth.model_validate(
-            {"version": name, "target": endpoint.arm_target(versions[name]).digest, "since": since} | said
+            {"version": name, "target": endpoint.arm_target(versions[name], PLATFORM.policy).digest, "since": since}
+            | said
         )
         for name, said in known.items()
         if said is not None

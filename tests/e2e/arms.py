@@ -8,6 +8,7 @@ POST /<behaviour>/v1/chat/completions     follow | against: the hint of the mark
                                           moody: 503 the first time a tag is asked
                                           poor: 402; limited: 429; sleepy: after 3 s; babbling: never JSON; gone: 404
 GET  /asks                                {"<behaviour>/<tag of the market data>": how often}
+GET  /received                            {"<behaviour>": how many POSTs, with whatever key}
 """
 
 import json
@@ -20,6 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 KEY = "Bearer api-key-of-the-e2e-tests"
 USAGE = {"prompt_tokens": 1000, "prompt_cache_hit_tokens": 400, "completion_tokens": 50}
 asks: Counter[str] = Counter()
+received: Counter[str] = Counter()
 lock = threading.Lock()
 
 
@@ -33,11 +35,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         with lock:
-            self.answer(200, dict(asks) if self.path == "/asks" else {"status": "ok"})
+            known = {"/asks": dict(asks), "/received": dict(received)}
+            self.answer(200, known.get(self.path, {"status": "ok"}))
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         behaviour = self.path.split("/")[1]
+        with lock:
+            received[behaviour] += 1
         if self.headers.get("Authorization") != KEY:
             return self.answer(401, {"error": "key"})
         prompt = json.loads(body)["messages"][-1]["content"]

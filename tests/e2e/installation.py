@@ -17,6 +17,9 @@ ROOT = Path(__file__).parents[2]
 SYSTEM = os.environ.get("E2E_PREFIX") or "tradewind-e2e"
 """Namespace of the installation, and how all namespaces of the tests begin: two sessions on one cluster need two."""
 RELEASE = "tw"
+ARMS, NOBODY = f"arms.{SYSTEM}.svc", "no-such-service.nowhere.svc"
+STAND_INS = (ARMS, NOBODY, f"weak-arms.{SYSTEM}-faults.svc", f"mortal.{SYSTEM}-shadow.svc")
+"""Hosts that the installation lets gateways ask inside the cluster, over http; NOBODY is one that does not exist."""
 
 
 @dataclass
@@ -45,6 +48,7 @@ class Installation:
             "watchNamespaces": list(self.namespaces),
             "image": charts.image_values(self.images),
             "database": {"embedded": embedded},
+            "egress": {"allowedInternalHosts": [f"http://{host}" for host in STAND_INS]},
             "operator": {"resyncSeconds": 5, "resources": {"requests": {"cpu": "20m", "memory": "128Mi"}}},
             **overrides,
         }

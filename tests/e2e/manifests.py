@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway_client import TOKEN
-from installation import SYSTEM
+from installation import ARMS, STAND_INS
 
 from workshop.client import Json
 
@@ -22,7 +22,7 @@ def resource(kind: str, name: str, spec: Mapping[str, Any], **metadata: Any) -> 
     }
 
 
-def external(name: str, behaviour: str, *, host: str = f"arms.{SYSTEM}.svc", scheme: str = "http", **more: Any) -> Json:
+def external(name: str, behaviour: str, *, host: str = ARMS, scheme: str = "http", **more: Any) -> Json:
     """A ModelVersion behind OpenAI's protocol: one behaviour of arms.py."""
     spec = {"protocol": "openai", "baseURL": f"{scheme}://{host}/{behaviour}/v1", "model": f"arm-{behaviour}"}
     key = {"secretRef": {"name": "arm-key", "key": "api-key"}, "timeout": "5s"}
@@ -51,9 +51,21 @@ def experiment(name: str, point: str, baseline: str | None, candidate: str, **mo
 def secrets() -> list[Json]:
     """What every namespace with an Endpoint needs beside the database's Secret."""
     return [
-        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {key: value}}
-        for name, key, value in (("tradewind-gateway", "token", TOKEN), ("arm-key", "api-key", API_KEY))
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "tradewind-gateway"},
+            "stringData": {"token": TOKEN},
+        },
+        api_key("arm-key", API_KEY),
     ]
+
+
+def api_key(name: str, key: str, *more: str) -> Json:
+    """A Secret with a key for the stand-in arms, and for more hosts."""
+    hosts = (*STAND_INS, f"{ARMS}:80", *more)  # https at port 80 is another than at its own
+    data = {"api-key": key, "allowedHosts": "\n".join(hosts)}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data}
 
 
 def arms_server(image: str, name: str = "arms") -> list[Json]:

@@ -10,22 +10,17 @@ from typing import Any
 import httpx
 import pytest
 from gateway_client import GatewayClient, question
-from installation import SYSTEM, Installation
+from installation import ARMS, NOBODY, Installation
 from space import Space
 
-from manifests import endpoint, experiment, external, resource
+from manifests import API_KEY, api_key, endpoint, experiment, external, resource
 from workshop.client import Json
 from workshop.waiting import wait_for
 
 pytestmark = pytest.mark.e2e
 
 PRICES = {"inputPerMillion": "2", "cachedInputPerMillion": "0.5", "outputPerMillion": "8"}
-WRONG_KEY = {
-    "apiVersion": "v1",
-    "kind": "Secret",
-    "metadata": {"name": "wrong-key"},
-    "stringData": {"api-key": "sk-this-is-not-it"},
-}
+WRONG_KEY = api_key("wrong-key", "sk-this-is-not-it")
 
 
 FOLLOWS = ("barred", "keyless", "misnamed", "nameless", "plain")
@@ -47,8 +42,8 @@ def gateways(space: Space) -> Iterator[dict[str, GatewayClient]]:
         "barred": {"secretRef": {"name": "wrong-key", "key": "api-key"}},
         "keyless": {"secretRef": {"name": "nowhere", "key": "api-key"}},
         "misnamed": {"secretRef": {"name": "arm-key", "key": "apikey"}},
-        "nameless": {"host": "no-such-service.nowhere.svc"},
-        "plain": {"scheme": "https", "host": f"arms.{SYSTEM}.svc:80"},
+        "nameless": {"host": NOBODY},
+        "plain": {"scheme": "https", "host": f"{ARMS}:80"},
     }
     space.apply(WRONG_KEY)
     for name, more in apis.items():
@@ -167,12 +162,7 @@ def test_an_api_that_breaks_later_is_told_and_its_recovery_too(
 
 
 def fickle(key: str) -> Json:
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": "fickle-key"},
-        "stringData": {"api-key": key},
-    }
+    return api_key("fickle-key", key)
 
 
 def test_an_external_candidate_is_asked_before_the_experiment_starts(
@@ -229,8 +219,7 @@ def test_a_secret_that_comes_later_is_found_by_the_running_gateway(
     space: Space, gateways: dict[str, GatewayClient]
 ) -> None:
     """An optional volume of a pod: the kubelet brings the key within its sync period, about a minute."""
-    key = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "nowhere"}}
-    space.apply(key | {"stringData": {"api-key": "api-key-of-the-e2e-tests"}})
+    space.apply(api_key("nowhere", API_KEY))
     number = iter(range(1000))
 
     def status() -> int:

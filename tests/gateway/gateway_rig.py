@@ -251,6 +251,8 @@ async def _has_database(client: httpx.AsyncClient) -> bool:
 async def build_rig(dsn: str, folder: Path, arms: dict[str, Arm], arms_url: str) -> Rig:
     secret = folder / "api-key"
     secret.write_text("sk-very-secret\n")
+    port = arms_url.rpartition(":")[2]
+    (folder / "allowedHosts").write_text(f"127.0.0.1:{port}, 127.0.0.1:9, no-such-host.invalid\napi.test.invalid\n")
     environment = {
         "TRADEWIND_DSN": dsn, "TRADEWIND_ROUTING": f"file:{folder / 'routing.json'}", "TRADEWIND_NAMESPACE": "ns",
         "TRADEWIND_ROUTING_TRUST": "unsigned", "TRADEWIND_ENDPOINT": "trader", "TRADEWIND_REPLICA": "r0", "TRADEWIND_AUTH": "disabled",
@@ -265,9 +267,10 @@ async def build_rig(dsn: str, folder: Path, arms: dict[str, Arm], arms_url: str)
         "version": 1, "endpoint": "trader", "generation": 0, "clock": "live", "champion": "api", "fallback": "safe",
         "arms": {
             "api": {"protocol": "openai", "baseURL": f"{arms_url}/api", "model": "deepseek-chat", "credentialFile": str(secret),
+                    "networks": ["127.0.0.0/8"], "plainHttp": True,
                     "timeoutSeconds": 2.5, "pricePerCallCNY": "0.5"},
             "v1": {"protocol": "kserve", "baseURL": f"{arms_url}/v1", "model": "v1", "timeoutSeconds": 2.5, "sha256": "ab" * 32,
-                   "outside": False},
+                   "outside": False, "networks": ["127.0.0.0/8"], "plainHttp": True},
             "safe": {"protocol": "kserve", "baseURL": f"{arms_url}/safe", "model": "safe", "timeoutSeconds": 2.5, "outside": False},
         },
         "experiment": None, "limits": {"permissionLevels": {"L2": {"maxLeverage": 3, "maxSizeUSD": "100"}}, "symbols": ["BTC", "ETH"]},

@@ -13,6 +13,7 @@ from gateway_rig import HOLD, OPEN, Rig, ask, until
 from tradewind.api.model_version import ModelVersion
 from tradewind.api.parse import parse_manifest
 from tradewind.core.endpoint import arm_target
+from tradewind.core.policy import Policy
 from tradewind.gateway.protocols.anthropic import MAX_TOKENS
 
 SECRET = "sk-very-secret"
@@ -258,16 +259,16 @@ def version(**external: Any) -> ModelVersion:
 
 
 def test_the_operator_sends_no_temperature_that_nobody_asked_for() -> None:
-    assert arm_target(version()).temperature is None
-    assert arm_target(version(temperature="0")).temperature == 0.0
-    assert arm_target(version(temperature="none")).temperature is None
-    assert arm_target(version(protocol="openai")).temperature == 0.0
-    assert arm_target(version(thinking="adaptive")).extra_body == {"thinking": {"type": "adaptive"}}
+    assert arm_target(version(), Policy()).temperature is None
+    assert arm_target(version(temperature="0"), Policy()).temperature == 0.0
+    assert arm_target(version(temperature="none"), Policy()).temperature is None
+    assert arm_target(version(protocol="openai"), Policy()).temperature == 0.0
+    assert arm_target(version(thinking="adaptive"), Policy()).extra_body == {"thinking": {"type": "adaptive"}}
 
 
 def test_the_sample_s_prices_reach_the_gateway() -> None:
     sample = parse_manifest(yaml.safe_load(SAMPLE.read_text()))
     assert isinstance(sample, ModelVersion)
-    prices = arm_target(sample).prices
+    prices = arm_target(sample, Policy()).prices
     assert prices is not None
     assert (prices.cached_input, prices.cache_write) == (Decimal("0.3"), Decimal("3.75"))

@@ -260,7 +260,7 @@ async def test_a_target_that_changes_to_one_without_a_client_keeps_nothing_half_
 
 @pytest.mark.parametrize("url", ["http://a..b", "http://xn--a", f"http://{'a' * 300}.test", "http://127.0.0.1:0"])
 async def test_an_address_that_cannot_be_asked(rig, gateway, url):
-    rig.document["arms"]["api"]["baseURL"] = url
+    rig.document["arms"]["api"] |= {"baseURL": url, "credentialFile": None}
     row = await asked(rig, gateway, "api")
     assert (row["answered_by"], row["error_kind"]) == ("safe", "transport")
 

@@ -17,6 +17,7 @@ from tradewind.api.endpoint import EndpointSpec
 from tradewind.api.model_version import ModelVersion, ModelVersionSpec
 from tradewind.core.decision import Apply
 from tradewind.core.endpoint import arm_target
+from tradewind.core.policy import Policy
 from tradewind.gateway.settings import VARIABLES, Settings
 from tradewind.schema import bounds
 from tradewind.schema.bounds import Bounds, Within
@@ -125,7 +126,7 @@ def test_the_routing_document_takes_whatever_a_version_may_say(path: tuple[str, 
             version = ModelVersion.model_validate(manifest)
         except ValidationError:
             continue
-        target = arm_target(version)
+        target = arm_target(version, Policy())
         assert ArmTarget.model_validate_json(target.model_dump_json(by_alias=True)) == target
         taken += 1
     assert taken

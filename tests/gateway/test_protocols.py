@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from tradewind.api.model_version import ModelVersion
 from tradewind.core.endpoint import arm_target
+from tradewind.core.policy import Policy
 from tradewind.gateway import arms, protocols
 from tradewind.gateway.protocols import PROTOCOLS, ArmAnswer, ArmQuestion
 from tradewind.gateway.protocols.kserve import KServePredict
@@ -31,14 +32,15 @@ def test_the_operator_reads_the_protocol_of_an_external_version() -> None:
     version = ModelVersion.model_validate(
         {"kind": "ModelVersion", "metadata": {"name": "api"}, "spec": {"external": external}}
     )
-    assert arm_target(version).protocol is Protocol.OPENAI
+    assert arm_target(version, Policy()).protocol is Protocol.OPENAI
     assert version.spec.external is not None
     other = version.spec.external.model_copy(update={"protocol": "kserve"})  # as a third one would be named
-    target = arm_target(version.model_copy(update={"spec": version.spec.model_copy(update={"external": other})}))
+    spec = version.spec.model_copy(update={"external": other})
+    target = arm_target(version.model_copy(update={"spec": spec}), Policy())
     assert (target.protocol, target.outside) == (Protocol.KSERVE, True)
     own = {"model": {"uri": "pvc://m/x", "sha256": "a" * 64}}
     mine = ModelVersion.model_validate({"kind": "ModelVersion", "metadata": {"name": "v1"}, "spec": own})
-    assert (arm_target(mine).protocol, arm_target(mine).outside) == (OWN_PROTOCOL, False)
+    assert (arm_target(mine, Policy()).protocol, arm_target(mine, Policy()).outside) == (OWN_PROTOCOL, False)
 
 
 async def shown_to(rig: Rig, **arm: Any) -> dict[str, Any]:

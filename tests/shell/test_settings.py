@@ -6,6 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from tradewind.core.policy import Policy
 from tradewind.shell.settings import SettingsError, settings_from_environment
 
 WHOLE = {
@@ -72,6 +73,15 @@ def test_lists_and_numbers_are_read() -> None:
     assert settings.dsn == "postgresql://x"
 
 
+def test_what_authors_may_do_is_read_and_refused_where_nothing_is_said() -> None:
+    assert settings_from_environment(WHOLE).platform.policy == Policy()
+    assert not Policy().allow_unauthenticated_gateways
+    assert (Policy().host_paths, Policy().egress.allowed_internal_hosts) == ((), ())
+    text = '{"allowUnauthenticatedGateways": true, "egress": {"allowedHosts": ["api.deepseek.com"]}}'
+    policy = settings_from_environment(WHOLE | {"TRADEWIND_POLICY": text}).platform.policy
+    assert (policy.allow_unauthenticated_gateways, policy.egress.allowed_hosts) == (True, ("api.deepseek.com",))
+
+
 def test_pull_secrets_are_read_once_each() -> None:
     platform = settings_from_environment(
         WHOLE | {"TRADEWIND_PULL_SECRETS_GATEWAY": "acr, b.c,acr", "TRADEWIND_PULL_POLICY": "Always"}
@@ -85,6 +95,18 @@ def test_pull_secrets_are_read_once_each() -> None:
     ("name", "text", "says"),
     [
         ("TRADEWIND_PULL_SECRETS_TRAINER", "a_b", "TRADEWIND_PULL_SECRETS_TRAINER: 'a_b' is not the name of a Secret"),
+        ("TRADEWIND_POLICY", "{", "TRADEWIND_POLICY: Invalid JSON"),
+        ("TRADEWIND_POLICY", '{"hostPath": []}', "TRADEWIND_POLICY of hostPath: Extra inputs"),
+        (
+            "TRADEWIND_POLICY",
+            '{"hostPaths": [{"prefix": "/"}]}',
+            "TRADEWIND_POLICY of hostPaths.0.prefix: .*absolute path below /",
+        ),
+        (
+            "TRADEWIND_POLICY",
+            '{"egress": {"allowedInternalHosts": ["*"]}}',
+            "egress.allowedInternalHosts.0: .*names no host inside",
+        ),
         ("TRADEWIND_PULL_POLICY", "never", "TRADEWIND_PULL_POLICY must be one of Always, IfNotPresent, Never"),
     ],
 )

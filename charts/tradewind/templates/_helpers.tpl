@@ -68,6 +68,16 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
+{{/* What authors may do, for the operator; the stand-in that the chart brings is a host that gateways may ask. */}}
+{{- define "tradewind.policy" -}}
+{{- $egress := deepCopy .Values.egress }}
+{{- if .Values.standin.enabled }}
+{{- $standin := printf "http://%s-standin.%s.svc" (include "tradewind.fullname" .) .Release.Namespace }}
+{{- $_ := set $egress "allowedInternalHosts" (append ($egress.allowedInternalHosts | default list) $standin) }}
+{{- end }}
+{{- merge (dict "egress" $egress) .Values.policy | toJson }}
+{{- end }}
+
 {{- define "tradewind.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 65532

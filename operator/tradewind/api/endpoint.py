@@ -98,7 +98,7 @@ class GatewayAuth(StrictModel):
     secret_ref: SecretKeyRef | None = None
     """Secret key with the bearer token that callers send."""
     disabled: bool = False
-    """Whether callers need no token. For trials only."""
+    """Whether callers need no token. For trials only; the installation must allow it."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(

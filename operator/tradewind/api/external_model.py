@@ -96,7 +96,8 @@ class ExternalModel(StrictModel):
     model: Annotated[str, Field(min_length=1, max_length=128)]
     """Model name that the API expects, such as deepseek-chat."""
     secret_ref: SecretKeyRef | None = None
-    """Secret key with the API key; absent: none is sent."""
+    """Secret key with the API key; absent: none is sent. The Secret names under `allowedHosts` the hosts that the key is for,
+    such as api.deepseek.com; it is sent nowhere else."""
     timeout: Annotated[Latency, Within(ARM_TIMEOUT, latency=True)] = "5s"
     """How long an answer is waited for."""
     retry: Retry = Retry()

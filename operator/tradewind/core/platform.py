@@ -1,6 +1,8 @@
-"""Which image runs what. Read from the environment by the shell; builders receive it as a value."""
+"""Which image runs what, and what authors of our objects may do. Read from the environment by the shell; builders receive it as a value."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from tradewind.core.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +17,7 @@ class Platform:
             name for their registry. The kubelet looks for them in the pod's own namespace; the operator never reads them.
         pull_policy: when the kubelet pulls these images.
         routing_keys: public keys by which the routing documents of this installation may be signed.
+        policy: what authors may do.
     """
 
     installation: str
@@ -29,3 +32,4 @@ class Platform:
     routing_keys: tuple[str, ...] = ()
     progress_service: str = "tradewind-operator"
     progress_port: int = 8090
+    policy: Policy = field(default_factory=Policy)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import structlog
 from pydantic import JsonValue
@@ -26,6 +27,7 @@ from tradewind.gateway.protocols import PROTOCOLS, ArmAnswer, ArmQuestion, Usage
 from tradewind.gateway.refusals import refusal
 from tradewind.gateway.retries import RetryBudget, pause
 from tradewind.trading.error_kinds import NON_ANSWERS, ErrorCause, ErrorKind
+from tradewind.trading.hosts import SECRET_HOSTS_KEY, secret_names
 from tradewind.trading.routing import ArmTarget
 
 PROBE = "probe"
@@ -105,12 +107,25 @@ class _Connection:
 
 
 class Credential:
-    """A secret in a file, read again when the file changes (Secrets are rotated under running pods)."""
+    """A secret in a file, read again when the file changes (Secrets are rotated under running pods).
+
+    Beside it lies the list of the hosts that it is for, a key of the same Secret: without it the Secret was never meant to leave.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._hosts = path.parent / SECRET_HOSTS_KEY
         self._stamp: tuple[int, int] | None = None
         self._value = ""
+
+    def is_for(self, url: str) -> bool:
+        """Whether the Secret names the URL's host. Read each time: it is short, and taken back with effect at once."""
+        if self._path == self._hosts:
+            return False
+        try:
+            return secret_names(self._hosts.read_text(encoding="utf-8"), url)
+        except (OSError, ValueError):
+            return False
 
     def read(self) -> str:
         """The secret without surrounding white space.
@@ -240,6 +255,8 @@ class Arms:
 
     async def _fetch(self, version: str, question: ArmQuestion, seconds: float) -> bytes:
         target, protocol = question.target, PROTOCOLS[question.target.protocol]
+        if target.refusal is not None:
+            raise ArmError(ErrorKind.UNAVAILABLE, target.refusal.message, cause=_known(target.refusal.cause))
         if target.prompt_fault is not None:
             raise ArmError(ErrorKind.UNAVAILABLE, target.prompt_fault, cause=ErrorCause.PROMPT)
         url, payload = protocol.request(question)
@@ -269,10 +286,17 @@ class Arms:
             return None
         credential = self._credentials.setdefault(target.credential_file, Credential(Path(target.credential_file)))
         try:
-            return credential.read()
+            secret = credential.read()
         except (OSError, ValueError) as error:
             detail = f"the credential of {version} cannot be read ({type(error).__name__}); check secretRef of the ModelVersion"
             raise ArmError(ErrorKind.UNAVAILABLE, detail, cause=ErrorCause.UNREADABLE) from None
+        if not credential.is_for(target.base_url):
+            detail = f"the Secret of {version} does not name {urlsplit(target.base_url).netloc} under {SECRET_HOSTS_KEY}; not asked"
+            raise ArmError(ErrorKind.UNAVAILABLE, detail, cause=ErrorCause.SECRET_HOST)
+        if not target.plain_http and not target.base_url.startswith("https://"):
+            detail = f"the API key of {version} would go to {urlsplit(target.base_url).netloc} over http; not asked"
+            raise ArmError(ErrorKind.UNAVAILABLE, detail, cause=ErrorCause.PLAINTEXT)
+        return secret
 
     def _client(self, version: str, target: ArmTarget) -> Client:
         known = self._connections.get(version)
@@ -304,6 +328,11 @@ class Arms:
 
 def _nobody(_: str, __: ArmError | None) -> None:
     """Whom it is told where nobody listens."""
+
+
+def _known(cause: str) -> ErrorCause:
+    """A cause of the routing document; one of a newer operator is about the host, too."""
+    return ErrorCause(cause) if cause in set(ErrorCause) else ErrorCause.HOST
 
 
 def _left_alone(breaker: Breaker) -> str:

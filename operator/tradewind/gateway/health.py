@@ -31,6 +31,7 @@ from tradewind.gateway.protocols import ArmQuestion
 from tradewind.trading.arm_health import ArmHealth
 from tradewind.trading.decision import DecisionInput
 from tradewind.trading.error_kinds import ErrorKind
+from tradewind.trading.hosts import SECRET_HOSTS_KEY
 from tradewind.trading.routing import ArmTarget, Routing
 
 _LOOK_SECONDS: Final = 0.25
@@ -39,6 +40,8 @@ _FIRST_PAUSE_PAID, _LONGEST_PAUSE_PAID = 30.0, 600.0
 _UNSTORED: Final = 100
 _SAYS_NOTHING = frozenset({ErrorKind.BREAKER_OPEN, ErrorKind.OVER_LIMIT})
 """Not asked, and an answer whose size alone is wrong."""
+Stamp = tuple[tuple[int, int] | None, tuple[int, int] | None]
+"""Modification time and size of a credential and of the list of its hosts."""
 _log = structlog.get_logger("tradewind.gateway")
 
 
@@ -58,7 +61,7 @@ class ArmWatch:
     failures: int = 0
     probed_at: float | None = None
     asking: bool = False
-    stamp: tuple[int, int] | None = None
+    stamp: Stamp | None = None
 
     def answered(self, now: float, at: datetime) -> bool:
         """A question was answered; whether that is news."""
@@ -97,8 +100,8 @@ class ArmWatch:
             self._know(at, healthy=False, error=error)
         return news
 
-    def changed_key(self, stamp: tuple[int, int] | None, now: float) -> None:
-        """The credential's file is looked at; one that changed is tried at once."""
+    def changed_key(self, stamp: Stamp | None, now: float) -> None:
+        """The credential's files are looked at; what changed is tried at once."""
         if stamp != self.stamp:
             self.stamp = stamp
             self.failures = 0
@@ -252,11 +255,17 @@ def _tells(error: ArmError) -> bool:
     return error.kind not in _SAYS_NOTHING
 
 
-def _stamp(target: ArmTarget) -> tuple[int, int] | None:
+def _stamp(target: ArmTarget) -> Stamp | None:
+    """What changes when the key does, or the hosts that it is for."""
     if target.credential_file is None:
         return None
+    folder = target.credential_file.rpartition("/")[0]
+    return _stamp_of(target.credential_file), _stamp_of(f"{folder}/{SECRET_HOSTS_KEY}")
+
+
+def _stamp_of(path: str) -> tuple[int, int] | None:
     try:
-        status = os.stat(target.credential_file)  # noqa: PTH116 - asked four times a second
+        status = os.stat(path)  # noqa: PTH116 - asked four times a second
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size

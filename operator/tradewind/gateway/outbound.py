@@ -5,7 +5,8 @@ is sent and when it is sent again (arms.py).
 
 Two libraries, each for what it does best. An arm inside the cluster, our own predictor, is asked by aiohttp over plain HTTP: a
 call takes a fraction of the processor time, which callers and shadows share. What lies outside is asked by httpx, which knows the
-proxies and certificates of an environment; beside the seconds of such an API its own time is nothing.
+proxies and certificates of an environment; beside the seconds of such an API its own time is nothing. Without a proxy every address
+that it connects to is judged first (guarded.py); a proxy resolves names by itself.
 """
 
 import os
@@ -15,9 +16,11 @@ from collections.abc import Mapping
 from typing import Protocol
 
 import aiohttp
+import httpcore
 import httpx
 
 from tradewind.gateway.answers import ArmError
+from tradewind.gateway.guarded import Guarded
 from tradewind.gateway.proxies import proxy_of
 from tradewind.trading.error_kinds import ErrorCause, ErrorKind
 from tradewind.trading.routing import ArmTarget
@@ -26,6 +29,7 @@ MAX_ANSWER_BYTES = 1024 * 1024
 _CONNECTIONS, _IDLE_CONNECTIONS, _IDLE_SECONDS = 100, 20, 30
 _OK = 200
 _MAX_WORDS_BYTES = 16 * 1024
+_BROKEN_OFF = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, httpcore.ProxyError)
 
 
 class NotSentError(Exception):
@@ -65,7 +69,7 @@ class Client(Protocol):
 
         Raises:
             StatusError: another status.
-            ArmError: a body that is too large.
+            ArmError: a body that is too large, or a host that may not be asked.
             NotSentError: no connection.
             BrokenOffError: the connection broke, or what came is no HTTP.
             TimeoutError: one of the library's own.
@@ -133,12 +137,14 @@ class _Outside:
         )
         # Proxies and certificates are of the environment where it lies outside; an own arm behind TLS has the system's, and none.
         proxy = proxy_of(target.base_url, os.environ) if target.outside else None
+        verify = httpx.create_ssl_context(trust_env=target.outside)
         self._client = httpx.AsyncClient(
             limits=limits,
             timeout=target.timeout_seconds,
             trust_env=False,
-            verify=httpx.create_ssl_context(trust_env=target.outside),
+            verify=verify,
             proxy=None if proxy is None else proxy.url,
+            transport=Guarded(target.networks, verify, limits) if target.outside and proxy is None else None,
         )
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> bytes:
@@ -153,11 +159,11 @@ class _Outside:
                         break
                     _demand_size(len(answer))
                 _demand_ok(response.status_code, response.headers, answer)
-        except httpx.TimeoutException:
+        except (httpx.TimeoutException, httpcore.TimeoutException):
             raise TimeoutError from None
-        except httpx.ConnectError as error:
+        except (httpx.ConnectError, httpcore.ConnectError) as error:
             raise NotSentError(type(error).__name__, _cause_of(error)) from None
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, *_BROKEN_OFF) as error:
             raise BrokenOffError(type(error).__name__) from None
         return bytes(answer)
 

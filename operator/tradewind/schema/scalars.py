@@ -152,7 +152,7 @@ StorageURI = Annotated[
         forbid=("..",),
     ),
 ]
-"""Where files lie: a PersistentVolumeClaim in the same namespace, or (tests) a folder of the node."""
+"""Where files lie: a PersistentVolumeClaim in the same namespace, or a folder of the node that the installation lists."""
 
 _HOST = "[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?([.][a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)*[.]?"
 _IPV6 = (

@@ -41,6 +41,7 @@ from tradewind.core.decision import (
 from tradewind.core.evidence import lost_counts
 from tradewind.core.kind import Kind
 from tradewind.core.platform import Platform
+from tradewind.core.policy import POLICY_KEPT
 from tradewind.core.registry import BY_KIND
 from tradewind.core.verbs import answered_verbs
 from tradewind.core.world import DatabaseUnavailableError
@@ -282,6 +283,7 @@ class Reconciler:
             "FallbackAvailable",
             "ArmHealthy",
             "PromptUsable",
+            POLICY_KEPT,
             "GatewayReady",
             "RoutingIntact",
             RECONCILING,

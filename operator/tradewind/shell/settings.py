@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from pydantic import ValidationError
+
 from tradewind.core.platform import Platform
 from tradewind.trading.signature import KeyFormatError, Signer, Verifier
+from tradewind.core.policy import Policy
+from tradewind.schema.rules import first_fault
 
 
 class SettingsError(Exception):
@@ -57,6 +61,9 @@ VARIABLES = (
     Variable("TRADEWIND_WORKERS", "4", "reconciles that run at the same time"),
     Variable(
         "TRADEWIND_RESYNC_SECONDS", "30", "what is not finished is looked at again after so long, whatever was missed"
+    ),
+    Variable(
+        "TRADEWIND_POLICY", "{}", "what authors may do, as JSON: the values `policy` of the chart, with `egress` in it"
     ),
     Variable("TRADEWIND_PROGRESS_SERVICE", "tradewind-operator", "the Service by which trainers reach the operator"),
     Variable("TRADEWIND_PROGRESS_PORT", "8090", "its port, where trainers report their progress"),
@@ -115,6 +122,7 @@ def settings_from_environment(env: Mapping[str, str] | None = None) -> Settings:
             routing_keys=signer.public_keys,
             progress_service=texts["TRADEWIND_PROGRESS_SERVICE"],
             progress_port=_whole_number(texts, "TRADEWIND_PROGRESS_PORT"),
+            policy=_policy(texts["TRADEWIND_POLICY"]),
         ),
         signer=signer,
         dsn=texts["TRADEWIND_DSN"] or None,
@@ -173,6 +181,15 @@ def _pull_policy(text: str) -> str:
     if text not in _PULL_POLICIES:
         raise SettingsError(f"TRADEWIND_PULL_POLICY must be one of {', '.join(_PULL_POLICIES)}, got {text!r}")
     return text
+
+
+def _policy(text: str) -> Policy:
+    try:
+        return Policy.model_validate_json(text)
+    except ValidationError as error:
+        fault = first_fault(error)
+        where = f" of {fault.field}" if fault.field else ""
+        raise SettingsError(f"TRADEWIND_POLICY{where}: {fault.message}; correct the values policy and egress") from None
 
 
 def _whole_number(texts: Mapping[str, str], name: str) -> int:

@@ -24,6 +24,12 @@ class ArmReason(StrEnum):
     """No Endpoint asks it, so that nobody knows whether it answers."""
     SECRET_UNREADABLE = "SecretUnreadable"  # noqa: S105 - a word
     """The Secret of external.secretRef, or its key, is not there or is empty."""
+    SECRET_NOT_FOR_HOST = "SecretNotForHost"  # noqa: S105 - a word
+    """The Secret of external.secretRef does not name the host under allowedHosts: the key is not sent, and nothing is asked."""
+    HOST_NOT_ALLOWED = "HostNotAllowed"
+    """The installation does not allow the host of external.baseURL, or what it resolves to."""
+    CREDENTIAL_WITHOUT_TLS = "CredentialWithoutTLS"
+    """The API key would go over http."""
     PROMPT_UNUSABLE = "PromptUnusable"
     """The ConfigMap of external.promptTemplate, or a key, is not there, or its text is no template."""
     CREDENTIAL_REFUSED = "CredentialRefused"
@@ -60,6 +66,9 @@ class ArmReason(StrEnum):
 
 _OF_CAUSE: Mapping[str, ArmReason] = {
     ErrorCause.UNREADABLE: ArmReason.SECRET_UNREADABLE,
+    ErrorCause.SECRET_HOST: ArmReason.SECRET_NOT_FOR_HOST,
+    ErrorCause.HOST: ArmReason.HOST_NOT_ALLOWED,
+    ErrorCause.PLAINTEXT: ArmReason.CREDENTIAL_WITHOUT_TLS,
     ErrorCause.PROMPT: ArmReason.PROMPT_UNUSABLE,
     ErrorCause.CREDENTIAL: ArmReason.CREDENTIAL_REFUSED,
     ErrorCause.BALANCE: ArmReason.NO_BALANCE,
@@ -88,6 +97,11 @@ _REMEDY_OF_KIND: Mapping[str, str] = {
     ErrorKind.TIMEOUT: "raise the timeout in a new ModelVersion if the model needs longer",
     ErrorKind.LENGTH: "raise external.maxTokens in a new ModelVersion",
 }
+
+
+def reason_of(cause: ErrorCause) -> ArmReason:
+    """The fixed word of a cause."""
+    return _OF_CAUSE[cause]
 
 
 class ArmHealth(BaseModel):

@@ -30,6 +30,12 @@ class ErrorCause(StrEnum):
 
     UNREADABLE = "secret"
     """The credential cannot be read where the gateway looks for it."""
+    SECRET_HOST = "secret_host"  # noqa: S105 - a word
+    """The Secret does not name the host that its key would be sent to."""
+    HOST = "host"
+    """The installation does not let gateways ask the host, or what its name resolves to."""
+    PLAINTEXT = "plaintext"
+    """The API key would go over http to a host that the installation does not allow that for."""
     PROMPT = "prompt"
     """The version's own prompt cannot be read or used."""
     CREDENTIAL = "credential"
@@ -60,6 +66,11 @@ class ErrorCause(StrEnum):
 
 REMEDIES: Mapping[str, str] = {
     ErrorCause.UNREADABLE: "create the Secret that external.secretRef of the ModelVersion names, with that key",
+    ErrorCause.SECRET_HOST: "if the key is meant for that host, add the host to the key allowedHosts of the Secret of external.secretRef",
+    ErrorCause.HOST: "correct external.baseURL in a new ModelVersion, or have an administrator add the host to egress.allowedHosts, or "
+    "to egress.allowedInternalHosts where it lies inside, in the values of the chart",
+    ErrorCause.PLAINTEXT: "use https in external.baseURL of a new ModelVersion, or have an administrator name the host with http:// "
+    "before it in egress.allowedHosts or egress.allowedInternalHosts in the values of the chart",
     ErrorCause.PROMPT: "correct the ConfigMap that external.promptTemplate of the ModelVersion names",
     ErrorCause.CREDENTIAL: "put a valid API key into the Secret of external.secretRef",
     ErrorCause.BALANCE: "top up the account of the API",

@@ -71,6 +71,14 @@ class TokenPrices(StrictModel):
     cny_per_unit: Annotated[Decimal, Field(gt=0)] = Decimal(1)
 
 
+class ArmRefusal(StrictModel):
+    """Why an arm is not asked whatever happens: the installation does not allow its host."""
+
+    cause: str
+    """An `ErrorCause`; a gateway that does not know the word refuses all the same."""
+    message: str
+
+
 class ArmTarget(StrictModel):
     """Where an arm is asked. `credential_file` is a path inside the gateway's pod; the secret itself is never here."""
 
@@ -80,6 +88,12 @@ class ArmTarget(StrictModel):
     base_url: str
     model: str
     credential_file: str | None = None
+    networks: tuple[str, ...] = ()
+    """Networks that an outside host may lie in beside the public addresses; what it resolves to is judged by them."""
+    plain_http: bool = False
+    """Whether the credential may go there without TLS."""
+    refusal: ArmRefusal | None = None
+    """The installation does not allow its host: it is not asked."""
     timeout_seconds: Annotated[float, Field(gt=0, le=ARM_TIMEOUT.high)] = 5.0
     max_retries: Annotated[int, Field(ge=0, le=5)] = 0
     retry_budget: Annotated[Decimal, Field(ge=0, le=1)] = Decimal("0.2")

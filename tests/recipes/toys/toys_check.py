@@ -14,6 +14,7 @@ from tradewind.api.model_version import ModelVersion
 from tradewind.api.parse import InvalidSpec, parse_manifest
 from tradewind.core import ab_experiment
 from tradewind.core.endpoint import arm_target
+from tradewind.core.policy import Policy
 from tradewind.gateway.protocols import PROTOCOLS, ArmQuestion
 from tradewind.shell.cache import Cache
 from tradewind.shell.watch import refresh
@@ -65,7 +66,7 @@ def test_an_api_of_the_new_protocol_is_asked_by_it_and_lies_outside() -> None:
     text = (Path(__file__).parents[1] / "crds" / "samples" / "modelversion-toy.yaml").read_text()
     version = parse_manifest(next(yaml.safe_load_all(text)))
     assert isinstance(version, ModelVersion)
-    target = arm_target(version)
+    target = arm_target(version, Policy())
     assert (target.protocol, target.outside) == ("toy", True)
     protocol = PROTOCOLS[target.protocol]
     shown = DecisionInput(market_data={}, account_state={})

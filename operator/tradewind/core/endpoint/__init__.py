@@ -47,6 +47,7 @@ from tradewind.core.endpoint.seen import (
     StartedExperiment,
 )
 from tradewind.core.platform import Platform
+from tradewind.core.policy import gateway_faults, policy_fact
 from tradewind.trading.routing import Routing
 
 __all__ = [
@@ -74,19 +75,24 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
     seen = judged(endpoint, seen, now)
     hand = by_hand(endpoint, seen, places_of(endpoint, seen, now), now)
     places, endpoint = hand.places, endpoint.model_copy(update={"status": hand.status})
-    routing = routing_of(endpoint, seen, places.champion, places.active, now)
+    routing = routing_of(endpoint, seen, places.champion, places.active, now, platform.policy)
+    refused = policy_fact(gateway_faults(endpoint.spec.gateway, platform.policy), endpoint.status)
+    held = refused is not None and not refused.holds
     effects: list[Effect] = [*places.effects, *aborted(endpoint.name, seen.orphans, now)]
     # A promotion is stored before anybody obeys it. While a version is missing or another one, its Secret stays mounted.
     if routing is not None and is_as_routed(seen, routing):
         credentials = credentials_of(seen, routing)
-        effects += before_the_gateway(endpoint, owner, seen)
-        effects += [Apply(manifest) for manifest in build_gateway(endpoint, owner, platform, credentials)]
-        effects += after_the_gateway(endpoint, owner)
+        if not held:  # else the gateway that there is goes on as it was, and none is made
+            effects += before_the_gateway(endpoint, owner, seen)
+            effects += [Apply(manifest) for manifest in build_gateway(endpoint, owner, platform, credentials)]
+            effects += after_the_gateway(endpoint, owner)
         # A pod that lacks a version's key could only fail in its name: such a version is routed to once all have it.
         lacking = sorted(credentials.keys() - seen.mounted) if seen.mounted is not None else []
         if lacking and seen.routing is not None:
             routing = seen.routing
             message = f"gateway pods are being replaced by ones with the API key of {', '.join(lacking)}"
+            if held:
+                message = f"gateway pods lack the API key of {', '.join(lacking)}, and are not replaced while PolicyKept is False"
             waits = Fact("ExperimentActive", False, Reason.APPLYING, message)
             places = replace(places, experiment_fact=places.experiment_fact or waits)
     if routing is not None and (routing is not seen.routing or not seen.document.holds):
@@ -98,13 +104,14 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
     arms = arm_statuses(endpoint, seen, routing)
     arm = champion_fact(arms, places.champion)
     fallback, fallback_fault = fallback_of(endpoint, seen)
-    needed = [*facts[:3], fallback_fault, arm]
+    needed = [refused, *facts[:3], fallback_fault, arm]
     blocked = next((fact for fact in needed if fact is not None and fact.holds is not True), None)
     health = health_fact(arms, places.champion)
     ready = Fact("Ready", True, Reason.READY, f"{places.champion.name} answers" if places.champion else "")
     facts.append(ready if blocked is None else Fact("Ready", False, blocked.reason, blocked.message))
     sound = intact(endpoint, seen, routing, now)
-    more = (fallback_fault, health, sound.fact, hand.fact, _annotations_fact(endpoint), _conflicts_fact(endpoint, seen))
+    told_of = _annotations_fact(endpoint), _conflicts_fact(endpoint, seen)
+    more = (refused, fallback_fault, health, sound.fact, hand.fact, *told_of)
     facts += [fact for fact in more if fact is not None]
     status = _status(endpoint, seen, places, routing).model_copy(
         update={
@@ -121,9 +128,10 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
         }
     )
     live = places.active is not None and places.active.spec.mode is Mode.LIVE
-    told = arm is not None and blocked is arm  # gateways wake the operator when that changes
-    waiting = (blocked is not None and not told) or any(
-        (f.type == "WeightsApplied" and f.holds is not True) or f.reason == Reason.APPLYING for f in facts
+    told = held or (arm is not None and blocked is arm)  # an author, or gateways, wake the operator when that changes
+    waiting = not held and (
+        (blocked is not None and not told)
+        or any((f.type == "WeightsApplied" and f.holds is not True) or f.reason == Reason.APPLYING for f in facts)
     )
     again = timedelta(seconds=2) if waiting else ROUTING_RENEWAL if live or told else None
     times = (again, hand.again, sound.again)

@@ -19,6 +19,7 @@ from tradewind.core.manifests.common import (
 from tradewind.core.manifests.database import database_access
 from tradewind.core.platform import Platform
 from tradewind.schema.scalars import as_milliseconds, as_timedelta
+from tradewind.trading.hosts import SECRET_HOSTS_KEY
 from tradewind.trading.routing import ROUTING_KEY, Routing
 from tradewind.trading.stopping import PRE_STOP_SECONDS, pod_grace_seconds
 
@@ -164,7 +165,10 @@ def _deployment(
             env.append({"name": each.name, "value": each.value})
     for index, (version, ref) in enumerate(sorted(credentials.items())):
         volume = f"arm-{index}"
-        volumes.append({"name": volume, "secret": {"secretName": ref.name, "defaultMode": 0o440, "optional": True}})
+        # Of the Secret no more than is needed. A key that is missing, being optional, is told by the gateway.
+        items = [{"key": key, "path": key} for key in dict.fromkeys((ref.key, SECRET_HOSTS_KEY))]
+        secret = {"secretName": ref.name, "defaultMode": 0o440, "optional": True, "items": items}
+        volumes.append({"name": volume, "secret": secret})
         mounts.append({"name": volume, "mountPath": f"{ARM_SECRETS}/{version}", "readOnly": True})
     pod: dict[str, Any] = {
         "serviceAccountName": name,

@@ -15,11 +15,14 @@ from tradewind.core.endpoint.seen import TERMINAL, Seen
 from tradewind.core.evidence import settlement_of
 from tradewind.core.identity import spec_sha256, version_sha256
 from tradewind.core.model_version.manifests import predictor_url
+from tradewind.core.policy import Policy, reach_of
 from tradewind.core.prompts import PromptFault, source_of
 from tradewind.schema.json_text import as_object
 from tradewind.schema.scalars import as_milliseconds, as_timedelta
+from tradewind.trading.hosts import Reach, Refused
 from tradewind.trading.routing import (
     OWN_PROTOCOL,
+    ArmRefusal,
     ArmTarget,
     BlockWeight,
     ExperimentRoute,
@@ -40,7 +43,12 @@ UNWATCHED_AFTER = timedelta(minutes=3)
 
 
 def routing_of(
-    endpoint: Endpoint, seen: Seen, champion: VersionStatusRef | None, active: ABExperiment | None, now: datetime
+    endpoint: Endpoint,
+    seen: Seen,
+    champion: VersionStatusRef | None,
+    active: ABExperiment | None,
+    now: datetime,
+    policy: Policy,
 ) -> Routing | None:
     """The document to publish: the one that is published already (the same object) where nothing is to change."""
     fallback, fault = fallback_of(endpoint, seen)
@@ -72,7 +80,7 @@ def routing_of(
         clock=endpoint.spec.clock.value,
         champion=champion.name,
         fallback=fallback.name,
-        arms={name: _arm(seen.versions[name], seen, pinned=name in pinned) for name in sorted(names)},
+        arms={name: _arm(seen.versions[name], seen, policy, pinned=name in pinned) for name in sorted(names)},
         experiment=experiment,
         limits=RoutingLimits(
             permission_levels={
@@ -163,24 +171,30 @@ def is_as_routed(seen: Seen, routing: Routing) -> bool:
 
 
 def credentials_of(seen: Seen, routing: Routing) -> dict[str, SecretKeyRef]:
-    """Secrets of the external versions that may be asked."""
+    """Secrets of the external versions that may be asked. One whose host is not allowed reaches no pod."""
     found: dict[str, SecretKeyRef] = {}
-    for name in routing.arms:
+    for name, target in routing.arms.items():
         external = seen.versions[name].spec.external if name in seen.versions else None
-        if external is not None and external.secret_ref is not None:
+        if external is not None and external.secret_ref is not None and target.refusal is None:
             found[name] = external.secret_ref
     return found
 
 
-def arm_target(version: ModelVersion) -> ArmTarget:
-    """How the gateway asks a version."""
+def arm_target(version: ModelVersion, policy: Policy) -> ArmTarget:
+    """How the gateway asks a version, or why it does not."""
     external = version.spec.external
     if external is not None:
+        reach = reach_of(external, policy)
+        refusal = ArmRefusal(cause=reach.cause, message=reach.message) if isinstance(reach, Refused) else None
+        key = external.secret_ref if refusal is None else None
         return ArmTarget(
             protocol=Protocol(external.protocol),
             base_url=external.base_url,
             model=external.model,
-            credential_file=credential_path(version.name, external.secret_ref) if external.secret_ref else None,
+            credential_file=credential_path(version.name, key) if key is not None else None,
+            networks=reach.networks if isinstance(reach, Reach) else (),
+            plain_http=isinstance(reach, Reach) and reach.plain,
+            refusal=refusal,
             timeout_seconds=as_milliseconds(external.timeout) / 1000,
             max_retries=external.retry.max,
             retry_budget=Decimal(external.retry.budget),
@@ -207,9 +221,9 @@ def arm_target(version: ModelVersion) -> ArmTarget:
     )
 
 
-def _arm(version: ModelVersion, seen: Seen, *, pinned: bool) -> ArmTarget:
+def _arm(version: ModelVersion, seen: Seen, policy: Policy, *, pinned: bool) -> ArmTarget:
     """How a version is asked; pinned: a position is open with what came into the document, whoever has its name now."""
-    target = arm_target(version)
+    target = arm_target(version, policy)
     known = seen.routing.arms.get(version.name) if seen.routing is not None else None
     if pinned and known is not None and known.spec_sha256 not in (None, target.spec_sha256):
         return known

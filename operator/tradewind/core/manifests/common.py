@@ -5,6 +5,7 @@ from typing import Any
 
 from tradewind.api.common import ResourceRequirements, SecretKeyRef, Toleration
 from tradewind.core.decision import Manifest, Owner
+from tradewind.core.policy import Policy
 from tradewind.schema.scalars import parse_storage_uri
 
 USER_ID = 65532
@@ -87,26 +88,40 @@ def resources(wanted: ResourceRequirements) -> dict[str, Any]:
 class Mounts:
     """Collects the volumes of storage URIs: one volume a claim, one mount a URI."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
         self.volumes: list[Manifest] = [{"name": "tmp", "emptyDir": {}}]
         self.mounts: list[Manifest] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - the pod's own emptyDir
         self._claims: dict[str, str] = {}
 
     def add(self, uri: str, path: str, *, read_only: bool = True) -> None:
-        """Mount what a storage URI names at `path`. `file://` is a path of the node and for tests."""
+        """Mount what a storage URI names at `path`.
+
+        Of a folder of the node the volume is what the policy lists, and the rest a path in it: the kubelet then follows no link
+        that leads out of it.
+
+        Raises:
+            ValueError: the policy does not list it; who asks has looked at `core/policy.py` before.
+        """
         location = parse_storage_uri(uri)
-        source = location.claim or f"file://{location.path}"
-        volume = self._claims.get(source)
+        below = location.path
+        if location.claim is not None:
+            source: dict[str, Any] = {"persistentVolumeClaim": {"claimName": location.claim}}
+        else:
+            folder = self._policy.folder(location.path, write=not read_only)
+            if folder is None:
+                msg = f"{uri} is not in policy.hostPaths"
+                raise ValueError(msg)
+            source = {"hostPath": {"path": folder.prefix, "type": "Directory"}}
+            below = folder.below(location.path)
+        key = str(source)
+        volume = self._claims.get(key)
         if volume is None:
-            volume = self._claims[source] = f"storage-{len(self._claims)}"
-            self.volumes.append(
-                {"name": volume, "persistentVolumeClaim": {"claimName": location.claim}}
-                if location.claim
-                else {"name": volume, "hostPath": {"path": f"/{location.path}"}}
-            )
+            volume = self._claims[key] = f"storage-{len(self._claims)}"
+            self.volumes.append({"name": volume, **source})
         mount: dict[str, Any] = {"name": volume, "mountPath": path, "readOnly": read_only}
-        if location.claim and location.path:
-            mount["subPath"] = location.path
+        if below:
+            mount["subPath"] = below
         self.mounts.append(mount)
 
     def add_claim(self, uri: str, path: str) -> str:

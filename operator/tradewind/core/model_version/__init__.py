@@ -34,6 +34,7 @@ from tradewind.core.manifests.common import Mounts
 from tradewind.core.manifests.job import JobPod, build_job
 from tradewind.core.model_version.manifests import build_inference_service, predictor_url
 from tradewind.core.platform import Platform
+from tradewind.core.policy import policy_fact, version_faults
 from tradewind.core.prompts import Prompt, PromptFault
 from tradewind.schema.scalars import as_milliseconds
 from tradewind.trading.arm_health import ArmReason
@@ -137,12 +138,19 @@ def decide(version: ModelVersion, seen: Seen, now: datetime, *, platform: Platfo
     if version.metadata.deletion_timestamp is not None:
         return Decision(version.status, effects, _SOON if seen.holders else None)
     turn = _Turn(version, seen, now, platform, owner)
+    refused = turn.policy
     if version.spec.external is None:
+        if (
+            refused is not None and refused.holds is False
+        ):  # what serves already stays as it is, and nothing new is made
+            return turn.decision(effects, replace(refused, type="Ready"), phase=ModelVersionPhase.INVALID)
         return _own(turn, effects)
     health = arm_health(seen.arms)
     ready, told = Fact("Ready", health.holds, health.reason, health.message), _prompt_fact(seen.prompt)
     if told is not None and told.holds is False:
         ready = replace(told, type="Ready")
+    if refused is not None and refused.holds is False:
+        ready = replace(refused, type="Ready")
     return turn.decision(
         effects,
         *(() if told is None else (told,)),
@@ -203,6 +211,11 @@ class _Turn:
         annotations = {**made["metadata"]["annotations"], TEMPLATE_HASH: digest}
         return {**made, "metadata": {**made["metadata"], "annotations": annotations}}
 
+    @cached_property
+    def policy(self) -> Fact | None:
+        """Whether the installation allows what the spec asks for; None: there is nothing to say."""
+        return policy_fact(version_faults(self.version.spec, self.platform.policy), self.version.status)
+
     @property
     def digest(self) -> str:
         """The template's hash."""
@@ -219,6 +232,7 @@ class _Turn:
     ) -> Decision:
         """The status with these facts and changes, and what is done before it is written."""
         old, generation = self.version.status, self.version.metadata.generation
+        facts = facts if self.policy is None else (*facts, self.policy)
         status = old.model_copy(
             update={
                 "observed_generation": generation,
@@ -415,6 +429,5 @@ def _benchmark_job(turn: _Turn, attempt: int) -> Manifest:
     args = ["--url", predictor_url(name, version.metadata.namespace), "--model", name, "--sha256", str(expected)]
     args += ["--requests", str(evaluation.requests), "--concurrency", ",".join(map(str, evaluation.concurrency))]
     pod = JobPod(script="benchmark.py", config={}, args=args, grace_seconds=10)
-    return build_job(
-        turn.owner, turn.platform, f"{name}-benchmark-{attempt}", "benchmark", pod, Mounts(), activeDeadlineSeconds=900
-    )
+    mounts, job = Mounts(turn.platform.policy), f"{name}-benchmark-{attempt}"
+    return build_job(turn.owner, turn.platform, job, "benchmark", pod, mounts, activeDeadlineSeconds=900)

@@ -30,7 +30,7 @@ def build_inference_service(version: ModelVersion, owner: Owner, platform: Platf
     """The InferenceService, or None for an external version."""
     spec, serving = version.spec, version.spec.serving
     name = version.metadata.name
-    mounts = Mounts()
+    mounts = Mounts(platform.policy)
     args = ["--model-name", name]
     if spec.adapter:
         mounts.add(spec.adapter.base_model.uri, BASE_PATH)

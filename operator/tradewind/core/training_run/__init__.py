@@ -28,6 +28,7 @@ from tradewind.api.training_run_status import (
 from tradewind.core.conditions import Fact, is_true, with_facts
 from tradewind.core.decision import Create, Decision, Delete, Effect, JobFacts, Owner
 from tradewind.core.platform import Platform
+from tradewind.core.policy import policy_fact, run_faults
 from tradewind.core.training_run.manifests import (
     adapter_of,
     adapter_uri,
@@ -71,7 +72,25 @@ class _Turn:
         self, facts: list[Fact], effects: tuple[Effect, ...] = (), requeue_after: timedelta | None = None
     ) -> Decision:
         """The turn's end."""
+        told = self.policy
+        if told is not None and told.holds:  # what was refused is allowed now
+            facts = [*facts, told]
         return Decision(_with(self.run, self.status, facts, self.now), effects, requeue_after)
+
+    @property
+    def policy(self) -> Fact | None:
+        """Whether the installation allows what the run asks for; None: there is nothing to say."""
+        warm = self.seen.warm_start
+        faults = run_faults(self.run.spec, self.platform.policy, None if warm is None else warm.spec)
+        return policy_fact(faults, self.run.status)
+
+    @property
+    def makes_a_pod(self) -> bool:
+        """Whether the next step would make one: a Job that runs, or ended well, is followed to its end."""
+        if self.status.result is not None:
+            return False
+        job = self.seen.snapshot if self.status.dataset is None else self.seen.training
+        return job is None or job.failed
 
     def waiting(
         self, kind: str, reason: str, message: str, *effects: Effect, again: timedelta | None = _RETRY
@@ -101,6 +120,10 @@ def decide(run: TrainingRun, seen: Seen, now: datetime, *, platform: Platform, o
         return Decision(status)
     turn = _Turn(run, status, seen, now, platform, owner)
     turn = turn.having(start_time=status.start_time or now.replace(microsecond=0))
+    refused = turn.policy
+    if refused is not None and refused.holds is False and turn.makes_a_pod:
+        facts = [refused, _open(refused.reason, refused.message)]
+        return (turn if status.phase else turn.having(phase=TrainingRunPhase.PENDING)).decision(facts, (), _RETRY)
     if status.dataset is None:
         return _snapshot(turn)
     if status.result is not None:
@@ -304,7 +327,7 @@ def _register(turn: _Turn, result: ResultStatus) -> Decision:
         return turn.decision(
             [_open(Reason.TRAINED, f"registering ModelVersion {name}")], (create,), timedelta(seconds=1)
         )
-    if (other := _not_ours(turn.run, version, result.sha256)) is not None:
+    if (other := _not_ours(turn.run, version, adapter_of(turn.run, result.sha256, result.base_sha256))) is not None:
         message = f"spec.modelVersion.name: ModelVersion {name} exists already and {other}: choose another name"
         return turn.failed(Reason.NAME_TAKEN, message)
     facts = [Fact(kind, True, Reason.REGISTERED, f"ModelVersion {name}") for kind in ("Registered", "Succeeded")]
@@ -312,11 +335,10 @@ def _register(turn: _Turn, result: ResultStatus) -> Decision:
     return turn.completed(TrainingRunPhase.SUCCEEDED, facts, model_version_ref=registered)
 
 
-def _not_ours(run: TrainingRun, version: ModelVersion, sha256: str) -> str | None:
+def _not_ours(run: TrainingRun, version: ModelVersion, ours: Adapter) -> str | None:
     """Why a version is not what this run registers; None: it is. Who made it does not matter, what it is made of does."""
-    ours = adapter_of(run, sha256)
     theirs = version.spec.adapter
-    if theirs is None or theirs.sha256 != sha256:
+    if theirs is None or theirs.sha256 != ours.sha256:
         return "is another artifact"
     if theirs.training_run != run.name:
         return f"does not name this run in spec.adapter.trainingRun ({theirs.training_run or 'nothing'})"

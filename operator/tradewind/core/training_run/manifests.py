@@ -64,7 +64,7 @@ def build_snapshot_job(
         started: when the run started: relative bounds of the window count back from there.
     """
     dataset = run.spec.dataset
-    mounts = Mounts()
+    mounts = Mounts(platform.policy)
     output = mounts.add_claim(run.spec.output.uri, OUTPUT_PATH)
     mounts.add(run.spec.base_model.uri, BASE_PATH)
     access = database_access(endpoint.spec.database)
@@ -102,7 +102,7 @@ def build_train_job(
 ) -> Manifest:
     """The Job of one attempt; it resumes from the newest checkpoint that verifies."""
     spec = run.spec
-    mounts = Mounts()
+    mounts = Mounts(platform.policy)
     mounts.add(spec.base_model.uri, BASE_PATH)
     output = mounts.add_claim(spec.output.uri, OUTPUT_PATH)
     dataset = f"{output}/{run.name}/dataset"

@@ -8,7 +8,7 @@ it: deleting a schedule leaves every run, version and experiment where it is.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -32,6 +32,8 @@ from tradewind.api.training_schedule import (
 from tradewind.core.conditions import Fact, is_true, with_facts
 from tradewind.core.decision import Create, Decision, Delete, Effect
 from tradewind.core.endpoint import TERMINAL as EXPERIMENT_TERMINAL
+from tradewind.core.platform import Platform
+from tradewind.core.policy import policy_fact, run_faults
 from tradewind.core.training_run import TERMINAL as RUN_TERMINAL
 from tradewind.core.training_run.manifests import model_version_name
 from tradewind.core.world import Neighbour
@@ -83,7 +85,7 @@ class Seen:
     new_samples: int | None = None
 
 
-def decide(schedule: TrainingSchedule, seen: Seen, now: datetime) -> Decision:
+def decide(schedule: TrainingSchedule, seen: Seen, now: datetime, *, platform: Platform, **_: object) -> Decision:
     """What to do about a schedule now."""
     status = schedule.status
     if schedule.metadata.deletion_timestamp is not None:
@@ -111,14 +113,22 @@ def decide(schedule: TrainingSchedule, seen: Seen, now: datetime) -> Decision:
         suspended = status.model_copy(update={"phase": TrainingSchedulePhase.SUSPENDED})
         return Decision(_with(schedule, suspended, facts, now), (*effects, *experiment), _FAR)
     fact = Fact("Ready", True, Reason.SCHEDULED, f"next at {upcoming.isoformat()}")
+    refused = policy_fact(run_faults(schedule.spec.template.spec, platform.policy, at="spec.template.spec"), status)
+    if (
+        refused is not None and refused.holds is False
+    ):  # once it is allowed, a run that was due within startingDeadline is made
+        facts = [refused, replace(refused, type="Ready"), *taken]
+        invalid = status.model_copy(update={"phase": TrainingSchedulePhase.INVALID})
+        return Decision(_with(schedule, invalid, facts, now), (*effects, *experiment), _FAR)
     if due is not None:
         started, fact = _due(schedule, seen, due, now)
         effects += started
         status = status.model_copy(update={"last_schedule_time": due})
     status = status.model_copy(update={"phase": TrainingSchedulePhase.ACTIVE})
     effects += experiment  # last: a name that somebody else has must not keep runs from being made
+    facts = [fact, *taken] if refused is None else [fact, refused, *taken]
     again = min(_FAR, max(upcoming - now, timedelta(0)))
-    return Decision(_with(schedule, status, [fact, *taken], now), tuple(effects), again)
+    return Decision(_with(schedule, status, facts, now), tuple(effects), again)
 
 
 def scheduled_by(made: TrainingRun | ABExperiment) -> Iterator[Neighbour]:

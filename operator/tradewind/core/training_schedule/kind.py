@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from tradewind.api.training_schedule import TrainingSchedule
-from tradewind.core.kind import Kind, childless
+from tradewind.core.kind import Kind
 from tradewind.core.training_schedule import decide
 from tradewind.core.training_schedule.observe import observe
 from tradewind.core.world import Neighbour
@@ -14,4 +14,4 @@ def neighbours(_: TrainingSchedule) -> Iterator[Neighbour]:
     yield from ()
 
 
-TRAINING_SCHEDULE = Kind(TrainingSchedule, observe, childless(decide), neighbours)
+TRAINING_SCHEDULE = Kind(TrainingSchedule, observe, decide, neighbours)
