@@ -23,6 +23,7 @@ from tradewind.shell.cache import Cache, Key
 from tradewind.shell.cluster import Cluster, ClusterError
 from tradewind.shell.database import Database
 from tradewind.shell.progress import progress_app
+from tradewind.shell.pulse import Pulse
 from tradewind.shell.reconcile import Reconciler
 from tradewind.shell.settings import Settings
 from tradewind.shell.watch import fill, resync, watch
@@ -73,7 +74,12 @@ async def run(settings: Settings) -> None:
                 group.create_task(queue.run(settings.workers), name="workqueue")
                 group.create_task(resync(cache, cluster, namespaces, queue.add, settings.resync_seconds), name="resync")
                 if database is not None:
+                    group.create_task(Pulse(database, look_at_everything).run(), name="pulse")
                     group.create_task(revisit(database, cache, namespaces, queue.add), name="revisit")
+
+        def look_at_everything() -> None:
+            for key in index.open_keys(cache):
+                queue.add(key)
 
         def notify(namespace: str, name: str) -> None:
             queue.add(Key("TrainingRun", namespace, name))
