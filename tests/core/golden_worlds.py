@@ -406,6 +406,7 @@ def _experiment_facts(facts: Json, _: Json) -> ab_experiment.Seen:
         requests=requests,
         lost=_lost(facts.get("lost"), rows),
         epochs=_epochs(facts),
+        recorded=facts.get("recorded"),
         clock=_time(clock) if clock else None,
         past=PastDecisions(**facts["past"]) if facts.get("past") else None,
         tested_before=facts.get("testedBefore", 0),

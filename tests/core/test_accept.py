@@ -62,6 +62,9 @@ async def test_a_replay_between_two_blocks_reads_the_rows_where_accept_is_asked_
 
         reads = 0
 
+        async def recorded(self, *_: Any) -> bool:
+            return True
+
         async def tested_before(self, *_: Any) -> int:
             return 0
 

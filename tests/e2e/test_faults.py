@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import httpx
+import psycopg
 import pytest
 from gateway_client import TOKEN, question
 from installation import RELEASE, SYSTEM, Installation
@@ -130,6 +131,53 @@ def _running(space: Space, point: str) -> list[str]:
     return [
         pod["status"]["podIP"] for pod in pods if (pod["status"].get("containerStatuses") or [{}])[0].get("started")
     ]
+
+
+def test_a_lock_on_the_database_is_said_within_seconds(endpoints: Space, installation: Installation) -> None:
+    """Seen: a lock of 75 s left DatabaseReachable, Ready and WeightsApplied at True, though the weights had expired."""
+    endpoints.wait_condition("Endpoint", "steady", "DatabaseReachable", "True", seconds=60)
+    with psycopg.connect(installation.database.dsn, connect_timeout=10) as holder:
+        holder.execute("LOCK TABLE tradewind.decisions IN ACCESS EXCLUSIVE MODE")
+        seen = endpoints.wait_condition("Endpoint", "steady", "DatabaseReachable", "False", seconds=15)
+        assert "who holds it up" in condition(seen, "DatabaseReachable")["message"]
+        assert condition(seen, "Ready")["status"] == "False"
+        holder.rollback()
+    endpoints.wait_condition("Endpoint", "steady", "DatabaseReachable", "True", seconds=30)
+    endpoints.wait_condition("Endpoint", "steady", "Ready", seconds=60)
+
+
+def test_a_database_that_forgot_the_experiment_sends_nobody_to_the_candidate(
+    endpoints: Space, installation: Installation
+) -> None:
+    """As after a restore of an older copy; and what is lost may come back."""
+    endpoints.apply(
+        external("calm", "follow"),
+        endpoint("forgetful", "api"),
+        experiment("forgotten", "forgetful", "api", "calm", traffic={"policy": "fixed", "weight": "0.5"}),
+    )
+    endpoints.wait_active("forgetful", "forgotten")
+    seen = endpoints.wait(
+        "ABExperiment", "forgotten", "has its first weight", lambda seen: (seen["status"].get("epoch") or 0) > 0, seconds=90
+    )
+    uid = seen["metadata"]["uid"]
+    with psycopg.connect(installation.database.dsn, autocommit=True, connect_timeout=10) as connection:
+        for table in ("experiments", "epochs"):
+            connection.execute(f"CREATE TABLE kept_{table} AS SELECT * FROM tradewind.{table} WHERE experiment_uid = %s", (uid,))
+            connection.execute(f"DELETE FROM tradewind.{table} WHERE experiment_uid = %s", (uid,))
+        lost = endpoints.wait_condition("ABExperiment", "forgotten", "EvidenceKnown", "False", reason="EvidenceLost", seconds=30)
+        assert "no longer holds the start of this experiment" in condition(lost, "EvidenceKnown")["message"]
+        wait_for(
+            "the candidate to get no decision",
+            lambda: float((endpoints.routing("forgetful").get("experiment") or {"candidateWeight": 0})["candidateWeight"]),
+            lambda weight: weight == 0,
+            seconds=30,
+        )
+        assert not installation.database.sql("SELECT block FROM tradewind.epochs WHERE experiment_uid = %s", uid)
+        for table in ("experiments", "epochs"):
+            connection.execute(f"INSERT INTO tradewind.{table} OVERRIDING SYSTEM VALUE SELECT * FROM kept_{table}")
+            connection.execute(f"DROP TABLE kept_{table}")
+    endpoints.wait_condition("ABExperiment", "forgotten", "Running", "True", seconds=60)
+    endpoints.kubectl("delete", "abexperiment", "forgotten", "--wait=false")
 
 
 @pytest.fixture

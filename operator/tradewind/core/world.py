@@ -60,6 +60,9 @@ class Database(Protocol):
     async def epochs(self, namespace: str, endpoint: str, experiment_uid: str) -> tuple[EpochRow, ...]:
         """Every stored weight of an experiment, by block."""
 
+    async def recorded(self, namespace: str, endpoint: str, experiment_uid: str) -> bool:
+        """Whether the start of an experiment is recorded."""
+
     async def in_position(self, namespace: str, endpoint: str) -> frozenset[str]:
         """Versions whose decisions have open positions."""
 

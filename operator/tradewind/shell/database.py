@@ -5,8 +5,9 @@ The gateway has its own statements, and the jobs theirs; the schema is in `trade
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from types import TracebackType
@@ -30,6 +31,24 @@ from tradewind.trading.evidence.forecast import PastDecisions
 from tradewind.trading.paper import PaperBasis
 
 CHANNEL = "tradewind"
+_STATEMENT_SECONDS, _LOOK_SECONDS, _LOCK_SECONDS = 15, 120, 5
+"""A look at a million rows takes its time; a lock that somebody holds is nothing to wait for."""
+_BEAT_SECONDS = 3.0
+_TCP = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
+"""A server that is gone without a word is noticed within 11 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A sign of life: since when the server runs, and how much it knows. Less than before is another database."""
+
+    server: datetime | None
+    experiments: int
+    epoch: int
+
+    def follows(self, earlier: "Beat") -> bool:
+        """Whether the same server knows no less than it did."""
+        return self.server == earlier.server and self.experiments >= earlier.experiments and self.epoch >= earlier.epoch
 
 
 class Database:
@@ -40,6 +59,10 @@ class Database:
         self._installation = installation
         self._tls_fault: str | None = None
         """What was wrong with the certificates at the last attempt: the pool itself only says that time is up."""
+        self.down: str | None = None
+        """What is said at once instead of asking: the pulse (pulse.py) found that it does not answer."""
+        self._told = {name: value for name, value in _TCP.items() if name not in conninfo.conninfo_to_dict(dsn)}
+        self._pulse: AsyncConnection[TupleRow] | None = None
         self._pool = AsyncConnectionPool(
             dsn,
             connection_class=_told_of(self._note),
@@ -47,7 +70,8 @@ class Database:
             max_size=4,
             open=False,
             timeout=3,
-            kwargs={"autocommit": True, "connect_timeout": 3},
+            kwargs={"autocommit": True, "connect_timeout": 3, **self._told},
+            configure=_bounded,
         )
         self.reader = EvidenceReader()
 
@@ -59,12 +83,46 @@ class Database:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._pool.close(timeout=2)
+        if self._pulse is not None:
+            await self._pulse.close()
 
     @property
     def place(self) -> str:
         """Host, port and name of the database, for messages."""
         parts = conninfo.conninfo_to_dict(self._dsn)
         return f"{parts.get('host') or 'localhost'}:{parts.get('port') or 5432}/{parts.get('dbname') or ''}"
+
+    async def beat(self) -> Beat:
+        """One question over a connection of its own, to the tables that turns need.
+
+        Raises:
+            DatabaseUnavailableError: it is not answered within seconds: the server is gone, or somebody holds a lock.
+        """
+        sql = """SELECT pg_postmaster_start_time(),
+                        (SELECT count(*) FROM tradewind.experiments WHERE installation = %(i)s),
+                        (SELECT coalesce(max(epoch), 0) FROM tradewind.epochs WHERE installation = %(i)s),
+                        EXISTS (SELECT FROM tradewind.decisions), EXISTS (SELECT FROM tradewind.promotions),
+                        EXISTS (SELECT FROM tradewind.gateway_replicas)"""
+        with self._explained():
+            try:
+                async with asyncio.timeout(_BEAT_SECONDS + 2):
+                    if self._pulse is None or self._pulse.closed:
+                        told = {"autocommit": True, "connect_timeout": int(_BEAT_SECONDS), **self._told}
+                        self._pulse = await _told_of(self._note).connect(self._dsn, **told)
+                        await self._pulse.execute(f"SET statement_timeout = '{_BEAT_SECONDS}s'")
+                    cursor = await self._pulse.execute(sql, {"i": self._installation})
+                    row = await cursor.fetchone()
+            except psycopg.errors.ProgrammingError:
+                return Beat(None, 0, 0)  # it answers, and lacks the schema or the right: turns say that
+            except BaseException as error:
+                if self._pulse is not None:
+                    self._pulse.pgconn.finish()
+                    self._pulse = None
+                if isinstance(error, TimeoutError):
+                    raise psycopg.errors.QueryCanceled from None
+                raise
+        assert row is not None
+        return Beat(row[0], int(row[1]), int(row[2]))
 
     # --- facts -----------------------------------------------------------------------------------------------------
 
@@ -151,6 +209,12 @@ class Database:
             for r in rows
         )
 
+    async def recorded(self, namespace: str, endpoint: str, experiment_uid: str) -> bool:
+        """Whether the start of an experiment is recorded."""
+        sql = """SELECT 1 FROM tradewind.experiments
+                  WHERE installation = %s AND namespace = %s AND endpoint = %s AND experiment_uid = %s"""
+        return bool(await self._rows(sql, (self._installation, namespace, endpoint, experiment_uid)))
+
     async def in_position(self, namespace: str, endpoint: str) -> frozenset[str]:
         """Versions whose decisions have open positions."""
         sql = """SELECT DISTINCT drawn_version FROM tradewind.decisions
@@ -233,13 +297,13 @@ class Database:
             "endpoint": endpoint,
             "uid": experiment_uid,
         }
-        async with self._connection() as connection:
+        async with self._looking() as connection:
             await papers.settle_papers(connection, key, t0, basis, until)
 
     async def evidence(self, namespace: str, endpoint: str, experiment_uid: str, t0: datetime) -> StoredEvidence:
         """All that a look at an experiment reads, as of one moment: rows, requests, what is lost, and the baseline's prior trades."""
         key = {"installation": self._installation, "namespace": namespace, "endpoint": endpoint, "uid": experiment_uid}
-        async with self._connection() as connection:
+        async with self._looking() as connection:
             return await self.reader.read(connection, key, t0)
 
     async def judged_rows(self, namespace: str, endpoint: str, experiment_uid: str) -> list[dict[str, Any]]:
@@ -338,10 +402,25 @@ class Database:
         self._tls_fault = migrations.tls_fault(error) if error is not None else None
 
     @asynccontextmanager
+    async def _looking(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
+        async with self._connection() as connection:
+            await connection.execute(f"SET statement_timeout = '{_LOOK_SECONDS}s'")
+            yield connection
+            await connection.execute(f"SET statement_timeout = '{_STATEMENT_SECONDS}s'")
+
+    @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
-        try:
+        if self.down is not None:
+            raise DatabaseUnavailableError(self.down)
+        with self._explained():
             async with self._pool.connection() as connection:
                 yield connection
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """What goes wrong in the block, in words and with the remedy."""
+        try:
+            yield
         except (
             psycopg.errors.UndefinedTable,
             psycopg.errors.InvalidSchemaName,
@@ -349,10 +428,19 @@ class Database:
         ) as error:
             message = f"the database {self.place} lacks this version's schema: run `tradewind migrate`"
             raise DatabaseUnavailableError(message, schema_missing=True) from error
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
+            message = f"the database {self.place} answers nothing in time: look in pg_stat_activity and pg_locks for who holds it up"
+            raise DatabaseUnavailableError(message) from error
         except (psycopg.OperationalError, PoolTimeout) as error:
             remedy = self._tls_fault or "check that it runs and that TRADEWIND_DSN names it"
             message = f"the database {self.place} does not answer: {remedy}"
             raise DatabaseUnavailableError(message) from error
+
+
+async def _bounded(connection: AsyncConnection[TupleRow]) -> None:
+    """Nothing is waited for without end. Set in the session: a pooler in between may refuse it as an option."""
+    await connection.execute(f"SET statement_timeout = '{_STATEMENT_SECONDS}s'")
+    await connection.execute(f"SET lock_timeout = '{_LOCK_SECONDS}s'")
 
 
 def _told_of(attempt: Callable[[psycopg.OperationalError | None], None]) -> type[AsyncConnection[TupleRow]]:

@@ -26,6 +26,7 @@ from tradewind.shell.database import Database
 from tradewind.shell.progress import progress_app
 from tradewind.shell.reach import Reach, follow, within
 from tradewind.shell.reach import fill as fill_reach
+from tradewind.shell.pulse import Pulse
 from tradewind.shell.reconcile import Reconciler
 from tradewind.shell.settings import Settings
 from tradewind.shell.watch import fill, resync, watch
@@ -81,7 +82,12 @@ async def run(settings: Settings) -> None:
                     every = settings.resync_seconds
                     group.create_task(follow(reach, cluster, cache, queue.add, seconds=every), name="reach")
                 if database is not None:
+                    group.create_task(Pulse(database, look_at_everything).run(), name="pulse")
                     group.create_task(revisit(database, cache, namespaces, queue.add), name="revisit")
+
+        def look_at_everything() -> None:
+            for key in index.open_keys(cache):
+                queue.add(key)
 
         def notify(namespace: str, name: str) -> None:
             queue.add(Key("TrainingRun", namespace, name))

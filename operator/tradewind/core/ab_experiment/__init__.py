@@ -17,6 +17,7 @@ from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.ab_experiment_status import ABExperimentPhase, ABExperimentStatus
 from tradewind.core.ab_experiment.accept import accept
 from tradewind.core.ab_experiment.by_hand import let_go
+from tradewind.core.ab_experiment.forgotten import forgotten, without_evidence
 from tradewind.core.ab_experiment.looks import between_blocks, live, newest_look, replay, replay_has_news
 from tradewind.core.ab_experiment.obey import asked, obeyed, over
 from tradewind.core.ab_experiment.seen import Reason, Seen
@@ -68,10 +69,13 @@ def _decide(turn: Turn) -> Decision:
         return turn.decision(paused, Fact("Running", False, Reason.PAUSED, message))
     seen = turn.seen
     if seen.database_error is not None or seen.endpoint is None:
-        missing = seen.database_error or "the Endpoint does not exist"
+        why = seen.database_error or "the Endpoint does not exist"
         reason = Reason.DATABASE_UNREACHABLE if seen.database_error else Reason.ENDPOINT_MISSING
-        unknown = Fact("EvidenceKnown", None, reason, f"{missing}; weights stay as they are and expire")
+        unknown = Fact("EvidenceKnown", None, reason, f"{why}; weights stay as they are and expire")
         return turn.decision(status, unknown, again=LIVE_LOOK)
+    missing = forgotten(turn)
+    if missing is not None:
+        return without_evidence(turn, status, missing)
     if seen.table is None or seen.requests is None:
         return between_blocks(turn, status)  # a replay between two blocks
     if status.phase in (ABExperimentPhase.DECIDED, ABExperimentPhase.RAMPING):

@@ -70,7 +70,7 @@ async def _recorded(
         known = experiment.status.forecast is not None
         same = experiment.status.observed_generation == experiment.metadata.generation
         return seen if known and same else replace(seen, past=await database.past_decisions(*place, baseline))
-    seen = replace(seen, epochs=await database.epochs(*place, uid))
+    seen = replace(seen, epochs=await database.epochs(*place, uid), recorded=await database.recorded(*place, uid))
     settled_until = None
     if experiment.spec.mode is Mode.REPLAY:
         seen = replace(seen, clock=await database.replay_clock(*place))

@@ -90,6 +90,8 @@ class Reason(StrEnum):
     """A difference of evidence.minEffect is found by maxDuration with a chance of less than 80 %; the message has the remedy."""
     POWERED = "EnoughDecisions"
     """A difference of evidence.minEffect is found by maxDuration with a chance of at least 80 %."""
+    EVIDENCE_LOST = "EvidenceLost"
+    """The database holds less than it did: an older copy, or an emptied one. The candidate\'s weight is 0 until it is back."""
     FEW_LOST = "FewDecisionsLost"
     """Few enough decisions are no evidence: at most evidence.maxLostShare."""
 
@@ -103,6 +105,7 @@ class Seen:
         requests: every evidence request with latency, error and cost, in time order.
         lost: decisions since t0 that are no rows, or whose reports were lost.
         epochs: stored weights of this experiment.
+        recorded: whether the start is in the database; None: not asked.
         clock: newest `as_of` that a replay asked for.
         past: what the baseline did before the start.
         tested_before: how often this pair was compared before this experiment started.
@@ -116,6 +119,7 @@ class Seen:
     requests: Requests | None = None
     lost: LostDecisions | None = None
     epochs: tuple[EpochRow, ...] = ()
+    recorded: bool | None = None
     clock: datetime | None = None
     past: PastDecisions | None = None
     tested_before: int = 0

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tradewind.api.common import Condition, GateResult, ObjectStatusRef
-from tradewind.api.model_version import ModelVersion
+from tradewind.api.model_version import Adapter, ModelVersion
 from tradewind.api.training_run import TrainingRun
 from tradewind.api.training_run_status import (
     CheckpointStatus,
