@@ -7,12 +7,10 @@ from typing import Any
 import pytest
 from golden_worlds import build
 
-from tradewind.core.endpoint.observe import published
 from tradewind.core.manifests.common import is_child
 from tradewind.core.model_version.observe import observe as observe_version
 from tradewind.core.pods import read_job
 from tradewind.core.world import Json
-from tradewind.trading.routing import ROUTING_KEY
 
 RESULT = {"sha256": "a" * 64}
 
@@ -68,20 +66,6 @@ async def test_a_job_of_somebody_else_is_not_there(owners: tuple[str, ...]) -> N
     """Else its end would be taken for the run's, and what it says for what was trained."""
     world: Any = Place(owned("Job", "r-train-1", *owners, status=COMPLETE), pods=[pod("p", "uid-r-train-1")])
     assert await read_job(world, "trading", "r-train-1", "uid-r") is None
-
-
-async def test_a_routing_document_of_somebody_else_is_none() -> None:
-    endpoint: Any = build("endpoint", {}).resource
-    document = build("endpoint", {}).decide().effects
-    text = next(
-        e.manifest["data"][ROUTING_KEY] for e in document if getattr(e, "manifest", {}).get("kind") == "ConfigMap"
-    )
-    name = f"{endpoint.name}-routing"
-    data = {"data": {ROUTING_KEY: text}}
-    mine: Any = Place(owned("ConfigMap", name, endpoint.metadata.uid, **data))
-    theirs: Any = Place(owned("ConfigMap", name, "uid-of-another", **data))
-    assert await published(endpoint, mine) is not None
-    assert await published(endpoint, theirs) is None
 
 
 @pytest.mark.parametrize("ours", [True, False])

@@ -157,18 +157,28 @@ def test_a_database_that_forgot_the_experiment_sends_nobody_to_the_candidate(
     )
     endpoints.wait_active("forgetful", "forgotten")
     seen = endpoints.wait(
-        "ABExperiment", "forgotten", "has its first weight", lambda seen: (seen["status"].get("epoch") or 0) > 0, seconds=90
+        "ABExperiment",
+        "forgotten",
+        "has its first weight",
+        lambda seen: (seen["status"].get("epoch") or 0) > 0,
+        seconds=90,
     )
     uid = seen["metadata"]["uid"]
     with psycopg.connect(installation.database.dsn, autocommit=True, connect_timeout=10) as connection:
         for table in ("experiments", "epochs"):
-            connection.execute(f"CREATE TABLE kept_{table} AS SELECT * FROM tradewind.{table} WHERE experiment_uid = %s", (uid,))
+            connection.execute(
+                f"CREATE TABLE kept_{table} AS SELECT * FROM tradewind.{table} WHERE experiment_uid = %s", (uid,)
+            )
             connection.execute(f"DELETE FROM tradewind.{table} WHERE experiment_uid = %s", (uid,))
-        lost = endpoints.wait_condition("ABExperiment", "forgotten", "EvidenceKnown", "False", reason="EvidenceLost", seconds=30)
+        lost = endpoints.wait_condition(
+            "ABExperiment", "forgotten", "EvidenceKnown", "False", reason="EvidenceLost", seconds=30
+        )
         assert "no longer holds the start of this experiment" in condition(lost, "EvidenceKnown")["message"]
         wait_for(
             "the candidate to get no decision",
-            lambda: float((endpoints.routing("forgetful").get("experiment") or {"candidateWeight": 0})["candidateWeight"]),
+            lambda: float(
+                (endpoints.routing("forgetful").get("experiment") or {"candidateWeight": 0})["candidateWeight"]
+            ),
             lambda weight: weight == 0,
             seconds=30,
         )

@@ -61,7 +61,9 @@ class Database:
         """What was wrong with the certificates at the last attempt: the pool itself only says that time is up."""
         self.down: str | None = None
         """What is said at once instead of asking: the pulse (pulse.py) found that it does not answer."""
-        self._told = {name: value for name, value in _TCP.items() if name not in conninfo.conninfo_to_dict(dsn)}
+        self._told: dict[str, Any] = {
+            name: value for name, value in _TCP.items() if name not in conninfo.conninfo_to_dict(dsn)
+        }
         self._pulse: AsyncConnection[TupleRow] | None = None
         self._pool = AsyncConnectionPool(
             dsn,
@@ -107,7 +109,7 @@ class Database:
             try:
                 async with asyncio.timeout(_BEAT_SECONDS + 2):
                     if self._pulse is None or self._pulse.closed:
-                        told = {"autocommit": True, "connect_timeout": int(_BEAT_SECONDS), **self._told}
+                        told: dict[str, Any] = {"autocommit": True, "connect_timeout": int(_BEAT_SECONDS), **self._told}
                         self._pulse = await _told_of(self._note).connect(self._dsn, **told)
                         await self._pulse.execute(f"SET statement_timeout = '{_BEAT_SECONDS}s'")
                     cursor = await self._pulse.execute(sql, {"i": self._installation})

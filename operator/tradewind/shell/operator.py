@@ -24,9 +24,9 @@ from tradewind.shell.cache import Cache, Key
 from tradewind.shell.cluster import Cluster, ClusterError
 from tradewind.shell.database import Database
 from tradewind.shell.progress import progress_app
+from tradewind.shell.pulse import Pulse
 from tradewind.shell.reach import Reach, follow, within
 from tradewind.shell.reach import fill as fill_reach
-from tradewind.shell.pulse import Pulse
 from tradewind.shell.reconcile import Reconciler
 from tradewind.shell.settings import Settings
 from tradewind.shell.watch import fill, resync, watch

@@ -36,7 +36,8 @@ class Pulse:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await asyncio.sleep(await self.once())
+            pause = await self.once()
+            await asyncio.sleep(pause)
 
     async def once(self) -> float:
         """One question; seconds until the next."""

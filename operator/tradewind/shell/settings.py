@@ -13,9 +13,9 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from tradewind.core.platform import Platform
-from tradewind.trading.signature import KeyFormatError, Signer, Verifier
 from tradewind.core.policy import Policy
 from tradewind.schema.rules import first_fault
+from tradewind.trading.signature import KeyFormatError, Signer, Verifier
 
 
 class SettingsError(Exception):
