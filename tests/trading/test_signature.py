@@ -41,7 +41,11 @@ def test_what_was_signed_verifies_and_the_same_text_has_the_same_signature() -> 
         (Signer.generated().sign(TEXT, "trading", "trader"), TEXT, "trading", "trader", Refusal.UNKNOWN_KEY),
         ("x" * 100_000, TEXT, "trading", "trader", Refusal.UNKNOWN_KEY),
     ],
-)
+    ids=[  # keys are made anew in each process, and the names of tests must not be
+        "unsigned", "longer", "shorter", "empty", "no text", "another namespace", "another Endpoint", "another signature",
+        "no signature", "no base64", "no key id", "another key", "very long",
+    ],
+)  # fmt: skip
 def test_anything_else_does_not(signature: str, text: str, namespace: str, endpoint: str, refusal: Refusal) -> None:
     assert VERIFIER.refusal(signature, text, namespace, endpoint) is refusal
     assert SIGNER.refusal(signature, text, namespace, endpoint) is refusal
