@@ -139,7 +139,7 @@ def test_a_fallback_that_was_swapped_is_not_asked_and_naming_another_one_ends_it
     }
     status = {"championRef": {"name": "v1", "sha256": ADAPTER}}
     before = settled(build("endpoint", {"resource": {"spec": {"fallback": "safe"}, "status": status}, "facts": facts}))
-    assert published(before).arms["safe"].base_url == "http://api.test/v1"
+    assert published(before).arms["safe"].base_url == "https://api.test/v1"
     case = settled(swapped(before, "safe"))
     fact = condition(case, "FallbackAvailable")
     assert (fact.status, fact.reason) == ("False", "VersionChanged")

@@ -17,6 +17,7 @@ from tradewind.api.registry import BY_KIND
 from tradewind.api.training_run import TrainingRun
 from tradewind.core.decision import Owner
 from tradewind.core.platform import Platform
+from tradewind.core.policy import HostPath, Policy
 from tradewind.core.training_run.manifests import build_snapshot_job, build_train_job, empty_window
 from tradewind.trading.dataset import LoggedDecision, build_dataset
 from tradewind.trading.decision import DecisionInput
@@ -28,7 +29,8 @@ from tradewind.training.config import SnapshotConfig, TrainConfig, load_snapshot
 from tradewind.training.request import earlier_fingerprint
 
 SAMPLES = Path(__file__).parents[2] / "crds" / "samples"
-PLATFORM = Platform("tradewind", "tradewind-system", "gateway", "predictor", "trainer")
+FOLDERS = Policy(host_paths=(HostPath(prefix="/a", read_only=False),))
+PLATFORM = Platform("tradewind", "tradewind-system", "gateway", "predictor", "trainer", policy=FOLDERS)
 OWNER = Owner("tradewind.dev/v1alpha1", "TrainingRun", "run", "trading", "uid")
 
 

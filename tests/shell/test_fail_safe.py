@@ -298,6 +298,6 @@ def test_epochs_bring_the_policys_weight_back() -> None:
         }
     }
     case = build("ab_experiment", {"about": "", **base})
-    seen = replace(case.seen, epochs=(EpochRow(0, 1, Decimal("0.25")),))
+    seen = replace(case.seen, epochs=(EpochRow(0, 3, Decimal("0.25")),))
     decision = replace(case, seen=seen).decide()
     assert (decision.status.weight.desired, decision.status.weight.reason) == ("0.25", "ApprovalNeeded")  # type: ignore[attr-defined]

@@ -194,7 +194,7 @@ async def test_one_that_was_made_immutable_is_deleted_and_made_anew(rig: Rig) ->
     rig.write(rig.config_map["data"], immutable=True)
     deleted = []
 
-    async def delete(_: str, kind: str, __: str, name: str) -> None:
+    async def delete(_: str, kind: str, __: str, name: str, *, uid: str | None = None) -> None:
         deleted.append((kind, name))
         rig.server.remove(kind, name)
 

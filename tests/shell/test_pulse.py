@@ -1,6 +1,7 @@
 """A database that does not answer is found out by asking it, and everybody is told at once."""
 
 import asyncio
+import socket
 from typing import Any
 
 import psycopg
@@ -63,15 +64,15 @@ async def test_a_turn_that_meets_a_lock_before_the_pulse_does_gives_up(database:
 
 async def test_a_server_that_says_nothing_is_found_out() -> None:
     """Connections are taken and never answered: as behind a partition, or a process that hangs."""
-    silent = await asyncio.start_server(lambda *_: asyncio.sleep(60), "127.0.0.1", 0)
-    port = silent.sockets[0].getsockname()[1]
-    async with silent, Database(f"postgresql://u:p@127.0.0.1:{port}/x", "tradewind") as database:
-        told = Told()
-        pulse = Pulse(database, told)
-        await pulse.once()
-        await pulse.once()
-        assert "does not answer" in (database.down or "")
-        assert told.times == 1
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        async with Database(f"postgresql://u:p@127.0.0.1:{port}/x", "tradewind") as database:
+            told = Told()
+            pulse = Pulse(database, told)
+            await pulse.once()
+            await pulse.once()
+            assert "does not answer" in (database.down or "")
+            assert told.times == 1
 
 
 async def test_a_server_that_knows_less_than_before_is_news(database: Database, postgres_dsn: str) -> None:

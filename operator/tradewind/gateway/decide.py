@@ -135,13 +135,6 @@ class Decider:
                 question.routing.retries == "fresh" and first.retry_hash == question.retry_hash
             )
             raise errors.being_asked(question.decision_id) if same else errors.another_body(question.decision_id)
-        self._in_work[question.decision_id] = question
-        try:
-            return await self._begun(question)
-        finally:
-            del self._in_work[question.decision_id]
-
-    async def _begun(self, question: Question) -> tuple[Body, str]:
         drawn = draw(question.routing, question.decision_id, question.decided_at, question.now)
         try:
             if isinstance(drawn, BlockPending):
@@ -151,10 +144,13 @@ class Decider:
             return await self._without_database(question), "outage"
         if turn.context is None:
             return self._repeat(question, turn.stored), "repeated"
+        self._in_work[question.decision_id] = question
         try:
             return await self._answer(question, drawn, turn, turn.context), "answered"
         except _FallenError as error:
             return await self._instead(question, error.stored), "withdrawn"
+        finally:
+            self._in_work.pop(question.decision_id, None)
 
     async def _answer(self, question: Question, drawn: Draw, turn: Turn, context: Context) -> Body:
         """Asks the stored arm and its shadow, stores the answer, gives it."""
