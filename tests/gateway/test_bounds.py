@@ -60,7 +60,7 @@ def settings_of(model: type[BaseModel]) -> dict[tuple[str, ...], list[Any]]:
                 return False
             return True
 
-        if takes(1) or (takes("1s") and not takes("x")):
+        if takes(1) or ((takes("1s") or takes("30d")) and not takes("x")):
             found[path] = [value for value in (*NUMBERS, *TIMES) if takes(value)]
     return found
 
@@ -168,5 +168,5 @@ def test_bounds_are_taken_and_what_lies_outside_is_refused(name: str, field: Fie
 
 def test_each_bound_of_the_table_is_used_by_the_gateway() -> None:
     used = {id(variable.range) for variable in VARIABLES if variable.range is not None}
-    used |= {id(each) for each in IN_THE_DOCUMENT}
+    used |= {id(each) for each in IN_THE_DOCUMENT} | {id(said) for said, _ in NARROWER.values()}
     assert set(KNOWN) == used
