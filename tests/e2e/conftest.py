@@ -48,6 +48,7 @@ NAMESPACES = {
         "shadow",
         "swapped_versions",
         "troubleshooting",
+        "under_fire",
         "verbs",
     )
 }
