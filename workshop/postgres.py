@@ -175,10 +175,10 @@ class PostgresServer:
         return name
 
     def empty_database(self, name: str) -> None:
-        """Breaks every connection to a database, and empties each table of the schema."""
+        """Breaks every connection to a database, and empties each table of the schema but that of roles."""
         tables = (
             "SELECT string_agg('tradewind.' || tablename, ', ') FROM pg_tables WHERE schemaname = 'tradewind' "
-            f"AND tablename <> '{migrations.VERSION_TABLE}'"
+            f"AND tablename NOT IN ('{migrations.VERSION_TABLE}', 'tenants')"
         )
         with psycopg.connect(self.dsn(name), autocommit=True) as connection:
             connection.execute(

@@ -11,6 +11,7 @@ from chart_tools import CLUSTER_WIDE, EMBEDDED, EXISTING, ROOT, helm, kubectl, m
 
 from tradewind.api.registry import KINDS, VERBS
 from tradewind.core.policy import Policy
+from tradewind.migrations.tenants import role_name
 from tradewind.trading.hosts import Reach, judged
 
 pytestmark = pytest.mark.e2e  # needs the helm that `make cluster` builds: before that, all of this would be skipped
@@ -326,17 +327,49 @@ def test_the_ca_of_the_database_is_mounted_in_operator_and_migration(kind: str, 
         assert "PGSSLMODE" not in {e["name"] for e in pod["containers"][0]["env"]}
 
 
-def test_the_embedded_database_makes_its_password_once_and_shares_the_dsn() -> None:
-    documents = template("tradewind", *EMBEDDED, "--set", "database.embedded.shareWith={trading}")
-    named = [d for d in documents if d["kind"] == "Secret" and d["metadata"]["name"] == "tradewind-database"]
-    secrets = {d["metadata"]["namespace"]: d for d in named}
-    assert set(secrets) == {"desk", "trading"}
-    own, shared = secrets["desk"]["stringData"], secrets["trading"]["stringData"]
-    assert own["dsn"] == shared["dsn"]
-    assert own["dsn"] == f"postgresql://tradewind:{own['password']}@tradewind-postgres.desk.svc:5432/tradewind"
-    assert len(own["password"]) == 32
-    assert "password" not in shared
-    assert all(s["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep" for s in secrets.values())
+def test_no_namespace_gets_the_owners_password_of_an_embedded_database() -> None:
+    """Seen: the DSN of a superuser was copied into each namespace that the database was shared with."""
+    shared = ("--set", "database.embedded.shareWith={trading,research}")
+    secrets = [d for d in template("tradewind", *EMBEDDED, *shared) if d["kind"] == "Secret"]
+    by_name = {(d["metadata"]["namespace"], d["metadata"]["name"]): d["stringData"] for d in secrets}
+    owner = by_name["desk", "tradewind-database-owner"]
+    assert owner["dsn"] == f"postgresql://tradewind:{owner['password']}@tradewind-postgres.desk.svc:5432/tradewind"
+    passwords = by_name["desk", "tradewind-database-tenants"]
+    assert set(passwords) == {"desk", "trading", "research"}
+    assert len({owner["password"], *passwords.values()}) == 4
+    for namespace, password in passwords.items():
+        given = by_name[namespace, "tradewind-database"]
+        role = role_name("tradewind", namespace)
+        assert given == {"dsn": f"postgresql://{role}:{password}@tradewind-postgres.desk.svc:5432/tradewind"}
+    elsewhere = yaml.safe_dump([given for (namespace, _), given in by_name.items() if namespace != "desk"])
+    assert owner["password"] not in elsewhere
+    kept = [d for d in secrets if "database" in d["metadata"]["name"]]
+    assert all(d["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep" for d in kept)
+
+
+def test_a_long_namespace_and_another_installation_have_roles_of_their_own() -> None:
+    name = "a" * 63
+    values = (*EMBEDDED, "--set", f"database.embedded.shareWith={{{name}}}", "--set", "installation=second")
+    (secret,) = [d for d in template("tradewind", *values) if d["metadata"].get("namespace") == name]
+    role = role_name("second", name)
+    assert secret["stringData"]["dsn"].startswith(f"postgresql://{role}:")
+    assert len(role) <= 63
+    assert role != role_name("tradewind", name)
+
+
+def test_the_migration_makes_the_roles_and_the_operator_has_the_owners_string() -> None:
+    documents = template("tradewind", *EMBEDDED)
+    job = one(documents, "Job")["spec"]["template"]["spec"]
+    (container,) = job["containers"]
+    assert container["args"] == ["migrate", "--tenants", "/var/run/secrets/tradewind/tenants"]
+    assert {"name": "TRADEWIND_INSTALLATION", "value": "tradewind"} in container["env"]
+    (tenants,) = [v for v in job["volumes"] if v["name"] == "tenants"]
+    assert tenants["secret"]["secretName"] == "tradewind-database-tenants"
+    mounting = yaml.safe_dump([pod for name, pod in pods(documents) if "tenants" in yaml.safe_dump(pod)])
+    assert mounting == yaml.safe_dump([job])
+    for workload in (job, one(documents, "Deployment")["spec"]["template"]["spec"]):
+        (dsn,) = [e for e in workload["containers"][0]["env"] if e["name"] == "TRADEWIND_DSN"]
+        assert dsn["valueFrom"]["secretKeyRef"] == {"name": "tradewind-database-owner", "key": "dsn"}
 
 
 def test_without_persistence_the_embedded_database_has_no_claim() -> None:

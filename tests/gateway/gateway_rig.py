@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from psycopg.rows import dict_row
 
 from tradewind.gateway.app import create_app
 from tradewind.gateway.settings import Settings
+from tradewind.migrations import tenants
 from tradewind.trading.signature import Signer, Verifier
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -134,7 +136,11 @@ def ask(decision_id: str | None = None, **extra: Any) -> dict[str, Any]:
 
 @dataclass
 class Rig:
-    """A gateway's surroundings: arms, routing file, database."""
+    """A gateway's surroundings: arms, routing file, database.
+
+    Attributes:
+        dsn: of the owner, for what tests look at and change. The gateways' own (`settings.dsn`) is a tenant's.
+    """
 
     dsn: str
     folder: Path
@@ -248,13 +254,20 @@ async def _has_database(client: httpx.AsyncClient) -> bool:
     return "tradewind_database_up 1.0" in (await client.get("/metrics")).text
 
 
+@cache
+def tenant_dsn(dsn: str) -> str:
+    """The same database for the gateways of the rig: what they lack a right for fails in each test of theirs."""
+    tenant = tenants.add(dsn, "tradewind", "ns", password="tenant-of-the-tests")
+    return tenants.tenant_dsn(dsn, tenant.role, "tenant-of-the-tests")
+
+
 async def build_rig(dsn: str, folder: Path, arms: dict[str, Arm], arms_url: str) -> Rig:
     secret = folder / "api-key"
     secret.write_text("sk-very-secret\n")
     port = arms_url.rpartition(":")[2]
     (folder / "allowedHosts").write_text(f"127.0.0.1:{port}, 127.0.0.1:9, no-such-host.invalid\napi.test.invalid\n")
     environment = {
-        "TRADEWIND_DSN": dsn, "TRADEWIND_ROUTING": f"file:{folder / 'routing.json'}", "TRADEWIND_NAMESPACE": "ns",
+        "TRADEWIND_DSN": tenant_dsn(dsn), "TRADEWIND_ROUTING": f"file:{folder / 'routing.json'}", "TRADEWIND_NAMESPACE": "ns",
         "TRADEWIND_ROUTING_TRUST": "unsigned", "TRADEWIND_ENDPOINT": "trader", "TRADEWIND_REPLICA": "r0", "TRADEWIND_AUTH": "disabled",
         "TRADEWIND_SPOOL_DIR": str(folder / "spool"), "TRADEWIND_POOL_SIZE": "8", "TRADEWIND_BREAKER_FAILURES": "50",
         "TRADEWIND_BREAKER_OPEN_SECONDS": "0.5",

@@ -96,6 +96,15 @@ capabilities: {drop: [ALL]}
 {{- printf "%s-postgres" (include "tradewind.fullname" .) }}
 {{- end }}
 
+{{/* Of the embedded database: the owner's connection string, and the passwords of the namespaces' roles. */}}
+{{- define "tradewind.ownerSecret" -}}
+{{- printf "%s-database-owner" (include "tradewind.fullname" .) }}
+{{- end }}
+
+{{- define "tradewind.tenantsSecret" -}}
+{{- printf "%s-database-tenants" (include "tradewind.fullname" .) }}
+{{- end }}
+
 {{/* Secret with the key that signs what gateways obey. */}}
 {{- define "tradewind.routingSecret" -}}
 {{- default (printf "%s-routing-key" (include "tradewind.fullname" .)) .Values.routing.existingSecret.name }}
@@ -130,7 +139,7 @@ volume: {name: database-ca, configMap: {name: {{ $tls.caConfigMap.name }}}}
 {{- fail "no database: set database.existingSecret.name to a Secret with a PostgreSQL connection string, or for a trial database.embedded.enabled=true" }}
 {{- end }}
 {{- if $own }}
-name: tradewind-database
+name: {{ include "tradewind.ownerSecret" . }}
 key: dsn
 {{- else }}
 name: {{ $theirs }}

@@ -27,6 +27,7 @@ _MODULES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("simulate", "cli", ("simulate",)),
     ("crds", "cli", ("crds",)),
     ("migrate", "operator", ("migrate",)),
+    ("tenant", "operator", ("tenant",)),
     ("import_", "cli", ("import",)),
     ("operator", "operator", ("operator",)),
     ("report", "cli", ("report",)),

@@ -97,7 +97,8 @@ def current(dsn: str) -> str | None:
 
 
 def upgrade(dsn: str, revision: str = "head") -> None:
-    """Brings the schema to a revision in one transaction; does nothing when it is there. Concurrent calls wait in line.
+    """Brings the schema to a revision in one transaction, and its policies and grants to this version's; nothing that is there
+    is changed. Concurrent calls wait in line.
 
     Raises:
         InvalidDsnError, UnreachableDatabaseError: see `connect`.
@@ -107,10 +108,15 @@ def upgrade(dsn: str, revision: str = "head") -> None:
     from sqlalchemy import create_engine
     from sqlalchemy.pool import NullPool
 
+    from tradewind.migrations.tenants import secure
+
     connect(dsn).close()
     engine = create_engine("postgresql+psycopg://", creator=lambda: connect(dsn), poolclass=NullPool)
     with engine.begin() as connection:
         command.upgrade(_config(connection), revision)
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, psycopg.Connection)
+        secure(driver)
 
 
 def _config(connection: "Connection | None" = None) -> "Config":
