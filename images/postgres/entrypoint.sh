@@ -54,7 +54,7 @@ DO \$\$ BEGIN
         CREATE ROLE tradewind_helper SUPERUSER;
         SET SESSION AUTHORIZATION tradewind_helper;
         ALTER ROLE "$owner" RENAME TO postgres;
-        RESET SESSION AUTHORIZATION;
+        SET SESSION AUTHORIZATION postgres;
         DROP ROLE tradewind_helper;
     END IF;
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '$text') THEN

@@ -29,7 +29,8 @@ def add_parser(subparsers: "Subparsers") -> None:
     remove = commands.add_parser("remove", help="take a namespace's roles their rights, and drop them")
     remove.add_argument("namespace", help="whose roles go; its rows stay")
     listing = commands.add_parser("list", help="show every role and its namespace")
-    for command in (add, remove, listing):
+    forget = commands.add_parser("forget-cluster", help="let another cluster have an installation whose cluster is gone")
+    for command in (add, remove, listing, forget):
         _add_common(command)
     parser.set_defaults(run=run)
 
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     if not dsn:
         return _fail(2, f"{args.dsn_env} is not set; put the DSN of the schema's owner there")
     try:
-        return {"add": _add, "remove": _remove, "list": _list}[args.tenant_command](args, dsn)
+        return _COMMANDS[args.tenant_command](args, dsn)
     except (TenantError, OSError) as error:
         if isinstance(error, migrations.UnreachableDatabaseError):
             return _fail(1, str(error))
@@ -115,6 +116,18 @@ def _list(args: argparse.Namespace, dsn: str) -> int:
     for tenant in found:
         print(f"{tenant.role}\t{_scope(tenant)}")
     return 0
+
+
+def _forget(args: argparse.Namespace, dsn: str) -> int:
+    from tradewind.migrations import tenants
+
+    if not tenants.forget_cluster(dsn, args.installation):
+        return _fail(2, f"installation {args.installation} is no cluster's")
+    _tell(f"the next operator that starts as installation {args.installation} has it")
+    return 0
+
+
+_COMMANDS = {"add": _add, "remove": _remove, "list": _list, "forget-cluster": _forget}
 
 
 def _scope(tenant: "Tenant") -> str:

@@ -22,11 +22,12 @@ Json = Mapping[str, Any]
 
 
 class DatabaseUnavailableError(Exception):
-    """The database did not answer, or has no schema. The message names host and remedy, never the password."""
+    """The database did not answer, has no schema, or is not this operator's. The message has the remedy, never the password."""
 
-    def __init__(self, message: str, *, schema_missing: bool = False) -> None:
+    def __init__(self, message: str, *, schema_missing: bool = False, taken: bool = False) -> None:
         super().__init__(message)
         self.schema_missing = schema_missing
+        self.taken = taken
 
 
 class Neighbour(NamedTuple):

@@ -214,6 +214,26 @@ def ensure_from_folder(dsn: str, installation: str, folder: Path) -> tuple[Tenan
     return tuple(add(dsn, installation, path.name, password=path.read_text().strip()) for path in files)
 
 
+def forget_cluster(dsn: str, installation: str) -> bool:
+    """Takes an installation from its cluster, which is gone, so that another one may have it; False: it has none.
+
+    Raises:
+        TenantError: an operator holds it at this moment.
+        InvalidDsnError, UnreachableDatabaseError: see `migrations.connect`.
+    """
+    with connect(dsn) as connection:
+        _begin(connection)
+        holder = _one(
+            connection,
+            "SELECT holder FROM tradewind.installations WHERE installation = %s AND held_until > clock_timestamp()",
+            [installation],
+        )
+        if holder is not None:
+            raise TenantError(f"operator {holder} holds installation {installation}: its cluster is not gone")
+        gone = connection.execute("DELETE FROM tradewind.installations WHERE installation = %s", [installation])
+        return gone.rowcount == 1
+
+
 def new_password() -> str:
     """32 random characters that need no quoting in a URI."""
     return secrets.token_hex(16)

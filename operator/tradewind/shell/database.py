@@ -6,7 +6,7 @@ The gateway has its own statements, and the jobs theirs; the schema is in `trade
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -24,6 +24,7 @@ from tradewind.core.decision import PublishEpoch, RecordExperiment, RecordPromot
 from tradewind.core.endpoint import Conflicts, EpochRow, ProbeCosts, Promotion, ReplicaReport, StartedExperiment
 from tradewind.core.world import DatabaseUnavailableError
 from tradewind.shell import papers
+from tradewind.shell.claims import Claim
 from tradewind.shell.evidence import EvidenceReader
 from tradewind.trading.arm_health import ArmHealth
 from tradewind.trading.evidence import JUDGED_COLUMNS, StoredEvidence
@@ -54,11 +55,13 @@ class Beat:
 class Database:
     """A small pool. Use as an async context manager; it opens even while the server is away."""
 
-    def __init__(self, dsn: str, installation: str) -> None:
+    def __init__(self, dsn: str, installation: str, claim: Claim | None = None) -> None:
+        """`claim`: of an operator, which asks nothing before it has its installation; None: of a person, who only reads."""
         self._dsn = dsn
         self._installation = installation
         self._tls_fault: str | None = None
         """What was wrong with the certificates at the last attempt: the pool itself only says that time is up."""
+        self.claim = claim
         self.down: str | None = None
         """What is said at once instead of asking: the pulse (pulse.py) found that it does not answer."""
         self._told: dict[str, Any] = {
@@ -86,6 +89,10 @@ class Database:
     ) -> None:
         await self._pool.close(timeout=2)
         if self._pulse is not None:
+            if self.claim is not None:
+                with suppress(psycopg.Error, TimeoutError):
+                    async with asyncio.timeout(2):
+                        await self.claim.let_go(self._pulse)
             await self._pulse.close()
 
     @property
@@ -95,7 +102,7 @@ class Database:
         return f"{parts.get('host') or 'localhost'}:{parts.get('port') or 5432}/{parts.get('dbname') or ''}"
 
     async def beat(self) -> Beat:
-        """One question over a connection of its own, to the tables that turns need.
+        """One question over a connection of its own, to the tables that turns need; and the claim is renewed.
 
         Raises:
             DatabaseUnavailableError: it is not answered within seconds: the server is gone, or somebody holds a lock.
@@ -112,6 +119,8 @@ class Database:
                         told: dict[str, Any] = {"autocommit": True, "connect_timeout": int(_BEAT_SECONDS), **self._told}
                         self._pulse = await _told_of(self._note).connect(self._dsn, **told)
                         await self._pulse.execute(f"SET statement_timeout = '{_BEAT_SECONDS}s'")
+                    if self.claim is not None:
+                        await self.claim.renew(self._pulse)
                     cursor = await self._pulse.execute(sql, {"i": self._installation})
                     row = await cursor.fetchone()
             except psycopg.errors.ProgrammingError:
@@ -414,6 +423,9 @@ class Database:
     async def _connection(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
         if self.down is not None:
             raise DatabaseUnavailableError(self.down)
+        if self.claim is not None and self.claim.refusal is not None:
+            taken = bool(self.claim.taken or self.claim.waits)
+            raise DatabaseUnavailableError(self.claim.refusal, schema_missing=self.claim.schema_missing, taken=taken)
         with self._explained():
             async with self._pool.connection() as connection:
                 yield connection

@@ -6,6 +6,7 @@ Nothing is decided before there is a list of each kind. Liveness is the queue's 
 import asyncio
 import logging
 import signal
+import socket
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -21,6 +22,7 @@ from tradewind.api.training_run_status import ProgressStatus
 from tradewind.core.world import DatabaseUnavailableError
 from tradewind.shell import index
 from tradewind.shell.cache import Cache, Key
+from tradewind.shell.claims import LEASE_SECONDS, Claim
 from tradewind.shell.cluster import Cluster, ClusterError
 from tradewind.shell.database import Database
 from tradewind.shell.progress import progress_app
@@ -54,7 +56,8 @@ async def run(settings: Settings) -> None:
         cluster = await stack.enter_async_context(await Cluster.connect())
         database = None
         if settings.dsn is not None:
-            database = await stack.enter_async_context(Database(settings.dsn, settings.platform.installation))
+            claim = Claim(settings.platform.installation, _holder(settings), partial(_cluster_uid, cluster))
+            database = await stack.enter_async_context(Database(settings.dsn, settings.platform.installation, claim))
         reports: dict[tuple[str, str], ProgressStatus] = {}
         cache = Cache()
         world = ClusterWorld(cluster, database, cache, settings.signer, reports)
@@ -62,7 +65,12 @@ async def run(settings: Settings) -> None:
         reach = Reach(namespaces)
         filled = asyncio.Event()
 
+        def waits() -> bool:
+            return database is not None and database.claim is not None and database.claim.waits is not None
+
         async def turn(key: Key) -> float | None:
+            if waits():  # another operator of this cluster decides: not even a status is written beside it
+                return LEASE_SECONDS
             after = await reconciler(key)
             RECONCILES.labels(key.kind, "ok").inc()
             QUEUE_DEPTH.set(queue.depth)
@@ -74,6 +82,9 @@ async def run(settings: Settings) -> None:
         async def work() -> None:
             await fill(cache, cluster, namespaces)  # half a view decides nothing
             await fill_reach(reach, cluster)
+            pulse = Pulse(database, look_at_everything) if database is not None else None
+            if pulse is not None:
+                await pulse.once()  # else the first turns find an installation that nobody has claimed yet
             filled.set()
             async with asyncio.TaskGroup() as group:
                 group.create_task(queue.run(settings.workers), name="workqueue")
@@ -81,8 +92,8 @@ async def run(settings: Settings) -> None:
                 if not namespaces:
                     every = settings.resync_seconds
                     group.create_task(follow(reach, cluster, cache, queue.add, seconds=every), name="reach")
-                if database is not None:
-                    group.create_task(Pulse(database, look_at_everything).run(), name="pulse")
+                if database is not None and pulse is not None:
+                    group.create_task(pulse.run(), name="pulse")
                     group.create_task(revisit(database, cache, namespaces, queue.add), name="revisit")
 
         def look_at_everything() -> None:
@@ -99,7 +110,7 @@ async def run(settings: Settings) -> None:
         if database is not None:
             tasks.append(asyncio.create_task(database.listen(partial(heard, queue, cache)), name="listen"))
         await _serve(stack, progress_app(cluster, reports, notify), settings.platform.progress_port)
-        await _serve(stack, _health_app(queue, filled), settings.health_port)
+        await _serve(stack, _health_app(queue, filled, waits), settings.health_port)
         log.info(
             "started",
             namespaces=settings.watch_namespaces or f"those with {ENABLED_LABEL}=true",
@@ -143,7 +154,20 @@ async def _serve(stack: AsyncExitStack, app: web.Application, port: int) -> None
     await web.TCPSite(runner, "0.0.0.0", port).start()  # noqa: S104 - a pod's port, opened by its Service
 
 
-def _health_app(queue: WorkQueue[Key], filled: asyncio.Event) -> web.Application:
+def _holder(settings: Settings) -> str:
+    """Who this operator is: no two pods that run have the same namespace and name."""
+    return f"{settings.platform.operator_namespace}/{socket.gethostname()}"
+
+
+async def _cluster_uid(cluster: Cluster) -> str:
+    """By what a cluster is known: it is made once with it."""
+    found = await cluster.get("v1", "Namespace", None, "kube-system")
+    if found is None:
+        raise ClusterError("there is no namespace kube-system", 404)
+    return str(found["metadata"]["uid"])
+
+
+def _health_app(queue: WorkQueue[Key], filled: asyncio.Event, waits: Callable[[], bool]) -> web.Application:
     def answer(good: int, bad: int, *, fine: bool) -> web.Response:
         idle = asyncio.get_running_loop().time() - queue.last_progress
         body = {"depth": queue.depth, "secondsSinceProgress": round(idle, 1), "listed": filled.is_set()}
@@ -154,7 +178,7 @@ def _health_app(queue: WorkQueue[Key], filled: asyncio.Event) -> web.Application
         return answer(200, 500, fine=True)  # to start anew would not help against a cluster that gives no list
 
     async def readyz(_: web.Request) -> web.Response:
-        return answer(200, 503, fine=filled.is_set())
+        return answer(200, 503, fine=filled.is_set() and not waits())
 
     app = web.Application()
     app.router.add_get("/healthz", healthz)

@@ -32,6 +32,7 @@ class Pulse:
         self._news = news
         self._last: Beat | None = None
         self._missed = 0
+        self._refused: str | None = None
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -51,6 +52,12 @@ class Pulse:
             return EVERY_SECONDS
         self._missed = 0
         changed = self._last is not None and not beat.follows(self._last)
+        claim = self._database.claim
+        refused = claim.refusal if claim is not None else None
+        if (refused is None) != (self._refused is None):
+            log.warning("installation", ours=refused is None, why=refused)
+            changed = changed or self._last is not None
+        self._refused = refused
         if self._database.down is not None or changed:
             log.warning("database", up=True, changed=changed)
             self._database.down = None

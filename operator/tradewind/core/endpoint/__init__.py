@@ -200,7 +200,8 @@ def _database_fact(seen: Seen) -> Fact:
         message = "the database has no schema of this version: run `tradewind migrate`"
         return Fact("DatabaseReachable", False, Reason.SCHEMA_MISSING, message)
     if seen.database_error is not None:
-        return Fact("DatabaseReachable", False, Reason.DATABASE_UNREACHABLE, seen.database_error)
+        reason = Reason.INSTALLATION_TAKEN if seen.installation_taken else Reason.DATABASE_UNREACHABLE
+        return Fact("DatabaseReachable", False, reason, seen.database_error)
     return Fact("DatabaseReachable", True, Reason.DATABASE_REACHABLE)
 
 

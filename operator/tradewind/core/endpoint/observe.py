@@ -81,7 +81,9 @@ async def observe(endpoint: Endpoint, world: World) -> Seen:
             conflicts=await database.conflicts(*place),
         )
     except DatabaseUnavailableError as error:
-        return replace(seen, database_error=str(error), schema_missing=error.schema_missing)
+        return replace(
+            seen, database_error=str(error), schema_missing=error.schema_missing, installation_taken=error.taken
+        )
 
 
 def _may_be_asked(endpoint: Endpoint, experiments: tuple[ABExperiment, ...], routing: Routing | None) -> frozenset[str]:

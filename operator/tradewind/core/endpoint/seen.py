@@ -44,6 +44,8 @@ class Reason(StrEnum):
     """The database does not answer, or none is named."""
     SCHEMA_MISSING = "SchemaMissing"
     """The database lacks the schema of this version: run the migration."""
+    INSTALLATION_TAKEN = "InstallationTaken"
+    """Another cluster, or another operator, has this installation's name in the database: name another `installation`."""
     DATABASE_REACHABLE = "DatabaseReachable"
     """The database answers."""
     GATEWAY_STARTING = "GatewayStarting"
@@ -253,3 +255,4 @@ class Seen:
     held_back: Hindrance | None = None
     database_error: str | None = None
     schema_missing: bool = False
+    installation_taken: bool = False
