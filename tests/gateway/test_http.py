@@ -126,6 +126,7 @@ async def test_metrics(rig, gateway):
         'tradewind_arm_seconds_count{role="drawn",version="v1"} 1.0',
         "tradewind_routing_epoch 5.0",
         "tradewind_database_up 1.0",
+        "tradewind_database_role_bound 1.0",
     ):
         assert line in text, line
     assert f"tradewind_routing_generation {float(rig.document['generation'])}" in text

@@ -11,6 +11,7 @@ import pytest
 
 from tradewind.api.common import VersionStatusRef
 from tradewind.core.decision import RecordExperiment
+from tradewind.migrations.tenants import tenant_dsn
 from tradewind.shell.database import Database
 from tradewind.shell.evidence import LOG_KEPT
 from tradewind.trading.evidence import StoredEvidence
@@ -250,15 +251,15 @@ async def test_where_the_log_may_not_have_it_all_it_is_read_anew(
 
 async def test_a_role_that_may_not_write_the_log_may_decide(postgres_dsn: str, connection: Connection) -> None:
     """A gateway of the version before, whose role knows nothing of the table, goes on through the migration."""
-    connection.execute("CREATE ROLE old_gateway")
+    connection.execute("CREATE ROLE old_gateway LOGIN PASSWORD 'p'")
     try:
         connection.execute("GRANT USAGE ON SCHEMA tradewind TO old_gateway")
         connection.execute("GRANT SELECT, INSERT, UPDATE ON tradewind.decisions TO old_gateway")
-        connection.execute("SET ROLE old_gateway")
-        Writer(connection, 4).decide()
-        connection.execute("RESET ROLE")
+        connection.execute("INSERT INTO tradewind.tenants (role) VALUES ('old_gateway')")  # as the migration finds it
+        with psycopg.connect(tenant_dsn(postgres_dsn, "old_gateway", "p"), autocommit=True) as gateway:
+            Writer(gateway, 4).decide()
         assert connection.execute("SELECT count(*) FROM tradewind.changes").fetchone() == (1,)
     finally:
-        connection.execute("RESET ROLE")
+        connection.execute("DELETE FROM tradewind.tenants WHERE role = 'old_gateway'")
         connection.execute("DROP OWNED BY old_gateway")
         connection.execute("DROP ROLE old_gateway")

@@ -59,6 +59,7 @@ class Gateway:
         self.database = Database(settings)
         self.database.took = self.admission.took
         self.metrics.database_up.set_function(lambda: self.database.up)
+        self.metrics.database_role_bound.set_function(lambda: bool(self.database.bound))
         self.spool = Spool(settings.spool_dir, settings.spool_max_bytes)
         self.arms = Arms(
             self.metrics,

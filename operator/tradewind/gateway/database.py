@@ -171,6 +171,8 @@ class Database:
         """Told how many seconds each statement took that came back, with its wait for a connection."""
         self.timeout = settings.database_timeout
         self.up = False
+        self.bound: bool | None = None
+        """Whether its role sees the rows of its namespace alone; None: not known yet."""
 
     async def open(self) -> None:
         """Starts connecting; does not wait for the server."""
@@ -189,7 +191,18 @@ class Database:
         while True:
             with contextlib.suppress(DatabaseDownError):
                 await self._call("SELECT 1 FROM tradewind.decisions LIMIT 0", {}, probe=True)
+                if self.bound is None:
+                    await self._ask_whether_bound()
             await asyncio.sleep(_PROBE_SECONDS)
+
+    async def _ask_whether_bound(self) -> None:
+        rows = await self._call(statements.BOUND, {})
+        self.bound = bool(rows[0]["bound"])
+        if not self.bound:
+            _log.warning(
+                "the role in TRADEWIND_DSN sees and writes every namespace's rows",
+                remedy="make this namespace a role of its own: tradewind tenant add",
+            )
 
     async def assign(self, parameters: Parameters) -> Assigned:
         """Commits the assignment of one decision, or finds the one there is. One round trip."""

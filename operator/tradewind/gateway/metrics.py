@@ -99,6 +99,11 @@ class Metrics:
             "tradewind_routing_expires_timestamp_seconds", "End of the weights' validity", registry=self.registry
         )
         self.database_up = Gauge("tradewind_database_up", "1 while the database answers", registry=self.registry)
+        self.database_role_bound = Gauge(
+            "tradewind_database_role_bound",
+            "1 while the database shows this gateway its namespace's rows alone",
+            registry=self.registry,
+        )
         self.spooled = Gauge("tradewind_spool_records", "Decisions that wait for the database", registry=self.registry)
         self.spool_refused = Counter(
             "tradewind_spool_refused",

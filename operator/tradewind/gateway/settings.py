@@ -59,7 +59,7 @@ VARIABLES = (
     Variable(
         "TRADEWIND_DSN",
         None,
-        "PostgreSQL, libpq key=value pairs or URI. The gateway needs select, insert, update and delete on schema `tradewind`",
+        "PostgreSQL, libpq key=value pairs or URI, of a role of the namespace's own (`tradewind tenant add`)",
         remedy="take it from the Secret that spec.database names",
     ),
     Variable(

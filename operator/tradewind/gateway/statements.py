@@ -259,6 +259,9 @@ SELECT count(*) AS advanced, max(CASE WHEN as_of IS NOT NULL OR %(remind)s THEN 
   FROM (VALUES (1)) AS one LEFT JOIN advanced ON true
 """
 
+# Whether the database holds this role to the rows of one namespace.
+BOUND: Final = "SELECT row_security_active('tradewind.decisions') AS bound"
+
 NOTIFY: Final = f"SELECT {NOTIFY_OPERATOR}"
 
 REPORT_REPLICA: Final = """
