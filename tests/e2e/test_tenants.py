@@ -37,7 +37,9 @@ def test_the_gateways_role_is_its_namespaces(installation: Installation, trader:
     with psycopg.connect(installation.database.tenant_dsn(trader.name)) as connection:
         assert connection.execute("SELECT current_user::name").fetchall() == rows
         assert connection.execute("SELECT namespace FROM tradewind.tenant()").fetchone() == (trader.name,)
-        assert connection.execute("SELECT count(*) FROM tradewind.decisions WHERE decision_id = 'theirs-to-see'").fetchone() == (1,)
+        assert connection.execute(
+            "SELECT count(*) FROM tradewind.decisions WHERE decision_id = 'theirs-to-see'"
+        ).fetchone() == (1,)
 
 
 def test_a_neighbours_secret_reads_nothing_of_it_and_forges_nothing(installation: Installation, trader: Space) -> None:
@@ -47,8 +49,10 @@ def test_a_neighbours_secret_reads_nothing_of_it_and_forges_nothing(installation
         assert found.fetchone() == (0,)
         for attempt in (
             f"INSERT INTO tradewind.replay_clock VALUES ('e2e', '{trader.name}', 'trader', now())",
-            f"INSERT INTO tradewind.promotions (installation, namespace, endpoint, version, reason) VALUES ('e2e', '{trader.name}',"
-            " 'trader', 'mine', 'PromotedByHand')",
+            (
+                f"INSERT INTO tradewind.promotions (installation, namespace, endpoint, version, reason) VALUES ('e2e', '{trader.name}',"
+                " 'trader', 'mine', 'PromotedByHand')"
+            ),
             "UPDATE tradewind.experiments SET decision = 'rollback', decided_at = now()",
             "COPY (SELECT 1) TO PROGRAM 'cat > /dev/null'",
             "COPY tradewind.replay_clock FROM PROGRAM 'id'",

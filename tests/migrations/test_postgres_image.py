@@ -101,9 +101,11 @@ def test_the_owner_is_no_superuser_and_the_superuser_comes_by_the_socket_alone(p
     made = tenants.add(owner, "tradewind", "trading", password="t")
     assert powers(pod.dsn(made.role, "t")) == (False, False, False, False)
     for attempt in ("CREATE TEMP TABLE t (x int)", "CREATE TABLE public.t (x int)", "CREATE SCHEMA mine"):
-        with psycopg.connect(pod.dsn(made.role, "t")) as connection:
-            with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                connection.execute(attempt)
+        with (
+            psycopg.connect(pod.dsn(made.role, "t")) as connection,
+            pytest.raises(psycopg.errors.InsufficientPrivilege),
+        ):
+            connection.execute(attempt)
     programs_refused(owner)
     pod.stop()
     pod.start("second")

@@ -79,7 +79,9 @@ def test_every_table_and_view_shows_a_namespace_its_own_rows_alone(desk: Desk) -
             assert both == 2, table
     for relation in relations(desk.owner):
         with psycopg.connect(desk.ours) as connection:
-            query = sql.SQL("SELECT count(*) FROM tradewind.{} WHERE namespace <> 'ours'").format(sql.Identifier(relation))
+            query = sql.SQL("SELECT count(*) FROM tradewind.{} WHERE namespace <> 'ours'").format(
+                sql.Identifier(relation)
+            )
             if relation in tenants.OWNERS:
                 with pytest.raises(errors.InsufficientPrivilege):
                     connection.execute(sql.SQL("SELECT FROM tradewind.{}").format(sql.Identifier(relation)))
@@ -111,16 +113,16 @@ def test_every_table_has_its_policy_and_every_view_asks_as_its_reader(desk: Desk
         "INSERT INTO tradewind.replay_clock VALUES ('tradewind', 'theirs', 'trader', now())",
         "INSERT INTO tradewind.replay_clock VALUES ('another', 'ours', 'trader', now())",
         "UPDATE tradewind.decisions SET namespace = 'theirs', decision_id = 'forged'",
-        "INSERT INTO tradewind.experiments (installation, namespace, endpoint, experiment_uid, name, mode, baseline, candidate, t0,"
-        " alpha, spec) VALUES ('tradewind', 'ours', 'trader', 'x', 'n', 'Live', 'a', 'b', now(), 0.05, '{}')",
+        ("INSERT INTO tradewind.experiments (installation, namespace, endpoint, experiment_uid, name, mode, baseline, candidate, t0,"
+        " alpha, spec) VALUES ('tradewind', 'ours', 'trader', 'x', 'n', 'Live', 'a', 'b', now(), 0.05, '{}')"),
         "UPDATE tradewind.experiments SET decision = 'promote', decided_at = now()",
         "DELETE FROM tradewind.experiments",
-        "INSERT INTO tradewind.promotions (installation, namespace, endpoint, version, reason) VALUES ('tradewind', 'ours', 'trader',"
-        " 'mine', 'PromotedByHand')",
-        "INSERT INTO tradewind.epochs (installation, namespace, endpoint, experiment_uid, block, candidate_weight, reason)"
-        " VALUES ('tradewind', 'ours', 'trader', 'e-ours', 0, 1, 'Fixed')",
-        "INSERT INTO tradewind.papers (installation, namespace, endpoint, decision_id, arm, ret, exit_reason, exit_at, known_at, source)"
-        " VALUES ('tradewind', 'ours', 'trader', 'd1', 'candidate', 9, 'x', now(), now(), 'answer')",
+        ("INSERT INTO tradewind.promotions (installation, namespace, endpoint, version, reason) VALUES ('tradewind', 'ours', 'trader',"
+        " 'mine', 'PromotedByHand')"),
+        ("INSERT INTO tradewind.epochs (installation, namespace, endpoint, experiment_uid, block, candidate_weight, reason)"
+        " VALUES ('tradewind', 'ours', 'trader', 'e-ours', 0, 1, 'Fixed')"),
+        ("INSERT INTO tradewind.papers (installation, namespace, endpoint, decision_id, arm, ret, exit_reason, exit_at, known_at, source)"
+        " VALUES ('tradewind', 'ours', 'trader', 'd1', 'candidate', 9, 'x', now(), now(), 'answer')"),
         "DELETE FROM tradewind.events",
         "UPDATE tradewind.events SET body = '{}'",
         "UPDATE tradewind.decisions SET database_role = 'somebody'",
@@ -132,8 +134,8 @@ def test_every_table_has_its_policy_and_every_view_asks_as_its_reader(desk: Desk
         "ALTER TABLE tradewind.decisions DISABLE ROW LEVEL SECURITY",
         "DROP POLICY tenant ON tradewind.decisions",
         "ALTER TABLE tradewind.decisions DISABLE TRIGGER ALL",
-        "CREATE OR REPLACE FUNCTION tradewind.tenant(OUT installation text, OUT namespace text, OUT unbound boolean) LANGUAGE sql"
-        " AS 'SELECT NULL::text, NULL::text, true'",
+        ("CREATE OR REPLACE FUNCTION tradewind.tenant(OUT installation text, OUT namespace text, OUT unbound boolean) LANGUAGE sql"
+        " AS 'SELECT NULL::text, NULL::text, true'"),
         "CREATE TABLE tradewind.mine (x int)",
         "CREATE SCHEMA mine",
         "CREATE ROLE mine",
@@ -172,8 +174,10 @@ def test_no_setting_of_the_session_changes_whose_rows_it_sees(ours: Connection) 
         "SET tradewind.namespace = 'theirs'",
         "CREATE TEMP TABLE tenants (role name, installation text, namespace text)",
         "INSERT INTO pg_temp.tenants VALUES (session_user, 'tradewind', 'theirs')",
-        "CREATE FUNCTION pg_temp.tenant(OUT installation text, OUT namespace text, OUT unbound boolean) LANGUAGE sql AS"
-        " 'SELECT NULL::text, NULL::text, true'",
+        (
+            "CREATE FUNCTION pg_temp.tenant(OUT installation text, OUT namespace text, OUT unbound boolean) LANGUAGE sql AS"
+            " 'SELECT NULL::text, NULL::text, true'"
+        ),
     ):
         ours.execute(setting)
     assert ours.execute("SELECT DISTINCT namespace FROM tradewind.decisions").fetchall() == [("ours",)]
@@ -274,7 +278,9 @@ def test_the_gateways_statements_find_their_index_under_the_policy(desk: Desk, s
     with psycopg.connect(desk.owner) as owner:
         owner.execute("SET LOCAL enable_seqscan = on")
     with psycopg.connect(desk.ours, cursor_factory=psycopg.ClientCursor) as connection:
-        connection.execute("SET enable_seqscan = off")  # the tables are small: whether an index can be used is the question
+        connection.execute(
+            "SET enable_seqscan = off"
+        )  # the tables are small: whether an index can be used is the question
         given = dict.fromkeys(_names(text), None) | {"installation": "tradewind", "namespace": "ours", "endpoint": "trader",
                                                       "decision_id": "d1", "position_id": "p", "history": 5, "positions": [],
                                                       "stated": True, "state": "answered", "holds": False, "fallback": False,
@@ -282,7 +288,7 @@ def test_the_gateways_statements_find_their_index_under_the_policy(desk: Desk, s
         plan = "\n".join(row[0] for row in connection.execute(f"EXPLAIN {text}", given).fetchall())
     assert "Seq Scan on decisions" not in plan, plan
     assert "Seq Scan on executions" not in plan, plan
-    conditions = [line for line in plan.splitlines() if "Index Cond" in line and "decision" in line or "endpoint" in line]
+    conditions = [line for line in plan.splitlines() if "Index Cond" in line and "endpoint" in line]
     assert conditions, plan
 
 

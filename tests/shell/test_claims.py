@@ -68,7 +68,9 @@ async def test_another_cluster_under_the_same_name_is_refused_for_good(postgres_
         ]
 
 
-async def test_of_two_operators_of_a_cluster_one_decides_and_the_other_has_it_after_the_lease(postgres_dsn: str) -> None:
+async def test_of_two_operators_of_a_cluster_one_decides_and_the_other_has_it_after_the_lease(
+    postgres_dsn: str,
+) -> None:
     async with operator(postgres_dsn, "uid", "ns/one") as one, operator(postgres_dsn, "uid", "ns/two") as two:
         await one.beat()
         await two.beat()

@@ -9,8 +9,8 @@ from tradewind.shell.operator import _health_app
 from tradewind.shell.workqueue import WorkQueue
 
 
-async def statuses(queue: WorkQueue[Key], filled: asyncio.Event) -> tuple[int, int]:
-    async with TestClient(TestServer(_health_app(queue, filled))) as client:
+async def statuses(queue: WorkQueue[Key], filled: asyncio.Event, *, waits: bool = False) -> tuple[int, int]:
+    async with TestClient(TestServer(_health_app(queue, filled, lambda: waits))) as client:
         return (await client.get("/healthz")).status, (await client.get("/readyz")).status
 
 
@@ -23,6 +23,7 @@ async def test_alive_without_a_list_ready_with_one_and_neither_when_stuck() -> N
     queue.add(Key("Endpoint", "trading", "trader"))  # of a watch that was faster than the list
     assert await statuses(queue, filled) == (200, 503)
     filled.set()
+    assert await statuses(queue, filled, waits=True) == (200, 503), "another operator decides"
     queue.last_progress = asyncio.get_running_loop().time()
     assert await statuses(queue, filled) == (200, 200)
     queue.last_progress -= 200

@@ -85,7 +85,9 @@ def _tell_of_unbound(dsn: str) -> None:
     with migrations.connect(dsn) as connection:
         unbound = [tenant.role for tenant in tenants.listed(connection) if tenant.namespace is None]
     if unbound:
-        print(f"roles that see every namespace: {', '.join(unbound)}; `tradewind tenant add` makes one for each namespace")
+        print(
+            f"roles that see every namespace: {', '.join(unbound)}; `tradewind tenant add` makes one for each namespace"
+        )
 
 
 def _make_tenants(dsn: str, args: argparse.Namespace) -> int:

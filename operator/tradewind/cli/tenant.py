@@ -24,12 +24,16 @@ def add_parser(subparsers: "Subparsers") -> None:
     add = commands.add_parser("add", help="make a namespace's role and print its connection string")
     add.add_argument("namespace", help="whose rows the role sees and writes")
     add.add_argument("--role", help="a role that is there, or the name of the new one (default: by the namespace)")
-    add.add_argument("--password-file", type=Path, metavar="FILE", help="file with the password; else a new one is made")
+    add.add_argument(
+        "--password-file", type=Path, metavar="FILE", help="file with the password; else a new one is made"
+    )
     add.add_argument("--new-password", action="store_true", help="give a role that is there another password")
     remove = commands.add_parser("remove", help="take a namespace's roles their rights, and drop them")
     remove.add_argument("namespace", help="whose roles go; its rows stay")
     listing = commands.add_parser("list", help="show every role and its namespace")
-    forget = commands.add_parser("forget-cluster", help="let another cluster have an installation whose cluster is gone")
+    forget = commands.add_parser(
+        "forget-cluster", help="let another cluster have an installation whose cluster is gone"
+    )
     for command in (add, remove, listing, forget):
         _add_common(command)
     parser.set_defaults(run=run)
@@ -107,7 +111,7 @@ def _remove(args: argparse.Namespace, dsn: str) -> int:
     return 0
 
 
-def _list(args: argparse.Namespace, dsn: str) -> int:
+def _list(_: argparse.Namespace, dsn: str) -> int:
     from tradewind import migrations
     from tradewind.migrations import tenants
 

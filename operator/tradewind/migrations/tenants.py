@@ -261,7 +261,8 @@ def _make(connection: Connection, role: str, password: str | None) -> None:
     """The role, and its password: as a verifier, so that no log of the server's has it."""
     who = sql.Identifier(role)
     there = _one(connection, "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = %s)", [role])
-    verb, verifier = ("ALTER" if there else "CREATE"), sql.SQL("")
+    verb = "ALTER" if there else "CREATE"
+    verifier: sql.Composable = sql.SQL("")
     if password is not None:
         made = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
         verifier = sql.SQL("PASSWORD {}").format(sql.Literal(made.decode()))

@@ -18,7 +18,9 @@ from psycopg import AsyncConnection
 
 from tradewind.shell.cluster import ClusterError
 
-HOLDS = Gauge("tradewind_operator_holds_installation", "1 while the installation is this operator's, 0 while it decides nothing.")
+HOLDS = Gauge(
+    "tradewind_operator_holds_installation", "1 while the installation is this operator's, 0 while it decides nothing."
+)
 
 LEASE_SECONDS = 15.0
 
@@ -67,7 +69,9 @@ class Claim:
         """Why the database is left alone; None: it is this operator's."""
         if self.clock() < self.held_until:
             return None
-        unasked = f"installation {self.installation!r} is not claimed: the database has not answered for {LEASE_SECONDS:g} s"
+        unasked = (
+            f"installation {self.installation!r} is not claimed: the database has not answered for {LEASE_SECONDS:g} s"
+        )
         return self.taken or self.waits or self.fault or unasked
 
     async def renew(self, connection: AsyncConnection[Any]) -> None:
@@ -114,7 +118,9 @@ class Claim:
                 f"good, `tradewind tenant forget-cluster --installation {self.installation}`"
             )
         else:
-            self.waits = f"operator {holder} of this cluster decides for installation {self.installation!r}; this one waits"
+            self.waits = (
+                f"operator {holder} of this cluster decides for installation {self.installation!r}; this one waits"
+            )
 
     async def let_go(self, connection: AsyncConnection[Any]) -> None:
         """The next operator need not wait for the lease to run out."""
