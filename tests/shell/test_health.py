@@ -23,8 +23,18 @@ async def test_alive_without_a_list_ready_with_one_and_neither_when_stuck() -> N
     queue.add(Key("Endpoint", "trading", "trader"))  # of a watch that was faster than the list
     assert await statuses(queue, filled) == (200, 503)
     filled.set()
-    assert await statuses(queue, filled, waits=True) == (200, 503), "another operator decides"
     queue.last_progress = asyncio.get_running_loop().time()
     assert await statuses(queue, filled) == (200, 200)
     queue.last_progress -= 200
     assert await statuses(queue, filled) == (500, 503)
+
+
+async def test_an_operator_that_waits_for_another_one_is_alive_and_not_ready() -> None:
+    async def work(_: Key) -> None:
+        return None
+
+    queue: WorkQueue[Key] = WorkQueue(work, on_error=lambda *_: None)
+    filled = asyncio.Event()
+    filled.set()
+    assert await statuses(queue, filled) == (200, 200)
+    assert await statuses(queue, filled, waits=True) == (200, 503)
