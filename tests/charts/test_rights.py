@@ -5,9 +5,11 @@ What it does is taken from the golden cases: what `observe` reads of them, what 
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import golden_worlds
 import pytest
 from chart_tools import CLUSTER_WIDE, EXISTING, template
 from golden_worlds import KIND_CASES, load
@@ -15,6 +17,7 @@ from golden_worlds import KIND_CASES, load
 from tradewind.api.common import ENABLED_LABEL, GROUP, Resource
 from tradewind.api.registry import KINDS as API_KINDS
 from tradewind.core.decision import Apply, Create, Delete, Hold
+from tradewind.core.network import Network
 from tradewind.core.registry import BY_KIND
 from tradewind.core.world import DatabaseUnavailableError, Json
 from tradewind.shell import watch
@@ -72,6 +75,9 @@ class Asked:
     def progress(self, _: Resource) -> None:
         return None
 
+    def is_going(self, _: str) -> bool:
+        return False
+
     async def fresh(self, *_: object) -> None:
         return None
 
@@ -90,7 +96,7 @@ class Asked:
 
 def _resource(api_version: str, kind: str) -> tuple[str, str]:
     group, _, _ = api_version.rpartition("/")
-    return group, f"{kind.lower()}s"
+    return group, f"{kind.lower().removesuffix('y')}ies" if kind.endswith("y") else f"{kind.lower()}s"
 
 
 async def used() -> Rights:
@@ -137,6 +143,7 @@ def granted(documents: list[dict[str, Any]], kind: str) -> Rights:
 
 
 SCOPES = ((), ("--set", "watchNamespaces={a}"))
+POLICIES = ("--set", "networkPolicy.enabled=true")
 OF_NO_NAMESPACE: Rights = {
     ("authentication.k8s.io", "tokenreviews"): {"create"},
     ("apiextensions.k8s.io", "customresourcedefinitions"): {"get", "list", "watch"},
@@ -151,6 +158,12 @@ async def test_the_operator_may_do_what_it_does_and_nothing_else(scope: tuple[st
     assert rights == await used()
 
 
+async def test_where_it_makes_network_policies_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(golden_worlds, "PLATFORM", replace(golden_worlds.PLATFORM, network=Network(enabled=True)))
+    monkeypatch.setitem(globals(), "ADOPTS", ADOPTS | {("networking.k8s.io", "networkpolicies")})
+    assert granted(template("tradewind", *EXISTING, *POLICIES), "Role") == await used()
+
+
 async def test_the_whole_cluster_takes_the_same_rights_and_those_of_no_namespace() -> None:
     documents = template("tradewind", *EXISTING, *CLUSTER_WIDE)
     rights = granted(documents, "ClusterRole")
@@ -161,8 +174,11 @@ async def test_the_whole_cluster_takes_the_same_rights_and_those_of_no_namespace
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-def test_across_the_cluster_a_namespaced_operator_asks_what_there_is_and_no_more(scope: tuple[str, ...]) -> None:
-    assert granted(template("tradewind", *EXISTING, *scope), "ClusterRole") == OF_NO_NAMESPACE
+def test_across_the_cluster_a_namespaced_operator_asks_what_there_is_and_lets_go_of_versions(
+    scope: tuple[str, ...],
+) -> None:
+    versions: Rights = {(GROUP, "modelversions"): {"list", "patch"}}  # shell/going.py: where the Role has gone
+    assert granted(template("tradewind", *EXISTING, *scope), "ClusterRole") == OF_NO_NAMESPACE | versions
 
 
 def test_without_values_the_operator_stays_in_its_own_namespace() -> None:
@@ -172,8 +188,8 @@ def test_without_values_the_operator_stays_in_its_own_namespace() -> None:
     assert role["metadata"]["namespace"] == binding["metadata"]["namespace"] == "desk"
 
 
-def _policy(documents: list[dict[str, Any]], kind: str) -> dict[str, Any]:
-    (found,) = [d for d in documents if d["kind"] == kind and d["metadata"]["name"].endswith("-labelled-namespaces")]
+def _policy(documents: list[dict[str, Any]], kind: str, name: str = "labelled-namespaces") -> dict[str, Any]:
+    (found,) = [d for d in documents if d["kind"] == kind and d["metadata"]["name"].endswith(f"-{name}")]
     spec: dict[str, Any] = found["spec"]
     return spec
 
@@ -191,7 +207,11 @@ def test_what_a_cluster_wide_operator_may_write_is_refused_without_the_label() -
     }
     (condition,) = policy["matchConditions"]
     assert condition["expression"] == "request.userInfo.username == 'system:serviceaccount:desk:tradewind-operator'"
-    assert [v["expression"] for v in policy["validations"]] == ["false"]
+    (validation,) = policy["validations"]
+    assert validation["expression"] == (
+        "request.resource.group == 'tradewind.dev' && request.resource.resource == 'modelversions' "
+        "&& request.operation == 'UPDATE' && has(namespaceObject.metadata.deletionTimestamp)"
+    )
     assert policy["failurePolicy"] == "Fail"
     assert binding["validationActions"] == ["Deny"]
     (selector,) = binding["matchResources"]["namespaceSelector"]["matchExpressions"]
@@ -215,3 +235,19 @@ def test_the_account_that_the_policy_names_is_the_one_that_the_operator_runs_as(
 def test_a_namespaced_operator_needs_no_such_policy(scope: tuple[str, ...]) -> None:
     names = [d["metadata"]["name"] for d in template("tradewind", *EXISTING, *scope)]
     assert not [name for name in names if name.endswith("-labelled-namespaces")]
+
+
+@pytest.mark.parametrize(("scope", "watched"), [(SCOPES[0], ["desk"]), (SCOPES[1], ["a"])])
+def test_a_namespaced_operator_writes_no_versions_elsewhere(scope: tuple[str, ...], watched: list[str]) -> None:
+    documents = template("tradewind", *EXISTING, *scope, namespace="desk")
+    policy, binding = (
+        _policy(documents, f"ValidatingAdmissionPolicy{part}", "watched-namespaces") for part in ("", "Binding")
+    )
+    (rule,) = policy["matchConstraints"]["resourceRules"]
+    assert (rule["resources"], rule["operations"]) == (["modelversions"], ["*"])
+    (condition,) = policy["matchConditions"]
+    assert condition["expression"] == "request.userInfo.username == 'system:serviceaccount:desk:tradewind-operator'"
+    assert [v["expression"] for v in policy["validations"]] == ["false"]
+    assert (policy["failurePolicy"], binding["validationActions"]) == ("Fail", ["Deny"])
+    (selector,) = binding["matchResources"]["namespaceSelector"]["matchExpressions"]
+    assert selector == {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": watched}
