@@ -444,8 +444,8 @@ def test_pods_of_the_chart_are_not_taken_for_children_of_the_operator() -> None:
 
 def test_every_verb_is_guarded_and_can_be_granted() -> None:
     documents = template("tradewind", *EXISTING)
-    policy = one(documents, "ValidatingAdmissionPolicy", "verbs")
-    guarded = set(re.findall(r"subresource\('([a-z]+)'\)", json.dumps(policy)))
+    policies = [one(documents, "ValidatingAdmissionPolicy", name) for name in ("verbs", "approval", "endpoints")]
+    guarded = set(re.findall(r"subresource\('([a-z]+)'\)", json.dumps(policies)))
     granted = {r.split("/")[1] for rule in one(documents, "ClusterRole", "verbs")["rules"] for r in rule["resources"]}
     assert guarded == granted
     assert guarded >= {verb.name for verb in VERBS}
