@@ -72,6 +72,9 @@ class Asked:
     def progress(self, _: Resource) -> None:
         return None
 
+    def is_going(self, _: str) -> bool:
+        return False
+
     async def fresh(self, *_: object) -> None:
         return None
 
@@ -161,8 +164,11 @@ async def test_the_whole_cluster_takes_the_same_rights_and_those_of_no_namespace
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-def test_across_the_cluster_a_namespaced_operator_asks_what_there_is_and_no_more(scope: tuple[str, ...]) -> None:
-    assert granted(template("tradewind", *EXISTING, *scope), "ClusterRole") == OF_NO_NAMESPACE
+def test_across_the_cluster_a_namespaced_operator_asks_what_there_is_and_lets_go_of_versions(
+    scope: tuple[str, ...],
+) -> None:
+    versions: Rights = {(GROUP, "modelversions"): {"list", "patch"}}  # shell/going.py: where the Role has gone
+    assert granted(template("tradewind", *EXISTING, *scope), "ClusterRole") == OF_NO_NAMESPACE | versions
 
 
 def test_without_values_the_operator_stays_in_its_own_namespace() -> None:
@@ -172,8 +178,8 @@ def test_without_values_the_operator_stays_in_its_own_namespace() -> None:
     assert role["metadata"]["namespace"] == binding["metadata"]["namespace"] == "desk"
 
 
-def _policy(documents: list[dict[str, Any]], kind: str) -> dict[str, Any]:
-    (found,) = [d for d in documents if d["kind"] == kind and d["metadata"]["name"].endswith("-labelled-namespaces")]
+def _policy(documents: list[dict[str, Any]], kind: str, name: str = "labelled-namespaces") -> dict[str, Any]:
+    (found,) = [d for d in documents if d["kind"] == kind and d["metadata"]["name"].endswith(f"-{name}")]
     spec: dict[str, Any] = found["spec"]
     return spec
 
@@ -191,7 +197,11 @@ def test_what_a_cluster_wide_operator_may_write_is_refused_without_the_label() -
     }
     (condition,) = policy["matchConditions"]
     assert condition["expression"] == "request.userInfo.username == 'system:serviceaccount:desk:tradewind-operator'"
-    assert [v["expression"] for v in policy["validations"]] == ["false"]
+    (validation,) = policy["validations"]
+    assert validation["expression"] == (
+        "request.resource.group == 'tradewind.dev' && request.resource.resource == 'modelversions' "
+        "&& request.operation == 'UPDATE' && has(namespaceObject.metadata.deletionTimestamp)"
+    )
     assert policy["failurePolicy"] == "Fail"
     assert binding["validationActions"] == ["Deny"]
     (selector,) = binding["matchResources"]["namespaceSelector"]["matchExpressions"]
@@ -215,3 +225,19 @@ def test_the_account_that_the_policy_names_is_the_one_that_the_operator_runs_as(
 def test_a_namespaced_operator_needs_no_such_policy(scope: tuple[str, ...]) -> None:
     names = [d["metadata"]["name"] for d in template("tradewind", *EXISTING, *scope)]
     assert not [name for name in names if name.endswith("-labelled-namespaces")]
+
+
+@pytest.mark.parametrize(("scope", "watched"), [(SCOPES[0], ["desk"]), (SCOPES[1], ["a"])])
+def test_a_namespaced_operator_writes_no_versions_elsewhere(scope: tuple[str, ...], watched: list[str]) -> None:
+    documents = template("tradewind", *EXISTING, *scope, namespace="desk")
+    policy, binding = (
+        _policy(documents, f"ValidatingAdmissionPolicy{part}", "watched-namespaces") for part in ("", "Binding")
+    )
+    (rule,) = policy["matchConstraints"]["resourceRules"]
+    assert (rule["resources"], rule["operations"]) == (["modelversions"], ["*"])
+    (condition,) = policy["matchConditions"]
+    assert condition["expression"] == "request.userInfo.username == 'system:serviceaccount:desk:tradewind-operator'"
+    assert [v["expression"] for v in policy["validations"]] == ["false"]
+    assert (policy["failurePolicy"], binding["validationActions"]) == ("Fail", ["Deny"])
+    (selector,) = binding["matchResources"]["namespaceSelector"]["matchExpressions"]
+    assert selector == {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": watched}

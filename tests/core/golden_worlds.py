@@ -336,6 +336,7 @@ def _version_facts(facts: Json, text: Json) -> model_version.Seen:
         ),
         benchmark=job_of(facts.get("benchmark")),
         holders=tuple(facts.get("holders") or ()),
+        namespace_going=bool(facts.get("namespaceGoing")),
         stage=Stage(facts.get("stage", "Candidate")),
         arms=tuple(
             model_version.Arm(

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from chart_tools import missing
-from installation import RELEASE, SYSTEM, Installation
+from installation import RELEASE, SESSION_LABEL, SYSTEM, Installation
 from space import Space
 
 from cluster import current
@@ -42,6 +42,7 @@ NAMESPACES = {
         "install",
         "live",
         "loop",
+        "namespace_going",
         "no_host_access",
         "replay",
         "secrets_go_nowhere",
@@ -54,7 +55,6 @@ NAMESPACES = {
 }
 """Namespace of each module. A Role and a copy of the database's Secret are made in each at installation."""
 SHIELD = f"{SYSTEM}-shield"
-SESSION_LABEL = "tradewind.dev/e2e"
 
 
 @pytest.fixture(scope="session")

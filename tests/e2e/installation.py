@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[2]
 SYSTEM = os.environ.get("E2E_PREFIX") or "tradewind-e2e"
 """Namespace of the installation, and how all namespaces of the tests begin: two sessions on one cluster need two."""
 RELEASE = "tw"
+SESSION_LABEL = "tradewind.dev/e2e"
+"""On the namespaces of a session: its prefix."""
 ARMS, NOBODY = f"arms.{SYSTEM}.svc", "no-such-service.nowhere.svc"
 STAND_INS = (ARMS, NOBODY, f"weak-arms.{SYSTEM}-faults.svc", f"mortal.{SYSTEM}-shadow.svc")
 """Hosts that the installation lets gateways ask inside the cluster, over http; NOBODY is one that does not exist."""

@@ -134,6 +134,9 @@ class World(Protocol):
     def all(self, kind: type[R], namespace: str) -> tuple[R, ...]:
         """Every valid object of one of our kinds in a namespace, by name, as last seen."""
 
+    def is_going(self, namespace: str) -> bool:
+        """Whether a namespace is being deleted, as last seen."""
+
     async def fresh(self, kind: type[R], namespace: str, name: str) -> R | None:
         """One of our objects as the API server has it now: for what would be wrong on an older view."""
 

@@ -23,6 +23,7 @@ from tradewind.shell import index
 from tradewind.shell.cache import Cache, Key
 from tradewind.shell.cluster import Cluster, ClusterError
 from tradewind.shell.database import Database
+from tradewind.shell.going import Going
 from tradewind.shell.progress import progress_app
 from tradewind.shell.pulse import Pulse
 from tradewind.shell.reach import Reach, follow, within
@@ -57,8 +58,9 @@ async def run(settings: Settings) -> None:
             database = await stack.enter_async_context(Database(settings.dsn, settings.platform.installation))
         reports: dict[tuple[str, str], ProgressStatus] = {}
         cache = Cache()
-        world = ClusterWorld(cluster, database, cache, settings.signer, reports)
         namespaces = settings.watch_namespaces
+        going = Going(namespaces)
+        world = ClusterWorld(cluster, database, cache, settings.signer, reports, going=going)
         reach = Reach(namespaces)
         filled = asyncio.Event()
 
@@ -94,7 +96,8 @@ async def run(settings: Settings) -> None:
 
         tasks: list[asyncio.Task[Any]] = [
             asyncio.create_task(work(), name="work"),
-            asyncio.create_task(watch(cache, queue.add, reach, stop), name="kopf"),
+            asyncio.create_task(watch(cache, queue.add, reach, going, stop), name="kopf"),
+            asyncio.create_task(going.follow(cluster), name="going"),  # what goes must not wait for a list of each kind
         ]
         if database is not None:
             tasks.append(asyncio.create_task(database.listen(partial(heard, queue, cache)), name="listen"))

@@ -48,6 +48,7 @@ from tradewind.core.world import DatabaseUnavailableError
 from tradewind.shell.cache import Key
 from tradewind.shell.children import Children, ForeignObjectError, Known
 from tradewind.shell.cluster import ClusterError, Json
+from tradewind.shell.going import stays
 from tradewind.shell.world import ClusterWorld
 from tradewind.trading.evidence import LostReason
 from tradewind.trading.routing import ROUTING_KEY, SIGNATURE_KEY
@@ -90,10 +91,15 @@ class Reconciler:
 
     async def __call__(self, key: Key) -> float | None:
         """One turn of a resource; returns seconds until it wants another one."""
-        raw = await self.world.cluster.get(API_VERSION, key.kind, key.namespace, key.name)
+        try:
+            raw = await self.world.cluster.get(API_VERSION, key.kind, key.namespace, key.name)
+        except ClusterError as error:
+            if error.status != 403 or await stays(self.world.cluster, key.namespace):
+                raise
+            self._forgotten(key)  # the rights went with the namespace
+            return None
         if raw is None:
-            _forget(key)
-            self.known.forget(key)
+            self._forgotten(key)
             return await self._recorded_as_gone(key)
         resource = self.world.cache.take(raw)
         if isinstance(resource, InvalidSpec):
@@ -114,6 +120,10 @@ class Reconciler:
             await self._fail(error, resource, key, raw, old)
             raise
         return decision.requeue_after.total_seconds() if decision.requeue_after is not None else None
+
+    def _forgotten(self, key: Key) -> None:
+        _forget(key)
+        self.known.forget(key)
 
     async def _recorded_as_gone(self, key: Key) -> float | None:
         """Record what an object that is gone leaves behind; where the rights went with its namespace, nothing can be told."""

@@ -17,6 +17,7 @@ from tradewind.core.manifests.common import CHILD_SELECTOR
 from tradewind.core.registry import BY_KIND
 from tradewind.shell.cache import Cache, Key
 from tradewind.shell.cluster import Cluster, ClusterError
+from tradewind.shell.going import Going, stays
 from tradewind.shell.index import changed, concerned, open_keys, owner_of, published_for
 from tradewind.shell.reach import Reach, add_all
 
@@ -31,7 +32,7 @@ _CHILDREN = (
 _RETRY_SECONDS = 2.0
 
 
-async def watch(cache: Cache, add: Callable[[Key], None], reach: Reach, stop: asyncio.Event) -> None:
+async def watch(cache: Cache, add: Callable[[Key], None], reach: Reach, going: Going, stop: asyncio.Event) -> None:
     """Note and enqueue every change until told to stop."""
     namespaces = reach.named
     options = kopf.OperatorSettings()
@@ -43,7 +44,7 @@ async def watch(cache: Cache, add: Callable[[Key], None], reach: Reach, stop: as
     for group, version, plural in _CHILDREN:
         options.watching.label_selectors[f"{plural}.{version}.{group}" if group else plural] = CHILD_SELECTOR
     await kopf.operator(
-        registry=_handlers(cache, add, reach),
+        registry=_handlers(cache, add, reach, going),
         settings=options,
         standalone=True,
         identity="tradewind",  # else kopf asks for a user name, and a pod's uid has none
@@ -53,7 +54,7 @@ async def watch(cache: Cache, add: Callable[[Key], None], reach: Reach, stop: as
     )
 
 
-def _handlers(cache: Cache, add: Callable[[Key], None], reach: Reach) -> kopf.OperatorRegistry:
+def _handlers(cache: Cache, add: Callable[[Key], None], reach: Reach, going: Going) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
     async def on_ours(event: Mapping[str, Any], **_: Any) -> None:
@@ -66,7 +67,9 @@ def _handlers(cache: Cache, add: Callable[[Key], None], reach: Reach) -> kopf.Op
                 add(key)
 
     async def on_namespace(event: Mapping[str, Any], **_: Any) -> None:
-        if reach.note(event["object"], deleted=event["type"] == "DELETED"):
+        deleted = event["type"] == "DELETED"
+        going.note(event["object"], deleted=deleted)
+        if not reach.named and reach.note(event["object"], deleted=deleted):
             add_all(cache, add, event["object"]["metadata"]["name"])
 
     def on_login(**kwargs: Any) -> Any:
@@ -84,8 +87,7 @@ def _handlers(cache: Cache, add: Callable[[Key], None], reach: Reach) -> kopf.Op
             id=f"child-{plural}",
             labels={"app.kubernetes.io/managed-by": "tradewind"},
         )(on_child)
-    if not reach.named:
-        kopf.on.event("", "v1", "namespaces", registry=registry, id="namespaces")(on_namespace)
+    kopf.on.event("", "v1", "namespaces", registry=registry, id="namespaces")(on_namespace)
     return registry
 
 
@@ -124,14 +126,10 @@ async def refresh(cache: Cache, cluster: Cluster, namespaces: Sequence[str]) -> 
             try:
                 items, version = await cluster.listing(API_VERSION, kind, namespace)
             except ClusterError as error:
-                if namespace is None or error.status != 403 or await _exists(cluster, namespace):
+                if namespace is None or error.status != 403 or await stays(cluster, namespace):
                     raise
                 cache.forget(namespace)  # the rights go with a namespace and come with it
                 continue
             for key, parsed in cache.relist(kind, namespace, items, version):
                 found += concerned(cache, key, parsed)
     return found
-
-
-async def _exists(cluster: Cluster, namespace: str) -> bool:
-    return await cluster.get("v1", "Namespace", None, namespace) is not None

@@ -1,6 +1,6 @@
 """The world that `observe` reads: our kinds from the cache, everything else from the API server, and SQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -35,6 +35,7 @@ class ClusterWorld:
         reports: newest report of each run's trainer, by (namespace, name).
         memories: block sums of experiments by uid, the one looked at last at the end.
         routings: the last routing document of each Endpoint by uid.
+        going: namespaces that are being deleted.
     """
 
     cluster: Cluster
@@ -44,6 +45,7 @@ class ClusterWorld:
     reports: Mapping[tuple[str, str], ProgressStatus] = field(default_factory=dict)
     memories: dict[str, Memory] = field(default_factory=dict)
     routings: dict[str, str] = field(default_factory=dict)
+    going: Container[str] = frozenset()
 
     @property
     def database(self) -> Database:
@@ -62,6 +64,10 @@ class ClusterWorld:
     def all(self, kind: type[R], namespace: str) -> tuple[R, ...]:
         """Every valid object of one of our kinds in a namespace, as last seen."""
         return self.cache.all(kind, namespace)
+
+    def is_going(self, namespace: str) -> bool:
+        """Whether a namespace is being deleted."""
+        return namespace in self.going
 
     async def fresh(self, kind: type[R], namespace: str, name: str) -> R | None:
         """One of our objects as the API server has it now."""

@@ -5,7 +5,8 @@
                                         |                                 |
                                    ArtifactMismatch                  BenchmarkFailed (three attempts)
 
-A version that serves keeps a finalizer: whoever deletes it is told who needs it, and it goes only when nobody does.
+A version that serves keeps a finalizer: whoever deletes it is told who needs it, and it goes only when nobody does, or with
+its namespace.
 """
 
 import hashlib
@@ -117,6 +118,7 @@ class Seen:
         arms: of each Endpoint that asks it.
         hindrance: what keeps a predictor's pod from running.
         prompt: the words that an external version is to be asked with; None: it has none of its own.
+        namespace_going: its namespace is being deleted, and with it whoever needs the version.
     """
 
     service: Service | None = None
@@ -127,6 +129,7 @@ class Seen:
     arms: tuple[Arm, ...] = ()
     hindrance: Hindrance | None = None
     prompt: Prompt | None = None
+    namespace_going: bool = False
 
 
 TEMPLATE_HASH = "tradewind.dev/template-hash"
@@ -134,6 +137,8 @@ TEMPLATE_HASH = "tradewind.dev/template-hash"
 
 def decide(version: ModelVersion, seen: Seen, now: datetime, *, platform: Platform, owner: Owner) -> Decision:
     """What to do about a version now."""
+    if seen.namespace_going:  # nothing can be made there any more, and a finalizer would keep the namespace
+        return Decision(version.status, (Hold(()),) if version.metadata.finalizers else ())
     effects: tuple[Effect, ...] = (Hold(seen.holders),) if seen.holders or version.metadata.finalizers else ()
     if version.metadata.deletion_timestamp is not None:
         return Decision(version.status, effects, _SOON if seen.holders else None)

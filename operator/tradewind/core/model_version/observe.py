@@ -18,6 +18,8 @@ from tradewind.core.world import Json, World
 
 async def observe(version: ModelVersion, world: World) -> Seen:
     """Facts about a version."""
+    if world.is_going(version.namespace):
+        return Seen(namespace_going=True)
     holders, stage = _holders(version, world)
     arms = _arms(version, world)
     if version.spec.external is not None:
