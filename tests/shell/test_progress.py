@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from tradewind.api.training_run_status import ProgressStatus
 from tradewind.shell.cluster import ClusterError
 from tradewind.shell.progress import progress_app
+from tradewind.shell.tokens import TokenReviews, TooManyReviewsError
 
 URL = "/v1/trainingruns/trading/weekly/progress"
 REPORT = {"attempt": 1, "step": 10, "totalSteps": 100, "percent": 10.0, "loss": 1.5}
@@ -21,21 +23,36 @@ class Reviews:
 
     user: str | None = "system:serviceaccount:trading:default"
     down = False
+    count = 0
 
     async def review_token(self, token: str, audience: str) -> str | None:
         assert audience == "tradewind-progress"
+        self.count += 1
         if self.down:
             raise ClusterError("POST tokenreviews: no answer", 0)
-        return self.user if token.count(".") == 2 else None
+        return self.user if token.endswith(".signed") else None
 
 
-def token(pod: str) -> str:
-    claims = json.dumps({"kubernetes.io": {"pod": {"name": pod}}}).encode()
-    return f"e30.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.signature"
+def token(pod: str, *, signature: str = "signed", header: Any = None, **changes: Any) -> str:
+    """A pod's token; a change of None leaves the claim out."""
+    claims = {
+        "iss": "https://kubernetes.default.svc",
+        "aud": ["tradewind-progress"],
+        "sub": "system:serviceaccount:trading:default",
+        "exp": time.time() + 3600,
+        "kubernetes.io": {"namespace": "trading", "pod": {"name": pod}},
+    } | changes
+    parts = (header or {"alg": "RS256"}, {name: value for name, value in claims.items() if value is not None})
+    return ".".join(
+        [*(base64.urlsafe_b64encode(json.dumps(p).encode()).decode().rstrip("=") for p in parts), signature]
+    )
 
 
-def bearer(pod: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token(pod)}"}
+def bearer(pod: str, **changes: Any) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token(pod, **changes)}"}
+
+
+GOOD = "weekly-train-1-x7k2p"
 
 
 class Rig:
@@ -47,6 +64,7 @@ class Rig:
         reviews: Reviews,
     ) -> None:
         self.client, self.store, self.told, self.reviews = client, store, told, reviews
+        self.now = 0.0
 
     async def post(self, headers: dict[str, str], body: Any = REPORT, url: str = URL) -> int:
         data = body if isinstance(body, str) else json.dumps(body)
@@ -59,9 +77,10 @@ async def rig() -> AsyncIterator[Rig]:
     store: dict[tuple[str, str], ProgressStatus] = {}
     told: list[tuple[str, str]] = []
     reviews = Reviews()
-    app = progress_app(reviews, store, lambda namespace, run: told.append((namespace, run)))  # type: ignore[arg-type]
+    app = progress_app(reviews, store, lambda *of: told.append(of), lambda: made.now)  # type: ignore[arg-type]
     async with TestClient(TestServer(app)) as client:
-        yield Rig(client, store, told, reviews)
+        made = Rig(client, store, told, reviews)
+        yield made
 
 
 async def test_a_report_is_stored_and_told(rig: Rig) -> None:
@@ -97,8 +116,18 @@ async def test_a_pod_of_another_run_is_refused(rig: Rig, pod: str) -> None:
 
 
 async def test_a_pod_of_another_namespace_is_refused(rig: Rig) -> None:
+    elsewhere = {
+        "sub": "system:serviceaccount:elsewhere:default",
+        "kubernetes.io": {"namespace": "elsewhere", "pod": {"name": GOOD}},
+    }
+    rig.reviews.user = elsewhere["sub"]  # type: ignore[assignment]
+    assert await rig.post(bearer(GOOD, **elsewhere)) == 403
+
+
+async def test_a_token_is_whose_the_api_server_says(rig: Rig) -> None:
     rig.reviews.user = "system:serviceaccount:elsewhere:default"
-    assert await rig.post(bearer("weekly-train-1-x7k2p")) == 403
+    assert await rig.post(bearer(GOOD)) == 401
+    assert not rig.store
 
 
 async def test_a_name_that_was_cut_is_known(rig: Rig) -> None:
@@ -125,3 +154,96 @@ async def test_a_body_that_is_too_long_is_refused(rig: Rig) -> None:
 async def test_an_api_server_that_does_not_answer_is_503(rig: Rig) -> None:
     rig.reviews.down = True
     assert await rig.post(bearer("weekly-train-1-x7k2p")) == 503
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"aud": ["other"]},
+        {"aud": "other"},
+        {"aud": None},
+        {"iss": None},
+        {"iss": ""},
+        {"sub": "admin"},
+        {"sub": "system:serviceaccount:elsewhere:default"},
+        {"exp": 1.0},
+        {"exp": "never"},
+        {"exp": None},
+        {"nbf": 1e12},
+        {"kubernetes.io": None},
+        {"kubernetes.io": {"namespace": "trading"}},
+        {"header": {"alg": "none"}},
+        {"header": ["RS256"]},
+        {"signature": ""},
+        {"signature": "a.b"},
+    ],
+    ids=str,
+)
+async def test_what_can_only_be_refused_is_not_reviewed(rig: Rig, changes: dict[str, Any]) -> None:
+    assert await rig.post(bearer(GOOD, **changes)) == 401
+    assert rig.reviews.count == 0
+
+
+async def test_462_bogus_tokens_are_five_reviews(rig: Rig) -> None:
+    """Each of another text and with all that a good one says; a second is not over meanwhile."""
+    answers = [await rig.post(bearer(GOOD, signature=f"bogus{n}")) for n in range(462)]
+    assert rig.reviews.count == 5
+    assert answers == [401] * 5 + [429] * 457
+
+
+async def test_the_same_bogus_token_is_one_review_a_minute(rig: Rig) -> None:
+    for second in range(60):
+        rig.now = float(second)
+        assert await rig.post(bearer(GOOD, exp=4e9, signature="bogus")) == 401
+    assert rig.reviews.count == 1
+    rig.now = 61.0
+    assert await rig.post(bearer(GOOD, exp=4e9, signature="bogus")) == 401
+    assert rig.reviews.count == 2
+
+
+async def test_a_trainer_that_reports_every_ten_seconds_is_reviewed_once_a_minute(rig: Rig) -> None:
+    mine = bearer(GOOD, exp=4e9)
+    for number in range(60):
+        rig.now = 10.0 * number
+        assert await rig.post(mine) == 200
+    assert rig.reviews.count == 10
+    rig.reviews.user = None  # its pod was deleted
+    rig.now += 60.0
+    assert await rig.post(mine) == 401
+
+
+async def test_a_flood_drives_no_known_trainer_out_and_says_when_to_come_again(rig: Rig) -> None:
+    mine = bearer(GOOD, exp=4e9)
+    assert await rig.post(mine) == 200
+    for number in range(20):
+        await rig.post(bearer(GOOD, signature=f"bogus{number}"))
+    assert await rig.post(mine) == 200
+    async with rig.client.post(URL, headers=bearer(GOOD, signature="another")) as answer:
+        assert (answer.status, answer.headers["Retry-After"]) == (429, "2")
+    rig.now = 2.0
+    assert await rig.post(bearer(GOOD, signature="another")) == 401
+
+
+async def test_of_all_peers_together_ten_a_second_are_reviewed() -> None:
+    async def never(_: str) -> None:
+        return None
+
+    now = 0.0
+    held: list[float] = []
+    reviews = TokenReviews(never, lambda: now)
+    for number in range(100):
+        try:
+            await reviews.user(f"token-{number}", f"10.0.0.{number}")
+        except TooManyReviewsError as error:
+            held.append(error.seconds)
+    assert held == [pytest.approx(0.1)] * 80
+    now = 1.0
+    assert await reviews.user("token-100", "10.0.1.0") is None
+
+
+async def test_a_review_that_failed_is_not_kept(rig: Rig) -> None:
+    rig.reviews.down = True
+    mine = bearer(GOOD, exp=4e9)
+    assert await rig.post(mine) == 503
+    rig.reviews.down = False
+    assert await rig.post(mine) == 200
