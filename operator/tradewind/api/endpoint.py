@@ -96,7 +96,7 @@ class GatewayAuth(StrictModel):
     """Who may call the gateway: holders of a bearer token, or everyone who reaches it."""
 
     secret_ref: SecretKeyRef | None = None
-    """Secret key with the bearer token that callers send."""
+    """Secret key with the bearer tokens that callers send: one a line, up to 16, each of which is valid."""
     disabled: bool = False
     """Whether callers need no token. For trials only; the installation must allow it."""
 

@@ -5,8 +5,8 @@ Belongs here: HTTP. Does not belong here: what a decision goes through (decide.p
 
 import asyncio
 import contextlib
-import hmac
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 
@@ -19,8 +19,9 @@ from starlette.requests import ClientDisconnect
 
 from tradewind.gateway import errors
 from tradewind.gateway.admission import TICK_SECONDS, Admission, Share
-from tradewind.gateway.arms import Arms, Credential
+from tradewind.gateway.arms import Arms
 from tradewind.gateway.bodies import parsed, parsed_strictly, read_bytes
+from tradewind.gateway.callers import Callers
 from tradewind.gateway.chat import door
 from tradewind.gateway.database import Database, DatabaseDownError, UnstorableError
 from tradewind.gateway.decide import Decider
@@ -92,7 +93,9 @@ class Gateway:
             changed=self._health_changed,
         )
         self.arms.heard = self.health.heard
-        self.token = Credential(settings.auth_token_file) if settings.auth_token_file else None
+        self.callers = Callers(
+            settings.auth_token_file, lambda code: self.metrics.unauthorized.labels(code).inc(), time.monotonic
+        )
         self._changed = asyncio.Event()
         self._arms_changed = False
 
@@ -149,26 +152,10 @@ class Gateway:
         """Refuses a request without the endpoint's token.
 
         Raises:
-            ApiError: 401.
+            ApiError: 401, 429, 503.
         """
-        if self.token is None:
-            return
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        try:
-            expected = self.token.read()
-        except (OSError, ValueError) as error:
-            _log.error("token unreadable", error=type(error).__name__)
-            raise ApiError(
-                ErrorCode.TOKEN_UNREADABLE,
-                "the gateway cannot read its token",
-                "check gateway.auth.secretRef of the Endpoint",
-            ) from None
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), expected.encode()):
-            raise ApiError(
-                ErrorCode.UNAUTHORIZED,
-                "the bearer token is missing or wrong",
-                "send `Authorization: Bearer <token>` with the token of the Secret that gateway.auth.secretRef names",
-            )
+        peer = request.client.host if request.client is not None else ""
+        self.callers.demand(request.headers.get("authorization", ""), peer)
 
     def _routing_changed(self, routing: Routing) -> None:
         self.decider.stops.obey(routing)

@@ -46,6 +46,12 @@ class ErrorCode(StrEnum):
         "as the remedy says",
     )
     UNAUTHORIZED = "unauthorized", 401, "token missing or wrong", "send the bearer token"
+    UNAUTHORIZED_TOO_OFTEN = (
+        "unauthorized_too_often",
+        429,
+        "too many wrong tokens from one address; a right one is answered",
+        "correct the token",
+    )
     UNKNOWN_DECISION = (
         "unknown_decision",
         404,

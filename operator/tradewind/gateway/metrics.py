@@ -111,6 +111,12 @@ class Metrics:
             ("share",),
             registry=self.registry,
         )
+        self.unauthorized = Counter(
+            "tradewind_unauthorized",
+            "Requests without a right token, by the code that they got: unauthorized, unauthorized_too_often",
+            ("code",),
+            registry=self.registry,
+        )
         self.in_work = Gauge("tradewind_decisions_in_work", "Decisions that are in work", registry=self.registry)
         self.decision_room = Gauge(
             "tradewind_decision_room", "Decisions that may be in work at a time, as load has it", registry=self.registry

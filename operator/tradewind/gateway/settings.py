@@ -84,7 +84,9 @@ VARIABLES = (
     Variable("TRADEWIND_INSTALLATION", "tradewind", "first part of every key"),
     Variable("TRADEWIND_REPLICA", "", "pod name, for `gateway_replicas`; the host name where it is empty"),
     Variable(
-        "TRADEWIND_AUTH_TOKEN_FILE", "", "file with the bearer token; required unless `TRADEWIND_AUTH` is disabled"
+        "TRADEWIND_AUTH_TOKEN_FILE",
+        "",
+        "file with the bearer tokens, one a line; required unless `TRADEWIND_AUTH` is disabled",
     ),
     Variable("TRADEWIND_AUTH", "", "`disabled` opens the gateway to everybody who reaches it"),
     Variable("TRADEWIND_OPENAI", "", "`enabled` also answers in the shape of OpenAI's chat completions"),
