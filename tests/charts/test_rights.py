@@ -5,9 +5,11 @@ What it does is taken from the golden cases: what `observe` reads of them, what 
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import golden_worlds
 import pytest
 from chart_tools import CLUSTER_WIDE, EXISTING, template
 from golden_worlds import KIND_CASES, load
@@ -15,6 +17,7 @@ from golden_worlds import KIND_CASES, load
 from tradewind.api.common import ENABLED_LABEL, GROUP, Resource
 from tradewind.api.registry import KINDS as API_KINDS
 from tradewind.core.decision import Apply, Create, Delete, Hold
+from tradewind.core.network import Network
 from tradewind.core.registry import BY_KIND
 from tradewind.core.world import DatabaseUnavailableError, Json
 from tradewind.shell import watch
@@ -93,7 +96,7 @@ class Asked:
 
 def _resource(api_version: str, kind: str) -> tuple[str, str]:
     group, _, _ = api_version.rpartition("/")
-    return group, f"{kind.lower()}s"
+    return group, f"{kind.lower().removesuffix('y')}ies" if kind.endswith("y") else f"{kind.lower()}s"
 
 
 async def used() -> Rights:
@@ -140,6 +143,7 @@ def granted(documents: list[dict[str, Any]], kind: str) -> Rights:
 
 
 SCOPES = ((), ("--set", "watchNamespaces={a}"))
+POLICIES = ("--set", "networkPolicy.enabled=true")
 OF_NO_NAMESPACE: Rights = {
     ("authentication.k8s.io", "tokenreviews"): {"create"},
     ("apiextensions.k8s.io", "customresourcedefinitions"): {"get", "list", "watch"},
@@ -152,6 +156,12 @@ OF_NO_NAMESPACE: Rights = {
 async def test_the_operator_may_do_what_it_does_and_nothing_else(scope: tuple[str, ...]) -> None:
     rights = granted(template("tradewind", *EXISTING, *scope), "Role")
     assert rights == await used()
+
+
+async def test_where_it_makes_network_policies_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(golden_worlds, "PLATFORM", replace(golden_worlds.PLATFORM, network=Network(enabled=True)))
+    monkeypatch.setitem(globals(), "ADOPTS", ADOPTS | {("networking.k8s.io", "networkpolicies")})
+    assert granted(template("tradewind", *EXISTING, *POLICIES), "Role") == await used()
 
 
 async def test_the_whole_cluster_takes_the_same_rights_and_those_of_no_namespace() -> None:

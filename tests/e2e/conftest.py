@@ -43,6 +43,7 @@ NAMESPACES = {
         "live",
         "loop",
         "namespace_going",
+        "network_policies",
         "no_host_access",
         "replay",
         "secrets_go_nowhere",

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from tradewind.core.network import Network
 from tradewind.core.policy import Policy
 
 
@@ -18,6 +19,7 @@ class Platform:
         pull_policy: when the kubelet pulls these images.
         routing_keys: public keys by which the routing documents of this installation may be signed.
         policy: what authors may do.
+        network: whether children get NetworkPolicies, and what they open.
     """
 
     installation: str
@@ -33,3 +35,4 @@ class Platform:
     progress_service: str = "tradewind-operator"
     progress_port: int = 8090
     policy: Policy = field(default_factory=Policy)
+    network: Network = field(default_factory=Network)

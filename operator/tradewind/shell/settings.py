@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
+from tradewind.core.network import Network
 from tradewind.core.platform import Platform
 from tradewind.core.policy import Policy
 from tradewind.schema.rules import first_fault
@@ -64,6 +65,11 @@ VARIABLES = (
     ),
     Variable(
         "TRADEWIND_POLICY", "{}", "what authors may do, as JSON: the values `policy` of the chart, with `egress` in it"
+    ),
+    Variable(
+        "TRADEWIND_NETWORK_POLICY",
+        "{}",
+        "NetworkPolicies of children, as JSON: the values `networkPolicy` of the chart",
     ),
     Variable("TRADEWIND_PROGRESS_SERVICE", "tradewind-operator", "the Service by which trainers reach the operator"),
     Variable("TRADEWIND_PROGRESS_PORT", "8090", "its port, where trainers report their progress"),
@@ -123,6 +129,7 @@ def settings_from_environment(env: Mapping[str, str] | None = None) -> Settings:
             progress_service=texts["TRADEWIND_PROGRESS_SERVICE"],
             progress_port=_whole_number(texts, "TRADEWIND_PROGRESS_PORT"),
             policy=_policy(texts["TRADEWIND_POLICY"]),
+            network=_network(texts["TRADEWIND_NETWORK_POLICY"]),
         ),
         signer=signer,
         dsn=texts["TRADEWIND_DSN"] or None,
@@ -190,6 +197,16 @@ def _policy(text: str) -> Policy:
         fault = first_fault(error)
         where = f" of {fault.field}" if fault.field else ""
         raise SettingsError(f"TRADEWIND_POLICY{where}: {fault.message}; correct the values policy and egress") from None
+
+
+def _network(text: str) -> Network:
+    try:
+        return Network.model_validate_json(text)
+    except ValidationError as error:
+        fault = first_fault(error)
+        where = f" of {fault.field}" if fault.field else ""
+        message = f"TRADEWIND_NETWORK_POLICY{where}: {fault.message}; correct the values networkPolicy"
+        raise SettingsError(message) from None
 
 
 def _whole_number(texts: Mapping[str, str], name: str) -> int:

@@ -46,6 +46,7 @@ from tradewind.core.endpoint.seen import (
     Seen,
     StartedExperiment,
 )
+from tradewind.core.manifests.network import gateway_policy
 from tradewind.core.platform import Platform
 from tradewind.core.policy import gateway_faults, policy_fact
 from tradewind.trading.routing import Routing
@@ -84,6 +85,7 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
         credentials = credentials_of(seen, routing)
         if not held:  # else the gateway that there is goes on as it was, and none is made
             effects += before_the_gateway(endpoint, owner, seen)
+            effects += gateway_policy(owner, platform, gateway_name(endpoint.name))
             effects += [Apply(manifest) for manifest in build_gateway(endpoint, owner, platform, credentials)]
             effects += after_the_gateway(endpoint, owner)
         # A pod that lacks a version's key could only fail in its name: such a version is routed to once all have it.

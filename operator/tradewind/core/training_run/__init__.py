@@ -27,6 +27,7 @@ from tradewind.api.training_run_status import (
 )
 from tradewind.core.conditions import Fact, is_true, with_facts
 from tradewind.core.decision import Create, Decision, Delete, Effect, JobFacts, Owner
+from tradewind.core.manifests.network import with_run_policy
 from tradewind.core.platform import Platform
 from tradewind.core.policy import policy_fact, run_faults
 from tradewind.core.training_run.manifests import (
@@ -124,10 +125,16 @@ def decide(run: TrainingRun, seen: Seen, now: datetime, *, platform: Platform, o
     if refused is not None and refused.holds is False and turn.makes_a_pod:
         facts = [refused, _open(refused.reason, refused.message)]
         return (turn if status.phase else turn.having(phase=TrainingRunPhase.PENDING)).decision(facts, (), _RETRY)
-    if status.dataset is None:
+    decision = _next(turn)
+    return replace(decision, effects=with_run_policy(decision.effects, owner, platform))
+
+
+def _next(turn: _Turn) -> Decision:
+    """The step that a run is at."""
+    if turn.status.dataset is None:
         return _snapshot(turn)
-    if status.result is not None:
-        return _register(turn, status.result)
+    if turn.status.result is not None:
+        return _register(turn, turn.status.result)
     return _train(turn)
 
 
