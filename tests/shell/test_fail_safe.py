@@ -14,10 +14,12 @@ from server_double import NOW, SIGNER, Server, key, reconciler, thing
 from tradewind.core.decision import Apply, Decision
 from tradewind.core.endpoint import EpochRow
 from tradewind.core.registry import BY_KIND
+from tradewind.shell import cache as caching
 from tradewind.shell.cache import Cache, Key
 from tradewind.shell.cluster import ClusterError
 from tradewind.shell.index import changed
 from tradewind.shell.operator import heard
+from tradewind.shell.watch import refresh
 from tradewind.shell.workqueue import WorkQueue
 from tradewind.trading.evidence import guardrails
 from tradewind.trading.routing import ROUTING_KEY, SIGNATURE_KEY, Routing
@@ -166,6 +168,59 @@ async def test_a_conflict_is_no_failure() -> None:
     with pytest.raises(ClusterError, match="conflict"):
         await reconciler(server)(key("ModelVersion", "v1"))
     assert not [call for call in server.calls if call.startswith("event")]
+
+
+async def test_conflicts_that_never_end_are_one_and_what_comes_after_them_begins_anew() -> None:
+    async def conflict(*_: Any) -> Any:
+        raise ClusterError("POST pods: the quota has been modified", 409)
+
+    server = Server(thing("ModelVersion", "v1", API))
+    reconcile = reconciler(
+        server, kinds={**BY_KIND, "ModelVersion": replace(BY_KIND["ModelVersion"], observe=conflict)}
+    )
+    for turn in range(1, 11):
+        with pytest.raises(ClusterError):
+            await reconcile(key("ModelVersion", "v1"))
+        assert (server.condition("ModelVersion", "v1", "Reconciling") is not None) == (turn >= 8)
+    assert server.calls.count("status") == 1
+    mended = replace(reconcile, kinds=BY_KIND)
+    await mended(key("ModelVersion", "v1"))
+    assert server.condition("ModelVersion", "v1", "Reconciling") is None
+    with pytest.raises(ClusterError):
+        await reconcile(key("ModelVersion", "v1"))
+    assert server.condition("ModelVersion", "v1", "Reconciling") is None
+
+
+@pytest.mark.parametrize(("kind", "spec"), KINDS.items())
+async def test_an_object_that_we_fail_to_read_says_so_and_stops_nobody(
+    kind: str, spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raises(*_: Any) -> Any:
+        raise RecursionError("a fault of ours")
+
+    monkeypatch.setattr(caching, "parse", raises)
+    server, cache = Server(thing(kind, "x", spec)), Cache()
+    assert await refresh(cache, server, ()) == [key(kind, "x")]  # type: ignore[arg-type]
+    await reconciler(server, cache)(key(kind, "x"))
+    (said,) = server.status(kind, "x")["conditions"]
+    assert (said["status"], said["reason"]) == ("False", "InvalidSpec")
+    assert "RecursionError" in said["message"]
+
+
+@pytest.mark.parametrize(("kind", "spec"), KINDS.items())
+async def test_a_spec_that_cannot_be_read_is_said_also_over_a_status_that_cannot(
+    kind: str, spec: dict[str, Any]
+) -> None:
+    """Of a newer operator, after a rollback."""
+    status = {"conditions": "none", "phase": "Unheard", "observedGeneration": "seven"}
+    server = Server(thing(kind, "x", {"no": "such field"} | dict.fromkeys(spec, 7), status))
+    reconcile = reconciler(server)
+    await reconcile(key(kind, "x"))
+    (said,) = server.status(kind, "x")["conditions"]
+    assert (said["status"], said["reason"]) == ("False", "InvalidSpec")
+    server.calls.clear()
+    await reconcile(key(kind, "x"))
+    assert server.calls == []
 
 
 async def test_a_fail_safe_that_fails_leaves_the_condition() -> None:

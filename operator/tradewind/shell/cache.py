@@ -16,11 +16,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
+import structlog
 from prometheus_client import Counter
 
 from tradewind.api.common import Resource
-from tradewind.api.parse import InvalidSpec, parse
+from tradewind.api.parse import FieldError, InvalidSpec, parse
 from tradewind.core.registry import BY_KIND
+
+log = structlog.get_logger()
 
 Json = Mapping[str, Any]
 R = TypeVar("R", bound=Resource)
@@ -136,8 +139,14 @@ class Cache:
 
 
 def _parsed(key: Key, raw: Json) -> Resource | InvalidSpec:
+    """What cannot be read for a fault of ours is said like what cannot be read for its author's: it stops nobody else."""
     PARSES.labels(key.kind).inc()
-    return parse(BY_KIND[key.kind].resource, raw)
+    try:
+        return parse(BY_KIND[key.kind].resource, raw)
+    except Exception as error:
+        log.exception("object cannot be read", kind=key.kind, namespace=key.namespace, name=key.name)
+        message = f"this operator fails to read it ({type(error).__name__}): its log has more; please report it"
+        return InvalidSpec((FieldError("spec", message),))
 
 
 def _version(metadata: Json) -> int:

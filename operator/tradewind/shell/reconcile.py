@@ -9,7 +9,7 @@ from typing import Any, assert_never
 
 import structlog
 from prometheus_client import Counter, Gauge
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from tradewind.api.ab_experiment_status import ABExperimentStatus, HistoryEntry
 from tradewind.api.common import (
@@ -68,6 +68,8 @@ LOST = Gauge(
 )
 _LATER = 60.0
 _LONGEST = 500
+_CONFLICTS = 8
+"""In a row, over some 30 s of back-off: no neighbour writes that long."""
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+(?=@)|(?<=password=)\S+")
 
 
@@ -80,6 +82,7 @@ class Reconciler:
         clock: the time; an argument of every decision.
         kinds: how each kind is reconciled.
         known: what is known of children, so that they need not be looked at in each turn.
+        conflicts: turns in a row that ended with a conflict, by resource.
     """
 
     world: ClusterWorld
@@ -88,6 +91,7 @@ class Reconciler:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     kinds: Mapping[str, Kind[Any, Any]] = field(default_factory=lambda: BY_KIND)
     known: Known = field(default_factory=Known)
+    conflicts: dict[Key, int] = field(default_factory=dict)
 
     async def __call__(self, key: Key) -> float | None:
         """One turn of a resource; returns seconds until it wants another one."""
@@ -119,10 +123,12 @@ class Reconciler:
         except Exception as error:
             await self._fail(error, resource, key, raw, old)
             raise
+        self.conflicts.pop(key, None)
         return decision.requeue_after.total_seconds() if decision.requeue_after is not None else None
 
     def _forgotten(self, key: Key) -> None:
         _forget(key)
+        self.conflicts.pop(key, None)
         self.known.forget(key)
 
     async def _recorded_as_gone(self, key: Key) -> float | None:
@@ -140,10 +146,12 @@ class Reconciler:
     async def _fail(self, error: Exception, resource: Resource, key: Key, raw: Json, old: CommonStatus) -> None:
         """Say what failed beside the old status; where the decision itself failed, take the candidate's weight back.
 
-        A conflict is no failure: somebody else wrote, and the next turn reads it.
+        A conflict is no failure: somebody else wrote, and the next turn reads it. Where that never helps, it is one.
         """
         if isinstance(error, ClusterError) and error.status == 409:
-            return
+            self.conflicts[key] = self.conflicts.get(key, 0) + 1
+            if self.conflicts[key] < _CONFLICTS:
+                return
         status = old
         if not isinstance(error, ClusterError | DatabaseUnavailableError):
             try:
@@ -158,8 +166,12 @@ class Reconciler:
             facts.append(_never_made(key.kind, str(error)))
             changes = _degraded(key.kind, status)
         conditions = with_facts(old.conditions, facts, generation=resource.metadata.generation, now=self.clock())
-        with suppress(ClusterError):  # the error that the turn ends with is the first one
+        try:
             await self._write_status(raw, key, old, status.model_copy(update={"conditions": conditions, **changes}))
+        except ClusterError as untold:  # the error that the turn ends with is the first one
+            log.debug("failure not told", kind=key.kind, namespace=key.namespace, name=key.name, error=str(untold))
+        except Exception:
+            log.exception("failure not told", kind=key.kind, namespace=key.namespace, name=key.name)
 
     async def _carry_all_out(self, effects: Sequence[Effect], owner: Owner, key: Key, raw: Json) -> Json:
         """Do all that was decided; returns the resource as it is afterwards.
@@ -328,7 +340,10 @@ class Reconciler:
     async def _report_invalid(self, raw: Json, key: Key, invalid: InvalidSpec) -> None:
         """A spec that the API server let pass and we cannot read: said in the happy condition, and left alone."""
         kind = API_KINDS[key.kind]
-        old = kind.status.model_validate(raw.get("status") or {})
+        try:
+            old = kind.status.model_validate(raw.get("status") or {})
+        except ValidationError:  # of a newer operator, or written by somebody else
+            old = kind.status()
         fact = Fact(kind.happy, False, "InvalidSpec", invalid.message)
         generation = raw["metadata"].get("generation", 1)
         conditions = with_facts(old.conditions, [fact], generation=generation, now=self.clock())
