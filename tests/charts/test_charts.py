@@ -103,6 +103,7 @@ def test_namespaced_installations_get_roles_in_their_namespaces_only() -> None:
         "tokenreviews",
         "customresourcedefinitions",
         "namespaces",
+        "modelversions",  # to let go of those of a namespace whose Role has gone
     }
     assert environment(one(documents, "Deployment"))["TRADEWIND_WATCH_NAMESPACES"] == "a,b"
     for binding in [d for d in documents if d["kind"] == "ValidatingAdmissionPolicyBinding"]:
@@ -120,6 +121,10 @@ def test_where_the_operator_works_is_said_to_it() -> None:
         assert environment(deployment)["TRADEWIND_WATCH_NAMESPACES"] == namespaces
 
 
+USERS = {"operator": 65530, "migrate": 65530, "postgres": 65532}
+"""Of the embedded database the user of old, whose files are in its volume."""
+
+
 def test_every_pod_is_hardened() -> None:
     documents = template("tradewind", *EMBEDDED)
     assert {name for name, _ in pods(documents)} == {
@@ -130,7 +135,8 @@ def test_every_pod_is_hardened() -> None:
     for name, pod in pods(documents):
         security = pod["securityContext"]
         assert security["runAsNonRoot"] is True, name
-        assert security["runAsUser"] == 65532, name
+        assert security["runAsUser"] == USERS[name.rpartition("-")[2]], name
+        assert security["fsGroup"] == security["runAsGroup"] == security["runAsUser"], name
         assert security["seccompProfile"] == {"type": "RuntimeDefault"}, name
         assert pod["automountServiceAccountToken"] is (name == "Deployment/tradewind-operator")
         for container in [*pod["containers"], *pod.get("initContainers", [])]:

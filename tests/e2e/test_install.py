@@ -173,7 +173,7 @@ def test_pods_run_as_nobody_on_a_read_only_root(cluster: Cluster, trader: Space)
     (gateway,) = trader.select("Pod", "app.kubernetes.io/component=gateway")
     probe = "import os; print(os.getuid()); open('/opt/written', 'w')"
     told = trader.kubectl("exec", gateway["metadata"]["name"], "--", "/opt/venv/bin/python", "-c", probe, check=False)
-    assert "65532" in told
+    assert "65531" in told
     assert "Read-only file system" in told
 
 

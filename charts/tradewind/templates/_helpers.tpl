@@ -78,11 +78,12 @@ imagePullSecrets:
 {{- merge (dict "egress" $egress) .Values.policy | toJson }}
 {{- end }}
 
+{{/* Security of a pod that runs as this user: a user of its own for each program, as in core/manifests/common.py. */}}
 {{- define "tradewind.podSecurity" -}}
 runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
+runAsUser: {{ . }}
+runAsGroup: {{ . }}
+fsGroup: {{ . }}
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
 

@@ -8,9 +8,10 @@ from tradewind.api.endpoint import Endpoint, Gateway
 from tradewind.core.decision import Manifest, Owner
 from tradewind.core.manifests.common import (
     CONTAINER_SECURITY,
-    POD_SECURITY,
+    GATEWAY_USER,
     child_labels,
     child_metadata,
+    pod_security,
     pull_secrets,
     resources,
     scheduling,
@@ -173,7 +174,7 @@ def _deployment(
     pod: dict[str, Any] = {
         "serviceAccountName": name,
         "automountServiceAccountToken": True,
-        "securityContext": dict(POD_SECURITY),
+        "securityContext": pod_security(GATEWAY_USER),
         "terminationGracePeriodSeconds": pod_grace_seconds(decision, database),
         "volumes": volumes,
         **pull_secrets(platform.gateway_pull_secrets),

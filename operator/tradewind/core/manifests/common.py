@@ -8,26 +8,32 @@ from tradewind.core.decision import Manifest, Owner
 from tradewind.core.policy import Policy
 from tradewind.schema.scalars import parse_storage_uri
 
-USER_ID = 65532
+GATEWAY_USER, MODEL_USER = 65531, 65532
+"""Of gateways, and of trainers and predictors: the files of adapters are written for their owner alone (safetensors), and those of
+earlier releases lie in people's volumes. The operator's, 65530, is in the chart."""
 MANAGED_BY = "app.kubernetes.io/managed-by"
 COMPONENT = "app.kubernetes.io/component"
 OWNER_KIND = "tradewind.dev/owner-kind"
 OWNER_NAME = "tradewind.dev/owner-name"
 CHILD_SELECTOR = f"{MANAGED_BY}=tradewind"
 
-POD_SECURITY: Mapping[str, Any] = {
-    "runAsNonRoot": True,
-    "runAsUser": USER_ID,
-    "runAsGroup": USER_ID,
-    "fsGroup": USER_ID,
-    "fsGroupChangePolicy": "OnRootMismatch",
-    "seccompProfile": {"type": "RuntimeDefault"},
-}
 CONTAINER_SECURITY: Mapping[str, Any] = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
     "capabilities": {"drop": ["ALL"]},
 }
+
+
+def pod_security(user: int) -> dict[str, Any]:
+    """The security of a pod that runs as a user, with a group of the same number, which is that of its volumes too."""
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": user,
+        "runAsGroup": user,
+        "fsGroup": user,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
 
 
 def child_labels(owner: Owner, component: str) -> dict[str, str]:

@@ -8,10 +8,11 @@ from typing import Any
 from tradewind.core.decision import Manifest, Owner
 from tradewind.core.manifests.common import (
     CONTAINER_SECURITY,
-    POD_SECURITY,
+    MODEL_USER,
     Mounts,
     child_labels,
     child_metadata,
+    pod_security,
     pull_secrets,
 )
 from tradewind.core.platform import Platform
@@ -73,7 +74,7 @@ def build_job(
                     "restartPolicy": "Never",
                     "automountServiceAccountToken": False,
                     "enableServiceLinks": False,
-                    "securityContext": dict(POD_SECURITY),
+                    "securityContext": pod_security(MODEL_USER),
                     "terminationGracePeriodSeconds": pod.grace_seconds,
                     **pull_secrets(platform.trainer_pull_secrets),
                     **(pod.placement or {}),

@@ -7,9 +7,10 @@ from tradewind.api.model_version import ModelVersion
 from tradewind.core.decision import Manifest, Owner
 from tradewind.core.manifests.common import (
     CONTAINER_SECURITY,
-    POD_SECURITY,
+    MODEL_USER,
     Mounts,
     child_metadata,
+    pod_security,
     pull_secrets,
     resources,
     scheduling,
@@ -79,7 +80,7 @@ def build_inference_service(version: ModelVersion, owner: Owner, platform: Platf
                 "minReplicas": serving.replicas,
                 "maxReplicas": serving.replicas,
                 "automountServiceAccountToken": False,
-                "securityContext": dict(POD_SECURITY),
+                "securityContext": pod_security(MODEL_USER),
                 **pull_secrets(platform.predictor_pull_secrets),
                 **scheduling(serving.node_selector, serving.tolerations),
                 "containers": [container],
