@@ -39,6 +39,9 @@ class Place:
     def all(self, *_: object) -> tuple[()]:
         return ()
 
+    def is_going(self, _: str) -> bool:
+        return False
+
     async def read(self, _: str, kind: str, __: str, name: str) -> Json | None:
         return self.objects.get((kind, name))
 
