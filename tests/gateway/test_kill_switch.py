@@ -115,8 +115,8 @@ async def test_one_that_waits_for_its_scope_is_not_asked_of_the_candidate(rig: R
     await until(lambda: rig.arms["v1"].seen)
     rig.arms["api"].answer = dict(HOLD)
     second = asyncio.create_task(gateway.post("/v1/decisions", json=ask("d2")))
-    in_work = gateway.app.state.gateway.decider._in_work  # type: ignore[attr-defined]
-    await until(lambda: "d2" in in_work)
+    in_work = gateway.app.state.gateway.metrics.in_work  # type: ignore[attr-defined]
+    await until(lambda: in_work.collect()[0].samples[0].value == 2)
     rig.publish(experiment=None)
     answers = [(await task).json() for task in (first, second)]
     assert {(answer["_model_used"], answer["_arm"]) for answer in answers} == {("api", None)}
