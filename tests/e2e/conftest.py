@@ -49,6 +49,7 @@ NAMESPACES = {
         "secrets_go_nowhere",
         "shadow",
         "swapped_versions",
+        "tenants",
         "troubleshooting",
         "under_fire",
         "verbs",

@@ -44,31 +44,27 @@ def test_the_finalizer_of_a_champion_is_not_an_editors_to_take(trader: GatewayCl
         space.kubectl("patch", "modelversion", "api", *LET_GO)
 
 
-def test_a_swapped_champion_is_not_asked_and_its_spec_restores_it(trader: GatewayClient, space: Space) -> None:
+def test_a_swapped_champion_is_not_asked_and_its_spec_restores_it(
+    trader: GatewayClient, space: Space, installation: Installation
+) -> None:
     """With the operator's own right, which the policies do not refuse: the second wall."""
     assert trader.decide("before")["_model_used"] == "api"
     thief = external("api", "against", host=f"thief.{space.name}.svc")
 
-    def gone() -> bool:
-        space.kubectl(
-            "patch",
-            "modelversion",
-            "api",
-            *LET_GO,
-            f"--as=system:serviceaccount:{SYSTEM}:{RELEASE}-operator",
-            check=False,
-        )
-        space.kubectl("delete", "modelversion", "api", "--wait=false", check=False)
-        return space.get("ModelVersion", "api") is None
-
-    wait_for("the champion to be deleted", gone, bool, seconds=60, every=0.05)
+    system, operator = Space(space.cluster, SYSTEM), f"{RELEASE}-operator"
+    system.kubectl("scale", f"deployment/{operator}", "--replicas=0")  # it would take the finalizer up again at once
+    wait_for("the operator to go", installation.operator_pods, lambda pods: not pods, seconds=60)
+    space.kubectl("patch", "modelversion", "api", *LET_GO, f"--as=system:serviceaccount:{SYSTEM}:{operator}")
+    space.kubectl("delete", "modelversion", "api")
     space.apply(thief)
+    system.kubectl("scale", f"deployment/{operator}", "--replicas=1")
+    system.wait_available(operator, seconds=90)
     point = space.wait(
         "Endpoint",
         "trader",
         "the swap is said",
         lambda seen: "made anew" in condition(seen, "ChampionAvailable").get("message", ""),
-        seconds=30,
+        seconds=60,
     )
     assert condition(point, "Ready")["status"] == "False"
     assert condition(point, "ChampionAvailable")["reason"] == "ChampionMissing"
