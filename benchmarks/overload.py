@@ -229,7 +229,7 @@ def gateway(dsn: str, folder: Path) -> Iterator[tuple[int, int]]:
     file.write_text(json.dumps(routing))
     environment = {
         "TRADEWIND_DSN": dsn, "TRADEWIND_ROUTING": f"file:{file}", "TRADEWIND_NAMESPACE": "bench",
-        "TRADEWIND_ENDPOINT": "bench", "TRADEWIND_AUTH": "disabled", "TRADEWIND_HOST": "127.0.0.1",
+        "TRADEWIND_ENDPOINT": "bench", "TRADEWIND_AUTH": "disabled", "TRADEWIND_ROUTING_TRUST": "unsigned", "TRADEWIND_HOST": "127.0.0.1",
         "TRADEWIND_PORT": str(port), "TRADEWIND_HEALTH_PORT": str(health), "TRADEWIND_SPOOL_DIR": str(folder),
     }  # fmt: skip
     arms = [sys.executable, str(Path(__file__).parent / "gateway.py"), "--serve", "arm"]
