@@ -223,7 +223,7 @@ def gateway(dsn: str, folder: Path) -> Iterator[tuple[int, int]]:
     routing = {
         "version": 1, "endpoint": "bench", "generation": 1, "publishedAt": now.isoformat(),
         "expiresAt": (now + timedelta(hours=1)).isoformat(), "clock": "live", "champion": "v1", "fallback": "v1",
-        "arms": {"v1": {"protocol": "kserve", "baseURL": f"http://127.0.0.1:{arm}", "model": "v1"}},
+        "arms": {"v1": {"protocol": "kserve", "outside": False, "baseURL": f"http://127.0.0.1:{arm}", "model": "v1"}},
     }  # fmt: skip
     file = folder / "routing.json"
     file.write_text(json.dumps(routing))
