@@ -61,7 +61,9 @@ def ref_to(version: ModelVersion, since: datetime | None = None) -> VersionStatu
 
 def is_meant(version: ModelVersion, ref: VersionStatusRef) -> bool:
     """Whether a version is what the reference speaks of, not another one under its name."""
-    return is_same(ref_to(version), ref)
+    return version.name == ref.name and is_same(
+        ref_to(version), ref
+    )  # the name first: who holds what is asked of everybody
 
 
 def is_same(one: VersionStatusRef, other: VersionStatusRef) -> bool:
