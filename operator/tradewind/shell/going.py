@@ -11,8 +11,9 @@ from typing import Any
 
 import structlog
 
-from tradewind.api.common import API_VERSION, IN_USE_BY_LABEL, IN_USE_FINALIZER
+from tradewind.api.common import API_VERSION, IN_USE_FINALIZER
 from tradewind.shell.cluster import Cluster, ClusterError, Json
+from tradewind.shell.holds import hold_patch
 
 log = structlog.get_logger()
 
@@ -102,15 +103,10 @@ async def let_go(cluster: Cluster, namespace: str) -> int:
     room = asyncio.Semaphore(_PARALLEL)
 
     async def release(version: Json) -> ClusterError | None:
-        metadata = version["metadata"]
-        wanted: dict[str, Any] = {
-            "finalizers": [f for f in metadata["finalizers"] if f != IN_USE_FINALIZER],
-            "labels": {IN_USE_BY_LABEL: None},
-            "resourceVersion": metadata["resourceVersion"],
-        }
+        name, patch = version["metadata"]["name"], {"metadata": hold_patch(version["metadata"], ())}
         async with room:
             try:
-                await cluster.merge(API_VERSION, "ModelVersion", namespace, metadata["name"], {"metadata": wanted})
+                await cluster.merge(API_VERSION, "ModelVersion", namespace, name, patch)
             except ClusterError as error:
                 return None if error.status in (404, 409) else error
         return None

@@ -49,6 +49,7 @@ from tradewind.shell.cache import Key
 from tradewind.shell.children import Children, ForeignObjectError, Known
 from tradewind.shell.cluster import ClusterError, Json
 from tradewind.shell.going import stays
+from tradewind.shell.holds import hold_patch
 from tradewind.shell.world import ClusterWorld
 from tradewind.trading.evidence import LostReason
 from tradewind.trading.routing import ROUTING_KEY, SIGNATURE_KEY
@@ -254,20 +255,12 @@ class Reconciler:
     async def _hold(self, holders: tuple[str, ...], key: Key, raw: Json) -> Json:
         """Keep or let go of the finalizer and the label that the admission policy reads."""
         metadata = raw["metadata"]
-        finalizers = [f for f in metadata.get("finalizers", []) if f != IN_USE_FINALIZER]
-        label = holders[0].partition("/")[2] if holders else None
-        if holders:
-            finalizers.append(IN_USE_FINALIZER)
+        wanted = hold_patch(metadata, holders)
         known = (sorted(metadata.get("finalizers", [])), metadata.get("labels", {}).get(IN_USE_BY_LABEL))
-        if known == (sorted(finalizers), label):
+        if known == (sorted(wanted["finalizers"]), wanted["labels"][IN_USE_BY_LABEL]):
             return raw
         if metadata.get("deletionTimestamp") and holders and IN_USE_FINALIZER not in metadata.get("finalizers", []):
             return raw  # a finalizer cannot be added to what is being deleted
-        wanted: dict[str, Any] = {
-            "finalizers": finalizers,
-            "labels": {IN_USE_BY_LABEL: label},
-            "resourceVersion": metadata["resourceVersion"],
-        }
         merged = await self.world.cluster.merge(API_VERSION, key.kind, key.namespace, key.name, {"metadata": wanted})
         self.world.cache.take(merged)
         return merged
