@@ -4,12 +4,12 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from api_double import JSONHandler, write_config
 from kubernetes.aio.config import kube_config
 
 from tradewind.api.registry import KINDS
@@ -54,7 +54,7 @@ class Server(ThreadingHTTPServer):
         return None
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(JSONHandler):
     server: Server
 
     def do_GET(self) -> None:
@@ -75,28 +75,6 @@ class Handler(BaseHTTPRequestHandler):
             found = [o for o in found if o["metadata"]["name"] == name[0]]
             return self.answer(found[0]) if found else self.answer({"message": "not found"}, 404)
         return self.answer({"metadata": {"resourceVersion": "1"}, "items": found})
-
-    def answer(self, body: Any, status: int = 200) -> None:
-        text = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as the base class names it
-        """Nothing."""
-
-
-def write_config(path: Path, monkeypatch: pytest.MonkeyPatch, server: str, **context: str) -> None:
-    contexts = [{"name": name, "context": {"cluster": "c", "user": "u", **context}} for name in ("test", "spare")]
-    config = {
-        "current-context": "test",
-        "contexts": contexts,
-        "clusters": [{"name": "c", "cluster": {"server": server}}],
-        "users": [{"name": "u", "user": {"token": "t"}}],
-    }
-    path.write_text(yaml.safe_dump(config))
-    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(path))  # it read the variable once
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ import json
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from kubernetes.aio.config import kube_config
+from api_double import JSONHandler, write_config
 
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.endpoint import EndpointStatus
@@ -102,7 +102,7 @@ class Server(ThreadingHTTPServer):
         return None
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(JSONHandler):
     server: Server
 
     def do_GET(self) -> None:
@@ -121,30 +121,12 @@ class Handler(BaseHTTPRequestHandler):
             self.server.experiment["metadata"]["annotations"] = patch["metadata"]["annotations"]
         self.answer(self.server.experiment)
 
-    def answer(self, body: Any, status: int = 200) -> None:
-        text = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as the base class names it
-        """Nothing."""
-
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     made = Server()
     threading.Thread(target=made.serve_forever, daemon=True).start()
-    config = {
-        "current-context": "test",
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-        "clusters": [{"name": "test", "cluster": {"server": f"http://127.0.0.1:{made.server_port}"}}],
-        "users": [{"name": "test", "user": {"token": "t"}}],
-    }
-    (tmp_path / "config").write_text(json.dumps(config))
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
-    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
+    write_config(tmp_path / "config", monkeypatch, f"http://127.0.0.1:{made.server_port}")
     monkeypatch.setattr(stop, "_EVERY", 0.01)
     yield made
     made.shutdown()

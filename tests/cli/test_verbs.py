@@ -5,12 +5,12 @@ import json
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kubernetes.aio.config import kube_config
+from api_double import JSONHandler, write_config
 
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.parse import parse
@@ -54,7 +54,7 @@ class Server(ThreadingHTTPServer):
         self.body = {**self.body, "status": status.to_manifest()}  # type: ignore[attr-defined]
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(JSONHandler):
     server: Server
 
     def do_GET(self) -> None:
@@ -90,32 +90,12 @@ class Handler(BaseHTTPRequestHandler):
             self.server.body["metadata"]["annotations"] = known | patch["metadata"]["annotations"]
             self.answer(self.server.body)
 
-    def answer(self, body: Any, status: int = 200) -> None:
-        text = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as the base class names it
-        """Nothing."""
-
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     made = Server()
     threading.Thread(target=made.serve_forever, daemon=True).start()
-    config = {
-        "current-context": "test",
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": "trading"}}],
-        "clusters": [{"name": "test", "cluster": {"server": f"http://127.0.0.1:{made.server_port}"}}],
-        "users": [{"name": "test", "user": {"token": "t"}}],
-    }
-    (tmp_path / "config").write_text(json.dumps(config))
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
-    monkeypatch.setattr(
-        kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config")
-    )  # it read the variable once
+    write_config(tmp_path / "config", monkeypatch, f"http://127.0.0.1:{made.server_port}", namespace="trading")
     monkeypatch.setattr(verbs, "_EVERY", 0.01)
     yield made
     made.shutdown()
