@@ -81,6 +81,20 @@ async def test_champion_answers_unlogged_and_is_taken_in_afterwards(outage_rig, 
     assert (await gateway.post("/v1/decisions/d1/execution", json=opened)).status_code == 200
 
 
+async def test_one_id_is_asked_once_though_no_database_keeps_its_questions_apart(outage_rig, stoppable_postgres):
+    """Else both would be answered, and the answers may differ."""
+    rig = outage_rig
+    gateway = await rig.gateway()
+    await asyncio.to_thread(stoppable_postgres.stop)
+    await until(lambda: not gateway.app.state.gateway.database.up)
+    rig.arms["api"].sleeps(0.5)
+    asked = len(rig.arms["api"].seen)
+    answers = await asyncio.gather(*(gateway.post("/v1/decisions", json=ask("twice")) for _ in range(5)))
+    assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409, 409]
+    assert {a.json()["error"]["code"] for a in answers if a.status_code == 409} == {"in_progress"}
+    assert len(rig.arms["api"].seen) == asked + 1
+
+
 async def test_refuse(outage_rig, stoppable_postgres):
     rig = outage_rig
     rig.publish(onDatabaseOutage="refuse")

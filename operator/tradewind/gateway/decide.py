@@ -4,11 +4,12 @@ Belongs here: the order of these steps, repetitions, and what an outage of the d
 (app.py), SQL, the committed draw and take-over (drawing.py), how an arm is asked (asking.py), the other arm (shadow.py).
 """
 
+import contextlib
 import json
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -129,26 +130,44 @@ class Decider:
     async def _decide(self, question: Question) -> tuple[Body, str]:
         if self._spool.pending and (known := self._known(question)):
             return known, "repeated"
-        first = self._in_work.get(question.decision_id)
-        if first is not None:  # known without asking the database: a client in a hurry costs no more than this
-            same = first.hash == question.hash or (
-                question.routing.retries == "fresh" and first.retry_hash == question.retry_hash
-            )
-            raise errors.being_asked(question.decision_id) if same else errors.another_body(question.decision_id)
+        self._demand_unasked(question)  # known without asking the database: a client in a hurry costs no more than this
         drawn = draw(question.routing, question.decision_id, question.decided_at, question.now)
         try:
             if isinstance(drawn, BlockPending):
                 raise await self._gate.refuse(drawn.block, question.decided_at)
             turn = await self._drawing.assign(question, drawn)
         except DatabaseDownError:
-            return await self._without_database(question), "outage"
+            self._demand_unasked(question)  # another one may have begun while the database was waited for
+            with self._asks(question):
+                return await self._without_database(question), "outage"
         if turn.context is None:
             return self._repeat(question, turn.stored), "repeated"
+        with self._asks(question):
+            try:
+                return await self._answer(question, drawn, turn, turn.context), "answered"
+            except _FallenError as error:
+                return await self._instead(question, error.stored), "withdrawn"
+
+    def _demand_unasked(self, question: Question) -> None:
+        """Refuses a question whose id this replica asks an arm about just now.
+
+        Raises:
+            ApiError: 409 for the same question, 422 for another one under its id.
+        """
+        first = self._in_work.get(question.decision_id)
+        if first is None:
+            return
+        same = first.hash == question.hash or (
+            question.routing.retries == "fresh" and first.retry_hash == question.retry_hash
+        )
+        raise errors.being_asked(question.decision_id) if same else errors.another_body(question.decision_id)
+
+    @contextlib.contextmanager
+    def _asks(self, question: Question) -> Iterator[None]:
+        """An arm is asked about the id: nobody else asks one meanwhile, also while no database keeps them apart."""
         self._in_work[question.decision_id] = question
         try:
-            return await self._answer(question, drawn, turn, turn.context), "answered"
-        except _FallenError as error:
-            return await self._instead(question, error.stored), "withdrawn"
+            yield
         finally:
             self._in_work.pop(question.decision_id, None)
 
