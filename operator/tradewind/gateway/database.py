@@ -442,6 +442,10 @@ class Database:
 
 async def _configure(connection: AsyncConnection[DictRow]) -> None:
     await connection.execute("SET timezone = 'UTC'")
+    # A statement reads a few rows, in a millisecond: compiling it takes the server hundreds of them, each time anew.
+    await connection.execute("SET jit = off")
+    # By an index always: a plan that was made when the tables were small is kept while they grow.
+    await connection.execute("SET enable_seqscan = off")
 
 
 def jsonb(value: object) -> Jsonb | None:

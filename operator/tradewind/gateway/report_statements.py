@@ -67,9 +67,8 @@ WITH cas AS (
        SET status = excluded.status, position_id = excluded.position_id, opened_at = excluded.opened_at,
            filled_notional_usd = excluded.filled_notional_usd, closed = excluded.closed, logged = true
 ), unopened AS (
-    DELETE FROM tradewind.executions e USING cas
-     WHERE e.installation = cas.installation AND e.namespace = cas.namespace AND e.endpoint = cas.endpoint
-       AND e.decision_id = cas.decision_id AND %(status)s = 'none'
+    DELETE FROM tradewind.executions
+     WHERE {KEY} AND decision_id = %(decision_id)s AND EXISTS (SELECT FROM cas) AND %(status)s = 'none'
 ), outcome AS (
     INSERT INTO tradewind.outcomes AS o (installation, namespace, endpoint, decision_id, closed_at, pnl_usd, fees_usd,
                                          duration_hours, exit_reason, label, first_notional_usd, received_at, logged)
@@ -81,9 +80,8 @@ WITH cas AS (
            duration_hours = excluded.duration_hours, exit_reason = excluded.exit_reason, label = excluded.label,
            received_at = excluded.received_at, voided = false, corrections = o.corrections + 1
 ), voided AS (
-    UPDATE tradewind.outcomes o SET voided = true, corrections = o.corrections + 1 FROM cas
-     WHERE o.installation = cas.installation AND o.namespace = cas.namespace AND o.endpoint = cas.endpoint
-       AND o.decision_id = cas.decision_id AND NOT o.voided AND %(pnl)s::numeric IS NULL
+    UPDATE tradewind.outcomes SET voided = true, corrections = corrections + 1
+     WHERE {KEY} AND decision_id = %(decision_id)s AND EXISTS (SELECT FROM cas) AND NOT voided AND %(pnl)s::numeric IS NULL
 )
 SELECT count(*) AS written, max(CASE WHEN decision_id IS NOT NULL THEN {NOTIFY_OPERATOR}::text END) FROM cas
 """)

@@ -18,6 +18,8 @@ NOTIFY_OPERATOR: Final = "pg_notify('tradewind', %(namespace)s || '/' || %(endpo
 
 # What the arms may see besides the request: each its own last answers in this scope, whose the stated positions are, and what
 # the decision continues. `r` is the decision; nothing later than its time is in it. The shadow is whom the draw passed over.
+# One lookup a row (LIMIT) and no joins: migration 0019 says why. No coalesce() where an index is to be found by it: row-level
+# security takes that for a function that could tell of other rows.
 _SHADOW: Final = """CASE WHEN r.parent_decision_id IS NULL THEN CASE r.arm
     WHEN 'baseline' THEN %(shadow_of_baseline)s::text WHEN 'candidate' THEN %(shadow_of_candidate)s::text END END"""
 _HISTORY: Final = """tradewind.history(r.installation, r.namespace, r.endpoint, {version}, r.scope_symbol, r.scope_book, r.replay,
@@ -29,8 +31,9 @@ _CONTEXT: Final = f"""
         SELECT DISTINCT ON (e.position_id) e.position_id, d.drawn_version,
                d.decision_id IS DISTINCT FROM r.parent_decision_id
                AND coalesce(NOT r.replay OR d.released_at <= r.decided_at, false) AND d.released_at IS NOT NULL AS ended
-          FROM tradewind.executions e JOIN tradewind.decisions d USING (installation, namespace, endpoint, decision_id)
-         WHERE {KEY} AND e.position_id = ANY(%(positions)s::text[]) AND d.decided_at <= r.decided_at
+          FROM (SELECT * FROM tradewind.executions WHERE {KEY} AND position_id = ANY(%(positions)s::text[])) e
+         CROSS JOIN LATERAL (SELECT * FROM tradewind.decisions WHERE {KEY} AND decision_id = e.decision_id LIMIT 1) d
+         WHERE d.decided_at <= r.decided_at
          ORDER BY e.position_id, e.opened_at DESC, d.decided_at DESC) q) AS owners,
     (SELECT coalesce(jsonb_agg(jsonb_build_array(d.scope_symbol, d.scope_book, d.drawn_version)), '[]'::jsonb)
        FROM tradewind.decisions d
@@ -38,8 +41,11 @@ _CONTEXT: Final = f"""
         AND d.decision_id IS DISTINCT FROM r.flipped_from) AS holders,
     CASE WHEN coalesce(r.parent_decision_id, r.flipped_from) IS NOT NULL THEN (
      SELECT jsonb_build_array(coalesce(d.position_action, d.answer ->> 'action'), e.position_id)
-       FROM tradewind.decisions d LEFT JOIN tradewind.executions e USING (installation, namespace, endpoint, decision_id)
-      WHERE {KEY} AND d.decision_id = coalesce(r.parent_decision_id, r.flipped_from)) END AS continued
+       FROM (SELECT * FROM tradewind.decisions
+              WHERE {KEY} AND decision_id = CASE WHEN r.parent_decision_id IS NULL THEN r.flipped_from
+                                                 ELSE r.parent_decision_id END LIMIT 1) d
+       LEFT JOIN LATERAL (SELECT * FROM tradewind.executions WHERE {KEY} AND decision_id = d.decision_id LIMIT 1) e ON true
+      ) END AS continued
 """
 
 # Who the decision belongs to is decided by the function tradewind.assign (migration 0005), under the lock of its scope.
@@ -75,13 +81,10 @@ WITH r AS (
      WHERE {KEY} AND decision_id = %(decision_id)s AND state = 'assigned' AND parent_decision_id IS NOT NULL
     RETURNING *
 ), ended AS (
-    UPDATE tradewind.decisions d SET holding = false, released_at = r.decided_at, released_by = 'flip' FROM r
-     WHERE d.installation = r.installation AND d.namespace = r.namespace AND d.endpoint = r.endpoint
-       AND d.decision_id = r.flipped_from AND d.holding
+    UPDATE tradewind.decisions SET holding = false, released_at = (SELECT decided_at FROM r), released_by = 'flip'
+     WHERE {KEY} AND decision_id = (SELECT flipped_from FROM r) AND holding
 ), freed AS (
-    UPDATE tradewind.executions e SET closed = true FROM r
-     WHERE e.installation = r.installation AND e.namespace = r.namespace AND e.endpoint = r.endpoint
-       AND e.decision_id = r.flipped_from
+    UPDATE tradewind.executions SET closed = true WHERE {KEY} AND decision_id = (SELECT flipped_from FROM r)
 )
 SELECT r.*, {_CONTEXT} FROM r
 """)
@@ -199,10 +202,9 @@ WITH kept AS (
         SELECT %(holds)s AND k.parent_decision_id IS NULL AND k.reports = 0 AND k.released_by IS NULL
                AND coalesce(k.answer ->> 'action', '') NOT IN ('open_long', 'open_short') AS opens
           FROM tradewind.decisions k
-         WHERE k.installation = kept.installation AND k.namespace = kept.namespace AND k.endpoint = kept.endpoint
-           AND k.decision_id = kept.decision_id) o
-     WHERE d.installation = kept.installation AND d.namespace = kept.namespace AND d.endpoint = kept.endpoint
-       AND d.decision_id = kept.decision_id
+         WHERE {KEY} AND k.decision_id = %(decision_id)s) o
+     WHERE d.installation = %(installation)s AND d.namespace = %(namespace)s AND d.endpoint = %(endpoint)s
+       AND d.decision_id = %(decision_id)s
 )
 SELECT count(*) AS kept, max(CASE WHEN decision_id IS NOT NULL THEN {NOTIFY_OPERATOR}::text END) FROM kept
 """

@@ -19,6 +19,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from tradewind import migrations
+from tradewind.api.common import VersionStatusRef
 from tradewind.core.ab_experiment.prices import RATE_DAYS, Prior
 from tradewind.core.decision import PublishEpoch, RecordExperiment, RecordPromotion, RecordVerdict
 from tradewind.core.endpoint import Conflicts, EpochRow, ProbeCosts, Promotion, ReplicaReport, StartedExperiment
@@ -138,12 +139,26 @@ class Database:
     # --- facts -----------------------------------------------------------------------------------------------------
 
     async def promotion(self, namespace: str, endpoint: str) -> Promotion | None:
-        """The newest promotion."""
-        sql = """SELECT version, sha256, spec_sha256, experiment_uid IS NULL AND request IS NULL, request
-                   FROM tradewind.promotions
-                  WHERE installation = %s AND namespace = %s AND endpoint = %s ORDER BY id DESC LIMIT 1"""
+        """The newest promotion.
+
+        Where a version was promoted anew under its name, the one before it is that of another name, as in the status.
+        """
+        sql = """SELECT p.version, p.sha256, p.spec_sha256, p.experiment_uid IS NULL AND p.request IS NULL, p.request,
+                        b.version, b.sha256, b.spec_sha256
+                   FROM tradewind.promotions p
+                   LEFT JOIN LATERAL (SELECT b.version, b.sha256, b.spec_sha256
+                                        FROM tradewind.promotions took JOIN tradewind.promotions b USING (installation, namespace, endpoint)
+                                       WHERE installation = p.installation AND namespace = p.namespace AND endpoint = p.endpoint
+                                         AND took.version = p.version AND took.previous_version <> took.version
+                                         AND b.version = took.previous_version AND b.id < took.id
+                                       ORDER BY took.id DESC, b.id DESC LIMIT 1) b ON true
+                  WHERE p.installation = %s AND p.namespace = %s AND p.endpoint = %s ORDER BY p.id DESC LIMIT 1"""
         rows = await self._rows(sql, (self._installation, namespace, endpoint))
-        return Promotion(*rows[0]) if rows else None
+        if not rows:
+            return None
+        *promoted, name, sha256, spec_sha256 = rows[0]
+        before = VersionStatusRef(name=name, sha256=sha256, spec_sha256=spec_sha256) if name is not None else None
+        return Promotion(*promoted, previous=before)
 
     async def used(self, namespace: str, endpoint: str, requests: Collection[str]) -> frozenset[str]:
         """Those of these requests by hand that led to a promotion."""
@@ -455,6 +470,7 @@ async def _bounded(connection: AsyncConnection[TupleRow]) -> None:
     """Nothing is waited for without end. Set in the session: a pooler in between may refuse it as an option."""
     await connection.execute(f"SET statement_timeout = '{_STATEMENT_SECONDS}s'")
     await connection.execute(f"SET lock_timeout = '{_LOCK_SECONDS}s'")
+    await connection.execute("SET jit = off")  # it would compile what is estimated as costly, which is not what takes long
 
 
 def _told_of(attempt: Callable[[psycopg.OperationalError | None], None]) -> type[AsyncConnection[TupleRow]]:
