@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from tradewind.api.common import API_VERSION, Resource
+from tradewind.api.common import API_VERSION, Resource, VersionStatusRef
 from tradewind.api.endpoint import EndpointArmStatus
 from tradewind.api.model_version import ModelVersion, Stage
 from tradewind.api.parse import parse
@@ -309,7 +309,8 @@ def _promotion(text: Json, versions: Mapping[str, ModelVersion]) -> Promotion:
     name, sha256 = text["version"], text.get("sha256")
     same = versions.get(name)
     spec = spec_sha256(same) if same is not None and version_sha256(same) == sha256 else None
-    return Promotion(name, sha256, spec, text.get("first", False), text.get("request"))
+    previous = VersionStatusRef.model_validate(text["previous"]) if "previous" in text else None
+    return Promotion(name, sha256, spec, text.get("first", False), text.get("request"), previous)
 
 
 def _version_facts(facts: Json, text: Json) -> model_version.Seen:

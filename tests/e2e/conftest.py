@@ -45,6 +45,7 @@ NAMESPACES = {
         "namespace_going",
         "network_policies",
         "no_host_access",
+        "recovery",
         "replay",
         "secrets_go_nowhere",
         "shadow",

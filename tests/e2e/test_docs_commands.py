@@ -4,6 +4,7 @@ An installation of its own, from the documented commands alone: kinds, operator 
 Endpoint, an upgrade, a rollback, and the end. What needs no cluster is in tests/docs/.
 """
 
+import base64
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 from installation import ROOT, SYSTEM
@@ -23,7 +25,7 @@ from workshop.waiting import wait_for
 
 pytestmark = pytest.mark.e2e
 
-INSTALL, README = Page(ROOT / "docs" / "install.md"), Page(ROOT / "README.md")
+INSTALL, README, RECOVERY = (Page(ROOT / page) for page in ("docs/install.md", "README.md", "docs/recovery.md"))
 OPERATORS, TRADING = f"{SYSTEM}-docs", f"{SYSTEM}-docs-trading"
 SHIELD = f"{OPERATORS}-shield"
 SUBSTITUTES = (
@@ -133,6 +135,50 @@ def test_a_namespace_gets_its_endpoint(typed: Typed) -> None:
         if line.startswith("tradewind get")
     )
     assert "trader" in typed(looks.replace("tradewind get ", f"tradewind get -n {TRADING} "), here=True)
+
+
+def test_a_backup_brings_a_lost_database_back(typed: Typed) -> None:
+    space = Space(typed.cluster, TRADING)
+    service, secret = space.must_get("Service", "trader-gateway"), space.must_get("Secret", "tradewind-gateway")
+    token = base64.b64decode(secret["data"]["token"]).decode()
+    body = {"decision_id": "kept", "scope": {"symbol": "BTC"}, "market_data": {"price": 1.0}}
+    asked = httpx.post(
+        f"http://{service['spec']['clusterIP']}/v1/decisions",
+        json=body,
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=60,
+        trust_env=False,
+    )
+    assert asked.status_code == 503, asked.text  # nobody answers for DeepSeek here; the row says so
+    known = _rows(typed)
+    assert known == ["deepseek-api FirstChampion", "kept deepseek-api"]
+
+    typed(RECOVERY.block("kubectl -n tradewind exec tradewind-postgres-0 -- pg_dump"))
+    try:
+        assert (ROOT / "tradewind.dump").stat().st_size > 10_000
+        files = list(yaml.safe_load_all((ROOT / "objects.yaml").read_text(encoding="utf-8")))
+        assert {"trader", "deepseek-api"} <= {document["metadata"]["name"] for document in files if document}
+        _psql(typed, "DROP SCHEMA tradewind CASCADE")
+        space.wait_condition("Endpoint", "trader", "DatabaseReachable", "False", seconds=60)
+        typed(RECOVERY.block("kubectl -n tradewind scale deployment"))
+    finally:
+        for name in ("tradewind.dump", "objects.yaml"):
+            (ROOT / name).unlink(missing_ok=True)
+    space.wait_condition("Endpoint", "trader", "DatabaseReachable", seconds=90)
+    assert _rows(typed) == known
+
+
+def _rows(typed: Typed) -> list[str]:
+    sql = (
+        "SELECT version || ' ' || reason FROM tradewind.promotions UNION ALL "
+        "SELECT decision_id || ' ' || drawn_version FROM tradewind.decisions ORDER BY 1"
+    )
+    return _psql(typed, sql).splitlines()
+
+
+def _psql(typed: Typed, sql: str) -> str:
+    psql = ("psql", "--username", "postgres", "--dbname", "tradewind", "-qAtc", sql)
+    return typed.cluster.kubectl("exec", "-n", OPERATORS, "tradewind-postgres-0", "--", *psql)
 
 
 def test_upgrade_and_roll_back(typed: Typed) -> None:

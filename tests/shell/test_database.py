@@ -147,6 +147,28 @@ async def test_a_promotion_is_recorded_once_an_experiment(database: Database, sq
     assert await database.promotion("trading", "other") is None
 
 
+async def test_whom_a_rollback_leads_to_is_known_from_the_promotions_alone(database: Database) -> None:
+    """As it was when it became champion: neither as somebody else's record of the name, nor as a later one."""
+
+    async def promoted(version: str, previous: str | None, spec: str, request: str | None) -> VersionStatusRef | None:
+        record = RecordPromotion("trader", version, None, previous, None, "By", request, spec_sha256=spec * 64)
+        await database.record_promotion("trading", replace(record, endpoint="other", spec_sha256="9" * 64))
+        await database.record_promotion("trading", record)
+        newest = await database.promotion("trading", "trader")
+        assert newest is not None
+        assert newest.spec_sha256 == spec * 64
+        return newest.previous
+
+    def ref(name: str, spec: str) -> VersionStatusRef:
+        return VersionStatusRef(name=name, spec_sha256=spec * 64)
+
+    assert await promoted("api", None, "a", None) is None
+    assert await promoted("v2", "api", "b", "promote=v2/r1") == ref("api", "a")
+    assert await promoted("v2", "v2", "c", "promote=v2/r2") == ref("api", "a")  # another spec under its name
+    assert await promoted("v3", "v2", "d", "promote=v3/r3") == ref("v2", "c")
+    assert await promoted("v2", "v3", "c", "rollback=r4") == ref("v3", "d")
+
+
 async def test_a_request_by_hand_is_recorded_once_with_who_and_why(database: Database, sql: Any) -> None:
     await database.record_promotion(
         "trading", RecordPromotion("trader", "api", None, None, None, "FirstChampion", spec_sha256="e" * 64)

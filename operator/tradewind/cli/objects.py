@@ -17,6 +17,7 @@ from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.ab_experiment_status import EvidenceStatus
 from tradewind.api.parse import InvalidSpec, parse
 from tradewind.api.registry import BY_KIND, KINDS, Kind
+from tradewind.cli.manifests import as_manifests
 from tradewind.cli.outlook import outlook_lines, pair_lines
 from tradewind.cli.report_text import NO_TRADES
 from tradewind.cli.scope import add_scope, connected, namespace_of, not_there
@@ -45,7 +46,13 @@ def add_parser(subparsers: "Subparsers") -> None:
     parser.add_argument("name", nargs="?", help="an object")
     add_scope(parser)
     parser.add_argument("-A", "--all-namespaces", action="store_true", help="objects of all namespaces")
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=("text", "json", "manifests"),
+        default="text",
+        help="manifests: files that can be applied again, without status and what ties them to this cluster",
+    )
     parser.add_argument(
         "-w",
         "--watch",
@@ -69,8 +76,10 @@ def what_is_asked(args: argparse.Namespace) -> Asked:
     """Kinds, namespace and name of the arguments.
 
     Raises:
-        ValueError: the kind is unknown, or a name is asked for in all namespaces.
+        ValueError: the kind is unknown, a name is asked for in all namespaces, or options exclude each other.
     """
+    if args.watch and args.output == "manifests":
+        raise ValueError("-o manifests: leave out -w, which prints changes")
     word, _, name = args.kind.partition("/")
     if name and args.name:
         raise ValueError(f"{args.kind} {args.name}: one name, as KIND/NAME or KIND NAME")
@@ -93,6 +102,8 @@ async def _get(args: argparse.Namespace, asked: Asked) -> CommandExit:
             return CommandExit.NO
     if args.output == "json":
         print(json.dumps(objects, indent=1))
+    elif args.output == "manifests":
+        print(as_manifests(objects), end="")
     else:
         everywhere = asked.namespace is None
         print(render(objects, full=asked.name is not None, everywhere=everywhere) or _nothing(asked))

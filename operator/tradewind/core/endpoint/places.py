@@ -42,7 +42,7 @@ def places_of(endpoint: Endpoint, seen: Seen, now: datetime) -> Places:
     held = held_experiment(endpoint, seen)
     active = held if held is not None and held.status.phase not in TERMINAL else next_experiment(endpoint, seen)
     first = _first_champion(endpoint, seen, champion)
-    places = Places(champion, endpoint.status.previous_champion_ref, champion_fact, active, first)
+    places = Places(champion, _previous(endpoint, seen, champion), champion_fact, active, first)
     if held is None or champion is None or not was_promoted(held) or champion.name == held.spec.candidate:
         return places
     version = seen.versions.get(held.spec.candidate)
@@ -69,6 +69,15 @@ def places_of(endpoint: Endpoint, seen: Seen, now: datetime) -> Places:
     fact = Fact("ChampionAvailable", True, Reason.CHAMPION_KNOWN, f"promoted {version.name}")
     effects = (*first, record)
     return replace(places, champion=promoted, previous=champion, champion_fact=fact, effects=effects, promotes=True)
+
+
+def _previous(endpoint: Endpoint, seen: Seen, champion: VersionStatusRef | None) -> VersionStatusRef | None:
+    """The champion before: as in the status, or as recorded where the status was lost with the object."""
+    known, promotion = endpoint.status, seen.promotion
+    lost = known.champion_ref is None and promotion is not None and champion is not None
+    if not lost or promotion is None or champion is None or promotion.version != champion.name:
+        return known.previous_champion_ref
+    return promotion.previous
 
 
 def _first_champion(endpoint: Endpoint, seen: Seen, champion: VersionStatusRef | None) -> tuple[Effect, ...]:

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.ab_experiment_status import ABExperimentPhase
+from tradewind.api.common import VersionStatusRef
 from tradewind.api.model_version import ModelVersion
 from tradewind.core.hindrance import Hindrance
 from tradewind.core.prompts import Prompt
@@ -114,6 +115,7 @@ class Promotion:
     Attributes:
         first: of its first champion, to which neither an experiment nor a request led.
         request: verb and value of the request that led to it, as `RecordPromotion` has it.
+        previous: whom it took the place from, as that was when it became champion; None: nobody, or it is not known.
     """
 
     version: str
@@ -121,6 +123,7 @@ class Promotion:
     spec_sha256: str | None = None
     first: bool = False
     request: str | None = None
+    previous: VersionStatusRef | None = None
 
 
 @dataclass(frozen=True, slots=True)
