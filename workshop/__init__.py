@@ -6,6 +6,7 @@
     namespace    one namespace of it, and what is waited for there
     charts       our Helm charts on it
     postgres     a real PostgreSQL started from its binaries
+    release      the release before this one, as source
     samples      random requests and decisions of the trading domain
     tiny_llama   a tiny Llama with its tokenizer
     benchmark    what every benchmark prints

@@ -261,13 +261,14 @@ def tenant_dsn(dsn: str) -> str:
     return tenants.tenant_dsn(dsn, tenant.role, "tenant-of-the-tests")
 
 
-async def build_rig(dsn: str, folder: Path, arms: dict[str, Arm], arms_url: str) -> Rig:
+async def build_rig(dsn: str, folder: Path, arms: dict[str, Arm], arms_url: str, *, tenant: bool = True) -> Rig:
+    """`tenant`: gateways log in as a tenant, which the schema must know."""
     secret = folder / "api-key"
     secret.write_text("sk-very-secret\n")
     port = arms_url.rpartition(":")[2]
     (folder / "allowedHosts").write_text(f"127.0.0.1:{port}, 127.0.0.1:9, no-such-host.invalid\napi.test.invalid\n")
     environment = {
-        "TRADEWIND_DSN": tenant_dsn(dsn), "TRADEWIND_ROUTING": f"file:{folder / 'routing.json'}", "TRADEWIND_NAMESPACE": "ns",
+        "TRADEWIND_DSN": tenant_dsn(dsn) if tenant else dsn, "TRADEWIND_ROUTING": f"file:{folder / 'routing.json'}", "TRADEWIND_NAMESPACE": "ns",
         "TRADEWIND_ROUTING_TRUST": "unsigned", "TRADEWIND_ENDPOINT": "trader", "TRADEWIND_REPLICA": "r0", "TRADEWIND_AUTH": "disabled",
         "TRADEWIND_SPOOL_DIR": str(folder / "spool"), "TRADEWIND_POOL_SIZE": "8", "TRADEWIND_BREAKER_FAILURES": "50",
         "TRADEWIND_BREAKER_OPEN_SECONDS": "0.5",
