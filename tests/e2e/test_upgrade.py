@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from database import Database
@@ -66,7 +66,9 @@ class Source:
         }
         kinds, operator = (str(self.folder / "charts" / name) for name in ("tradewind-crds", "tradewind"))
         cluster.run(*charts.UPGRADE, "--take-ownership", "-n", charts.SYSTEM, "tradewind-crds", kinds, seconds=300)
-        cluster.run(*charts.UPGRADE, "-n", OPERATORS, RELEASE, operator, "-f", "-", given=json.dumps(values), seconds=600)
+        cluster.run(
+            *charts.UPGRADE, "-n", OPERATORS, RELEASE, operator, "-f", "-", given=json.dumps(values), seconds=600
+        )
 
 
 class Traffic:
@@ -80,7 +82,7 @@ class Traffic:
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._trade, args=(number,)) for number in range(2)]
 
-    def __enter__(self) -> "Traffic":
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
@@ -135,7 +137,10 @@ def test_up_and_down_again(upgraded: tuple[Source, Source], cluster: Cluster) ->
     space.apply(external("api", "steady", host=ARMS), external("next", "against", host=ARMS))
     trader = endpoint("trader", "api", replicas=2)
     trader["spec"].pop("allowAutoPromote")
-    space.apply(trader, experiment("first", "trader", None, "next", traffic={"policy": "fixed", "weight": "0.5", "shadow": "none"}))
+    space.apply(
+        trader,
+        experiment("first", "trader", None, "next", traffic={"policy": "fixed", "weight": "0.5", "shadow": "none"}),
+    )
     gateway = space.gateway("trader", seconds=240)
     first = space.wait_active("trader", "first", 120)
     wait_for("the candidate's weight", lambda: _weight(space), lambda weight: float(weight or 0) == 0.5, seconds=120)
@@ -144,7 +149,9 @@ def test_up_and_down_again(upgraded: tuple[Source, Source], cluster: Cluster) ->
         traffic.more()
         # What the notes of the release ask for before the upgrade: hosts beside the key, and which of them lie inside.
         space.apply(next(s for s in secrets() if s["metadata"]["name"] == "arm-key"))
-        space.kubectl("patch", "secret", "arm-key", "--type=merge", "-p", json.dumps({"stringData": {"allowedHosts": ARMS}}))
+        space.kubectl(
+            "patch", "secret", "arm-key", "--type=merge", "-p", json.dumps({"stringData": {"allowedHosts": ARMS}})
+        )
         new.install(cluster, egress={"allowedInternalHosts": [f"http://{ARMS}"]})
         traffic.more()
         _settled(space, new)
@@ -159,7 +166,8 @@ def test_up_and_down_again(upgraded: tuple[Source, Source], cluster: Cluster) ->
     assert _phase(space) == "Running"
 
     rows = database.sql(
-        "SELECT decision_id, arm, candidate_weight, drawn_version FROM tradewind.decisions WHERE namespace = %s", TRADING
+        "SELECT decision_id, arm, candidate_weight, drawn_version FROM tradewind.decisions WHERE namespace = %s",
+        TRADING,
     )
     assert {row[0] for row in rows} == traffic.given.keys()
     drawn = [row for row in rows if row[1] is not None and row[2] == 0.5]

@@ -105,7 +105,7 @@ class Traffic:
         """Waits for so many more decisions."""
         wanted = len(self.given) + count
         async with asyncio.timeout(60):
-            while len(self.given) < wanted:  # noqa: ASYNC110 - what is waited for are other tasks
+            while len(self.given) < wanted:
                 assert not self.failed, self.failed
                 await asyncio.sleep(0.02)
 
@@ -145,7 +145,17 @@ def _verdict(source: Path, rig: Rig, folder: Path) -> dict[str, Any]:
     folder.mkdir()
     table, manifest, dsn = folder / "table.csv", folder / "experiment.json", {"TRADEWIND_DSN": rig.dsn}
     of = ("--namespace", "ns", "--endpoint", "trader", "--experiment", "exp-1")
-    _run(source, str(source / "jobs" / "export.py"), "evidence", *of, "-o", str(table), "--result", f"{table}.json", **dsn)
+    _run(
+        source,
+        str(source / "jobs" / "export.py"),
+        "evidence",
+        *of,
+        "-o",
+        str(table),
+        "--result",
+        f"{table}.json",
+        **dsn,
+    )
     experiment = {
         "apiVersion": "tradewind.dev/v1alpha1", "kind": "ABExperiment", "metadata": {"name": "v1-against-api", "uid": "exp-1"},
         "spec": {"endpointRef": {"name": "trader"}, "candidate": "v1", "traffic": {"policy": "fixed", "weight": "0.5", "shadow": "none"}},
@@ -203,7 +213,11 @@ async def test_up_and_down_again_under_traffic(rig: Rig, before: Path) -> None:
     assert rows.keys() == traffic.given.keys()
     for name, row in rows.items():
         assert row["arm"] == draw_arm("exp-1", name, 0.5)
-        assert row["drawn_version"] == traffic.given[name]["_model_used"] == {"baseline": "api", "candidate": "v1"}[row["arm"]]
+        assert (
+            row["drawn_version"]
+            == traffic.given[name]["_model_used"]
+            == {"baseline": "api", "candidate": "v1"}[row["arm"]]
+        )
         assert row["execution_status"] == "opened"
     now, at = (_verdict(source, rig, rig.folder / name) for source, name in ((ROOT, "by-new"), (before, "by-old")))
     assert at == {key: now[key] for key in at}
