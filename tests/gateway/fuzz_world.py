@@ -144,7 +144,7 @@ class World:
 
 def _demand_error(response: httpx.Response, error: dict[str, Any]) -> None:
     """The documented shape: a known code with its status, a message and a remedy."""
-    code = ErrorCode(error["code"])
+    (code,) = [known for known in ErrorCode if known.value == error["code"]]
     assert response.status_code in (code.status, 409, 400), error
     assert error["message"]
     assert error["remedy"]

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 BODIES = int(os.environ.get("TRADEWIND_FUZZ_BODIES", "1000000"))
 """Bodies of the soak, of which one in ten goes through a whole gateway."""
-FUZZ = {"derandomize": True, "deadline": None, "suppress_health_check": [*HealthCheck], "database": None}
+FUZZ = settings(derandomize=True, deadline=None, suppress_health_check=[*HealthCheck], database=None)
 DOCUMENT = fuzz_parse.routing()
 
 
@@ -32,7 +32,7 @@ DOCUMENT = fuzz_parse.routing()
 
 
 @pytest.mark.parametrize("door", POSTED)
-@settings(max_examples=150, **FUZZ)
+@settings(FUZZ, max_examples=150)
 @given(random=st.randoms(use_true_random=False))
 def test_what_is_read_of_a_body_is_what_it_says(door: str, random: Random) -> None:
     through(request(random, NOW, door), DOCUMENT)
@@ -66,7 +66,7 @@ async def world(rig: Rig) -> AsyncIterator[World]:
     made.close()
 
 
-@settings(max_examples=400, **FUZZ)
+@settings(FUZZ, max_examples=400)
 @given(random=st.randoms(use_true_random=False))
 async def test_each_row_is_what_was_sent_or_is_not_there(world: World, random: Random) -> None:
     await world.send(read(random) if random.randrange(12) == 0 else request(random, datetime.now(UTC)))

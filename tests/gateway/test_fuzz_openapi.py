@@ -7,6 +7,7 @@ FastAPI's, and the bodies those of the types that the routes read.
 import json
 import warnings
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from tradewind.trading.prices import BarReports, PaperReport
 from tradewind.trading.reports import EventReport, ExecutionReport, OutcomeReport
 
 ONE = "/v1/decisions/{decision_id}"
-BODIES = {
+BODIES: dict[str, tuple[str, Any]] = {
     "/v1/decisions": ("decision", DecisionRequest),
     f"{ONE}/execution": ("execution", ExecutionReport),
     f"{ONE}/outcome": ("outcome", OutcomeReport),
@@ -63,11 +64,11 @@ def requests() -> st.SearchStrategy[Sent]:
     for path, (door, _) in BODIES.items():
         for mode in GenerationMode:
             cases = SCHEMA[path]["POST"].as_strategy(generation_mode=mode)
-            kinds.append(cases.map(lambda case, door=door: sent(case, door)))
+            kinds.append(cases.map(partial(sent, door)))
     return st.one_of(kinds)
 
 
-def sent(case: Any, door: str) -> Sent:
+def sent(door: str, case: Any) -> Sent:
     body = (
         case.body
         if isinstance(case.body, bytes)
