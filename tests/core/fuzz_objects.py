@@ -128,6 +128,8 @@ def drawn(random: Random, kind: str | None = None) -> Drawn:
             ("v1/r1", "r1", "", "/", "v1/", "/r", "a" * 300, *TEXTS[:12]))} | {"kubectl.kubernetes.io/last-applied-configuration": CANARY}  # fmt: skip
     if random.randrange(12) == 0:
         metadata["name"] = random.choice(("a" * 63, "a" * 253, "x", "1x", "X", "", "a.b", "tr\u00e4der"))
+    if kind == "TrainingRun" and not raw.get("status", {}).get("attempts"):  # whose Job would be looked for
+        case = replace(case, seen=replace(case.seen, training=None))
     return Drawn(kind, raw, _in_another_world(random, case), f"{about} in {folder}/{name}")
 
 
