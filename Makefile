@@ -68,7 +68,7 @@ cluster: packages $(STAMP)  ## a real Kubernetes with KServe and our images, or 
 
 clean:  ## end exactly what was started; caches stay
 	@python3 cluster down
-	rm -rf build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 packages:
 	@if ! ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || ! command -v ip >/dev/null || ! command -v chromium >/dev/null; then

@@ -150,3 +150,47 @@ def test_storage_uris(uri: str, location: StorageLocation) -> None:
 def test_other_storage_is_refused(uri: str) -> None:
     with pytest.raises(ValueError, match="other stores are not supported yet"):
         parse_storage_uri(uri)
+
+
+@pytest.mark.parametrize(
+    ("gateway", "says"),
+    [
+        (
+            {"replicas": "2"},
+            'spec.gateway.replicas: Invalid value: "2": must be of type integer: write it without quotes',
+        ),
+        ({"replicas": True}, 'spec.gateway.replicas: Invalid value: "True": must be of type integer'),
+        ({"openai": {"enabled": "yes"}}, 'spec.gateway.openai.enabled: Invalid value: "yes": must be of type boolean'),
+        ({"openai": {"enabled": 1}}, 'spec.gateway.openai.enabled: Invalid value: "1": must be of type boolean'),
+    ],
+)
+def test_numbers_and_booleans_are_of_their_type_as_an_api_server_has_them(gateway: dict[str, Any], says: str) -> None:
+    """Seen: `lint` took what the API server refuses."""
+    invalid = parse_manifest(changed(spec=MANIFEST["spec"] | {"gateway": gateway}))
+    assert isinstance(invalid, InvalidSpec)
+    assert says in invalid.message
+
+
+def test_a_whole_number_with_a_fraction_of_zero_is_one() -> None:
+    endpoint = parse_manifest(changed(spec=MANIFEST["spec"] | {"gateway": {"replicas": 2.0}}))
+    assert isinstance(endpoint, Endpoint)
+    assert endpoint.spec.gateway.replicas == 2
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "1769817600",
+        1769817600,
+        "2026-01-31",
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-14:00",
+        "2026-02-30T00:00:00Z",
+    ],
+)
+def test_a_time_is_written_as_one_and_lies_in_years_that_can_be_counted_in(time: Any) -> None:
+    """Seen: an API server refuses the first three, and with the next two a decision ended in an OverflowError."""
+    spec = {"endpointRef": {"name": "t"}, "candidate": "v", "mode": "Replay", "replay": {"startTime": time}}
+    invalid = parse(ABExperiment, changed(kind="ABExperiment", spec=spec))
+    assert isinstance(invalid, InvalidSpec)
+    assert [error.path for error in invalid.errors] == ["spec.replay.startTime"]

@@ -376,6 +376,7 @@ def test_a_refusal_has_its_cause_and_the_words_of_the_api(
         json.dumps({"error": [1, {"message": None}]}).encode(),
         b'{"error": {"code": 1e999}}',
         b"9" * 6000,
+        json.dumps({"error": {"code": "0300" + "9" * 5000}}).encode(),
     ],
 )
 def test_a_refusal_in_whatever_form_is_a_refusal(body: bytes):
@@ -387,6 +388,7 @@ def test_a_refusal_in_whatever_form_is_a_refusal(body: bytes):
     [
         (None, None), ("", None), ("0", 0), (" 7 ", 7), ("1.5", 1.5), ("-1", None), ("999999999", MOST_WAIT_SECONDS), ("soon", None),
         ("Thu, 01 Jan 2026 00:00:30 GMT", 30), ("Wed, 31 Dec 2025 23:00:00 GMT", 0), ("Thu, 01 Jan 2036 00:00:30 GMT", MOST_WAIT_SECONDS), ("nan", None),
+        ("Mon, 1 Jan 99999999999999999999 00:00:00 GMT", None),
     ],
 )  # fmt: skip
 def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | None):

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tracemalloc
 import zlib
 
 import httpx
@@ -164,3 +165,57 @@ def test_depth_is_no_matter_to_what_can_be_stored() -> None:
     assert fault is not None
     assert "NUL" in fault.what
     assert unstorable({"a": [1, 2.5, True, None, "x\x1f\ufffe😀"]}) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        PLAIN[:-1] + b', "scope": {"symbol": "ETH"}}',
+        PLAIN.replace(b'"price"', b'"rsi"'),
+        PLAIN.replace(b'"balance"', b'"permission_\\u006cevel"'),
+    ],
+)
+async def test_a_name_that_comes_twice_is_no_question(rig, gateway, body):
+    """Seen: the last one counted, where a proxy or a log reads the first."""
+    response = await gateway.post("/v1/decisions", content=body)
+    error = response.json()["error"]
+    assert (response.status_code, error["code"]) == (400, "malformed_json")
+    assert "twice" in error["message"]
+    assert await rig.rows() == []
+
+
+@pytest.mark.parametrize("path", ["/v1/decisions/d1/outcome", "/v1/reports", "/v1/prices", "/v1/decisions"])
+@pytest.mark.parametrize("depth", [201, 600, 950])
+async def test_what_is_nested_too_deep_is_refused_as_it_is_read(rig, gateway, path, depth):
+    body = (
+        b'{"decision_id": "d1", "closed_at": "2026-01-01T00:00:00Z", "pnl": 1, "fees": '
+        + b"[" * depth
+        + b"]" * depth
+        + b"}"
+    )
+    response = await gateway.post(path, content=body)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "malformed_json"), response.text
+    assert "deep" in response.text or "recursion" in response.text
+
+
+@pytest.mark.parametrize("report", ["outcome", "execution"])
+async def test_an_id_of_a_path_that_cannot_be_stored_is_named_and_its_report_kept(rig, gateway, report):
+    body = {"closed_at": "2026-01-01T00:00:00Z", "pnl": 1} if report == "outcome" else {"status": "rejected"}
+    response = await gateway.post(f"/v1/decisions/a%00b/{report}", json=body)
+    assert (response.status_code, response.json()["error"]["field"]) == (422, "decision_id")
+    (kept,) = await rig.rows("SELECT decision_id, code FROM tradewind.refused_reports")
+    assert kept == {"decision_id": "a\ufffdb", "code": "invalid_request"}
+
+
+def test_a_deep_and_wide_value_costs_no_more_than_its_parts() -> None:
+    """Seen: a copy of the way to each part took 0.9 GB for a body of 256 KiB."""
+    value = json.loads("[" * 900 + "0," * 12_000 + "0" + "]" * 900)
+    tracemalloc.start()
+    try:
+        assert unstorable(value) is None
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+    fault = unstorable({"a": [0, {"b": NUL}]})
+    assert fault is not None
+    assert fault.field == "a.1.b"

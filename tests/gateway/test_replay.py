@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import psycopg
+import pytest
 from gateway_rig import T0, ask
 
 from tradewind.trading.assignment import draw_arm
@@ -88,3 +89,13 @@ async def test_the_draw_does_not_depend_on_order_or_replica(rig, gateway):
     rows = await rig.rows()
     assert {r["decision_id"]: r["arm"] for r in rows} == {f"d{n}": draw_arm("exp-1", f"d{n}", 0.5) for n in range(30)}
     assert all(r["epoch"] == r["block"] + 1 for r in rows)
+
+
+@pytest.mark.parametrize("as_of", ["0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00Z", "1899-12-31T23:59:59Z"])
+async def test_a_time_before_any_market_is_refused_before_it_is_stored(rig, gateway, as_of):
+    """Seen: the database took a time of the year 1 BC, and each later look at the row failed."""
+    rig.publish(clock="replay", champion="v1")
+    await rig.seen()
+    response = await gateway.post("/v1/decisions", json=ask("d1", as_of=as_of))
+    assert (response.status_code, response.json()["error"]["field"]) == (422, "as_of"), response.text
+    assert await rig.rows() == []

@@ -52,7 +52,7 @@ def test_money_is_read_exactly(given: Any, means: str) -> None:
 @pytest.mark.parametrize(
     "given",
     [True, False, float("nan"), float("inf"), "NaN", "-Infinity", "sNaN", "1e400", 1.1e12, 10**400, "", "much", "12.5 BTC",
-     "1,234.5", "12.5USDT x", [1], {"amount": 1}, "0x10"],
+     "1,234.5", "12.5USDT x", [1], {"amount": 1}, "0x10", "1_000", "1_5", "\uff11\uff12", "\u0661", "322e999999", "1" * 501],
     ids=lambda value: str(value)[:20],
 )  # fmt: skip
 def test_what_is_no_money_is_refused_by_name(given: Any) -> None:
@@ -196,3 +196,40 @@ def test_repetitions_are_told_by_value() -> None:
     assert close(exit_reason="nan").says_the_same(close(exit_reason="nan"))
     assert close(position_id="1e9999999").says_the_same(close(position_id="1e9999999"))
     assert not close(position_id="1e3").says_the_same(close(position_id="1000"))
+
+
+@pytest.mark.parametrize(
+    "fees",
+    [
+        "1_0",
+        "\uff11\uff12",
+        "1e400",
+        "322e999999",
+        "-1e999999",
+        {"amount": "1_0"},
+        [{"amount": 1, "usd_rate": "1e999999"}],
+    ],
+)
+def test_fees_are_plain_numbers_too(fees: Any) -> None:
+    """Seen: `1_0` was a fee of 10, and an exponent of seven digits an internal error."""
+    with pytest.raises(ValidationError, match="fees"):
+        outcome(fees=fees)
+
+
+@pytest.mark.parametrize("note", [float("nan"), float("inf"), "\ud83d", [[["\ude00"]]]], ids=repr)
+def test_what_stands_beside_a_fee_never_loses_the_money(note: Any) -> None:
+    """Seen: NaN or half a surrogate pair in a note made the whole outcome an internal error."""
+    report = outcome(fees={"amount": 0.25, "currency": "USDT", "note": note})
+    body = outcome_event(report).body
+    assert (body["fees_usd"], body["total_pnl"]) == ("0.25", "1")
+    assert report.fingerprint == outcome(fees={"amount": 0.25, "currency": "USDT", "note": note}).fingerprint
+    json.dumps(body, allow_nan=False, ensure_ascii=False).encode()
+
+
+def test_a_fee_smaller_than_any_database_holds_is_none() -> None:
+    assert outcome_event(outcome(fees="1e-20000")).body["fees_usd"] == "0"
+
+
+@pytest.mark.parametrize("hours", ["1_0", "\u0661"])
+def test_a_length_of_time_in_other_digits_is_left_out(hours: str) -> None:
+    assert outcome(duration_hours=hours).duration_hours is None

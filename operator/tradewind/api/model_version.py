@@ -21,6 +21,7 @@ from tradewind.api.external_model import ExternalModel
 from tradewind.schema.bounds import ARM_TIMEOUT, Within
 from tradewind.schema.rules import Immutable, Rule, StatusModel, StrictModel
 from tradewind.schema.scalars import (
+    AdapterURI,
     Count,
     DecimalText,
     Fraction,
@@ -60,7 +61,7 @@ class Stage(StrEnum):
 class Adapter(StrictModel):
     """A LoRA adapter on a base model."""
 
-    uri: StorageURI
+    uri: AdapterURI
     """Folder with the adapter's safetensors, tokenizer and SHA256SUMS."""
     sha256: Sha256
     """Hash of the folder: SHA-256 over the lines of its SHA256SUMS."""
@@ -275,7 +276,7 @@ class ModelVersionStatus(CommonStatus):
     """For display only; the condition Ready decides."""
     stage: Stage | None = None
     """Role of the version, computed from the Endpoints."""
-    url: Text256 | None = None
+    url: Text1024 | None = None
     """Where the version is asked."""
     sha256: Text64 | None = None
     """Hash of what is served, verified by the predictor."""

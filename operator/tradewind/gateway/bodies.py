@@ -19,6 +19,8 @@ from tradewind.trading.decision import MAX_BODY_BYTES
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
+MAX_DEPTH = 200
+"""Objects and lists in each other: what reads further on, such as the database's JSON, goes down step by step."""
 _MAX_DIGITS = 400  # more than any double has; Python refuses to read 4300
 # All that may be unstorable is written in one of these ways; a body without them needs no second reading.
 _SUSPECT = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])|NaN|Infinity|[0-9]{300}|[eE][+]?[0-9]{3}")
@@ -57,34 +59,26 @@ def parsed(body: bytes, model: type[_Model]) -> _Model:
     """A body of JSON as a model.
 
     Raises:
-        ApiError: 400 not UTF-8 or no JSON, 422 a value that cannot be stored, or not the schema.
+        ApiError: 400 not UTF-8, no JSON or a name that comes twice, 422 a value that cannot be stored, or not the schema.
     """
     text = _utf8(body)
     if _SUSPECT.search(text):
         _refuse_unstorable(text)
     try:
-        return model.model_validate_json(text)
+        read = model.model_validate_json(text)
     except ValidationError as error:
         raise errors.from_validation(error) from None
+    _loaded(text)  # the model's reader takes the last of two values of one name, others the first
+    return read
 
 
 def parsed_json(body: bytes) -> JsonValue:
     """A report's body as a JSON value: words in it are cleaned later, so that they never lose the money beside them.
 
     Raises:
-        ApiError: 400 not UTF-8 or no JSON, 422 NaN, an infinity or a number of too many digits.
+        ApiError: 400 not UTF-8, no JSON, a name that comes twice, or nested as deep as nothing that is read here.
     """
-    text = _utf8(body)
-    try:
-        value: JsonValue = json.loads(text, parse_int=_whole_number, object_pairs_hook=unique_keys)
-    except ValueError as error:
-        said = str(error) if isinstance(error, RefusedJsonError) else "it cannot be read"
-        raise ApiError(
-            ErrorCode.MALFORMED_JSON, f"the body is not JSON: {said}", "send one JSON object, UTF-8, each name once"
-        ) from None
-    except RecursionError:
-        raise ApiError(ErrorCode.MALFORMED_JSON, "the body is nested too deep", "send a flat object") from None
-    return value
+    return _loaded(_utf8(body))
 
 
 def parsed_strictly(body: bytes, model: type[_Model]) -> _Model:
@@ -101,6 +95,36 @@ def parsed_strictly(body: bytes, model: type[_Model]) -> _Model:
         return model.model_validate(value)
     except ValidationError as error:
         raise errors.from_validation(error) from None
+
+
+def _loaded(text: bytes) -> JsonValue:
+    try:
+        value: JsonValue = json.loads(text, parse_int=_whole_number, object_pairs_hook=unique_keys)
+    except ValueError as error:
+        said = str(error) if isinstance(error, RefusedJsonError) else "it cannot be read"
+        raise ApiError(
+            ErrorCode.MALFORMED_JSON, f"the body is not JSON: {said}", "send one JSON object, UTF-8, each name once"
+        ) from None
+    except RecursionError:
+        raise _too_deep() from None
+    if text.count(b"[") + text.count(b"{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        raise _too_deep()
+    return value
+
+
+def _depth(value: JsonValue) -> int:
+    """How many objects and lists lie in each other, at most; counted without recursion."""
+    deepest, level = 0, [value]
+    while level := [each for each in level if isinstance(each, dict | list)]:
+        deepest += 1
+        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
+    return deepest
+
+
+def _too_deep() -> ApiError:
+    return ApiError(
+        ErrorCode.MALFORMED_JSON, "the body is nested too deep", f"send JSON that is nested less than {MAX_DEPTH} deep"
+    )
 
 
 def _unpacked(body: bytes, encoding: str, window: int) -> bytes:

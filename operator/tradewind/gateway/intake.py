@@ -73,9 +73,11 @@ class Intake:
             raise
 
     async def _execution(self, decision_id: str, value: JsonValue, routing: Routing) -> Body:
+        _demand_storable(decision_id)
         return await self._reports.execution(decision_id, _valid(ExecutionReport, value), routing)
 
     async def _outcome(self, decision_id: str, value: JsonValue, routing: Routing) -> Body:
+        _demand_storable(decision_id)
         return await self._reports.outcome(decision_id, _valid(OutcomeReport, value), routing)
 
     async def _any(self, value: JsonValue, routing: Routing) -> Body:
@@ -102,6 +104,18 @@ class Intake:
                 ErrorCode.INVALID_REQUEST, "decision_id: is no id", "give the id of the decision", field="decision_id"
             ) from None
         return await store(decision_id, rest, routing)
+
+
+def _demand_storable(decision_id: str) -> None:
+    """Refuses an id of a path by name, and not by the database, which no refused report is kept by."""
+    fault = unstorable(decision_id)
+    if fault is not None:
+        raise ApiError(
+            ErrorCode.INVALID_REQUEST,
+            f"decision_id: {fault.what}",
+            "put the id into the path as it was answered, percent-encoded",
+            field="decision_id",
+        )
 
 
 def _valid(model: type[_Report], value: JsonValue) -> _Report:

@@ -103,7 +103,7 @@ def retry_after(value: str | None, now: datetime) -> float | None:
         return min(float(text), MOST_WAIT_SECONDS)
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # a year of twenty digits
         return None
     at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
     return min(max((at - now).total_seconds(), 0.0), MOST_WAIT_SECONDS)
@@ -133,7 +133,7 @@ def _words(told: JsonValue | Mapping[str, JsonValue], secret: str | None) -> tup
             if (mark := _mark(error.get(name))) and mark not in said
         ]
         numbers = (_mark(error.get(name)) for name in ("code", "status", "status_code"))
-        code = next((int(n) for n in numbers if n.isascii() and n.isdigit() and 300 <= int(n[:4]) < 600), None)
+        code = next((int(n) for n in numbers if re.fullmatch("[345][0-9]{2}", n)), None)
         text = f"{said} ({', '.join(marks)})" if said and marks else said or ", ".join(marks)
     else:
         text = error if isinstance(error, str) else ""

@@ -4,7 +4,7 @@ Belongs here: which clock a request is on, and the 425 handshake. Does not belon
 """
 
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from tradewind.gateway.database import Database
 from tradewind.gateway.errors import RETRY_BLOCK_SECONDS, ApiError, ErrorCode
@@ -13,13 +13,15 @@ from tradewind.trading.routing import Routing, replay_block
 
 _REMIND_SECONDS = 1.0
 _FUTURE = timedelta(days=1)
+_FIRST = datetime(1900, 1, 1, tzinfo=UTC)
+"""Before the first year with its offset, the database's times are none that Python reads: the row would stand, and never be read."""
 
 
 def decision_time(routing: Routing, request: DecisionRequest, now: datetime) -> datetime:
     """`as_of` on a replay endpoint, the gateway's clock on a live one.
 
     Raises:
-        ApiError: 422, `as_of` is missing on a replay endpoint or given on a live one, or in the future.
+        ApiError: 422, `as_of` is missing on a replay endpoint or given on a live one, in the future, or before 1900.
     """
     if routing.clock == "replay" and request.as_of is None:
         raise ApiError(
@@ -40,6 +42,13 @@ def decision_time(routing: Routing, request: DecisionRequest, now: datetime) -> 
             ErrorCode.AS_OF_IN_FUTURE,
             f"as_of: {request.as_of.isoformat()} lies in the future",
             "give the time of the market data; the replay's clock never goes back",
+            field="as_of",
+        )
+    if request.as_of is not None and request.as_of < _FIRST:
+        raise ApiError(
+            ErrorCode.INVALID_REQUEST,
+            f"as_of: {request.as_of.isoformat()} is before any market data",
+            f"give the time of the market data, from {_FIRST.date()} on",
             field="as_of",
         )
     return request.as_of or now

@@ -4,14 +4,15 @@ Belongs here: how a field, a rule and an immutable field are said, in CEL for th
 no cluster. Does not belong here: the types of single values (scalars.py) and any field of a kind.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from functools import partial
+from typing import Any, ClassVar, Self, cast
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,40 @@ def first_fault(error: ValidationError) -> Fault:
     return Fault(".".join(map(str, first["loc"])), first["type"], first["msg"])
 
 
+_TYPED: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "int": ((int, float), "integer: write it without quotes"),
+    "float": ((int, float), "number: write it without quotes"),
+    "bool": ((bool,), "boolean: write true or false, without quotes"),
+}
+
+
+def _typed(schema: Any, *, inner: bool = True) -> Any:
+    """A model's schema whose numbers and booleans are of their type, as an API server has them: `"2"` and true are no 2."""
+    if not isinstance(schema, dict):
+        return [_typed(each) for each in schema] if isinstance(schema, list) else schema
+    kind = schema.get("type")
+    if kind == "model" and inner:
+        return schema  # its own business
+    if isinstance(kind, str) and kind in _TYPED:
+        return core_schema.no_info_before_validator_function(partial(_of_type, kind), cast("CoreSchema", schema))
+    parts = {key: schema[key] for key in ("schema", "items_schema", "values_schema", "choices") if key in schema}
+    return schema | {key: _typed(part, inner=inner) for key, part in parts.items()} | _typed_fields(schema)
+
+
+def _typed_fields(schema: dict[str, Any]) -> dict[str, Any]:
+    fields = schema.get("fields")
+    if schema.get("type") != "model-fields" or not isinstance(fields, dict):
+        return {}
+    return {"fields": {name: field | {"schema": _typed(field["schema"])} for name, field in fields.items()}}
+
+
+def _of_type(kind: str, value: Any) -> Any:
+    types, text = _TYPED[kind]
+    if not isinstance(value, types) or (isinstance(value, bool) and kind != "bool"):
+        raise PydanticCustomError("text", "{text}", {"text": f"must be of type {text}"})
+    return value
+
+
 class StrictModel(BaseModel):
     """Part of a spec: frozen, no unknown fields, camelCase in manifests, snake_case in Python."""
 
@@ -94,6 +129,10 @@ class StrictModel(BaseModel):
             text = "; ".join(rule.message for rule in broken)
             raise PydanticCustomError("rule", "{text}", {"text": text, "field": broken[0].field})
         return self
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return cast("CoreSchema", _typed(handler(source), inner=False))
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:

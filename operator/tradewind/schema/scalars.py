@@ -5,13 +5,13 @@ names that others give (names.py), the times that callers report (times.py), how
 """
 
 import re
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, Field, GetCoreSchemaHandler, WithJsonSchema
-from pydantic_core import CoreSchema, core_schema
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, GetCoreSchemaHandler, WithJsonSchema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from tradewind.schema.checked import Checked
 from tradewind.schema.durations import parse_duration
@@ -142,17 +142,25 @@ ConfigMapKey = Annotated[
 Sha256 = Annotated[str, Checked("[0-9a-f]{64}", "must be a SHA-256 of 64 lower-case hexadecimal digits", 64)]
 """SHA-256 of an artifact, lower-case hexadecimal."""
 
-StorageURI = Annotated[
-    str,
-    Checked(
-        "(pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[-._a-zA-Z0-9/]*)?|file:///[-._a-zA-Z0-9/]+)",
-        "must be pvc://<claim>/<path> or file:///<path> without '..'; other stores are not supported yet: "
-        "copy the files onto a PersistentVolumeClaim",
-        512,
-        forbid=("..",),
-    ),
-]
+
+def is_sha256(value: object) -> bool:
+    """Whether a Job's word is one."""
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value, re.ASCII) is not None
+
+
+_STORAGE = Checked(
+    "(pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[-._a-zA-Z0-9/]*)?|file:///[-._a-zA-Z0-9/]+)",
+    "must be pvc://<claim>/<path> or file:///<path> without '..'; other stores are not supported yet: "
+    "copy the files onto a PersistentVolumeClaim",
+    512,
+    forbid=("..",),
+)
+
+StorageURI = Annotated[str, _STORAGE]
 """Where files lie: a PersistentVolumeClaim in the same namespace, or a folder of the node that the installation lists."""
+
+AdapterURI = Annotated[str, replace(_STORAGE, max_length=640)]
+"""Where a run has put its adapter: under its output, so that what it is made of must fit in however long that is."""
 
 _HOST = "[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?([.][a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)*[.]?"
 _IPV6 = (
@@ -196,7 +204,31 @@ Message = Annotated[str, Field(max_length=4096)]
 Identifier = Annotated[str, Field(min_length=1, max_length=128)]
 """Plain identifier of bounded length: field names, module names, map keys."""
 
-Timestamp = Annotated[AwareDatetime, WithJsonSchema({"type": "string", "format": "date-time"})]
+_RFC3339 = re.compile(
+    "[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}([.,][0-9]+)?([Zz]|[-+][0-9]{2}:[0-9]{2})"
+)
+_FIRST_YEAR, _LAST_YEAR = 1900, 2200
+
+
+def _written_as_time(value: Any) -> Any:
+    if isinstance(value, datetime) or (isinstance(value, str) and _RFC3339.fullmatch(value)):
+        return value
+    raise PydanticCustomError("text", "{text}", {"text": "must be a time with an offset, such as 2026-01-31T00:00:00Z"})
+
+
+def _within_the_years(value: datetime) -> datetime:
+    if not _FIRST_YEAR <= value.year <= _LAST_YEAR:  # further on, adding a duration or an offset has no result
+        text = f"must be a time of the years {_FIRST_YEAR} to {_LAST_YEAR}"
+        raise PydanticCustomError("text", "{text}", {"text": text})
+    return value
+
+
+Timestamp = Annotated[
+    AwareDatetime,
+    BeforeValidator(_written_as_time),
+    AfterValidator(_within_the_years),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
 """RFC 3339 time with an offset."""
 
 Count = Annotated[int, Field(ge=0, le=2**53)]

@@ -11,11 +11,14 @@ import json
 import math
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 REPLACEMENT = "\ufffd"
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _SHOWN_PATH = 120
+
+_Path: TypeAlias = tuple["_Path", Any] | None
+"""The way to a value, as its parent's and a name: a copy a value took a gigabyte for a deep and wide body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ def unstorable(value: Any) -> Unstorable | None:
 
     Any depth: a value that is nested too deep for recursion is looked at all the same.
     """
-    waiting: list[tuple[tuple[str, ...], Any]] = [((), value)]
+    waiting: list[tuple[_Path, Any]] = [(None, value)]
     while waiting:
         path, each = waiting.pop()
         if isinstance(each, str):
@@ -75,11 +78,11 @@ def unstorable(value: Any) -> Unstorable | None:
         elif isinstance(each, dict):
             fault = next((name for name in each if isinstance(name, str) and _UNSTORABLE.search(name)), None)
             if fault is not None:
-                return Unstorable(_dotted((*path, fault)), f"the name of the field {_text_fault(fault)}")
-            waiting += reversed([((*path, str(name)), item) for name, item in each.items()])
+                return Unstorable(_dotted((path, fault)), f"the name of the field {_text_fault(fault)}")
+            waiting += reversed([((path, name), item) for name, item in each.items()])
             continue
         elif isinstance(each, list | tuple):
-            waiting += reversed([((*path, str(index)), item) for index, item in enumerate(each)])
+            waiting += reversed([((path, index), item) for index, item in enumerate(each)])
             continue
         else:
             what = None
@@ -106,5 +109,9 @@ def _number_fault(number: float) -> str | None:
     return "is NaN, which is no JSON" if math.isnan(number) else "is infinite or over 1.8e308"
 
 
-def _dotted(path: tuple[str, ...]) -> str:
-    return cleaned(".".join(path), _SHOWN_PATH)
+def _dotted(path: _Path) -> str:
+    names = []
+    while path is not None:
+        path, name = path
+        names.append(str(name))
+    return cleaned(".".join(reversed(names)), _SHOWN_PATH)

@@ -61,19 +61,34 @@ def _decimal(value: Any) -> Any:
 
 
 _SMALLEST = Decimal("1e-18")
+_LONGEST = 500  # characters: all digits of what JSON holds, fewer than any database takes
+_PLAIN = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,6})?", re.ASCII)
+
+
+def _number(value: Any) -> Decimal:
+    """The number, in plain digits: Python also reads `1_5` and the digits of other scripts, a venue's books do not.
+
+    Raises:
+        InvalidOperation: it is none.
+    """
+    text = str(_decimal(value))
+    if len(text) > _LONGEST or _PLAIN.fullmatch(text) is None:
+        raise InvalidOperation
+    number = Decimal(text)
+    return number if number.copy_abs() >= _SMALLEST else Decimal(0)  # no database holds 1e-20000
 
 
 def _bounded(low: Decimal, high: Decimal) -> BeforeValidator:
     def read(value: Any) -> Decimal:
         try:
-            number = Decimal(str(_decimal(value)))
+            number = _number(value)
         except InvalidOperation:
             raise PydanticCustomError("money", "must be a number such as 12.5") from None
-        if not number.is_finite() or not low <= number <= high:
+        if not low <= number <= high:
             raise PydanticCustomError(
                 "money", "must be a finite number from {low} to {high}", {"low": str(low), "high": str(high)}
             )
-        return number if abs(number) >= _SMALLEST else Decimal(0)  # no database holds 1e-20000
+        return number
 
     return BeforeValidator(read)
 
@@ -132,11 +147,11 @@ def _fee(item: Any) -> Decimal | None:
     elif isinstance(item, str) and (match := re.fullmatch(r"\s*(\S+)\s+([A-Za-z][A-Za-z0-9]*)\s*", item)):
         amount, currency = match[1], match[2]
     try:
-        number = Decimal(str(_decimal(amount)))
-        worth = None if rate is None else Decimal(str(_decimal(rate)))
+        number = _number(amount)
+        worth = None if rate is None else _number(rate)
     except InvalidOperation:
         raise PydanticCustomError("fees", "must be a number, or objects with amount, currency and usd_rate") from None
-    if not number.is_finite() or abs(number) > MAX_USD or (worth is not None and not 0 < worth <= MAX_USD):
+    if number.copy_abs() > MAX_USD or (worth is not None and not 0 < worth <= MAX_USD):
         raise PydanticCustomError("fees", "must be finite numbers, and usd_rate above 0")
     if worth is not None:
         return number * worth
@@ -163,6 +178,8 @@ Words = Annotated[str, BeforeValidator(words_of), Field(min_length=1)]
 
 def _hours(value: Any) -> float | None:
     """A length of time that is only told: what is none is left out, since the times say it anyway."""
+    if isinstance(value, str) and _PLAIN.fullmatch(value.strip()) is None:
+        return None
     try:
         hours = float(value)
     except (TypeError, ValueError, OverflowError):
@@ -228,7 +245,7 @@ class OutcomeReport(_Report):
     @property
     def fingerprint(self) -> str:
         """The same for the same report; the same as in the versions before."""
-        plain = float(self.fees) if isinstance(self.fees, int | float) else self.fees
+        plain = float(self.fees) if isinstance(self.fees, int | float) else _hashable(self.fees)
         return _fingerprint(
             {
                 "closed_at": _stamp(self.closed_at),
@@ -302,6 +319,15 @@ class EventReport(_Report):
         )
         event = Event.of(self.event, self.at, body, self.fees if "fees" in self.model_fields_set else None)
         return event.named(self.event_id or f"h-{_fingerprint([str(self.event), _stamp(self.at), event.body])[:32]}")
+
+
+def _hashable(fees: Any) -> Any:
+    """Fees as the fingerprint has them: as they were sent, or their words where those are no JSON that has a hash."""
+    try:
+        canonical_json(fees).encode()
+    except ValueError:  # NaN, an infinity, half a surrogate pair
+        return words_of(fees)
+    return fees
 
 
 def _missing(field: str, when: str) -> None:

@@ -44,7 +44,7 @@ from tradewind.core.training_run.manifests import (
     train_name,
 )
 from tradewind.core.training_run.seen import TERMINAL, Reason, Seen
-from tradewind.schema.scalars import as_timedelta
+from tradewind.schema.scalars import as_timedelta, is_sha256
 from tradewind.trading.exits import End, exit_code
 
 __all__ = ["TERMINAL", "Reason", "Seen", "decide"]
@@ -133,8 +133,8 @@ def _next(turn: _Turn) -> Decision:
     """The step that a run is at."""
     if turn.status.dataset is None:
         return _snapshot(turn)
-    if turn.status.result is not None:
-        return _register(turn, turn.status.result)
+    if turn.status.result is not None and is_sha256(turn.status.result.sha256):  # without, nobody knows what was made
+        return _register(turn, turn.status.result, str(turn.status.result.sha256))
     return _train(turn)
 
 
@@ -301,8 +301,11 @@ def _progress(turn: _Turn, training: JobFacts) -> Decision:
 
 
 def _trained(turn: _Turn, result: Mapping[str, Any]) -> Decision:
-    if not result.get("sha256"):
+    if not is_sha256(result.get("sha256")):
         message = "the trainer ended well without saying what it made: its termination message has no sha256"
+        return turn.failed(Reason.TRAINING_FAILED, message)
+    if result.get("baseSha256") is not None and not is_sha256(result["baseSha256"]):
+        message = "the trainer ended well without saying what it stands on: baseSha256 of its termination message is no SHA-256"
         return turn.failed(Reason.TRAINING_FAILED, message)
     known = ("sha256", "baseSha256", "steps", "samples", "seconds", "loss", "evalLoss", "tokensPerSecond", "torch")
     try:
@@ -326,15 +329,14 @@ def _trained(turn: _Turn, result: Mapping[str, Any]) -> Decision:
     return turn.decision(facts, requeue_after=timedelta(0))
 
 
-def _register(turn: _Turn, result: ResultStatus) -> Decision:
-    assert result.sha256 is not None
+def _register(turn: _Turn, result: ResultStatus, sha256: str) -> Decision:
     name, version = model_version_name(turn.run), turn.seen.version
     if version is None:
-        create = Create(build_model_version(turn.run, result.sha256, result.base_sha256))
+        create = Create(build_model_version(turn.run, sha256, result.base_sha256))
         return turn.decision(
             [_open(Reason.TRAINED, f"registering ModelVersion {name}")], (create,), timedelta(seconds=1)
         )
-    if (other := _not_ours(turn.run, version, adapter_of(turn.run, result.sha256, result.base_sha256))) is not None:
+    if (other := _not_ours(turn.run, version, adapter_of(turn.run, sha256, result.base_sha256))) is not None:
         message = f"spec.modelVersion.name: ModelVersion {name} exists already and {other}: choose another name"
         return turn.failed(Reason.NAME_TAKEN, message)
     facts = [Fact(kind, True, Reason.REGISTERED, f"ModelVersion {name}") for kind in ("Registered", "Succeeded")]

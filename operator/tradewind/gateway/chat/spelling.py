@@ -28,6 +28,8 @@ _ANNOTATIONS = frozenset(
 )
 _OF_THE_WHOLE = _ANNOTATIONS | {"type", "properties", "required", "additionalProperties"}
 _MOST_REFERENCES = 16
+_MOST_LOOKS = 100
+"""Schemas within a field's: references may go in circles, or double at each step."""
 _AS_A_TOOL_CALL = ("auto", "required")
 
 
@@ -122,13 +124,8 @@ def _fields_of(schema: JsonValue, where: str, symbol: str) -> tuple[str, ...]:
         raise unreadable(
             where, "is no JSON Schema of an object", "give the schema of a decision as docs/gateway.md has it"
         )
-    definitions = {
-        f"#/{name}/{key}": each
-        for name in ("$defs", "definitions")
-        if isinstance(found := schema.get(name), dict)
-        for key, each in found.items()
-    }
-    whole = _resolved(schema, definitions)
+    definitions = _Definitions(schema)
+    whole = definitions.resolved(schema)
     if not isinstance(whole, dict):
         raise _no_room(where, "the reference is not found in it")
     keyword = next((name for name in whole if name not in _OF_THE_WHOLE and not name.startswith("x-")), None)
@@ -148,6 +145,7 @@ def _fields_of(schema: JsonValue, where: str, symbol: str) -> tuple[str, ...]:
         raise _no_room(f"{where}.required", f"{foreign!r} is no field of a decision, so nobody could give it")
     for name in FIELDS:
         if name in properties:
+            definitions.left = _MOST_LOOKS
             fault = _fault(properties[name], _domain(name, symbol), definitions)
             if fault is not None:
                 raise _no_room(f"{where}.properties.{name}{fault[0]}", fault[1])
@@ -194,9 +192,39 @@ def _domain(name: str, symbol: str) -> _Domain:
     return _Domain(types, _number(said.get("minimum"), -math.inf), _number(said.get("maximum"), math.inf))
 
 
-def _fault(schema: JsonValue, domain: _Domain, definitions: Mapping[str, JsonValue]) -> tuple[str, str] | None:
+class _Definitions:
+    """The schemas that a schema refers to by name.
+
+    Attributes:
+        left: schemas that may still be looked at for one field.
+    """
+
+    def __init__(self, schema: Json) -> None:
+        self._named = {
+            f"#/{name}/{key}": each
+            for name in ("$defs", "definitions")
+            if isinstance(found := schema.get(name), dict)
+            for key, each in found.items()
+        }
+        self.left = _MOST_LOOKS
+
+    def resolved(self, schema: JsonValue) -> JsonValue:
+        """The schema that a reference names, with what stands beside it as annotations; None: there is no such one."""
+        for _ in range(_MOST_REFERENCES):
+            if not isinstance(schema, dict) or "$ref" not in schema:
+                return schema
+            if not schema.keys() <= _ANNOTATIONS | {"$ref"}:
+                return None
+            schema = self._named.get(str(schema["$ref"]))
+        return None
+
+
+def _fault(schema: JsonValue, domain: _Domain, definitions: _Definitions) -> tuple[str, str] | None:
     """Where (`.keyword`) and why a schema does not take every value; None: it does."""
-    schema = _resolved(schema, definitions)
+    definitions.left -= 1
+    if definitions.left < 0:
+        return "", f"is made of more than {_MOST_LOOKS} schemas, or refers to itself"
+    schema = definitions.resolved(schema)
     if schema is True:
         return None
     if not isinstance(schema, dict):
@@ -212,7 +240,7 @@ def _fault(schema: JsonValue, domain: _Domain, definitions: Mapping[str, JsonVal
     return None
 
 
-def _refuses(keyword: str, value: JsonValue, domain: _Domain, definitions: Mapping[str, JsonValue]) -> str | None:
+def _refuses(keyword: str, value: JsonValue, domain: _Domain, definitions: _Definitions) -> str | None:
     """Why a keyword keeps a value out; None: it lets all of them in. JSON Schema ignores bounds of another type."""
     text = domain.types == ("string",)
     match keyword:
@@ -251,14 +279,3 @@ def _bound(holds: bool, value: JsonValue, reached: float) -> str | None:  # noqa
 
 def _number(value: JsonValue, otherwise: float) -> float:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else otherwise
-
-
-def _resolved(schema: JsonValue, definitions: Mapping[str, JsonValue]) -> JsonValue:
-    """The schema that a reference names, with what stands beside it as annotations; None: there is no such one."""
-    for _ in range(_MOST_REFERENCES):
-        if not isinstance(schema, dict) or "$ref" not in schema:
-            return schema
-        if not schema.keys() <= _ANNOTATIONS | {"$ref"}:
-            return None
-        schema = definitions.get(str(schema["$ref"]))
-    return None
