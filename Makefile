@@ -80,7 +80,7 @@ packages:
 
 $(STAMP): pyproject.toml constraints/host.txt
 	@echo "== setup: Python environment (first time about a minute; later seconds)"
-	if [ ! -x $(UV) ]; then python3 -m venv $(CACHE)/uv-$(UV_VERSION) && $(CACHE)/uv-$(UV_VERSION)/bin/pip install -q uv==$(UV_VERSION); fi
+	if [ ! -x $(UV) ]; then python3 -m venv $(CACHE)/uv-$(UV_VERSION) && $(CACHE)/uv-$(UV_VERSION)/bin/pip install -q --require-hashes -r constraints/locked/uv.txt; fi
 	[ -x $(BIN)/python ] || $(UV) venv -q --python python3 .venv
 	$(UV) pip install --python $(BIN)/python -c constraints/host.txt -e '.[operator,gateway,predictor,trainer,gpu,demo,xlsx,dev]'
 	rm -f .venv/.ready-* && touch $@

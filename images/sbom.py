@@ -89,12 +89,18 @@ def python(found: Iterable[Distribution], own: str, lock: Lock, machine: str) ->
 
 
 def golang(listed: str) -> Iterator[Json]:
-    """A component for each module in the output of `go version -m PROGRAM`, with the sum that go.sum held it to."""
-    for row in (line.split("\t")[1:] for line in listed.splitlines()):
-        match row:
-            case ["dep", path, version, *rest] | ["=>", path, version, *rest]:
-                properties = {"go:sum": rest[0]} if rest and rest[0] else {}
-                yield _component(path, version, f"pkg:golang/{quote(path)}@{quote(version, safe='')}", properties)
+    """A component for each module in the output of `go version -m PROGRAM`, with the sum that go.sum held it to.
+
+    A module that another one replaces, and our own, have no sum there, and are left out; Go's own library is `stdlib`.
+    """
+    first, *rows = listed.splitlines()
+    compiler = first.rpartition(": go")[2]
+    yield _component("stdlib", compiler, f"pkg:golang/stdlib@{quote(compiler, safe='')}", {})
+    for row in rows:
+        match row.split("\t")[1:]:
+            case ["mod" | "dep" | "=>", path, version, held] if held:
+                purl = f"pkg:golang/{quote(path)}@{quote(version, safe='')}"
+                yield _component(path, version, purl, {"go:sum": held})
 
 
 def document(name: str, components: Iterable[Json]) -> Json:
