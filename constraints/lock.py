@@ -1,8 +1,9 @@
-"""`python constraints/lock.py`: which wheel of each package goes into which image, by its SHA-256.
+"""`python constraints/lock.py`: which wheel of each package goes into which image, and into `.venv`, by its SHA-256.
 
-`constraints/images.txt` says the versions; this makes `constraints/locked/` from it, with uv and the package index that this
-machine uses. One wheel for each architecture: the one that the images' Python takes. No source archive is allowed, so that no
-package runs code while an image is built, and no address of an index is written down.
+`constraints/images.txt` and `host.txt` say the versions; this makes `constraints/locked/` from them, with uv and the package
+index that this machine uses. For an image one wheel for each architecture, that which the images' Python takes; for `.venv`
+every wheel, since its Python and machine are the developer's. No source archive is allowed, so that no package runs code
+while it is installed, and no address of an index is written down.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "constraints" / "images.txt"
+HOST_CONSTRAINTS = ROOT / "constraints" / "host.txt"
+HOST_PYTHON = (3, 11)
 LOCKED = ROOT / "constraints" / "locked"
 PYTHON = (3, 13)
 # Of the images' base, Debian trixie: 2.41. uv knows platforms up to 2.40.
 GLIBC_MINOR = 40
 ARCHITECTURES = ("aarch64", "x86_64")
 _LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
-HEAD = "# Made from constraints/images.txt by `python constraints/lock.py`. What one image gets, each wheel by its SHA-256.\n"
+HEAD = "# Made by `python constraints/lock.py`: versions from constraints/*.txt, wheels by their SHA-256.\n"
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ LOCKS = {
     "models": Lock(("predictor", "trainer"), base=("torch",), architectures=("x86_64",)),
     "models-cuda": Lock(("predictor", "trainer", "gpu"), architectures=("x86_64",)),
 }
-# What installs the others, also on machines of developers: every wheel that there is.
+# What installs the others, also on machines of developers.
 TOOL = "uv"
 
 
@@ -67,10 +70,9 @@ def main() -> None:
         wheels = {each: _chosen(_resolve(lock, each), each) for each in lock.architectures}
         (LOCKED / f"{name}.txt").write_text(HEAD + render(wheels), encoding="utf-8")
         print(f"{name}: {len(wheels['x86_64'])} packages")
-    version = _tool_version()
-    hashes = sorted(wheel["hashes"]["sha256"] for wheel in _resolve_tool(version))
-    lines = [f"{TOOL}=={version}", *(f"    --hash=sha256:{digest}" for digest in hashes)]
-    (LOCKED / f"{TOOL}.txt").write_text(HEAD + " \\\n".join(lines) + "\n", encoding="utf-8")
+    for name, packages in ((TOOL, _resolve_tool()), ("host", _resolve_host())):
+        (LOCKED / f"{name}.txt").write_text(HEAD + render_every(packages), encoding="utf-8")
+        print(f"{name}: {len(packages)} packages")
 
 
 def best(wheels: dict[str, str], architecture: str) -> tuple[str, str] | None:
@@ -110,6 +112,17 @@ def render(wheels: dict[str, list[Wheel]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def render_every(packages: list[dict[str, Any]]) -> str:
+    """A requirements file from uv's packages, with every wheel of each."""
+    parts: list[str] = []
+    for package in sorted(packages, key=lambda each: canonicalize_name(each["name"])):
+        files = [*package.get("wheels", ()), *filter(None, [package.get("sdist")])]
+        hashes = sorted(file["hashes"]["sha256"] for file in files)
+        pinned = f"{canonicalize_name(package['name'])}=={package['version']}"
+        parts.append(" \\\n".join([pinned, *(f"    --hash=sha256:{digest}" for digest in hashes)]))
+    return "\n".join(parts) + "\n"
+
+
 def _tags(architecture: str) -> list[Tag]:
     platforms: list[str] = []
     for minor in range(GLIBC_MINOR + 1, 4, -1):
@@ -142,25 +155,33 @@ def _resolve(lock: Lock, architecture: str) -> list[dict[str, Any]]:
         overrides.write_text("".join(f'{name}; sys_platform == "never"\n' for name in lock.base))
         options += ["--overrides", str(overrides), "--constraints", str(CONSTRAINTS)]
         options += ["--python-platform", f"{architecture}-manylinux_2_{GLIBC_MINOR}"]
-        return _compile([str(ROOT / "pyproject.toml"), *options], Path(folder))
+        return _compile([str(ROOT / "pyproject.toml"), *options], PYTHON, Path(folder))
 
 
-def _resolve_tool(version: str) -> list[dict[str, Any]]:
+def _resolve_tool() -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         wanted = Path(folder) / "uv.in"
-        wanted.write_text(f"{TOOL}=={version}\n")
-        (package,) = _compile([str(wanted), "--universal"], Path(folder))
-    wheels: list[dict[str, Any]] = package["wheels"]
-    return wheels
+        wanted.write_text(f"{TOOL}=={_tool_version()}\n")
+        return _compile([str(wanted), "--universal"], PYTHON, Path(folder))
 
 
-def _compile(arguments: list[str], folder: Path) -> list[dict[str, Any]]:
+def _resolve_host() -> list[dict[str, Any]]:
+    """What the Makefile installs, and what builds our own package there."""
+    with tempfile.TemporaryDirectory() as folder:
+        build = Path(folder) / "build.in"
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+        build.write_text("\n".join(project["build-system"]["requires"]))
+        options = ["--all-extras", "--constraints", str(HOST_CONSTRAINTS), "--universal"]
+        return _compile([str(ROOT / "pyproject.toml"), str(build), *options], HOST_PYTHON, Path(folder))
+
+
+def _compile(arguments: list[str], python: tuple[int, int], folder: Path) -> list[dict[str, Any]]:
     target = folder / "pylock.toml"
-    version = "{}.{}".format(*PYTHON)
+    version = "{}.{}".format(*python)
     subprocess.run(
         [
             *(str(_uv()), "pip", "compile", "--quiet", "--format", "pylock.toml", "--output-file", str(target)),
-            *("--python-version", version, "--only-binary", ":all:", "--no-header", *arguments),
+            *("--python-version", version, "--no-header", *arguments),
         ],
         check=True,
         stdout=subprocess.DEVNULL,

@@ -35,6 +35,13 @@ def test_the_locks_are_the_constraints_of_images_with_hashes():
     assert locked == set(pinned.items()), "python constraints/lock.py"
 
 
+def test_the_lock_of_the_checkout_is_its_constraints_with_hashes():
+    locked = re.findall(r"^(\S+==\S+) \\$", (LOCKED / "host.txt").read_text(), re.MULTILINE)
+    assert sorted(locked) == sorted((REPO / "constraints" / "host.txt").read_text().splitlines())
+    (installing,) = re.findall(r"UV\) pip install .*", (REPO / "Makefile").read_text())
+    assert "--verify-hashes -c $(LOCK) -b $(LOCK) -e" in installing
+
+
 def test_images_and_checkout_stand_on_the_same_versions():
     lines = {
         name: set((REPO / "constraints" / f"{name}.txt").read_text().splitlines()) for name in ("images", "host")
@@ -95,6 +102,18 @@ def test_uv_itself_is_locked_in_the_version_of_the_makefile():
     assert "--require-hashes -r constraints/locked/uv.txt" in (REPO / "Makefile").read_text()
 
 
+BACKEND = """
+import zipfile
+
+def build_wheel(folder, settings=None, metadata=None):
+    with zipfile.ZipFile(f"{folder}/ours-1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("ours-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: ours\\nVersion: 1\\nRequires-Dist: toy\\n")
+        wheel.writestr("ours-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr("ours-1.dist-info/RECORD", "ours-1.dist-info/METADATA,,\\nours-1.dist-info/WHEEL,,\\nours-1.dist-info/RECORD,,\\n")
+    return "ours-1-py3-none-any.whl"
+"""
+
+
 def made_wheel(folder, body="GOOD = True\n"):
     """A real wheel, byte for byte the same for the same body. Returns its SHA-256."""
     folder.mkdir(exist_ok=True)
@@ -146,6 +165,30 @@ def test_a_wheel_that_was_changed_is_refused(tool, tmp_path):
     assert good in refused.stderr
     assert bad in refused.stderr
     assert not (tmp_path / "second" / "toy.py").exists()
+
+
+def test_the_checkout_is_held_to_the_hashes_of_its_constraints_in_what_builds_it_too(tmp_path):
+    """Our own package has no hash, so nothing can be required there: what has one is verified."""
+    if not UV.exists():
+        pytest.skip("uv is not there: the Makefile installs it")
+    good = made_wheel(tmp_path / "wheels", BACKEND)
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["toy"]\nbuild-backend = "toy"\n[project]\nname = "ours"\nversion = "1"\n'
+        'dependencies = ["toy"]\n'
+    )
+    for digest, word in ((good, ""), ("0" * 64, "Hash mismatch")):
+        for option in ("-c", "-b"):
+            (tmp_path / "lock.txt").write_text(f"toy==1.0 \\\n    --hash=sha256:{digest}\n")
+            command = [
+                *(str(UV), "pip", "install", "--no-cache", "--python", sys.executable, "--target", str(tmp_path / "out")),
+                *("--no-index", "--find-links", str(tmp_path / "wheels"), "--verify-hashes"),
+                *(option, str(tmp_path / "lock.txt"), str(project)),
+            ]
+            loose = {**os.environ, "UV_NO_VERIFY_HASHES": "1"}
+            done = subprocess.run(command, env=loose, capture_output=True, text=True, check=False)
+            assert (done.returncode != 0, word in done.stderr) == (bool(word), True), done.stderr
 
 
 @pytest.mark.parametrize("tool", ["uv", "pip"])
