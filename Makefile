@@ -83,5 +83,7 @@ $(STAMP): pyproject.toml $(LOCK)
 	@echo "== setup: Python environment (first time about a minute; later seconds)"
 	if [ ! -x $(UV) ]; then python3 -m venv $(CACHE)/uv-$(UV_VERSION) && $(CACHE)/uv-$(UV_VERSION)/bin/pip install -q --require-hashes -r constraints/locked/uv.txt; fi
 	[ -x $(BIN)/python ] || $(UV) venv -q --python python3 .venv
-	$(UV) pip install --python $(BIN)/python --verify-hashes -c $(LOCK) -b $(LOCK) -e '.[operator,gateway,predictor,trainer,gpu,demo,xlsx,dev]'
+	# Not in an environment of its own: uv does not hold that one to hashes.
+	$(UV) pip install -q --python $(BIN)/python --verify-hashes -c $(LOCK) setuptools
+	$(UV) pip install --python $(BIN)/python --verify-hashes -c $(LOCK) --no-build-isolation -e '.[operator,gateway,predictor,trainer,gpu,demo,xlsx,dev]'
 	rm -f .venv/.ready-* && touch $@

@@ -139,7 +139,9 @@ def _chosen(packages: list[dict[str, Any]], architecture: str) -> list[Wheel]:
         wheels = {_filename(wheel): wheel["hashes"]["sha256"] for wheel in package.get("wheels", ())}
         found = best(wheels, architecture)
         if found is None:
-            raise SystemExit(f"{package['name']} {package['version']} has no wheel for {architecture}: pin another version")
+            raise SystemExit(
+                f"{package['name']} {package['version']} has no wheel for {architecture}: pin another version"
+            )
         made.append(Wheel(canonicalize_name(package["name"]), package["version"], *found))
     return made
 

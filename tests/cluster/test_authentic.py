@@ -41,7 +41,9 @@ def test_nothing_of_ours_switches_authentication_off():
     }
 
 
-@pytest.mark.parametrize("line", ["deb [trusted=yes] http://x", "apt-get --allow-unauthenticated", "Acquire::AllowInsecureRepositories"])
+@pytest.mark.parametrize(
+    "line", ["deb [trusted=yes] http://x", "apt-get --allow-unauthenticated", "Acquire::AllowInsecureRepositories"]
+)
 def test_the_search_finds_what_it_is_for(line):
     assert OFF.search(line)
 
@@ -94,7 +96,7 @@ def module(tmp_path):
         "example.com/dep v1.0.0": dirhash(prefixed),
         "example.com/dep v1.0.0/go.mod": dirhash({"go.mod": mod}),
     }
-    caches = {"GOPROXY": f"file://{tmp_path}/proxy", "GOMODCACHE": str(tmp_path / "mod")}
+    caches = {"GOPROXY": f"file://{tmp_path}/proxy", "GOMODCACHE": str(tmp_path / "mod"), "GONOPROXY": "none"}
 
     def build(sums, **loose):
         text = "".join(f"{what} {digest}\n" for what, digest in sums.items())

@@ -68,7 +68,9 @@ def checkout(tmp_path):
     (repo / "one.txt").write_text("a==1\n")
     (repo / "two.txt").write_text("b==1\n")
     containerfile = repo / "Containerfile"
-    containerfile.write_text("FROM x AS y\nCOPY one.txt /b/\nRUN install\nCOPY --from=y /c /d\nCOPY src \\\n  /app/src\n")
+    containerfile.write_text(
+        "FROM x AS y\nCOPY one.txt /b/\nRUN install\nCOPY --from=y /c /d\nCOPY src \\\n  /app/src\n"
+    )
     return repo, containerfile
 
 
