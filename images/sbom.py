@@ -53,10 +53,11 @@ def read_lock(text: str) -> Lock:
 
 def debian(status: str, release: str) -> Iterator[Json]:
     """A component for each installed package. `status`: of dpkg; `release`: os-release, for the distribution's name."""
-    fields = dict(re.findall(r'^(ID|VERSION_ID)="?([^"\n]*)"?$', release, re.MULTILINE))
-    vendor, distro = fields.get("ID", "debian"), "-".join(filter(None, (fields.get("ID"), fields.get("VERSION_ID"))))
+    fields: dict[str, str] = dict(re.findall(r'^(ID|VERSION_ID)="?([^"\n]*)"?$', release, re.MULTILINE))
+    vendor = fields.get("ID", "debian")
+    distro = "-".join(fields[key] for key in ("ID", "VERSION_ID") if fields.get(key))
     for paragraph in status.split("\n\n"):
-        entry = dict(re.findall(r"^(\S+): (.*)$", paragraph, re.MULTILINE))
+        entry: dict[str, str] = dict(re.findall(r"^(\S+): (.*)$", paragraph, re.MULTILINE))
         if not entry.get("Status", "").endswith(" installed"):
             continue
         name, version, architecture = entry["Package"], entry["Version"], entry["Architecture"]
@@ -78,7 +79,7 @@ def python(found: Iterable[Distribution], own: str, lock: Lock, machine: str) ->
         component = _component(name, version, f"pkg:pypi/{name}@{quote(version, safe='')}", {})
         folder = str(distribution.locate_file(""))
         component["properties"] = [{"name": "tradewind:folder", "value": folder}]
-        if expression := distribution.metadata.get("License-Expression"):
+        for expression in distribution.metadata.get_all("License-Expression") or ():
             component["licenses"] = [{"expression": expression}]
         if folder.startswith(own):
             locked, hashes = lock.get(name, ("none of it", {}))
@@ -104,11 +105,13 @@ def golang(listed: str) -> Iterator[Json]:
 
 
 def document(name: str, components: Iterable[Json]) -> Json:
-    """The whole list. `name`: of the image or program; `components`: in any order, one that comes twice counts once.
+    """The whole list. `name`: of the image or program; `components`: in any order; of two alike the first counts.
 
     Two lists with equal `debian:packages:sha256` stand on the same Debian packages in the same versions.
     """
-    unique = {component["bom-ref"]: component for component in components}
+    unique: dict[str, Json] = {}
+    for component in components:
+        unique.setdefault(component["bom-ref"], component)
     ordered = [unique[reference] for reference in sorted(unique)]
     content = json.dumps([name, ordered], sort_keys=True)
     described: Json = {"type": "container", "bom-ref": "this", "name": name}

@@ -21,7 +21,7 @@ from images.sbom import read_lock
 REPO = Path(__file__).resolve().parents[2]
 CONTAINERFILES = sorted((REPO / "images").glob("*/Containerfile"))
 PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
-UV_VERSION = re.search(r"^UV_VERSION := (.+)$", (REPO / "Makefile").read_text(), re.MULTILINE)[1]
+(UV_VERSION,) = re.findall(r"^UV_VERSION := (.+)$", (REPO / "Makefile").read_text(), re.MULTILINE)
 UV = cache_root() / f"uv-{UV_VERSION}" / "bin" / "uv"
 
 # As the Makefile does, in another order.
