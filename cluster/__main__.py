@@ -1,4 +1,4 @@
-"""`python3 cluster make|up|down|status|check|images|env`: the local cluster for the demo and the tests."""
+"""`python3 cluster make|up|down|status|check|images|sbom|env`: the local cluster for the demo and the tests."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ def main() -> int:
     commands.add_parser("env", help='print export lines for the shell: eval "$(python3 cluster env)"')
     imaging = commands.add_parser("images", help="build and import (or push) the project's images")
     imaging.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(images.NAMES)}; default: all")
+    listing = commands.add_parser("sbom", help="print the CycloneDX list of what is installed in an image or a program")
+    listing.add_argument("name", metavar="NAME", help=f"of {', '.join((*images.NAMES, *build.PROGRAMS))}")
     arguments = parser.parse_args()
     layout = Layout.default()
     progress = Progress(current=arguments.command)
@@ -61,6 +63,11 @@ def main() -> int:
                 timings.remember(layout.timings, arguments.command, progress)
             case "images":
                 _images(layout, progress, arguments.names or images.NAMES)
+            case "sbom" if arguments.name in build.PROGRAMS:
+                print(build.sbom(layout, arguments.name), end="")
+            case "sbom":
+                with _lock(layout, "images"):
+                    print(images.sbom(layout, arguments.name), end="")
             case "env":
                 print(current.exports() if foreign else _exports(layout))
     except StepError as error:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from cluster.layout import Layout
 from cluster.shell import run
+from images.sbom import document, golang, text_of
+from workshop.progress import StepError
 
 # What `go build` names each program, and what we call it.
 RENAMED = {"server": "etcd", "manager": "kserve-manager"}
@@ -48,6 +50,15 @@ def required_version(go_mod: str, module: str) -> str:
     return match[1]
 
 
+def environment() -> dict[str, str]:
+    """This process's environment, in which go builds nothing that `go.mod` and `go.sum` do not name.
+
+    -mod=readonly: a module without a sum is an error, whatever GOFLAGS, GONOSUMDB or GOPRIVATE say; a module of another sum
+    always is. GOTOOLCHAIN: the compiler is the machine's own, since a downloaded one stands in no go.sum.
+    """
+    return {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOTOOLCHAIN": "local", "GOWORK": "off"}
+
+
 def binaries(layout: Layout) -> Path:
     """The folder of the programs for the present content of `cluster/go`; it may not exist yet."""
     return layout.cache / "bin" / source_hash(layout.here / "go")
@@ -80,7 +91,7 @@ def build(layout: Layout) -> Path:
             *("-o", f"{fresh}/", "tool", "./coredns", "./pause", "./probe"),
         ],
         cwd=source,
-        env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": ""},
+        env=environment(),
         log=log,
         remedy=REMEDY,
     )
@@ -91,12 +102,20 @@ def build(layout: Layout) -> Path:
     return target
 
 
+def sbom(layout: Layout, program: str) -> str:
+    """The modules of a built program, as its own build information names them. Errors: StepError."""
+    if not is_built(layout):
+        raise StepError("the programs are not built", "python3 cluster up")
+    listed = run(["go", "version", "-m", binaries(layout) / program], remedy="Go must be on PATH")
+    return text_of(document(program, golang(listed)))
+
+
 def module_folder(layout: Layout, module: str) -> Path:
     """Where the module cache keeps the source of `module`."""
     answer = run(
         ["go", "list", "-m", "-f", "{{.Dir}}", module],
         cwd=layout.here / "go",
-        env={**os.environ, "GOFLAGS": ""},
+        env=environment(),
         remedy=REMEDY,
     )
     return Path(answer.strip())

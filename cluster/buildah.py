@@ -67,6 +67,14 @@ class Buildah:
             log=log,
         )
 
+    def read(self, reference: str, path: str) -> str:
+        """Text of a file of an image in the storage. Errors: StepError; FileNotFoundError."""
+        container = run(self._command("from", "--pull-never", reference)).strip()
+        try:
+            return (Path(run(self._command("mount", container)).strip()) / path.lstrip("/")).read_text()
+        finally:
+            run(self._command("rm", container))
+
     def push(self, reference: str, target: str, log: Path) -> None:
         """Push to a registry. Errors: StepError."""
         self._run("push", "--quiet", reference, f"docker://{target}", log=log)

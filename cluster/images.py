@@ -17,6 +17,7 @@ from workshop.progress import Progress, StepError
 
 KEPT_TAGS = 3
 TOOLS = {"buildah", "mmdebstrap", "skopeo"}
+SBOM = "/usr/share/doc/tradewind/sbom.cdx.json"
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,18 @@ class Image:
     name: str
     root: str
     arguments: tuple[tuple[str, str], ...] = ()
+    helpers: tuple[tuple[str, str], ...] = ()  # build argument -> the base of a stage that does not stay
+
+    @property
+    def build_arguments(self) -> dict[str, str]:
+        bases = {name: roots.ROOTS[root].reference() for name, root in (("BASE", self.root), *self.helpers)}
+        return {**bases, **dict(self.arguments)}
 
 
 IMAGES = {
     image.name: image
     for image in (
-        Image("postgres", "postgres"),
+        Image("postgres", "postgres", helpers=(("PYTHON", "python"),)),
         Image("operator", "python"),
         Image("gateway", "python"),
         Image("demo", "python"),
@@ -76,6 +83,16 @@ def built(layout: Layout) -> dict[str, str]:
     return found
 
 
+def sbom(layout: Layout, name: str) -> str:
+    """What is installed in the image of the present content, as it was listed while it was built. Errors: StepError."""
+    if name not in IMAGES:
+        raise StepError(f"no image is called {name}", f"choose from {', '.join(NAMES)}")
+    buildah, staged = Buildah(layout.cache / "buildah"), _stage(layout, IMAGES[name])
+    if not buildah.has(staged.local):
+        raise StepError(f"image {name} is not built in its present content", f"python3 cluster images {name}")
+    return buildah.read(staged.local, SBOM)
+
+
 def moving_tags(repo: Path) -> tuple[str, str]:
     """Tags of the newest build: `dev`, and the version of the checkout, which the chart names where no other is set."""
     text = tomllib.loads((repo / "pyproject.toml").read_text(encoding="utf-8"))
@@ -112,8 +129,7 @@ def _stage(layout: Layout, image: Image) -> Staged:
     except FileNotFoundError as error:
         reason = f"image {image.name} copies {error.filename}, which is not in the checkout"
         raise StepError(reason, f"restore it, or change {containerfile.relative_to(layout.repo)}") from error
-    base = roots.ROOTS[image.root]
-    tag = hashlib.sha256(f"{content} {base.reference()} {image.arguments}".encode()).hexdigest()[:12]
+    tag = hashlib.sha256(f"{content} {image.build_arguments}".encode()).hexdigest()[:12]
     return Staged(image, containerfile, staged, tag, layout.cache / "logs" / f"image-{image.name}.log")
 
 
@@ -121,13 +137,13 @@ def _built(layout: Layout, buildah: Buildah, staged: Staged, progress: Progress)
     """The image in buildah's storage."""
     if buildah.has(staged.local):
         return
-    image, log, base = staged.image, staged.log, roots.ROOTS[staged.image.root]
+    image, log = staged.image, staged.log
     log.unlink(missing_ok=True)
-    with progress.step(f"base image {image.root}"):
-        roots.ensure(layout, buildah, base)
+    for root in (image.root, *(root for _, root in image.helpers)):
+        with progress.step(f"base image {root}"):
+            roots.ensure(layout, buildah, roots.ROOTS[root])
     with progress.step(f"image {image.name}: build", waits_for=f"buildah; log: {log}"):
-        arguments = {"BASE": base.reference(), **dict(image.arguments)}
-        buildah.build(staged.context, staged.containerfile, staged.local, arguments, log)
+        buildah.build(staged.context, staged.containerfile, staged.local, image.build_arguments, log)
 
 
 def _ensure(layout: Layout, buildah: Buildah, image: Image, prefix: str, progress: Progress) -> str:

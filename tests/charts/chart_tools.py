@@ -61,5 +61,13 @@ def _rendered(chart: str, namespace: str, *arguments: str) -> str:
     return made.stdout
 
 
+def refusal(*arguments: str) -> str:
+    """What helm says where it does not render the chart with these values; it must not."""
+    chart = str(ROOT / "charts" / "tradewind")
+    made = helm("template", "tradewind", chart, "--kube-version", KUBE_VERSION, *arguments)
+    assert made.returncode != 0, "rendered"
+    return made.stderr
+
+
 def kubectl(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     return _program("kubectl").attempt("kubectl", *arguments, given=stdin)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from chart_tools import CLUSTER_WIDE, EMBEDDED, EXISTING, ROOT, helm, kubectl, missing, template
+from chart_tools import CLUSTER_WIDE, EMBEDDED, EXISTING, ROOT, helm, kubectl, missing, refusal, template
 
 from tradewind.api.registry import KINDS, VERBS
 from tradewind.core.policy import Policy
@@ -224,7 +224,7 @@ def test_the_stand_in_of_the_chart_may_be_asked_and_nothing_else_inside() -> Non
     ],
 )
 def test_a_policy_that_cannot_be_meant_is_refused(values: str) -> None:
-    assert helm("template", "tradewind", str(ROOT / "charts" / "tradewind"), *EXISTING, "--set", values).returncode != 0
+    assert "schema" in refusal(*EXISTING, "--set", values)
 
 
 def test_a_digest_wins_over_the_tag_and_a_tag_of_its_own_over_the_common_one() -> None:
@@ -270,6 +270,40 @@ def test_registry_tag_and_digest_hold_for_every_image() -> None:
     }
     bare = images(template("tradewind", *EMBEDDED, "--set", "image.registry=", "--set", "image.tag=common"))
     assert bare == {name: f"tradewind/{name}:common" for name in IMAGES}
+
+
+ALL_IMAGES = (*IMAGES, "demo")
+
+
+def with_digests(*names: str) -> tuple[str, ...]:
+    values = ["--set", "image.requireDigests=true", "--set", "standin.enabled=true"]
+    for name in names:
+        values += ["--set", f"image.{name}.digest=sha256:{ALL_IMAGES.index(name):064x}"]
+    return tuple(values)
+
+
+def test_with_digests_for_all_no_tag_says_what_runs() -> None:
+    documents = template("tradewind", *EMBEDDED, *with_digests(*ALL_IMAGES))
+    found = [
+        container["image"]
+        for _, pod in pods(documents)
+        for container in (*pod.get("initContainers", ()), *pod["containers"])
+    ]
+    operator = environment(one(documents, "Deployment", "operator"))
+    found += [value for name, value in operator.items() if name.startswith("TRADEWIND_IMAGE_")]
+    expected = {f"docker.io/tradewind/{n}@sha256:{i:064x}" for i, n in enumerate(ALL_IMAGES)}
+    assert set(found) == expected
+
+
+@pytest.mark.parametrize("name", ALL_IMAGES)
+def test_where_digests_are_required_each_image_needs_its_own(name: str) -> None:
+    values = with_digests(*(each for each in ALL_IMAGES if each != name))
+    assert f"image.{name}.digest is empty, and image.requireDigests" in refusal(*EMBEDDED, *values)
+
+
+def test_an_image_that_no_pod_runs_needs_no_digest() -> None:
+    values = with_digests("operator", "gateway", "predictor", "trainer")
+    assert template("tradewind", *EXISTING, *values, "--set", "standin.enabled=false")
 
 
 def test_pull_secrets_reach_every_pod_the_common_ones_first_and_each_once() -> None:

@@ -3,13 +3,12 @@
 import ast
 import os
 import re
-import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
-from cluster.context import dependencies_only, read_needs, stage
+from cluster.context import copied_paths, stage
 from cluster.images import IMAGES, NAMES, _index, _remember, built, moving_tags
 from cluster.layout import IMAGE_PREFIX, Layout
 from cluster.roots import ROOTS
@@ -36,6 +35,9 @@ def test_the_build_makes_the_tags_that_the_chart_names_by_default():
 def test_every_containerfile_has_an_entry():
     assert {path.parent.name for path in CONTAINERFILES} == set(IMAGES)
     assert {image.root for image in IMAGES.values()} == set(ROOTS)
+    for path in CONTAINERFILES:
+        arguments = set(re.findall(r"^ARG (\w+)", path.read_text(), re.MULTILINE))
+        assert set(IMAGES[path.parent.name].build_arguments) == arguments
 
 
 @pytest.mark.parametrize("path", CONTAINERFILES, ids=lambda path: path.parent.name)
@@ -46,12 +48,6 @@ def test_containerfile_is_fit_for_hardened_pods(path):
     assert "HOME=/tmp" in text, "the root file system may be read-only"
     assert re.search(r'^ENTRYPOINT \["/', text, re.MULTILINE), "the exec form gets the signals"
     assert re.search(r"^ARG BASE=docker\.io/library/", text, re.MULTILINE), "builds without our base images too"
-
-
-@pytest.mark.parametrize("path", CONTAINERFILES, ids=lambda path: path.parent.name)
-def test_containerfile_names_extras_that_exist(path):
-    extras = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert set(read_needs(path.read_text()).extras) <= set(extras)
 
 
 def test_predictor_and_trainer_share_their_heavy_layers():
@@ -69,12 +65,12 @@ def checkout(tmp_path):
     (repo / "src" / "__pycache__").mkdir(parents=True)
     (repo / "src" / "a.py").write_text("print(1)\n")
     (repo / "src" / "__pycache__" / "a.pyc").write_text("compiled")
-    (repo / "pyproject.toml").write_text(
-        '[project]\nname = "p"\nrequires-python = ">=3.11"\ndependencies = ["numpy>=2"]\n'
-        '[project.optional-dependencies]\none = ["x[y]>=1"]\ntwo = ["z"]\n[tool.ruff]\nline-length = 100\n'
-    )
+    (repo / "one.txt").write_text("a==1\n")
+    (repo / "two.txt").write_text("b==1\n")
     containerfile = repo / "Containerfile"
-    containerfile.write_text("FROM x\nCOPY pyproject.toml /b/\nRUN install \\\n  --extra one\nCOPY src /app/src\n")
+    containerfile.write_text(
+        "FROM x AS y\nCOPY one.txt /b/\nRUN install\nCOPY --from=y /c /d\nCOPY src \\\n  /app/src\n"
+    )
     return repo, containerfile
 
 
@@ -82,28 +78,21 @@ def test_context_holds_what_is_copied_and_nothing_else(checkout, tmp_path):
     repo, containerfile = checkout
     stage(repo, containerfile, tmp_path / "context")
     files = {str(p.relative_to(tmp_path / "context")) for p in (tmp_path / "context").rglob("*") if p.is_file()}
-    assert files == {"pyproject.toml", "src/a.py"}
+    assert files == {"one.txt", "src/a.py"}
+    assert copied_paths(containerfile.read_text()) == ("one.txt", "src")
 
 
-def test_hash_ignores_times_modes_and_linter_settings_but_not_content(checkout, tmp_path):
+def test_hash_ignores_times_modes_and_what_is_not_copied_but_not_content(checkout, tmp_path):
     repo, containerfile = checkout
     context = tmp_path / "context"
     first = stage(repo, containerfile, context)
     os.utime(repo / "src" / "a.py", (1, 1))
     (repo / "src" / "a.py").chmod(0o600)
-    project = repo / "pyproject.toml"
-    project.write_text(project.read_text().replace("100", "120").replace('two = ["z"]', 'two = ["other"]'))
+    (repo / "two.txt").write_text("b==2\n")
     assert stage(repo, containerfile, context) == first
     assert (context / "src" / "a.py").stat().st_mode & 0o777 == 0o644
     (repo / "src" / "a.py").write_text("print(2)\n")
     assert stage(repo, containerfile, context) != first
-
-
-def test_reduced_pyproject_keeps_the_wanted_extras_only(checkout):
-    repo, _ = checkout
-    project = tomllib.loads(dependencies_only((repo / "pyproject.toml").read_text(), ("one",)))["project"]
-    assert project["dependencies"] == ["numpy>=2"]
-    assert project["optional-dependencies"] == {"one": ["x[y]>=1"]}
 
 
 def test_a_missing_path_is_named(checkout, tmp_path):

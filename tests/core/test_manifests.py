@@ -109,6 +109,26 @@ def test_every_pod_names_the_pull_secrets_and_policy_of_its_image() -> None:
     assert not [pod for _, pod in pods() if "imagePullSecrets" in pod]
 
 
+def values_of(key: str, manifest: Any) -> Iterator[Any]:
+    """What stands under a key, however deep."""
+    match manifest:
+        case Mapping():
+            for name, value in manifest.items():
+                if name == key:
+                    yield value
+                yield from values_of(key, value)
+        case list() | tuple():
+            for value in manifest:
+                yield from values_of(key, value)
+
+
+def test_no_image_comes_from_anywhere_but_the_settings() -> None:
+    """So digests in the chart's values say all that runs: no sidecar, and nothing that KServe would add by a storageUri."""
+    ours = {PLATFORM.gateway_image, PLATFORM.predictor_image, PLATFORM.trainer_image}
+    assert {image for manifest in MADE for image in values_of("image", manifest)} == ours
+    assert not [each for manifest in MADE for key in ("storageUri", "storage") for each in values_of(key, manifest)]
+
+
 def test_secrets_are_referred_to_and_never_read() -> None:
     for name, pod in pods():
         for container in pod["containers"]:

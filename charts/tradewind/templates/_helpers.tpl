@@ -41,6 +41,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if $root.Values.image.registry }}{{ $name = printf "%s/%s" $root.Values.image.registry $name }}{{ end }}
 {{- if $image.digest }}
 {{- printf "%s@%s" $name $image.digest }}
+{{- else if $root.Values.image.requireDigests }}
+{{- fail (printf "image.%s.digest is empty, and image.requireDigests asks for one: set it to the sha256:... of the image" (index . 1)) }}
 {{- else }}
 {{- printf "%s:%s" $name ($image.tag | default $root.Values.image.tag | default $root.Chart.AppVersion) }}
 {{- end }}
