@@ -156,9 +156,9 @@ class Database:
         rows = await self._rows(sql, (self._installation, namespace, endpoint))
         if not rows:
             return None
-        *promoted, name, sha256, spec_sha256 = rows[0]
-        before = VersionStatusRef(name=name, sha256=sha256, spec_sha256=spec_sha256) if name is not None else None
-        return Promotion(*promoted, previous=before)
+        version, sha256, spec_sha256, first, request, name, *hashes = rows[0]
+        before = VersionStatusRef(name=name, sha256=hashes[0], spec_sha256=hashes[1]) if name is not None else None
+        return Promotion(version, sha256, spec_sha256, first, request, before)
 
     async def used(self, namespace: str, endpoint: str, requests: Collection[str]) -> frozenset[str]:
         """Those of these requests by hand that led to a promotion."""
