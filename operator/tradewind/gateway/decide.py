@@ -90,7 +90,7 @@ class Decider:
         self._shadows = Shadows(database, self._asking, metrics, clock=clock)
         self._recent: OrderedDict[str, _Given] = OrderedDict()
         self._in_work: dict[str, Question] = {}
-        self.stops = Stops()
+        self.stops = Stops(clock)
 
     async def decide(self, request: DecisionRequest, routing: Routing) -> Body:
         """The answer to a request.
@@ -204,7 +204,8 @@ class Decider:
         Raises:
             _FallenError: it fell.
         """
-        asking = self._asking.drawn(question, stored.drawn_version, context, flipped=flipped)
+        left = self.stops.left(stored)
+        asking = self._asking.drawn(question, stored.drawn_version, context, flipped=flipped, left=left)
         result = await self.stops.unless_fallen(stored, asking)
         if result is None:
             raise _FallenError(stored)
