@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api_double import JSONHandler, write_config
 
+from api_double import JSONHandler, write_config
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
 from tradewind.api.parse import parse

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api_double import JSONHandler, write_config
 from kubernetes.aio.config import kube_config
 
+from api_double import JSONHandler, write_config
 from tradewind.api.registry import KINDS
 from tradewind.cli import wait, watch
 from tradewind.main import cli

@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from api_double import JSONHandler, write_config
 
+from api_double import JSONHandler, write_config
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.endpoint import EndpointStatus
 from tradewind.api.parse import parse

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api_double import JSONHandler, write_config
 
+from api_double import JSONHandler, write_config
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.parse import parse
 from tradewind.api.registry import VERBS
