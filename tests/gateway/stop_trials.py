@@ -58,6 +58,7 @@ class Trials:
 
     Attributes:
         asked: the replica of each id that was asked.
+        heard: replica and experiment of each answer that the candidate gave.
     """
 
     dsn: str
@@ -67,6 +68,7 @@ class Trials:
     session: aiohttp.ClientSession
     double: "Double"
     asked: dict[str, str] = field(default_factory=dict)
+    heard: set[tuple[str, str]] = field(default_factory=set)
     done: list[Trial] = field(default_factory=list)
     statuses: dict[int, int] = field(default_factory=dict)
 
@@ -93,6 +95,9 @@ class Trials:
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                 async with self.session.post(f"{at.url}/v1/decisions", json=body) as response:
                     self.statuses[response.status] = self.statuses.get(response.status, 0) + 1
+                    said = await response.json()
+                    if said.get("_model_used") == "v1":
+                        self.heard.add((at.name, said["_experiment"]))
             await asyncio.sleep(0.03)
 
     async def trial(self, number: int) -> None:
@@ -101,8 +106,11 @@ class Trials:
             "uid": uid, "name": "ab", "mode": "Live", "t0": (datetime.now(UTC) - timedelta(hours=1)).isoformat(),
             "blockSeconds": 86400, "baseline": "api", "candidate": "v1", "candidateWeight": "0.9", "epoch": number, "blocks": [],
         }  # fmt: skip
-        for _ in range(3):
+        renewals = 0
+        while renewals < 2 or not {(replica.name, uid) for replica in self.replicas} <= self.heard:
             expires = self.publish(experiment, self.replicas, VALID_SECONDS)
+            renewals += 1
+            assert renewals < 100, f"the candidate is not asked at every replica: {self.heard}"
             await asyncio.sleep(RENEWED_EVERY)
         stopped_at = await self._now()
         if way == "stop":

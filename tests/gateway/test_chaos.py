@@ -105,6 +105,7 @@ async def test_a_few_faults(stoppable_postgres: PostgresServer, tmp_path: Path) 
 
 
 @pytest.mark.whole
+@pytest.mark.timeout(1200)
 async def test_every_fault(stoppable_postgres: PostgresServer, tmp_path: Path) -> None:
     chance = random.Random(SEED)
     lanes = [shuffled(faults.REPLICA, chance), shuffled(faults.ALL, chance)]
