@@ -31,7 +31,9 @@ def drawn(**changes: Any) -> list[str]:
 def test_a_row_as_it_should_be_is_no_fault() -> None:
     assert drawn() == []
     assert drawn(answered_by="safe", fallback=True) == []
-    assert drawn(arm="baseline", drawn_version="api", answered_by="api", candidate_weight=0.0) == []  # the weight ran out
+    assert (
+        drawn(arm="baseline", drawn_version="api", answered_by="api", candidate_weight=0.0) == []
+    )  # the weight ran out
 
 
 @pytest.mark.parametrize(

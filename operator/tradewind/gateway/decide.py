@@ -142,6 +142,10 @@ class Decider:
                 return await self._without_database(question), "outage"
         if turn.context is None:
             return self._repeat(question, turn.stored), "repeated"
+        # The same question may have waited for the database beside this one, for which it did not come back in time.
+        if self._spool.pending and (known := self._known(question)):
+            return known, "repeated"
+        self._demand_unasked(question)
         with self._asks(question):
             try:
                 return await self._answer(question, drawn, turn, turn.context), "answered"
