@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import httpx
 import pytest
-from gateway_rig import HOLD, ask, build_rig, until
+from gateway_rig import HOLD, ask, build_rig, cut_off, until
 
 from tradewind.gateway.app import create_app
 from tradewind.gateway.database import DatabaseDownError
@@ -239,3 +239,36 @@ async def test_a_server_that_freezes_with_our_connections(outage_rig, stoppable_
         again = await gateway.post("/v1/decisions", json=ask(decision_id))
         assert again.json() | {"_arm": None, "_experiment": None, "_epoch": None} == answer.json()
     assert len(await rig.rows("SELECT * FROM tradewind.judged_rows WHERE candidate_weight < 1")) == 1
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+async def test_a_replica_that_starts_anew_in_an_outage_knows_what_it_answered(rig, drawn):
+    """Else a repetition would have a second answer, though the first lies on its disk."""
+    if drawn:  # it was committed, and the answer could not be
+        rig.publish(experiment=rig.experiment(candidateWeight="1"))
+        client = await rig.gateway()
+        await rig.seen()
+
+        async def away(*_):
+            raise DatabaseDownError
+
+        client.app.state.gateway.database.finish = client.app.state.gateway.database.ingest = away
+        first = await client.post("/v1/decisions", json=ask("d"))
+        assert first.json()["_arm"] == "candidate"
+        spool = rig.settings.spool_dir
+    else:
+        async with cut_off(rig) as client:
+            first = await client.post("/v1/decisions", json=ask("d"))
+        spool = rig.folder / "other"
+    assert first.status_code == 200
+    record = (
+        (spool / "decisions.jsonl").read_bytes() if not drawn else b"".join(f.read_bytes() for f in spool.iterdir())
+    )
+    (rig.folder / "other").mkdir(exist_ok=True)
+    (rig.folder / "other" / "decisions.jsonl").write_bytes(record + b'{"decision_id": "half a')
+    async with cut_off(rig) as client:
+        again = await client.post("/v1/decisions", json=ask("d"))
+        other = await client.post("/v1/decisions", json=ask("d", scope={"symbol": "ETH"}))
+    assert again.content == first.content
+    assert (other.status_code, other.json()["error"]["code"]) == (422, "decision_id_reused")
+    assert len(rig.arms["v1" if drawn else "api"].seen) == 1

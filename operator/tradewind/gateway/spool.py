@@ -66,6 +66,16 @@ class Spool:
         self._lock = asyncio.Lock()  # no record is written to a file that is just being set aside
         self.pending = sum(map(_count, (self._file, self._aside)))
 
+    def left(self) -> list[Record]:
+        """What lies there, the oldest first: at a start, what the process before has given and could not store."""
+        try:
+            found = [
+                _record(part) for path in (self._aside, self._file) for line in _lines(path) for part in _apart(line)
+            ]
+        except OSError:
+            return []  # it cannot be read now: draining it says so, and tries again
+        return [record for record in found if record is not None]
+
     async def append(self, record: Record) -> None:
         """Adds a record and syncs it to disk.
 
