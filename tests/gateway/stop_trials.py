@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -42,14 +43,26 @@ class Trial:
     """One stop.
 
     Attributes:
-        stopped_at: before it was asked for, by the database's clock.
+        asked_at: before it was asked for.
+        stopped_at: before the document was published.
         expires_at: of the last weight that the replica knows that is cut off.
+        stalled: seconds for which this machine ran nobody, or the database answered nothing, at most.
     """
 
     uid: str
     way: str
+    asked_at: datetime
     stopped_at: datetime
     expires_at: datetime
+    stalled: float = 0.0
+
+
+@dataclass
+class Lag:
+    """A replica's last answer of the candidate: seconds after the stop (or the expiry), and what the machine may have had to do with it."""
+
+    trial: Trial
+    seconds: float
 
 
 @dataclass
@@ -71,6 +84,7 @@ class Trials:
     heard: set[tuple[str, str]] = field(default_factory=set)
     done: list[Trial] = field(default_factory=list)
     statuses: dict[int, int] = field(default_factory=dict)
+    published_at: datetime = datetime.min
 
     @property
     def reachable(self) -> list[Replica]:
@@ -79,6 +93,7 @@ class Trials:
     def publish(self, experiment: dict[str, Any] | None, replicas: list[Replica], valid: float) -> datetime:
         now = datetime.now(UTC)
         expires = now + timedelta(seconds=valid)
+        self.published_at = now
         self.document["generation"] += 1
         self.document |= {"experiment": experiment, "publishedAt": now.isoformat(), "expiresAt": expires.isoformat()}
         put(self.document, replicas)
@@ -112,7 +127,7 @@ class Trials:
             renewals += 1
             assert renewals < 100, f"the candidate is not asked at every replica: {self.heard}"
             await asyncio.sleep(RENEWED_EVERY)
-        stopped_at = await self._now()
+        asked_at = datetime.now(UTC)
         if way == "stop":
             self.double.stops(uid, self.document, lambda: self.publish(None, self.reachable, 30))
             assert await asyncio.to_thread(_command) == 3  # of the one that is cut off it says until when it may ask
@@ -126,24 +141,30 @@ class Trials:
                 "ns", RecordVerdict("trader", uid, decision, "FastHarm", "", datetime.now(UTC), {})
             )
             self.publish(None, self.reachable, 30)
-        self.done.append(Trial(uid, way, stopped_at, expires))
+        self.done.append(Trial(uid, way, asked_at, self.published_at, expires))
         await asyncio.sleep(max(1.3, (expires - datetime.now(UTC)).total_seconds() + 0.4))
 
-    async def _now(self) -> datetime:
-        (row,) = await self.rows("SELECT clock_timestamp()")
-        return row[0]
+    async def watch(self) -> None:
+        """Notes in each trial how long this machine leaves somebody waiting who has next to nothing to do."""
+        async with await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) as connection:
+            while True:
+                began = time.monotonic()
+                await asyncio.sleep(0.02)
+                await connection.execute("SELECT 1")
+                for trial in self.done[-1:]:
+                    trial.stalled = max(trial.stalled, time.monotonic() - began - 0.02)
 
     async def rows(self, statement: str) -> list[Any]:
         async with await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) as connection:
             return await (await connection.execute(statement)).fetchall()  # type: ignore[arg-type]
 
-    async def after(self) -> dict[str, list[float]]:
-        """Seconds from each stop to the last answer of the candidate, by way at the replicas that can be reached, and from the
-        expiry at the one that cannot (`cut off`); a negative one came before."""
+    async def after(self) -> dict[str, list[Lag]]:
+        """From each stop to the last answer of the candidate, by way at the replicas that can be reached, and from the expiry at
+        the one that cannot (`cut off`); a negative one came before."""
         found = await self.rows(
             "SELECT decision_id, experiment_uid, answered_at FROM tradewind.decisions WHERE answered_by = 'v1' AND state = 'answered'"
         )
-        told: dict[str, list[float]] = {name: [] for name in (*WAYS, "cut off")}
+        told: dict[str, list[Lag]] = {name: [] for name in (*WAYS, "cut off")}
         for trial in self.done:
             mine = [(self.asked[name], at) for name, uid, at in found if uid == trial.uid]
             for replica in self.replicas:
@@ -151,7 +172,7 @@ class Trials:
                 limit = trial.expires_at if cut else trial.stopped_at
                 times = [(at - limit).total_seconds() for name, at in mine if name == replica.name]
                 assert times, f"{replica.name} asked nobody in {trial}"
-                told["cut off" if cut else trial.way].append(max(times))
+                told["cut off" if cut else trial.way].append(Lag(trial, max(times)))
         return told
 
 
@@ -268,6 +289,7 @@ async def trials(server: PostgresServer, folder: Path, api: Double) -> AsyncIter
             for replica in replicas:
                 await replica.ready(session)
             asking = [asyncio.create_task(made.clients(replica, n)) for replica in replicas for n in range(3)]
+            asking.append(asyncio.create_task(made.watch()))
             try:
                 yield made
             finally:

@@ -5,7 +5,7 @@ import statistics
 from pathlib import Path
 
 import pytest
-from stop_trials import Trials, double, trials
+from stop_trials import Lag, Trials, double, trials
 
 from api_double import write_config
 from tradewind.cli import stop
@@ -27,13 +27,25 @@ async def tried(server: PostgresServer, folder: Path, monkeypatch: pytest.Monkey
             return told(made, late, count)
 
 
-def told(made: Trials, late: dict[str, list[float]], count: int) -> str:
+def told(made: Trials, late: dict[str, list[Lag]], count: int) -> str:
     assert len(made.done) == count
-    worst = {name: max(seconds) for name, seconds in late.items()}
-    assert max(worst.values()) < PROMISED_SECONDS, worst
-    middle = {name: statistics.median(seconds) for name, seconds in late.items()}
-    words = [f"{name} {worst[name]:+.3f} s at worst ({middle[name]:+.3f} s in the middle)" for name in late]
-    return f"{count} stops, {made.statuses} answers, last answer of the candidate: {', '.join(words)}"
+    words = []
+    for name, lags in late.items():
+        # A machine that runs nobody for a while is no fault of the gateway's.
+        too_late = [lag for lag in lags if lag.seconds > PROMISED_SECONDS + lag.trial.stalled]
+        assert not too_late, f"{name}: {too_late}"
+        seconds = sorted(lag.seconds for lag in lags)
+        worst, middle = seconds[-1], statistics.median(seconds)
+        over = sum(each > PROMISED_SECONDS for each in seconds)
+        words.append(
+            f"{name} {worst:+.3f} s at worst, {middle:+.3f} s in the middle, {over} of {len(seconds)} over {PROMISED_SECONDS} s"
+        )
+    asked = max((trial.stopped_at - trial.asked_at).total_seconds() for trial in made.done)
+    stalled = max(trial.stalled for trial in made.done)
+    return (
+        f"{count} stops, answers {made.statuses}; last answer of the candidate after the document, or the expiry: {'; '.join(words)}; "
+        f"from the request to the document {asked:.3f} s at most; the machine stalled for {stalled:.3f} s at most"
+    )
 
 
 async def test_stops(stoppable_postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
