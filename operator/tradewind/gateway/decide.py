@@ -334,8 +334,8 @@ class Decider:
         """An answer that the process before this one gave and could not store: a repetition gets it."""
         with contextlib.suppress(KeyError, TypeError, ValueError):
             body = body_of_record(record)
-            hashes = (bytes.fromhex(str(record[name])) for name in ("request_hash", "retry_hash"))
-            given = _Given(*hashes, datetime.fromisoformat(str(record["decided_at"])), json.dumps(body))
+            asked, retried = (bytes.fromhex(str(record[name])) for name in ("request_hash", "retry_hash"))
+            given = _Given(asked, retried, datetime.fromisoformat(str(record["decided_at"])), json.dumps(body))
             self._keep_in_mind(str(record["decision_id"]), given)
 
     def _remember(self, question: Question, body: Body) -> None:
