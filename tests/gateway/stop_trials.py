@@ -46,7 +46,7 @@ class Trial:
         asked_at: before it was asked for.
         stopped_at: before the document was published.
         expires_at: of the last weight that the replica knows that is cut off.
-        stalled: seconds for which this machine ran nobody, or the database answered nothing, at most.
+        stalled: seconds for which this machine ran nobody, or the database answered nothing, at most, since it was asked for.
     """
 
     uid: str
@@ -127,7 +127,8 @@ class Trials:
             renewals += 1
             assert renewals < 100, f"the candidate is not asked at every replica: {self.heard}"
             await asyncio.sleep(RENEWED_EVERY)
-        asked_at = datetime.now(UTC)
+        trial = Trial(uid, way, datetime.now(UTC), datetime.now(UTC), expires)
+        self.done.append(trial)
         if way == "stop":
             self.double.stops(uid, self.document, lambda: self.publish(None, self.reachable, 30))
             assert await asyncio.to_thread(_command) == 3  # of the one that is cut off it says until when it may ask
@@ -141,7 +142,7 @@ class Trials:
                 "ns", RecordVerdict("trader", uid, decision, "FastHarm", "", datetime.now(UTC), {})
             )
             self.publish(None, self.reachable, 30)
-        self.done.append(Trial(uid, way, asked_at, self.published_at, expires))
+        trial.stopped_at = self.published_at
         await asyncio.sleep(max(1.3, (expires - datetime.now(UTC)).total_seconds() + 0.4))
 
     async def watch(self) -> None:
