@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -248,6 +248,22 @@ class Rig:
             "exit_reason": "take_profit",
         } | extra
         return await client.post(f"/v1/decisions/{decision_id}/outcome", json=report)
+
+
+@contextlib.asynccontextmanager
+async def cut_off(rig: Rig) -> AsyncIterator[httpx.AsyncClient]:
+    """A replica that does not reach the database; what it answers lies in `other` afterwards."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    dsn = f"postgresql://u:s3cret@127.0.0.1:{port}/x"
+    app = create_app(replace(rig.settings, dsn=dsn, spool_dir=rig.folder / "other", replica="other"))
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://other", timeout=20) as client,
+    ):
+        await until(lambda: app.state.gateway.watcher.current)
+        yield client
 
 
 async def _has_database(client: httpx.AsyncClient) -> bool:

@@ -1,19 +1,14 @@
 """Two replicas, one of them without the database, answer one id: both answers are kept, and a real position is known."""
 
 import asyncio
-import contextlib
 import json
-import socket
-from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
-from gateway_rig import HOLD, OPEN, Rig, ask, until
+from gateway_rig import HOLD, OPEN, Rig, ask, cut_off, until
 
-from tradewind.gateway.app import create_app
 from tradewind.gateway.conflicts import same_act
 from tradewind.shell.database import Database
 from tradewind.trading.assignment import Arm, draw_arm
@@ -23,22 +18,6 @@ SHORT = OPEN | {"action": "open_short"}
 
 def drawn_for(arm: Arm) -> str:
     return next(name for name in (f"d{n}" for n in range(1000)) if draw_arm("exp-1", name, 0.5) is arm)
-
-
-@contextlib.asynccontextmanager
-async def cut_off(rig: Rig) -> AsyncIterator[httpx.AsyncClient]:
-    """A replica that does not reach the database; what it answers lies in `other` afterwards."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    dsn = f"postgresql://u:s3cret@127.0.0.1:{port}/x"
-    app = create_app(replace(rig.settings, dsn=dsn, spool_dir=rig.folder / "other", replica="other"))
-    transport = httpx.ASGITransport(app)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://other", timeout=20) as client,
-    ):
-        await until(lambda: app.state.gateway.watcher.current)
-        yield client
 
 
 async def taken_in(rig: Rig) -> httpx.AsyncClient:

@@ -2,10 +2,13 @@
 
 import asyncio
 import random
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from gateway_rig import HOLD, OPEN, Rig, ask, until
+
+from tradewind.trading.assignment import Arm, draw_arm
 
 STOPS, AT_ONCE = 40, 5
 
@@ -178,3 +181,67 @@ async def test_without_the_database_a_stopped_draw_is_the_champions_and_no_evide
     row = await rig.row("d")
     assert (row["answered_by"], row["bar_from_evidence"]) == ("api", "database_outage")
     held.set()
+
+
+def ending(seconds: float) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+
+
+async def test_a_replica_that_hears_of_no_stop_takes_no_answer_of_the_candidate_after_the_expiry(
+    rig: Rig, held: asyncio.Event
+) -> None:
+    """The draw stands: it must not hang on how long an answer takes."""
+    rig.publish(experiment=rig.experiment(candidateWeight="0.5"), expiresAt=ending(1.2))
+    gateway = await rig.gateway()
+    await rig.seen()
+    name = next(each for each in map(str, range(99)) if draw_arm("exp-1", each, 0.5) is Arm.CANDIDATE)
+    answer = (await gateway.post("/v1/decisions", json=of_book(name))).json()
+    assert (answer["_model_used"], answer["_arm"], answer["_fallback"]) == ("safe", "candidate", True)
+    row = await rig.row(name)
+    assert (row["arm"], row["error_kind"], row["bar_from_evidence"]) == ("candidate", "unavailable", None)
+    assert "expired" in row["error_detail"]
+    assert row["answered_at"] < datetime.fromisoformat(rig.document["expiresAt"]) + timedelta(seconds=1)
+    assert [r["decision_id"] for r in await rig.rows("SELECT decision_id FROM tradewind.judged_rows")] == [name]
+    held.set()
+
+
+async def test_weights_that_are_renewed_in_time_break_nothing_off(rig: Rig, held: asyncio.Event) -> None:
+    rig.publish(experiment=rig.experiment(candidateWeight="1"), expiresAt=ending(1.2))
+    gateway = await rig.gateway()
+    await rig.seen()
+    asked = asyncio.create_task(gateway.post("/v1/decisions", json=of_book("d")))
+    await until(lambda: rig.arms["v1"].seen)
+    rig.publish()
+    await rig.seen()
+    await asyncio.sleep(1.5)
+    held.set()
+    answer = (await asked).json()
+    assert (answer["_model_used"], answer["_fallback"]) == ("v1", False)
+
+
+async def test_a_draw_of_a_dead_replica_is_not_asked_of_the_candidate_after_the_expiry(rig: Rig) -> None:
+    rig.publish(experiment=rig.experiment(candidateWeight="1"))
+    gateway = await rig.gateway()
+    await rig.seen()
+    assert (await gateway.post("/v1/decisions", json=of_book("d"))).status_code == 200
+    asked = len(rig.arms["v1"].seen)
+    await rig.rows(
+        "UPDATE tradewind.decisions SET state = 'assigned', answer = NULL, answered_by = NULL, answered_at = NULL, holding = false,"
+        " held_since = NULL, asking_until = now() - interval '1 s'"
+    )
+    rig.publish(expiresAt=ending(-1))
+    await rig.seen()
+    answer = (await gateway.post("/v1/decisions", json=of_book("d"))).json()
+    assert (answer["_model_used"], answer["_arm"], answer["_fallback"]) == ("safe", "candidate", True)
+    assert len(rig.arms["v1"].seen) == asked
+
+
+async def test_a_candidate_that_is_the_fallback_answers_as_that(rig: Rig, held: asyncio.Event) -> None:
+    rig.publish(experiment=rig.experiment(candidateWeight="1"), fallback="v1", expiresAt=ending(0.8))
+    gateway = await rig.gateway()
+    await rig.seen()
+    asked = asyncio.create_task(gateway.post("/v1/decisions", json=of_book("d")))
+    await asyncio.sleep(1.2)
+    held.set()
+    answer = (await asked).json()
+    assert (answer["_model_used"], answer["_fallback"]) == ("v1", False)

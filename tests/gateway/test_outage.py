@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 
 import httpx
 import pytest
-from gateway_rig import HOLD, ask, build_rig, until
+from gateway_rig import HOLD, ask, build_rig, cut_off, until
 
 from tradewind.gateway.app import create_app
+from tradewind.gateway.database import DatabaseDownError
 
 
 @pytest.fixture
@@ -93,6 +94,51 @@ async def test_one_id_is_asked_once_though_no_database_keeps_its_questions_apart
     assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409, 409]
     assert {a.json()["error"]["code"] for a in answers if a.status_code == 409} == {"in_progress"}
     assert len(rig.arms["api"].seen) == asked + 1
+
+
+@pytest.mark.parametrize("when", ["while it is asked", "after its answer"])
+async def test_a_database_that_comes_back_between_two_of_one_id_makes_no_second_answer(rig, gateway, when):
+    """The first waited in vain and is the champion's; the draw of the second is committed a moment later."""
+    database = gateway.app.state.gateway.database
+    assign, waiting, comes = database.assign, asyncio.Event(), asyncio.Event()
+
+    async def slow(parameters):
+        if not waiting.is_set():
+            waiting.set()
+            await asyncio.sleep(0.2)
+            raise DatabaseDownError
+        await comes.wait()
+        return await assign(parameters)
+
+    async def kept_away(parameters, **_):
+        raise DatabaseDownError  # what is spooled stays there for now
+
+    database.assign, database.ingest = slow, kept_away
+    rig.arms["api"].sleeps(0.5)
+    first = asyncio.create_task(gateway.post("/v1/decisions", json=ask("d")))
+    await waiting.wait()
+    second = asyncio.create_task(gateway.post("/v1/decisions", json=ask("d")))
+    await until(lambda: rig.arms["api"].seen)
+    if when == "after its answer":
+        await first
+    comes.set()
+    answers = await first, await second
+    assert len(rig.arms["api"].seen) == 1
+    if when == "after its answer":
+        assert answers[1].json() == answers[0].json()
+    else:
+        assert (answers[1].status_code, answers[1].json()["error"]["code"]) == (409, "in_progress")
+    assert answers[0].status_code == 200
+    del database.assign, database.ingest
+    await recovered(gateway)
+    row = await rig.row("d")
+    assert (row["state"], row["answer"]["action"], row["bar_from_evidence"]) == (
+        "answered",
+        "open_long",
+        "database_outage",
+    )
+    assert not await rig.rows("SELECT * FROM tradewind.conflicting_answers")
+    assert (await gateway.post("/v1/decisions", json=ask("d"))).json() == answers[0].json()
 
 
 async def test_refuse(outage_rig, stoppable_postgres):
@@ -193,3 +239,36 @@ async def test_a_server_that_freezes_with_our_connections(outage_rig, stoppable_
         again = await gateway.post("/v1/decisions", json=ask(decision_id))
         assert again.json() | {"_arm": None, "_experiment": None, "_epoch": None} == answer.json()
     assert len(await rig.rows("SELECT * FROM tradewind.judged_rows WHERE candidate_weight < 1")) == 1
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+async def test_a_replica_that_starts_anew_in_an_outage_knows_what_it_answered(rig, drawn):
+    """Else a repetition would have a second answer, though the first lies on its disk."""
+    if drawn:  # it was committed, and the answer could not be
+        rig.publish(experiment=rig.experiment(candidateWeight="1"))
+        client = await rig.gateway()
+        await rig.seen()
+
+        async def away(*_):
+            raise DatabaseDownError
+
+        client.app.state.gateway.database.finish = client.app.state.gateway.database.ingest = away
+        first = await client.post("/v1/decisions", json=ask("d"))
+        assert first.json()["_arm"] == "candidate"
+        spool = rig.settings.spool_dir
+    else:
+        async with cut_off(rig) as client:
+            first = await client.post("/v1/decisions", json=ask("d"))
+        spool = rig.folder / "other"
+    assert first.status_code == 200
+    record = (
+        (spool / "decisions.jsonl").read_bytes() if not drawn else b"".join(f.read_bytes() for f in spool.iterdir())
+    )
+    (rig.folder / "other").mkdir(exist_ok=True)
+    (rig.folder / "other" / "decisions.jsonl").write_bytes(record + b'{"decision_id": "half a')
+    async with cut_off(rig) as client:
+        again = await client.post("/v1/decisions", json=ask("d"))
+        other = await client.post("/v1/decisions", json=ask("d", scope={"symbol": "ETH"}))
+    assert again.content == first.content
+    assert (other.status_code, other.json()["error"]["code"]) == (422, "decision_id_reused")
+    assert len(rig.arms["v1" if drawn else "api"].seen) == 1

@@ -144,6 +144,14 @@ class GatewayOpenAI(StrictModel):
     """Whether the gateway also answers POST /v1/chat/completions, as model `tradewind/<endpoint>`, and GET /v1/models."""
 
 
+class GatewaySpool(StrictModel):
+    """Where decisions wait that were given while the database was down."""
+
+    claim_name: Name | None = None
+    """PersistentVolumeClaim of this namespace, with access mode ReadWriteMany, that keeps the spools of all pods: what a pod leaves
+    that is deleted in an outage, another one writes. Absent: a disk of the pod's own, which goes with it."""
+
+
 class Gateway(StrictModel):
     """The Deployment and Service that answer decisions."""
 
@@ -161,6 +169,8 @@ class Gateway(StrictModel):
     """Who may call the gateway; by default holders of the token in Secret tradewind-gateway, key token."""
     openai: GatewayOpenAI = GatewayOpenAI()
     """The OpenAI door: chat completions instead of /v1/decisions, for bots that are written for such an API."""
+    spool: GatewaySpool = GatewaySpool()
+    """Where decisions wait that were given while the database was down."""
     retention: Annotated[Duration, Within(RETENTION_KEPT, latency=False)] = "730d"
     """How long requests and answers are kept; verdicts, epochs and promotions are kept for ever. Who changes it needs the right
     to update endpoints/retention."""

@@ -25,6 +25,7 @@ from tradewind.gateway.callers import Callers
 from tradewind.gateway.chat import door
 from tradewind.gateway.database import Database, DatabaseDownError, UnstorableError
 from tradewind.gateway.decide import Decider
+from tradewind.gateway.draining import Draining
 from tradewind.gateway.entry import Admitted, WithoutTrailingSlash, refused
 from tradewind.gateway.errors import ApiError, ErrorCode
 from tradewind.gateway.health import HealthWatch
@@ -37,7 +38,6 @@ from tradewind.gateway.reports import Reports
 from tradewind.gateway.routing_source import RoutingWatcher, routing_source
 from tradewind.gateway.routing_trust import Judge
 from tradewind.gateway.settings import Settings
-from tradewind.gateway.spool import Spool
 from tradewind.trading.decision import DecisionRequest
 from tradewind.trading.prices import BarReports, PaperReport
 from tradewind.trading.routing import Routing
@@ -61,7 +61,8 @@ class Gateway:
         self.database.took = self.admission.took
         self.metrics.database_up.set_function(lambda: self.database.up)
         self.metrics.database_role_bound.set_function(lambda: bool(self.database.bound))
-        self.spool = Spool(settings.spool_dir, settings.spool_max_bytes)
+        self.draining = Draining(settings, self.database, self.metrics)
+        self.spool = self.draining.spool
         self.arms = Arms(
             self.metrics,
             breaker_failures=settings.breaker_failures,
@@ -109,11 +110,11 @@ class Gateway:
             self.watcher.run,
             self.health.run,
             self._report_forever,
-            self._drain_forever,
+            *self.draining.loops(self.decider.ingest),
             self._sweep_forever,
             self._tick_forever,
         )
-        tasks = [asyncio.create_task(loop(), name=loop.__name__) for loop in loops]
+        tasks = [asyncio.create_task(loop()) for loop in loops]
         try:
             yield
         finally:
@@ -123,6 +124,7 @@ class Gateway:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.arms.close()
             await self.database.close()
+            self.draining.close()
 
     @property
     def routing(self) -> Routing:
@@ -196,21 +198,6 @@ class Gateway:
                 self._arms_changed |= notify
                 await asyncio.sleep(0.5)
                 self._changed.set()
-
-    async def _drain_forever(self) -> None:
-        while True:
-            if self.spool.pending and self.database.up:
-                try:
-                    drained = await self.spool.drain(self.decider.ingest)
-                    self.metrics.spool_refused.inc(drained.refused)
-                    _log.info("spool written", decisions=drained.taken, refused=drained.refused)
-                except DatabaseDownError:
-                    _log.warning("spool waits", reason="the database went down again")
-                except Exception as error:  # the disk: what is bad in a record is set aside by the spool itself
-                    _log.error("spool blocked", error=type(error).__name__)
-                    await asyncio.sleep(10)
-            self.metrics.spooled.set(self.spool.pending)
-            await asyncio.sleep(0.25)
 
     async def _sweep_forever(self) -> None:
         while True:

@@ -4,8 +4,12 @@ Belongs here: whose answer stands, and how a decision's time is shared out. Does
 (arms.py), what it may see (assign.py), who was drawn (drawing.py).
 """
 
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 from tradewind.gateway.answers import ArmError
 from tradewind.gateway.arms import Arms, Asked
@@ -17,6 +21,9 @@ from tradewind.gateway.result import Question, Result
 from tradewind.trading.decision import DecisionInput
 from tradewind.trading.error_kinds import ErrorKind
 
+_LOOK_SECONDS = 1.0
+"""A clock that is set, or weights that are renewed meanwhile, are noticed so soon."""
+
 
 class Asking:
     """Asks on behalf of one replica; `timeout` is a decision's, in seconds, with the fallback's answer."""
@@ -27,15 +34,30 @@ class Asking:
         self._timeout = timeout
 
     async def drawn(
-        self, question: Question, version: str, context: Context | None, *, flipped: bool = False
+        self,
+        question: Question,
+        version: str,
+        context: Context | None,
+        *,
+        flipped: bool = False,
+        left: Callable[[], float] | None = None,
     ) -> Result:
-        """Asks the drawn version, then the fallback if there is another one."""
+        """Asks the drawn version, then the fallback if there is another one.
+
+        Args:
+            question: what is asked.
+            version: who was drawn.
+            context: what it may see.
+            flipped: whether the position has ended that the question continued.
+            left: seconds for which the drawn version may still answer; None: for as long as the decision has.
+        """
         routing = question.routing
         refused = routing.flips == "refuse" and not flipped
         reserve = self.reserve(question, version)
 
         shown = shown_to(question, version, version, context, flipped=flipped)
-        drawn = await self._ask(question, version, shown, self._timeout - reserve)
+        asking = self._ask(question, version, shown, self._timeout - reserve)
+        drawn = await (asking if left is None else _while_valid(asking, version, left))
         if refused and flips_position(question, context, drawn.answer):
             drawn = replace(drawn, answer=None, error=_refused_flip())
         if drawn.answer is not None or routing.fallback == version:
@@ -72,6 +94,23 @@ class Asking:
         target, symbol = question.routing.arms.get(name), question.request.scope.symbol
         asked = None if target is None else ArmQuestion(target, shown, symbol, question.limits)
         return await self._arms.ask(name, asked, at_most, role)
+
+
+async def _while_valid(asking: Coroutine[Any, Any, Asked], version: str, left: Callable[[], float]) -> Asked:
+    """What comes of asking while there is time left; afterwards nobody reads what the version may still say."""
+    began = time.perf_counter()
+    task = asyncio.create_task(asking)
+    try:
+        while not task.done() and (seconds := left()) > 0:
+            await asyncio.wait({task}, timeout=min(seconds, _LOOK_SECONDS))
+        if task.done():
+            return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+    error = ArmError(ErrorKind.UNAVAILABLE, "the weights expired before it answered: nobody renewed them")
+    return Asked(version, None, error, (time.perf_counter() - began) * 1000, None, ())
 
 
 def shown_to(question: Question, name: str, version: str, context: Context | None, *, flipped: bool) -> DecisionInput:

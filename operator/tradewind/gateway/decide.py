@@ -31,6 +31,7 @@ from tradewind.gateway.result import (
     Question,
     Result,
     body_of,
+    body_of_record,
     body_of_stored,
     failure,
     parameters_of,
@@ -90,7 +91,9 @@ class Decider:
         self._shadows = Shadows(database, self._asking, metrics, clock=clock)
         self._recent: OrderedDict[str, _Given] = OrderedDict()
         self._in_work: dict[str, Question] = {}
-        self.stops = Stops()
+        self.stops = Stops(clock)
+        for record in spool.left():
+            self._recall(record)
 
     async def decide(self, request: DecisionRequest, routing: Routing) -> Body:
         """The answer to a request.
@@ -142,6 +145,10 @@ class Decider:
                 return await self._without_database(question), "outage"
         if turn.context is None:
             return self._repeat(question, turn.stored), "repeated"
+        # The same question may have waited for the database beside this one, for which it did not come back in time.
+        if self._spool.pending and (known := self._known(question)):
+            return known, "repeated"
+        self._demand_unasked(question)
         with self._asks(question):
             try:
                 return await self._answer(question, drawn, turn, turn.context), "answered"
@@ -204,7 +211,8 @@ class Decider:
         Raises:
             _FallenError: it fell.
         """
-        asking = self._asking.drawn(question, stored.drawn_version, context, flipped=flipped)
+        left = self.stops.left(stored)
+        asking = self._asking.drawn(question, stored.drawn_version, context, flipped=flipped, left=left)
         result = await self.stops.unless_fallen(stored, asking)
         if result is None:
             raise _FallenError(stored)
@@ -242,7 +250,7 @@ class Decider:
         except DatabaseDownError:
             if result.answer is None or question.replay or question.routing.on_database_outage == "refuse":
                 raise errors.database_unavailable() from None
-            await self._keep(question, columns, stored.drawn_version)
+            await self._keep(question, columns, stored.drawn_version, stored)
             written, shadow = True, None
         if not written:  # taken over by another gateway, which was first: there is one answer
             try:
@@ -283,16 +291,18 @@ class Decider:
         columns = result.columns()
         if result.answer is None:
             raise errors.no_arm_left(decision_id, failure(columns), _text(columns["error_cause"]))
-        await self._keep(question, columns, routing.champion)
+        await self._keep(question, columns, routing.champion, None)
         self._metrics.lost.labels("outage").inc()
         self._report(question, None, result)
         body = body_of(question, None, result)
         self._remember(question, body)
         return body
 
-    async def _keep(self, question: Question, columns: dict[str, JsonValue], version: str) -> None:
+    async def _keep(
+        self, question: Question, columns: dict[str, JsonValue], version: str, stored: Stored | None
+    ) -> None:
         try:
-            await self._spool.append(record_of(question, columns, version))
+            await self._spool.append(record_of(question, columns, version, stored))
         except SpoolFullError as error:
             _log.error("spool refused", decision_id=question.decision_id, reason=str(error))
             raise errors.database_unavailable() from None
@@ -320,8 +330,20 @@ class Decider:
             raise errors.another_body(question.decision_id)
         return _again(json.loads(known.body), same=same)
 
+    def _recall(self, record: Record) -> None:
+        """An answer that the process before this one gave and could not store: a repetition gets it."""
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            body = body_of_record(record)
+            asked, retried = (bytes.fromhex(str(record[name])) for name in ("request_hash", "retry_hash"))
+            given = _Given(asked, retried, datetime.fromisoformat(str(record["decided_at"])), json.dumps(body))
+            self._keep_in_mind(str(record["decision_id"]), given)
+
     def _remember(self, question: Question, body: Body) -> None:
-        self._recent[question.decision_id] = _Given(question.hash, question.retry_hash, question.now, json.dumps(body))
+        given = _Given(question.hash, question.retry_hash, question.now, json.dumps(body))
+        self._keep_in_mind(question.decision_id, given)
+
+    def _keep_in_mind(self, decision_id: str, given: _Given) -> None:
+        self._recent[decision_id] = given
         if len(self._recent) > _REMEMBERED:
             self._recent.popitem(last=False)
 

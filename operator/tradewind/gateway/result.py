@@ -19,6 +19,7 @@ from tradewind.trading.error_kinds import ErrorKind
 from tradewind.trading.routing import Routing
 
 Body = dict[str, JsonValue]
+_OF_THE_DRAW = ("arm", "experiment_uid", "epoch", "flipped_from")
 _JSON_COLUMNS = frozenset({"answer", "probabilities", "shown", "extra", "calls"})
 
 
@@ -143,11 +144,33 @@ def body_of_stored(stored: Stored) -> Body:
     )
 
 
-def record_of(question: Question, columns: dict[str, JsonValue], version: str) -> Record:
-    """The whole row as a record of the spool."""
+def body_of_record(record: Record) -> Body:
+    """The same response from a record of the spool.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is no whole record, or one of a version that knew less.
+    """
+    probabilities = record["probabilities"]
+    arm, experiment, epoch, flipped_from = (record.get(name) for name in _OF_THE_DRAW)
+    return _body(
+        str(record["decision_id"]),
+        TradeDecision.model_validate(record["answer"]),
+        version=_text(record["answered_by"]),
+        assignment=(_text(arm), _text(experiment), epoch if isinstance(epoch, int) else None),
+        flipped_from=_text(flipped_from),
+        fallback=bool(record["fallback"]),
+        latency_ms=float(str(record["latency_ms"])),
+        probabilities=probabilities if isinstance(probabilities, dict) else None,
+    )
+
+
+def record_of(question: Question, columns: dict[str, JsonValue], version: str, stored: Stored | None) -> Record:
+    """The whole row as a record of the spool; `stored`: of a draw that was committed before."""
+    drawn = {} if stored is None else {name: getattr(stored, name) for name in _OF_THE_DRAW}
     request, target = question.request, question.routing.arms.get(version)
     return {
         **columns,
+        **drawn,
         "decision_id": question.decision_id,
         "request_hash": question.hash.hex(),
         "retry_hash": question.retry_hash.hex(),
@@ -221,3 +244,7 @@ def _body(
 
 def _numbers(probabilities: dict[str, float] | None) -> dict[str, JsonValue] | None:
     return None if probabilities is None else dict(probabilities)
+
+
+def _text(value: JsonValue) -> str | None:
+    return value if isinstance(value, str) else None

@@ -91,6 +91,11 @@ VARIABLES = (
     Variable("TRADEWIND_AUTH", "", "`disabled` opens the gateway to everybody who reaches it"),
     Variable("TRADEWIND_OPENAI", "", "`enabled` also answers in the shape of OpenAI's chat completions"),
     Variable("TRADEWIND_SPOOL_DIR", "/var/spool/tradewind", "decisions given while the database was down"),
+    Variable(
+        "TRADEWIND_SPOOL_SHARED",
+        "",
+        "`enabled`: the folders beside the spool's are those of other replicas, and what a dead one left is taken in",
+    ),
     Variable("TRADEWIND_SPOOL_MAX_BYTES", "67108864", "its bound; full: 503", SPOOL_BYTES),
     Variable(
         "TRADEWIND_DECISION_TIMEOUT_SECONDS", "20", "a whole decision, with the fallback's answer", DECISION_TIMEOUT
@@ -151,6 +156,7 @@ class Settings:
     replica: str
     auth_token_file: Path | None
     spool_dir: Path
+    spool_shared: bool
     spool_max_bytes: int
     host: str
     port: int
@@ -193,6 +199,11 @@ class Settings:
                 "TRADEWIND_AUTH_TOKEN_FILE is not set; mount a token (gateway.auth.secretRef), or open the gateway to "
                 "everybody who reaches it by TRADEWIND_AUTH=disabled"
             )
+        if texts["TRADEWIND_SPOOL_SHARED"] not in ("", "enabled"):
+            raise SettingsError(
+                f"TRADEWIND_SPOOL_SHARED is {texts['TRADEWIND_SPOOL_SHARED']!r}; give enabled, or leave it out "
+                "(gateway.spool.claimName)"
+            )
         if texts["TRADEWIND_OPENAI"] not in ("", "enabled"):
             raise SettingsError(
                 f"TRADEWIND_OPENAI is {texts['TRADEWIND_OPENAI']!r}; give enabled, or leave it out (gateway.openai.enabled)"
@@ -207,6 +218,7 @@ class Settings:
             replica=texts["TRADEWIND_REPLICA"] or environment.get("HOSTNAME", "") or "gateway",
             auth_token_file=Path(token_file) if token_file else None,
             spool_dir=Path(texts["TRADEWIND_SPOOL_DIR"]),
+            spool_shared=texts["TRADEWIND_SPOOL_SHARED"] == "enabled",
             spool_max_bytes=int(numbers["TRADEWIND_SPOOL_MAX_BYTES"]),
             host=texts["TRADEWIND_HOST"],
             port=int(numbers["TRADEWIND_PORT"]),

@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import structlog
 from pydantic import JsonValue
@@ -39,16 +39,42 @@ class Drained(NamedTuple):
     refused: int
 
 
-class Spool:
-    """`decisions.jsonl` in a folder, bounded in bytes; `decisions.refused.jsonl` counts towards the bound."""
+class Ownership(Protocol):
+    """Whose the folder is, where others could take it in (neighbours.py)."""
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
+    def take(self) -> bool:
+        """Whether it is ours now.
+
+        Raises:
+            OSError: the disk.
+        """
+        ...
+
+
+class Spool:
+    """`decisions.jsonl` in a folder, bounded in bytes; `decisions.refused.jsonl` counts towards the bound.
+
+    Nothing is written or taken in while somebody else has the folder.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int, ownership: Ownership | None = None) -> None:
+        self._ownership = ownership
         self._file = folder / "decisions.jsonl"
         self._aside = folder / "decisions.ingesting.jsonl"
         self._refused = folder / "decisions.refused.jsonl"
         self._max_bytes = max_bytes
         self._lock = asyncio.Lock()  # no record is written to a file that is just being set aside
         self.pending = sum(map(_count, (self._file, self._aside)))
+
+    def left(self) -> list[Record]:
+        """What lies there, the oldest first: at a start, what the process before has given and could not store."""
+        try:
+            found = [
+                _record(part) for path in (self._aside, self._file) for line in _lines(path) for part in _apart(line)
+            ]
+        except OSError:
+            return []  # it cannot be read now: draining it says so, and tries again
+        return [record for record in found if record is not None]
 
     async def append(self, record: Record) -> None:
         """Adds a record and syncs it to disk.
@@ -68,6 +94,8 @@ class Spool:
             DatabaseDownError: it is down again; all that was not taken in is kept for the next time.
         """
         taken = refused = 0
+        if self._ownership is not None and not await asyncio.to_thread(self._ownership.take):
+            return Drained(0, 0)
         while True:
             async with self._lock:
                 if not self._aside.exists():
@@ -96,6 +124,8 @@ class Spool:
 
     def _write(self, line: bytes) -> None:
         try:
+            if self._ownership is not None and not self._ownership.take():
+                raise SpoolFullError("another replica is just taking in this spool")
             self._file.parent.mkdir(parents=True, exist_ok=True)
             files = (self._file, self._aside, self._refused)
             size = sum(path.stat().st_size for path in files if path.exists())

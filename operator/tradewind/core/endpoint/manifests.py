@@ -122,9 +122,13 @@ def _deployment(
     decision, database = (as_milliseconds(text) / 1000 for text in (spec.timeouts.decision, spec.timeouts.database))
     name = gateway_name(endpoint.metadata.name)
     access = database_access(endpoint.spec.database)
+    claim = spec.spool.claim_name
+    kept = {"emptyDir": {"sizeLimit": "256Mi"}} if claim is None else {"persistentVolumeClaim": {"claimName": claim}}
+    # A pod's folder has its name. Not a subPath: another pod must find what it leaves.
+    spool = SPOOL if claim is None else f"{SPOOL}/{endpoint.metadata.name}/$(TRADEWIND_REPLICA)"
     volumes: list[Manifest] = [
         {"name": "tmp", "emptyDir": {}},
-        {"name": "spool", "emptyDir": {"sizeLimit": "256Mi"}},
+        {"name": "spool", **kept},
         *access.volumes,
     ]
     mounts: list[Manifest] = [
@@ -139,7 +143,8 @@ def _deployment(
         {"name": "TRADEWIND_ROUTING", "value": f"configmap:{owner.namespace}/{routing_name(endpoint.metadata.name)}"},
         {"name": "TRADEWIND_ROUTING_KEYS", "value": ",".join(platform.routing_keys)},
         {"name": "TRADEWIND_REPLICA", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-        {"name": "TRADEWIND_SPOOL_DIR", "value": SPOOL},
+        {"name": "TRADEWIND_SPOOL_DIR", "value": spool},
+        *([] if claim is None else [{"name": "TRADEWIND_SPOOL_SHARED", "value": "enabled"}]),
         {"name": "TRADEWIND_HEALTH_PORT", "value": str(HEALTH_PORT)},
         {"name": "TRADEWIND_DECISION_TIMEOUT_SECONDS", "value": f"{decision:g}"},
         {"name": "TRADEWIND_DATABASE_TIMEOUT_SECONDS", "value": f"{database:g}"},
