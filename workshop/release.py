@@ -6,7 +6,7 @@ from io import BytesIO
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-BEFORE_THE_FIRST = "4202a7b8"
+BEFORE_THE_FIRST = "4202a7b6db86624c3f5af41eff40661d0eeae46e"
 """Until there is a tag: before versions were known by hashes, tenants had roles and routing was signed (schema 0014)."""
 
 

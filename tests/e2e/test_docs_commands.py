@@ -141,7 +141,12 @@ def test_a_backup_brings_a_lost_database_back(typed: Typed) -> None:
     space = Space(typed.cluster, TRADING)
     service, secret = space.must_get("Service", "trader-gateway"), space.must_get("Secret", "tradewind-gateway")
     token = base64.b64decode(secret["data"]["token"]).decode()
-    body = {"decision_id": "kept", "scope": {"symbol": "BTC"}, "market_data": {"price": 1.0}, "account_state": {"balance": 1}}
+    body = {
+        "decision_id": "kept",
+        "scope": {"symbol": "BTC"},
+        "market_data": {"price": 1.0},
+        "account_state": {"balance": 1},
+    }
     asked = httpx.post(
         f"http://{service['spec']['clusterIP']}/v1/decisions",
         json=body,

@@ -272,3 +272,18 @@ async def test_a_replica_that_starts_anew_in_an_outage_knows_what_it_answered(ri
     assert again.content == first.content
     assert (other.status_code, other.json()["error"]["code"]) == (422, "decision_id_reused")
     assert len(rig.arms["v1" if drawn else "api"].seen) == 1
+
+
+async def test_a_column_that_is_added_is_no_outage(rig, gateway):
+    """The server refuses statements that connections have prepared: `cached plan must not change result type`."""
+    for number in range(10):  # prepared from the sixth on
+        assert (await gateway.post("/v1/decisions", json=ask(f"before-{number}"))).status_code == 200
+    await rig.rows("ALTER TABLE tradewind.decisions ADD COLUMN of_the_test int")
+    try:
+        for number in range(20):
+            answer = await gateway.post("/v1/decisions", json=ask(f"after-{number}"))
+            assert answer.status_code == 200
+        assert {row["bar_from_evidence"] for row in await rig.rows()} == {None}
+        assert len(await rig.rows()) == 30
+    finally:
+        await rig.rows("ALTER TABLE tradewind.decisions DROP COLUMN of_the_test")

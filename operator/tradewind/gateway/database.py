@@ -414,7 +414,7 @@ class Database:
     async def _execute(self, statement: str, parameters: Parameters) -> list[dict[str, Any]]:
         limit = self._settings.database_timeout
         try:
-            return await self._once(statement, parameters, limit)
+            return await self._replanned(statement, parameters, limit)
         except PoolTimeout:
             raise
         except psycopg.OperationalError as error:
@@ -424,10 +424,26 @@ class Database:
             except PoolTimeout:
                 raise error from None
 
+    async def _replanned(self, statement: str, parameters: Parameters, limit: float) -> list[dict[str, Any]]:
+        """A migration that adds a column to a table makes the server refuse what a connection has prepared, before it does anything.
+
+        That is no outage: each connection that was open then is replaced when it is first used.
+        """
+        for _ in range(self._settings.pool_size):
+            try:
+                return await self._once(statement, parameters, limit)
+            except psycopg.errors.FeatureNotSupported:
+                _log.info("prepared anew", reason="the schema has changed")
+        return await self._once(statement, parameters, limit)
+
     async def _once(self, statement: str, parameters: Parameters, limit: float) -> list[dict[str, Any]]:
         async with self._pool.connection(timeout=limit) as connection:
-            cursor = await connection.execute(statement, parameters)
-            return await cursor.fetchall() if cursor.description else []
+            try:
+                cursor = await connection.execute(statement, parameters)
+                return await cursor.fetchall() if cursor.description else []
+            except psycopg.errors.FeatureNotSupported:
+                await connection.close()  # the pool makes another one
+                raise
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)

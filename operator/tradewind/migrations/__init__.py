@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 SCHEMA: Final = "tradewind"
 VERSION_TABLE: Final = "schema_version"
 CONNECT_TIMEOUT_SECONDS: Final = 10
+LOCK_ATTEMPT_MS: Final = 500
+"""So long statements of others wait behind a migration that waits for its tables; then it tries again a second later."""
+LOCK_PATIENCE_SECONDS: Final = 240.0
+"""A look at the evidence, or a snapshot, may hold a table for two minutes. The chart gives a migration ten."""
 
 
 class InvalidDsnError(ValueError):
@@ -110,13 +114,27 @@ def upgrade(dsn: str, revision: str = "head") -> None:
 
     from tradewind.migrations.tenants import secure
 
-    connect(dsn).close()
+    before = current(dsn)
     engine = create_engine("postgresql+psycopg://", creator=lambda: connect(dsn), poolclass=NullPool)
     with engine.begin() as connection:
         command.upgrade(_config(connection), revision)
         driver = connection.connection.driver_connection
         assert isinstance(driver, psycopg.Connection)
         secure(driver)
+    if before is not None and current(dsn) != before:
+        _end_idle_sessions(dsn)
+
+
+def _end_idle_sessions(dsn: str) -> None:
+    """Gateways of before 0019 take what they have prepared, and the server refuses after a change, for an outage; they connect anew.
+
+    Those of roles that this one may not end stay: gateways since then prepare anew by themselves.
+    """
+    idle = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+               WHERE datname = current_database() AND usename = session_user AND pid <> pg_backend_pid()
+                 AND application_name LIKE 'tradewind-gateway %' AND state = 'idle'"""
+    with connect(dsn) as connection:
+        connection.execute(idle)
 
 
 def _config(connection: "Connection | None" = None) -> "Config":
