@@ -246,7 +246,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, capsys) -> No
         (EXPERIMENT.replace('"0.01"', "high"), 'spec.evidence.alpha: Invalid value: "high": must be a probability'),
         ("kind: ABExperiment\napiVersion: tradewind.dev/v1alpha1\nspec: 3\n", "spec: not a mapping"),
         (STARTED.replace("24h", "1w"), 'status.maxHold: Invalid value: "1w": must be a whole number and one unit'),
-        (STARTED.replace("2026-01-01T00:00:00Z", "soon"), "status.t0: Invalid value: 'soon'"),
+        (STARTED.replace("2026-01-01T00:00:00Z", "soon"), 'status.t0: Invalid value: "soon"'),
         (
             STARTED.replace("retestNumber: 4", "retestNumber: many"),
             "status.evidence.retestNumber: Invalid value: 'many'",

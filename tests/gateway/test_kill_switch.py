@@ -237,11 +237,11 @@ async def test_a_draw_of_a_dead_replica_is_not_asked_of_the_candidate_after_the_
 
 
 async def test_a_candidate_that_is_the_fallback_answers_as_that(rig: Rig, held: asyncio.Event) -> None:
-    rig.publish(experiment=rig.experiment(candidateWeight="1"), fallback="v1", expiresAt=ending(0.8))
     gateway = await rig.gateway()
+    rig.publish(experiment=rig.experiment(candidateWeight="1"), fallback="v1", expiresAt=ending(2.0))
     await rig.seen()
     asked = asyncio.create_task(gateway.post("/v1/decisions", json=of_book("d")))
-    await asyncio.sleep(1.2)
+    await asyncio.sleep(2.2)
     held.set()
     answer = (await asked).json()
     assert (answer["_model_used"], answer["_fallback"]) == ("v1", False)
