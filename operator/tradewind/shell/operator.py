@@ -26,6 +26,7 @@ from tradewind.shell.claims import LEASE_SECONDS, Claim
 from tradewind.shell.cluster import Cluster, ClusterError
 from tradewind.shell.database import Database
 from tradewind.shell.going import Going
+from tradewind.shell.loop import LoopWatch
 from tradewind.shell.progress import progress_app
 from tradewind.shell.pulse import Pulse
 from tradewind.shell.reach import Reach, follow, within
@@ -75,10 +76,10 @@ async def run(settings: Settings) -> None:
                 return LEASE_SECONDS
             after = await reconciler(key)
             RECONCILES.labels(key.kind, "ok").inc()
-            QUEUE_DEPTH.set(queue.depth)
             return after
 
         queue = WorkQueue(within(reach, turn), on_error=_report_error)
+        QUEUE_DEPTH.set_function(lambda: queue.depth)
         reconciler = Reconciler(world, settings.platform, enqueue=queue.add)
 
         async def work() -> None:
@@ -108,6 +109,7 @@ async def run(settings: Settings) -> None:
         tasks: list[asyncio.Task[Any]] = [
             asyncio.create_task(work(), name="work"),
             asyncio.create_task(watch(cache, queue.add, reach, going, stop), name="kopf"),
+            asyncio.create_task(LoopWatch().run(), name="loop"),
             asyncio.create_task(going.follow(cluster), name="going"),  # what goes must not wait for a list of each kind
         ]
         if database is not None:
