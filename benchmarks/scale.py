@@ -11,17 +11,15 @@ of two web metrics every 60 s, where its program was built (docs/benchmarks.md).
 
 import argparse
 import asyncio
-import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -86,7 +84,7 @@ class Process:
     def look(self, depth: int = 0) -> Sample:
         """Takes a sample. Errors: SystemExit if the program has ended."""
         if self.popen.poll() is not None:
-            raise SystemExit(f"{self.popen.args} ended with {self.popen.returncode}: see its log")
+            raise SystemExit(f"{self.popen.args!r} ended with {self.popen.returncode}: see its log")
         stat = Path(f"/proc/{self.popen.pid}/stat").read_text().rpartition(")")[2].split()
         status = Path(f"/proc/{self.popen.pid}/status").read_text()
         memory = int(status.partition("VmRSS:")[2].split()[0]) / 1024
@@ -218,7 +216,8 @@ async def measure(
     """What a process does in so many minutes, and its requests by kind."""
     _, place = api.requests()
     before = await process.numbers() if isinstance(process, Operator) else {}
-    asked = queries.calls() if queries is not None else 0
+    if queries is not None:
+        queries.reset()
     process.samples.clear()
     first, empty, busy, blocked = process.look(), time.monotonic(), 0.0, 0.0
     while time.monotonic() - first.at < 60 * minutes:
@@ -248,7 +247,7 @@ async def measure(
         memory=max(s.memory for s in process.samples),
         thirds=(parts[0], parts[1], parts[2]),
         requests=60 * mine.total() / passed,
-        queries=60 * ((queries.calls() if queries is not None else 0) - asked) / passed,
+        queries=60 * (queries.calls() if queries is not None else 0) / passed,
         turns=grown("tradewind_reconciles_total") / passed,
         busy=busy,
         blocked=max(blocked, after.get("tradewind_loop_longest_block_seconds", 0.0)),
@@ -264,6 +263,10 @@ class Queries:
     def __init__(self, dsn: str, role: str) -> None:
         self._connection = psycopg.connect(dsn, autocommit=True)
         self._role = role
+
+    def reset(self) -> None:
+        """Begin to count."""
+        self._connection.execute("SELECT pg_stat_statements_reset()")
 
     def calls(self) -> int:
         sql = "SELECT coalesce(sum(calls), 0) FROM pg_stat_statements s JOIN pg_roles r ON r.oid = s.userid WHERE rolname = %s"
@@ -409,6 +412,7 @@ def main() -> None:
     settings = {
         "shared_preload_libraries": "pg_stat_statements",
         "pg_stat_statements.track": "top",
+        "pg_stat_statements.track_utility": "off",  # BEGIN, COMMIT and SET are no queries
         "shared_buffers": size("512MB", "32MB"),
         "max_wal_size": "8GB",
     }

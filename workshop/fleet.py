@@ -206,8 +206,9 @@ class Fleet:
         for namespace in self.namespaces:
             listed = await self.client.call("GET", f"{_OURS}/namespaces/{namespace}/abexperiments")
             for item in listed["items"]:
-                weight = (item.get("status") or {}).get("weight") or {}
-                if item["status"].get("phase") == "Running" and weight.get("applied") not in (None, "0"):
+                status = item.get("status") or {}
+                weight = status.get("weight") or {}
+                if status.get("phase") == "Running" and weight.get("applied") not in (None, "0"):
                     found.append(item["metadata"]["name"])
         return found
 

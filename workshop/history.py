@@ -131,7 +131,7 @@ class History:
         """Let what was started have begun earlier."""
         with psycopg.connect(self._dsn, autocommit=True) as connection, connection.transaction():
             for statement in _AGED.split(";"):
-                connection.execute(statement, {"by": by})  # type: ignore[arg-type]
+                connection.execute(statement, {"by": by})
 
     def paired(self, plan: Sequence[Row]) -> None:
         """Decisions of running experiments, with all that a look reads."""
@@ -155,7 +155,7 @@ class History:
                         copy.write_row(row)
                 connection.execute("ANALYZE plan")
                 for statement in statements:
-                    connection.execute(statement, self._given)  # type: ignore[arg-type]
+                    connection.execute(statement, self._given)
                 written += sum(row[4] for row in rows)
                 if first and first // step % 10 == 0:
                     self._say(f"{written:,} decisions written")

@@ -17,6 +17,8 @@ Json = Mapping[str, Any]
 def changed(cache: Cache, body: Json, *, deleted: bool) -> Iterator[Key]:
     """Note a watch event and name everybody it concerns; nobody has to look at what is finished."""
     parsed = cache.drop(body) if deleted else cache.take(body)
+    if not deleted and cache.is_quiet(body):
+        return
     yield from concerned(cache, key_of(body), parsed)
 
 

@@ -33,6 +33,7 @@ from tradewind.shell.reach import Reach, follow, within
 from tradewind.shell.reach import fill as fill_reach
 from tradewind.shell.reconcile import Reconciler
 from tradewind.shell.settings import Settings
+from tradewind.shell.views import Views
 from tradewind.shell.watch import fill, resync, watch
 from tradewind.shell.workqueue import WorkQueue
 from tradewind.shell.world import ClusterWorld
@@ -64,7 +65,8 @@ async def run(settings: Settings) -> None:
         cache = Cache()
         namespaces = settings.watch_namespaces
         going = Going(namespaces)
-        world = ClusterWorld(cluster, database, cache, settings.signer, reports, going=going)
+        views = Views()
+        world = ClusterWorld(cluster, database, cache, settings.signer, reports, going=going, views=views)
         reach = Reach(namespaces)
         filled = asyncio.Event()
 
@@ -91,9 +93,9 @@ async def run(settings: Settings) -> None:
             filled.set()
             async with asyncio.TaskGroup() as group:
                 group.create_task(queue.run(settings.workers), name="workqueue")
-                group.create_task(resync(cache, cluster, namespaces, queue.add, settings.resync_seconds), name="resync")
+                every = settings.resync_seconds
+                group.create_task(resync(cache, views, cluster, namespaces, queue.add, every), name="resync")
                 if not namespaces:
-                    every = settings.resync_seconds
                     group.create_task(follow(reach, cluster, cache, queue.add, seconds=every), name="reach")
                 if database is not None and pulse is not None:
                     group.create_task(pulse.run(), name="pulse")
@@ -108,7 +110,7 @@ async def run(settings: Settings) -> None:
 
         tasks: list[asyncio.Task[Any]] = [
             asyncio.create_task(work(), name="work"),
-            asyncio.create_task(watch(cache, queue.add, reach, going, stop), name="kopf"),
+            asyncio.create_task(watch(cache, views, queue.add, reach, going, stop), name="kopf"),
             asyncio.create_task(LoopWatch().run(), name="loop"),
             asyncio.create_task(going.follow(cluster), name="going"),  # what goes must not wait for a list of each kind
         ]
