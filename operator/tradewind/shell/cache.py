@@ -49,7 +49,7 @@ def key_of(raw: Json) -> Key:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """head: what an object is written by, without what was parsed; None: nobody writes it any more."""
+    """head: what an object is written by, without what was parsed; None: nobody writes it any more, and `parsed` is slim."""
 
     version: int
     parsed: Resource | InvalidSpec
@@ -99,7 +99,7 @@ class Cache:
         return _version(raw["metadata"]) <= self._quiet.get(key_of(raw), -1)
 
     def get(self, kind: type[R], namespace: str, name: str) -> R | None:
-        """One object; None: not there, or not valid."""
+        """One object; None: not there, or not valid. Of a finished one, what others' decisions read."""
         entry = self._entries.get((kind.__name__, namespace), {}).get(name)
         return entry.parsed if entry is not None and isinstance(entry.parsed, kind) else None
 
@@ -121,11 +121,14 @@ class Cache:
         """The typed object of a manifest, parsed unless this very version is known; kept unless a newer one is."""
         key, version = key_of(raw), _version(raw["metadata"])
         known = self._known(key)
-        if known is not None and known.version == version:
+        if known is not None and known.version == version and (known.head or isinstance(known.parsed, InvalidSpec)):
             return known.parsed
         parsed = _parsed(key, raw)
         if self._is_news(key, version):
-            self._entries.setdefault((key.kind, key.namespace), {})[key.name] = _Entry(version, parsed, _head(parsed, raw))
+            head = _head(parsed, raw)
+            over = head is None and isinstance(parsed, Resource)
+            entry = _Entry(version, BY_KIND[key.kind].slim(parsed) if over else parsed, head)
+            self._entries.setdefault((key.kind, key.namespace), {})[key.name] = entry
             self._listed.pop((key.kind, key.namespace), None)
         return parsed
 

@@ -9,10 +9,11 @@ restart of the server (another one may stand behind its name, or an older copy),
 where the log may have been shortened since, everything is read anew.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +39,15 @@ MOST_ROWS: Final = 400_000
 """Rows that are kept for all experiments together, some 500 bytes each; those of the experiment looked at last always are."""
 MOST_CHANGES: Final = 5_000
 """With more of them it is quicker to read everything."""
+_BITE: Final = 1_000
+"""Rows that are made columns of at once: some 15 ms."""
+_MANY: Final = 5_000
+"""With fewer rows a thread costs more than it spares the others."""
 LOG_KEPT: Final = timedelta(days=1)
 """Gateways keep the log for twice as long."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _KEY: Final = "installation = %(installation)s AND namespace = %(namespace)s AND endpoint = %(endpoint)s"
 
@@ -114,6 +122,13 @@ class _Kept:
     prior: TradeTable
 
 
+async def beside_the_loop(rows: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do something with so many rows; where they are many, so that others have their turn meanwhile."""
+    if rows < _MANY:
+        return work(*args, **kwargs)
+    return await asyncio.to_thread(work, *args, **kwargs)
+
+
 class EvidenceReader:
     """Reads evidence. What it keeps costs nothing to lose: it is read anew then."""
 
@@ -144,20 +159,21 @@ class EvidenceReader:
         self._kept[name] = kept
         while len(self._kept) > 1 and sum(len(each.rows) for each in self._kept.values()) > MOST_ROWS:
             del self._kept[next(iter(self._kept))]
-        return kept.rows.evidence(kept.prior)
+        return await beside_the_loop(len(kept.rows), kept.rows.evidence, kept.prior)
 
     async def _advance(
         self, connection: AsyncConnection[TupleRow], given: Mapping[str, Any], earlier: _Kept | None
     ) -> _Kept:
         moment = _Moment(*(await self._rows(connection, _MOMENT, given))[0])
         if earlier is not None and earlier.t0 == given["t0"] and moment.continues(earlier.moment):
-            found = await self._rows(connection, _CHANGED, {**given, "since": earlier.moment.xmin})
-            changed = [row[0] for row in found]
+            since = {**given, "since": earlier.moment.xmin}
+            changed = [row[0] for row in await self._rows(connection, _CHANGED, since)]
             if len(changed) <= MOST_CHANGES:
                 these = {**given, "changed": changed}
                 rows = earlier.rows
                 if changed:
-                    rows = rows.with_changes(changed, await self._stored(connection, _THESE, these))
+                    found = await self._stored(connection, _THESE, these)
+                    rows = await beside_the_loop(len(rows), rows.with_changes, changed, found)
                 stale = changed and await self._touches(connection, these, earlier.prior)
                 prior = await self._prior(connection, given) if stale else earlier.prior
                 return _Kept(moment, earlier.t0, rows, prior)
@@ -165,11 +181,26 @@ class EvidenceReader:
         return _Kept(moment, given["t0"], rows, await self._prior(connection, given))
 
     async def _stored(self, connection: AsyncConnection[TupleRow], which: str, given: Mapping[str, Any]) -> StoredRows:
-        trades, requests = _columns(await self._rows(connection, _ROWS.format(which=which), given))
+        trades, requests = await self._in_bites(connection, _ROWS.format(which=which), given)
         return StoredRows(trades, requests, _lost(await self._rows(connection, _LOST.format(which=which), given)))
 
     async def _prior(self, connection: AsyncConnection[TupleRow], given: Mapping[str, Any]) -> TradeTable:
-        return _columns(await self._rows(connection, _PRIOR, given))[0]
+        return (await self._in_bites(connection, _PRIOR, given))[0]
+
+    async def _in_bites(
+        self, connection: AsyncConnection[TupleRow], sql: str, given: Mapping[str, Any]
+    ) -> tuple[TradeTable, Requests]:
+        """Columns of all rows; others have their turn between any two bites."""
+        cursor = await connection.execute(sql, given)
+        bites = []
+        while rows := await cursor.fetchmany(_BITE):
+            self.rows_read += len(rows)
+            bites.append(_columns(rows))
+            await asyncio.sleep(0)
+        (trades, requests), *more = bites or [_columns([])]
+        if not more:
+            return trades, requests
+        return trades.joined(*(bite[0] for bite in more)), requests.joined(*(bite[1] for bite in more))
 
     async def _touches(
         self, connection: AsyncConnection[TupleRow], these: Mapping[str, Any], prior: TradeTable

@@ -47,6 +47,7 @@ from tradewind.core.world import DatabaseUnavailableError
 from tradewind.shell.cache import Key
 from tradewind.shell.children import Children, ForeignObjectError, Known
 from tradewind.shell.cluster import ClusterError, Json
+from tradewind.shell.evidence import beside_the_loop
 from tradewind.shell.going import stays
 from tradewind.shell.holds import hold_patch, is_held
 from tradewind.shell.world import ClusterWorld
@@ -141,7 +142,11 @@ class Reconciler:
         try:
             seen = await kind.observe(resource, world)
             owner = Owner.of(resource)
-            decision = kind.decide(resource, seen, self.clock(), platform=self.platform, owner=owner)
+            table = getattr(seen, "table", None)
+            decision = await beside_the_loop(
+                len(table) if table is not None else 0,
+                kind.decide, resource, seen, self.clock(), platform=self.platform, owner=owner,
+            )  # fmt: skip
             if world.trusting and not all(self._is_idle(effect, owner, raw) for effect in decision.effects):
                 raise _NeedsFreshRead
             raw = await self._carry_all_out(decision.effects, owner, key, raw)

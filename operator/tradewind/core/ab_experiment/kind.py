@@ -44,4 +44,15 @@ _NUMBERS = (
     "arms", "comparison", "conditions", "evidence", "forecast", "guardrails", "last_evaluated_time", "risk_budget_usd",
 )  # fmt: skip
 
-AB_EXPERIMENT = Kind(ABExperiment, observe, childless(decide), neighbours, finished, fail_safe, quiet)
+
+def slim(experiment: ABExperiment) -> ABExperiment:
+    """Without what was shown of it, and its history."""
+    status = experiment.status.model_copy(update={**dict.fromkeys(_NUMBERS), **dict.fromkeys(_TUPLES, ())})
+    return experiment.model_copy(update={"status": status})
+
+
+_TUPLES = ("arms", "conditions", "guardrails", "history")
+
+AB_EXPERIMENT = Kind(
+    ABExperiment, observe, childless(decide), neighbours, finished, fail_safe, quiet=quiet, slim=slim
+)

@@ -19,9 +19,9 @@ class Columns:
         """The rows that a mask or an index names, each once at most."""
         return self._of(lambda name: getattr(self, name)[rows])
 
-    def joined(self, more: Self) -> Self:
+    def joined(self, *more: Self) -> Self:
         """These rows and then those, of which none is among these; new arrays, as wide as the longest text."""
-        return self._of(lambda name: np.concatenate((getattr(self, name), getattr(more, name))))
+        return self._of(lambda name: np.concatenate([getattr(part, name) for part in (self, *more)]))
 
     def _of(self, column: Callable[[str], NDArray[Any]]) -> Self:
         """Rows of valid rows, which need not be checked again: at 100,000 of them that takes longer than all else."""
