@@ -61,6 +61,16 @@ CORES, MEBIBYTES, DRAINED_SECONDS, TURN_MS, BLOCKED_SECONDS, FLAT = 0.3, 300.0, 
 ARGO_QUERIES, ARGO_REQUESTS = 4_100.0, 2_100.0
 AGE = timedelta(days=60)
 _TICKS = os.sysconf("SC_CLK_TCK")
+_PROFILED = """
+import cProfile, sys, time
+from tradewind.main import cli
+profile = cProfile.Profile(time.thread_time)
+profile.enable()
+try:
+    cli(sys.argv[2:])
+finally:
+    profile.dump_stats(sys.argv[1])
+"""
 _OPERATOR, _ARGO = "operator", "argo"
 
 
@@ -165,10 +175,10 @@ async def operator(
         "TRADEWIND_LOG_LEVEL": "warning",
         **{f"TRADEWIND_IMAGE_{name}": f"{name.lower()}:1" for name in ("GATEWAY", "PREDICTOR", "TRAINER")},
     }
-    how = [] if profile is None else ["-m", "cProfile", "-o", str(profile)]
+    how = ["-m", "tradewind.main"] if profile is None else ["-c", _PROFILED, str(profile)]
     kept = log or folder / "operator.log"
     with kept.open("ab") as output:
-        command = [sys.executable, *how, "-m", "tradewind.main", "operator"]
+        command = [sys.executable, *how, "operator"]
         process = Operator(subprocess.Popen(command, stdout=output, stderr=output, env=environment, cwd=folder))
     process.health, process.metrics = health, metrics
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:

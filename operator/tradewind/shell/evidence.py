@@ -11,7 +11,7 @@ where the log may have been shortened since, everything is read anew.
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -35,8 +35,9 @@ from tradewind.trading.evidence import (
     known_from,
 )
 
-MOST_ROWS: Final = 400_000
-"""Rows that are kept for all experiments together, some 500 bytes each; those of the experiment looked at last always are."""
+MOST_ROWS: Final = 600_000
+"""Rows that are kept for all experiments together, some 200 bytes each, with what their baselines traded before; those of the
+experiment looked at last always are."""
 MOST_CHANGES: Final = 5_000
 """With more of them it is quicker to read everything."""
 _BITE: Final = 1_000
@@ -116,10 +117,15 @@ class _Moment:
 
 @dataclass(frozen=True)
 class _Kept:
+    """Rows as they are read; between two looks they are packed."""
+
     moment: _Moment
     t0: datetime
     rows: StoredRows
     prior: TradeTable
+
+    def __len__(self) -> int:
+        return len(self.rows) + len(self.prior)
 
 
 async def beside_the_loop(rows: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -146,7 +152,7 @@ class EvidenceReader:
             t0: start of the experiment.
         """
         name = tuple(key.values())
-        earlier = self._kept.get(name)
+        earlier = await self._recalled(name)
         await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
         await connection.set_read_only(True)
         try:
@@ -156,10 +162,18 @@ class EvidenceReader:
             await connection.set_isolation_level(None)
             await connection.set_read_only(None)
         self._kept.pop(name, None)
-        self._kept[name] = kept
-        while len(self._kept) > 1 and sum(len(each.rows) for each in self._kept.values()) > MOST_ROWS:
+        rows, prior = await beside_the_loop(len(kept.rows), _packed, kept.rows, kept.prior)
+        self._kept[name] = replace(kept, rows=rows, prior=prior)
+        while len(self._kept) > 1 and sum(len(each) for each in self._kept.values()) > MOST_ROWS:
             del self._kept[next(iter(self._kept))]
         return await beside_the_loop(len(kept.rows), kept.rows.evidence, kept.prior)
+
+    async def _recalled(self, name: tuple[str, ...]) -> _Kept | None:
+        kept = self._kept.get(name)
+        if kept is None:
+            return None
+        rows, prior = await beside_the_loop(len(kept.rows), _unpacked, kept.rows, kept.prior)
+        return replace(kept, rows=rows, prior=prior)
 
     async def _advance(
         self, connection: AsyncConnection[TupleRow], given: Mapping[str, Any], earlier: _Kept | None
@@ -216,6 +230,14 @@ class EvidenceReader:
         rows = await (await connection.execute(sql, given)).fetchall()
         self.rows_read += len(rows)
         return rows
+
+
+def _packed(rows: StoredRows, prior: TradeTable) -> tuple[StoredRows, TradeTable]:
+    return rows.packed(), prior.packed()
+
+
+def _unpacked(rows: StoredRows, prior: TradeTable) -> tuple[StoredRows, TradeTable]:
+    return rows.unpacked(), prior.unpacked()
 
 
 def _failures(words: Sequence[str]) -> NDArray[np.int8]:
