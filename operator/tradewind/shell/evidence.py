@@ -52,14 +52,12 @@ T = TypeVar("T")
 
 _KEY: Final = "installation = %(installation)s AND namespace = %(namespace)s AND endpoint = %(endpoint)s"
 
+# With what was changed since an earlier moment; NULL: there is none.
 _MOMENT: Final = f"""
 SELECT pg_postmaster_start_time(), clock_timestamp(), pg_snapshot_xmin(pg_current_snapshot())::text,
        (SELECT to_jsonb(x) - ARRAY['decision', 'decision_reason', 'decision_message', 'decided_at', 'evidence']
-          FROM tradewind.experiments x WHERE {_KEY} AND experiment_uid = %(uid)s)
-"""
-
-_CHANGED: Final = f"""
-SELECT DISTINCT decision_id FROM tradewind.changes WHERE {_KEY} AND xid >= %(since)s::xid8
+          FROM tradewind.experiments x WHERE {_KEY} AND experiment_uid = %(uid)s),
+       ARRAY(SELECT DISTINCT decision_id FROM tradewind.changes WHERE {_KEY} AND xid >= %(since)s::xid8 LIMIT %(most)s)
 """
 
 _TIMES: Final = ("decided_at", "closed_at", "received_at", "answered_at", "paper_at", "market_at")
@@ -178,10 +176,11 @@ class EvidenceReader:
     async def _advance(
         self, connection: AsyncConnection[TupleRow], given: Mapping[str, Any], earlier: _Kept | None
     ) -> _Kept:
-        moment = _Moment(*(await self._rows(connection, _MOMENT, given))[0])
+        since = earlier.moment.xmin if earlier is not None else None
+        asked = {**given, "since": since, "most": MOST_CHANGES + 1}
+        *facts, changed = (await self._rows(connection, _MOMENT, asked))[0]
+        moment = _Moment(*facts)
         if earlier is not None and earlier.t0 == given["t0"] and moment.continues(earlier.moment):
-            since = {**given, "since": earlier.moment.xmin}
-            changed = [row[0] for row in await self._rows(connection, _CHANGED, since)]
             if len(changed) <= MOST_CHANGES:
                 these = {**given, "changed": changed}
                 rows = earlier.rows
