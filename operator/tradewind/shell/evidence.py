@@ -128,9 +128,7 @@ class _Kept:
 
 async def beside_the_loop(rows: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Do something with so many rows; where they are many, so that others have their turn meanwhile."""
-    if rows < _MANY:
-        return work(*args, **kwargs)
-    return await asyncio.to_thread(work, *args, **kwargs)
+    return work(*args, **kwargs) if rows < _MANY else await asyncio.to_thread(work, *args, **kwargs)
 
 
 class EvidenceReader:

@@ -1,10 +1,12 @@
 """The one reconcile shape: get, parse, observe, decide, carry out, write the status last, tell of what flipped."""
 
+import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, assert_never
 
 import structlog
@@ -47,7 +49,6 @@ from tradewind.core.world import DatabaseUnavailableError
 from tradewind.shell.cache import Key
 from tradewind.shell.children import Children, ForeignObjectError, Known
 from tradewind.shell.cluster import ClusterError, Json
-from tradewind.shell.evidence import beside_the_loop
 from tradewind.shell.going import stays
 from tradewind.shell.holds import hold_patch, is_held
 from tradewind.shell.world import ClusterWorld
@@ -142,11 +143,9 @@ class Reconciler:
         try:
             seen = await kind.observe(resource, world)
             owner = Owner.of(resource)
-            table = getattr(seen, "table", None)
-            decision = await beside_the_loop(
-                len(table) if table is not None else 0,
-                kind.decide, resource, seen, self.clock(), platform=self.platform, owner=owner,
-            )  # fmt: skip
+            decide = partial(kind.decide, resource, seen, self.clock(), platform=self.platform, owner=owner)
+            # Evidence is summed and forecast for up to seconds: all others have their turns meanwhile.
+            decision = decide() if getattr(seen, "table", None) is None else await asyncio.to_thread(decide)
             if world.trusting and not all(self._is_idle(effect, owner, raw) for effect in decision.effects):
                 raise _NeedsFreshRead
             raw = await self._carry_all_out(decision.effects, owner, key, raw)

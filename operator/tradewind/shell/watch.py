@@ -37,6 +37,19 @@ _AT_ONCE = 10
 """So many objects are parsed before others have their turn."""
 
 
+class _NoDiffs(kopf.DiffBaseStorage):  # type: ignore[misc]  # kopf has no types here
+    """Nothing of ours asks what of an object has changed since it was handled: else kopf copies each one whole to tell."""
+
+    def build(self, **_: Any) -> dict[str, Any]:
+        return {}
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+
 async def watch(
     cache: Cache, views: Views, add: Callable[[Key], None], reach: Reach, going: Going, stop: asyncio.Event
 ) -> None:
@@ -48,6 +61,7 @@ async def watch(
     options.watching.client_timeout = 660
     options.watching.connect_timeout = 30
     options.peering.standalone = True
+    options.persistence.diffbase_storage = _NoDiffs()
     for group, version, plural, _ in _CHILDREN:
         options.watching.label_selectors[f"{plural}.{version}.{group}" if group else plural] = CHILD_SELECTOR
     await kopf.operator(
