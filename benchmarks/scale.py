@@ -46,14 +46,18 @@ from workshop.trading import Trading
 
 FLAGS = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 FLAGS.add_argument("--running", type=int, default=size(200, 2), help="paired experiments (default: %(default)s)")
-FLAGS.add_argument("--finished", type=int, default=size(2_000, 4), help="experiments that are over (default: %(default)s)")
+FLAGS.add_argument(
+    "--finished", type=int, default=size(2_000, 4), help="experiments that are over (default: %(default)s)"
+)
 FLAGS.add_argument("--namespaces", type=int, default=size(4, 1), help="that share them (default: %(default)s)")
 FLAGS.add_argument("--decisions", type=int, default=size(10_000_000, 500), help="stored before (default: %(default)s)")
 FLAGS.add_argument("--evidence", type=int, default=size(2_000, 50), help="of each that runs (default: %(default)s)")
 FLAGS.add_argument("--prior", type=int, default=size(500, 10), help="of each champion before (default: %(default)s)")
 FLAGS.add_argument("--per-minute", type=float, default=size(1.0, 6.0), help="decisions, each with its outcome, of each experiment meanwhile (default: %(default)s)")  # fmt: skip
 FLAGS.add_argument("--minutes", type=float, default=size(30.0, 0.15), help="measured (default: %(default)s)")
-FLAGS.add_argument("--argo", type=int, default=0, metavar="RUNS", help="AnalysisRuns of Argo Rollouts beside it (default: none)")
+FLAGS.add_argument(
+    "--argo", type=int, default=0, metavar="RUNS", help="AnalysisRuns of Argo Rollouts beside it (default: none)"
+)
 FLAGS.add_argument("--profile", type=Path, metavar="FILE", help="let cProfile write here what the operator does")
 FLAGS.add_argument("--log", type=Path, metavar="FILE", help="keep the operator's log here")
 
@@ -159,8 +163,6 @@ async def operator(
     """The operator as the chart starts it."""
     health, metrics, progress = _free_ports(3)
     key = folder / "routing.pem"
-    if not key.exists():
-        subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(key)], check=True, capture_output=True)
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("TRADEWIND_")},
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT / "operator"), os.environ.get("PYTHONPATH")])),
@@ -177,9 +179,8 @@ async def operator(
     }
     how = ["-m", "tradewind.main"] if profile is None else ["-c", _PROFILED, str(profile)]
     kept = log or folder / "operator.log"
-    with kept.open("ab") as output:
-        command = [sys.executable, *how, "operator"]
-        process = Operator(subprocess.Popen(command, stdout=output, stderr=output, env=environment, cwd=folder))
+    command = [sys.executable, *how, "operator"]
+    process = await asyncio.to_thread(_started, command, kept, environment, folder)
     process.health, process.metrics = health, metrics
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
         process.session = session
@@ -196,6 +197,16 @@ async def operator(
             raise
         finally:
             process.end()
+
+
+def _started(command: list[str], log: Path, environment: dict[str, str], folder: Path) -> Operator:
+    key = Path(environment["TRADEWIND_ROUTING_KEY_FILE"])
+    if not key.exists():
+        subprocess.run(
+            ["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(key)], check=True, capture_output=True
+        )
+    with log.open("ab") as output:
+        return Operator(subprocess.Popen(command, stdout=output, stderr=output, env=environment, cwd=folder))
 
 
 @dataclass
@@ -291,14 +302,18 @@ class Queries:
         return list(self._connection.execute(sql, [self._role, count]))
 
 
-def plans(fleet: Fleet, over: list[tuple[Spot, str, str]], flags: argparse.Namespace) -> tuple[list[Row], list[Row], list[Row]]:
+def plans(
+    fleet: Fleet, over: list[tuple[Spot, str, str]], flags: argparse.Namespace
+) -> tuple[list[Row], list[Row], list[Row]]:
     """Which rows there are: of those that run, of champions before them, and of those that are over."""
     now = datetime.now(UTC)
     t0, days = now - AGE, AGE / DAY
     paired: list[Row] = [(s.namespace, s.endpoint, uid, s.candidate, flags.evidence, t0, days - 0.01) for s, uid in fleet.uids.items()]  # fmt: skip
     prior: list[Row] = [(s.namespace, s.endpoint, None, s.candidate, flags.prior, t0 - 60 * DAY, 59.0) for s in fleet.spots]  # fmt: skip
     rest = max(0, flags.decisions - len(paired) * (flags.evidence + flags.prior)) // max(1, len(over))
-    past: list[Row] = [(s.namespace, s.endpoint, uid, candidate, rest, t0 - 300 * DAY, 200.0) for s, uid, candidate in over]
+    past: list[Row] = [
+        (s.namespace, s.endpoint, uid, candidate, rest, t0 - 300 * DAY, 200.0) for s, uid, candidate in over
+    ]
     return paired, prior, past
 
 
@@ -340,7 +355,9 @@ async def run(flags: argparse.Namespace, server: PostgresServer, api: apiserver.
         began = time.monotonic()
         await asyncio.to_thread(write)
         rows = sum(row[4] for row in (*paired, *prior, *past))
-        say(f"{rows:,} decisions and {flags.finished:,} experiments that are over, written in {time.monotonic() - began:.0f} s")
+        say(
+            f"{rows:,} decisions and {flags.finished:,} experiments that are over, written in {time.monotonic() - began:.0f} s"
+        )
         queries = Queries(own, _OPERATOR)
         async with operator(api, dsn, folder, flags.profile, flags.log) as process:
             listed = process.look()

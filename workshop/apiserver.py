@@ -169,7 +169,9 @@ class ApiServer:
                 end += len(line)
                 event = json.loads(line)
                 what = event.get("objectRef") or {}
-                resource = "/".join(filter(None, (what.get("resource"), what.get("subresource")))) or event["requestURI"]
+                resource = (
+                    "/".join(filter(None, (what.get("resource"), what.get("subresource")))) or event["requestURI"]
+                )
                 found[event["user"]["username"], event["verb"], resource] += 1
         return found, end
 
@@ -187,7 +189,9 @@ class ApiServer:
     def _run(self, program: Path, *arguments: str) -> None:
         with (self.folder / f"{program.name}.log").open("wb") as log:
             self.processes.append(
-                subprocess.Popen([str(program), *arguments], stdout=log, stderr=log, cwd="/", env={**os.environ, "KUBECONFIG": ""})
+                subprocess.Popen(
+                    [str(program), *arguments], stdout=log, stderr=log, cwd="/", env={**os.environ, "KUBECONFIG": ""}
+                )
             )
 
     def _refusal(self) -> str:

@@ -36,7 +36,17 @@ CHAMPION = "api"
 PARALLEL = 16
 REPORT_SECONDS = 5.0
 _OURS = "/apis/tradewind.dev/v1alpha1"
-_SHIFTED = ("t0", "startTime", "completionTime", "lastEvaluatedTime", "time", "since", "nextLook", "watermark", "lastTransitionTime")
+_SHIFTED = (
+    "t0",
+    "startTime",
+    "completionTime",
+    "lastEvaluatedTime",
+    "time",
+    "since",
+    "nextLook",
+    "watermark",
+    "lastTransitionTime",
+)
 
 
 class Client:
@@ -227,7 +237,12 @@ class Fleet:
 
     async def _make(self, namespace: str, plural: str, name: str, spec: Json) -> Json:
         kind = {"modelversions": "ModelVersion", "endpoints": "Endpoint", "abexperiments": "ABExperiment"}[plural]
-        body = {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name, "namespace": namespace}, "spec": spec}
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": kind,
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": spec,
+        }
         return await self.client.call("POST", f"{_OURS}/namespaces/{namespace}/{plural}", body)
 
     async def _pod(self, spot: Spot, name: str) -> None:
@@ -350,7 +365,12 @@ def _inference_services() -> Json:
     names = {"plural": "inferenceservices", "singular": "inferenceservice", "kind": "InferenceService", "listKind": "InferenceServiceList"}  # fmt: skip
     spec = {"group": "serving.kserve.io", "scope": "Namespaced", "names": names, "versions": [version]}
     metadata = {"name": "inferenceservices.serving.kserve.io"}
-    return {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": metadata, "spec": spec}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": metadata,
+        "spec": spec,
+    }
 
 
 def _shifted(part: Any, by: timedelta) -> Any:
@@ -359,7 +379,9 @@ def _shifted(part: Any, by: timedelta) -> Any:
         return [_shifted(each, by) for each in part]
     if isinstance(part, dict):
         return {
-            name: _text(datetime.fromisoformat(each) - by) if name in _SHIFTED and isinstance(each, str) else _shifted(each, by)
+            name: _text(datetime.fromisoformat(each) - by)
+            if name in _SHIFTED and isinstance(each, str)
+            else _shifted(each, by)
             for name, each in part.items()
         }
     return part

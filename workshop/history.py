@@ -145,7 +145,9 @@ class History:
         step = max(1, 200_000 // max(1, plan[0][4])) if plan else 1
         written = 0
         with psycopg.connect(self._dsn, autocommit=True) as connection:
-            connection.execute("SET session_replication_role = replica; SET work_mem = '256MB'; SET synchronous_commit = off")
+            connection.execute(
+                "SET session_replication_role = replica; SET work_mem = '256MB'; SET synchronous_commit = off"
+            )
             connection.execute(_PLAN)
             for first in range(0, len(plan), step):
                 rows = plan[first : first + step]

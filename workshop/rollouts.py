@@ -6,7 +6,6 @@ The program is not part of this repository. `docs/benchmarks.md` says how it is 
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -56,10 +55,9 @@ class Rollouts:
         await self._client.call("POST", "/api/v1/namespaces", body)
         site = await self._serve()
         await self._listed()
-        with (self._logs / "argo.log").open("wb") as log:
-            arguments = ["--kubeconfig", str(self._api.kubeconfig(self._user)), "--leader-elect=false", "--loglevel=warning"]
-            arguments += ["--metricsport=0", "--healthzPort=0"]
-            popen = subprocess.Popen([str(program), *arguments], stdout=log, stderr=log, env={**os.environ})
+        arguments = ["--kubeconfig", str(self._api.kubeconfig(self._user)), "--leader-elect=false"]
+        arguments += ["--loglevel=warning", "--metricsport=0", "--healthzPort=0"]
+        popen = await asyncio.to_thread(self._started, program, arguments)
         try:
             await all_of(self._run(number, site) for number in range(runs))
             yield popen
@@ -67,6 +65,10 @@ class Rollouts:
             popen.terminate()
             popen.wait(30)
             await self._runner.cleanup()
+
+    def _started(self, program: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
+        with (self._logs / "argo.log").open("wb") as log:
+            return subprocess.Popen([str(program), *arguments], stdout=log, stderr=log)
 
     async def settled(self) -> None:
         """Until every run has asked each metric once, and the first round is over."""
@@ -96,7 +98,12 @@ class Rollouts:
             "provider": {"web": {"url": site, "jsonPath": "{$.value}", "timeoutSeconds": 10}},
         }
         spec = {"metrics": [{"name": name, **metric} for name in ("pnl", "errors")]}
-        body = {"apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisRun", "metadata": {"name": f"run-{number}"}, "spec": spec}
+        body = {
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "AnalysisRun",
+            "metadata": {"name": f"run-{number}"},
+            "spec": spec,
+        }
         await self._client.call("POST", _RUNS, body)
 
     async def _serve(self) -> str:

@@ -47,9 +47,7 @@ class Trading:
                     await self._decide(connection, spot, uid, open_)
                 await asyncio.sleep(1 / BEATS_A_SECOND)
 
-    async def _decide(
-        self, connection: psycopg.AsyncConnection, spot: Spot, uid: str, open_: dict[Spot, str]
-    ) -> None:
+    async def _decide(self, connection: psycopg.AsyncConnection, spot: Spot, uid: str, open_: dict[Spot, str]) -> None:
         name, drawn = str(uuid.uuid4()), self.decisions // len(self.uids) % 2 == 0
         self.decisions += 1
         place = {"installation": self.installation, "namespace": spot.namespace, "endpoint": spot.endpoint}

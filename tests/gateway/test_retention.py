@@ -95,7 +95,12 @@ async def test_a_sweep_that_finds_nothing_due_reads_no_decision(rig):
         rig.settings.installation,
     )
     await rig.rows("ANALYZE tradewind.decisions")
-    given = {"installation": rig.settings.installation, "namespace": "ns", "endpoint": "trader", "retention": 30 * 86400.0}
+    given = {
+        "installation": rig.settings.installation,
+        "namespace": "ns",
+        "endpoint": "trader",
+        "retention": 30 * 86400.0,
+    }
     async with await psycopg.AsyncConnection.connect(rig.dsn) as connection:
         explained = await connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {PURGE}", given)
         ((told,),) = await explained.fetchall()

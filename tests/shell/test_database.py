@@ -435,7 +435,7 @@ async def test_an_unreachable_database_is_named_without_its_password() -> None:
     async with Database(f"postgresql://tradewind:{PASSWORD}@127.0.0.1:1/prices", "tradewind") as database:
         database._pool.timeout = 0.2
         with pytest.raises(DatabaseUnavailableError) as caught:
-            (await database.of_endpoint("trading", "trader", None, ())).promotion
+            await database.of_endpoint("trading", "trader", None, ())
     message = str(caught.value)
     assert "127.0.0.1:1/prices does not answer" in message
     assert "TRADEWIND_DSN" in message
@@ -447,7 +447,7 @@ async def test_an_unreachable_database_is_named_without_its_password() -> None:
 async def test_a_missing_schema_is_told_apart(empty_postgres_dsn: str) -> None:
     async with Database(empty_postgres_dsn, "tradewind") as database:
         with pytest.raises(DatabaseUnavailableError, match="tradewind migrate") as caught:
-            (await database.of_endpoint("trading", "trader", None, ())).promotion
+            await database.of_endpoint("trading", "trader", None, ())
     assert caught.value.schema_missing
 
 

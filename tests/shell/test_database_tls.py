@@ -54,7 +54,7 @@ async def test_what_is_wrong_with_the_certificates_is_said_with_the_remedy(
         migrations.connect(dsn)
     async with Database(dsn, "tradewind") as database:
         with pytest.raises(DatabaseUnavailableError, match=says):
-            (await database.of_endpoint("trading", "trader", None, ())).promotion
+            await database.of_endpoint("trading", "trader", None, ())
 
 
 async def test_a_server_without_tls_is_refused(
@@ -63,4 +63,4 @@ async def test_a_server_without_tls_is_refused(
     verify(monkeypatch, server.ca)
     async with Database(postgres_dsn, "tradewind") as database:
         with pytest.raises(DatabaseUnavailableError, match="has TLS switched off; switch it on there"):
-            (await database.of_endpoint("trading", "trader", None, ())).promotion
+            await database.of_endpoint("trading", "trader", None, ())

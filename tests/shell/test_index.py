@@ -122,7 +122,11 @@ def test_numbers_of_a_look_are_nobodys_turn_and_a_weight_is() -> None:
     quiet = BY_KIND["ABExperiment"].quiet
     statuses = [
         ABExperimentStatus.model_validate({"phase": "Running", **more})
-        for more in ({"riskBudgetUSD": 1.0}, {"riskBudgetUSD": 2.0}, {"riskBudgetUSD": 2.0, "weight": {"desired": "0.5"}})
+        for more in (
+            {"riskBudgetUSD": 1.0},
+            {"riskBudgetUSD": 2.0},
+            {"riskBudgetUSD": 2.0, "weight": {"desired": "0.5"}},
+        )
     ]
     assert quiet(statuses[0], statuses[1])
     assert not quiet(statuses[1], statuses[2])

@@ -80,7 +80,9 @@ class OfExperiment(NamedTuple):
 class Database(Protocol):
     """Facts from SQL, by namespace and Endpoint. Every method raises DatabaseUnavailableError."""
 
-    async def of_endpoint(self, namespace: str, endpoint: str, uid: str | None, requests: Collection[str]) -> OfEndpoint:
+    async def of_endpoint(
+        self, namespace: str, endpoint: str, uid: str | None, requests: Collection[str]
+    ) -> OfEndpoint:
         """All that a turn of an Endpoint reads.
 
         Args:

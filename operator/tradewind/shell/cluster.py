@@ -109,7 +109,8 @@ class Cluster:
         selectors = (("labelSelector", label_selector), ("fieldSelector", field_selector))
         query = [(name, text) for name, text in selectors if text]
         items: list[Json] = []
-        async for page, version in self._pages(await self._path(api_version, kind, namespace, None), query):
+        version = ""
+        async for page, version in self._pages(await self._path(api_version, kind, namespace, None), query):  # noqa: B007 - of the last page
             items += page
         for item in items:
             item.setdefault("apiVersion", api_version)
@@ -117,7 +118,13 @@ class Cluster:
         return items, version
 
     async def pages(
-        self, api_version: str, kind: str, namespace: str | None = None, *, metadata: bool = False, label_selector: str = ""
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str | None = None,
+        *,
+        metadata: bool = False,
+        label_selector: str = "",
     ) -> AsyncIterator[tuple[Sequence[Json], str]]:
         """All objects of a kind, some at a time, each time with the resourceVersion that the whole list is of.
 

@@ -152,7 +152,9 @@ class Database:
 
     # --- facts -----------------------------------------------------------------------------------------------------
 
-    async def of_endpoint(self, namespace: str, endpoint: str, uid: str | None, requests: Collection[str]) -> OfEndpoint:
+    async def of_endpoint(
+        self, namespace: str, endpoint: str, uid: str | None, requests: Collection[str]
+    ) -> OfEndpoint:
         """All that a turn of an Endpoint reads."""
         given = {"uid": uid, "requests": list(requests)}
         return OfEndpoint(*await self._ask(_OF_ENDPOINT, namespace, endpoint, **given))

@@ -178,16 +178,16 @@ class EvidenceReader:
         asked = {**given, "since": since, "most": MOST_CHANGES + 1}
         *facts, changed = (await self._rows(connection, _MOMENT, asked))[0]
         moment = _Moment(*facts)
-        if earlier is not None and earlier.t0 == given["t0"] and moment.continues(earlier.moment):
-            if len(changed) <= MOST_CHANGES:
-                these = {**given, "changed": changed}
-                rows = earlier.rows
-                if changed:
-                    found = await self._stored(connection, _THESE, these)
-                    rows = await beside_the_loop(len(rows), rows.with_changes, changed, found)
-                stale = changed and await self._touches(connection, these, earlier.prior)
-                prior = await self._prior(connection, given) if stale else earlier.prior
-                return _Kept(moment, earlier.t0, rows, prior)
+        follows = earlier is not None and earlier.t0 == given["t0"] and moment.continues(earlier.moment)
+        if earlier is not None and follows and len(changed) <= MOST_CHANGES:
+            these = {**given, "changed": changed}
+            rows = earlier.rows
+            if changed:
+                found = await self._stored(connection, _THESE, these)
+                rows = await beside_the_loop(len(rows), rows.with_changes, changed, found)
+            stale = changed and await self._touches(connection, these, earlier.prior)
+            prior = await self._prior(connection, given) if stale else earlier.prior
+            return _Kept(moment, earlier.t0, rows, prior)
         rows = await self._stored(connection, _ALL, given)
         return _Kept(moment, given["t0"], rows, await self._prior(connection, given))
 

@@ -29,7 +29,9 @@ class Question(Generic[T]):
 
 def together(questions: Sequence[Question[Any]]) -> str:
     """One statement that answers all, a column each."""
-    return "SELECT " + ", ".join(f"(SELECT coalesce(jsonb_agg(q.r), '[]') FROM ({each.sql}) q(r))" for each in questions)
+    return "SELECT " + ", ".join(
+        f"(SELECT coalesce(jsonb_agg(q.r), '[]') FROM ({each.sql}) q(r))" for each in questions
+    )
 
 
 def _promotion(rows: Sequence[Row]) -> Promotion | None:
@@ -140,7 +142,7 @@ IN_POSITION: Final = Question(
 
 RECORDED: Final = Question(
     f"SELECT jsonb_build_array(1) FROM tradewind.experiments WHERE {_KEY} AND experiment_uid = %(uid)s",
-    lambda rows: bool(rows),
+    bool,
 )
 """Whether the start of an experiment is recorded."""
 

@@ -154,7 +154,7 @@ async def refresh(cache: Cache, cluster: Cluster, namespaces: Sequence[str]) -> 
         listed: set[Key] = set()
         version = "0"
         try:
-            async for page, version in cluster.pages(API_VERSION, kind, namespace):
+            async for page, version in cluster.pages(API_VERSION, kind, namespace):  # noqa: B007 - of the last page
                 for number, raw in enumerate(page):
                     if not number % _AT_ONCE:
                         await asyncio.sleep(0)
@@ -183,7 +183,7 @@ async def mend(cache: Cache, cluster: Cluster, namespaces: Sequence[str], delay:
         versions: dict[Key, int] = {}
         version = "0"
         try:
-            async for page, version in cluster.pages(API_VERSION, kind, namespace, metadata=True):
+            async for page, version in cluster.pages(API_VERSION, kind, namespace, metadata=True):  # noqa: B007
                 versions |= {key_of(raw): int(raw["metadata"]["resourceVersion"]) for raw in page}
         except ClusterError as error:
             await _refused(error, cluster, namespace)
@@ -218,7 +218,7 @@ async def compare(views: Views, cluster: Cluster, namespaces: Sequence[str]) -> 
                 version = "0"
                 try:
                     pages = cluster.pages(*of_kind, namespace, metadata=True, label_selector=CHILD_SELECTOR)
-                    async for page, version in pages:
+                    async for page, version in pages:  # noqa: B007
                         items += page
                 except ClusterError as error:
                     await _refused(error, cluster, namespace)

@@ -53,6 +53,4 @@ def slim(experiment: ABExperiment) -> ABExperiment:
 
 _TUPLES = ("arms", "conditions", "guardrails", "history")
 
-AB_EXPERIMENT = Kind(
-    ABExperiment, observe, childless(decide), neighbours, finished, fail_safe, quiet=quiet, slim=slim
-)
+AB_EXPERIMENT = Kind(ABExperiment, observe, childless(decide), neighbours, finished, fail_safe, quiet=quiet, slim=slim)
