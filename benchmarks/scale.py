@@ -53,7 +53,7 @@ FLAGS.add_argument("--namespaces", type=int, default=size(4, 1), help="that shar
 FLAGS.add_argument("--decisions", type=int, default=size(10_000_000, 500), help="stored before (default: %(default)s)")
 FLAGS.add_argument("--evidence", type=int, default=size(2_000, 50), help="of each that runs (default: %(default)s)")
 FLAGS.add_argument("--prior", type=int, default=size(500, 10), help="of each champion before (default: %(default)s)")
-FLAGS.add_argument("--per-minute", type=float, default=size(1.0, 6.0), help="decisions, each with its outcome, of each experiment meanwhile (default: %(default)s)")  # fmt: skip
+FLAGS.add_argument("--per-minute", type=float, default=size(0.2, 6.0), help="decisions, each with its outcome, of each experiment meanwhile (default: %(default)s)")  # fmt: skip
 FLAGS.add_argument("--minutes", type=float, default=size(30.0, 0.15), help="measured (default: %(default)s)")
 FLAGS.add_argument(
     "--argo", type=int, default=0, metavar="RUNS", help="AnalysisRuns of Argo Rollouts beside it (default: none)"

@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
@@ -42,6 +43,8 @@ log = structlog.get_logger()
 
 _STUCK_SECONDS = 180.0
 _LIVE_DEBOUNCE_SECONDS = 0.5
+_THREADS = 4
+"""Evidence is judged in them, and names are resolved. They share one interpreter, and each keeps memory of its own."""
 
 RECONCILES = Counter("tradewind_reconciles", "Turns of resources.", ["kind", "result"])
 QUEUE_DEPTH = Gauge("tradewind_queue_depth", "Keys in line or being worked on.")
@@ -52,6 +55,7 @@ async def run(settings: Settings) -> None:
     _configure_logging(settings.log_level)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(_THREADS, "beside-the-loop"))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     start_http_server(settings.metrics_port)

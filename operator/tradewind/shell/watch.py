@@ -19,6 +19,7 @@ from tradewind.shell.cache import Cache, Key, key_of
 from tradewind.shell.cluster import Cluster, ClusterError
 from tradewind.shell.going import Going, stays
 from tradewind.shell.index import changed, concerned, open_keys, owner_of, published_for
+from tradewind.shell.memory import give_back
 from tradewind.shell.reach import Reach, add_all
 from tradewind.shell.views import Views
 
@@ -143,6 +144,7 @@ async def resync(
             cache.trust(behind=BY_KIND)
             log.warning("list failed", error=str(error))
         await compare(views, cluster, namespaces)
+        await asyncio.to_thread(give_back)
         for key in open_keys(cache):
             add(key)
 
