@@ -38,6 +38,7 @@ from tradewind.shell.views import Views
 from tradewind.shell.watch import fill, resync, watch
 from tradewind.shell.workqueue import WorkQueue
 from tradewind.shell.world import ClusterWorld
+from tradewind.trading.pauses import keep_for_good
 
 log = structlog.get_logger()
 
@@ -94,6 +95,7 @@ async def run(settings: Settings) -> None:
             pulse = Pulse(database, look_at_everything) if database is not None else None
             if pulse is not None:
                 await pulse.once()  # else the first turns find an installation that nobody has claimed yet
+            keep_for_good()  # a full collection over thousands of objects that stay takes 0.1 s and more, without a turn
             filled.set()
             async with asyncio.TaskGroup() as group:
                 group.create_task(queue.run(settings.workers), name="workqueue")
