@@ -1,6 +1,7 @@
 """One operator beside many experiments: its processor time, memory, queue, requests and queries, against Argo Rollouts' goals.
 
     python benchmarks/scale.py [--running 200] [--finished 2000] [--decisions 10000000] [--minutes 30] [--argo 2000]
+    python benchmarks/scale.py --running 50 --finished 200 --decisions 500000 --minutes 3 --namespaces 1
 
 The operator is the process that the chart starts, against an etcd and a kube-apiserver of the run's own and a real PostgreSQL.
 There are no nodes: pods that count as ready are made, and what gateways report of the routing documents is written for them.
