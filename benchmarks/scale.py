@@ -12,16 +12,10 @@ of two web metrics every 60 s, where its program was built (docs/benchmarks.md).
 
 import argparse
 import asyncio
-import os
-import signal
-import socket
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import fmean
@@ -31,9 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
     sys.path[0] = str(ROOT)  # as a script it has its own folder there
 
-import aiohttp
 import psycopg
-from prometheus_client.parser import text_string_to_metric_families
 
 from tradewind import migrations
 from workshop import apiserver
@@ -41,6 +33,7 @@ from workshop.benchmark import print_ratios, size
 from workshop.fleet import CHAMPION, INSTALLATION, Client, Fleet, Gateways, Spot
 from workshop.history import DAY, History, Row
 from workshop.postgres import PostgresServer, running
+from workshop.processes import OPERATOR, Operator, Process, operator
 from workshop.progress import say
 from workshop.rollouts import Rollouts
 from workshop.trading import Trading
@@ -65,149 +58,7 @@ FLAGS.add_argument("--log", type=Path, metavar="FILE", help="keep the operator's
 CORES, MEBIBYTES, DRAINED_SECONDS, TURN_MS, BLOCKED_SECONDS, FLAT = 0.3, 300.0, 10.0, 5.0, 0.1, 1.1
 ARGO_QUERIES, ARGO_REQUESTS = 4_100.0, 2_100.0
 AGE = timedelta(days=60)
-_TICKS = os.sysconf("SC_CLK_TCK")
-_PROFILED = """
-import cProfile, sys, time
-from tradewind.main import cli
-profile = cProfile.Profile(time.thread_time)
-profile.enable()
-try:
-    cli(sys.argv[2:])
-finally:
-    profile.dump_stats(sys.argv[1])
-"""
-_OPERATOR, _ARGO = "operator", "argo"
-
-
-@dataclass
-class Sample:
-    """What is seen of a process at one moment: seconds of processor time, MiB of memory."""
-
-    at: float
-    cpu: float
-    memory: float
-    depth: int = 0
-
-
-@dataclass
-class Process:
-    """A program that is watched."""
-
-    popen: subprocess.Popen[bytes]
-    samples: list[Sample] = field(default_factory=list)
-
-    def look(self, depth: int = 0) -> Sample:
-        """Takes a sample. Errors: SystemExit if the program has ended."""
-        if self.popen.poll() is not None:
-            raise SystemExit(f"{self.popen.args!r} ended with {self.popen.returncode}: see its log")
-        stat = Path(f"/proc/{self.popen.pid}/stat").read_text().rpartition(")")[2].split()
-        status = Path(f"/proc/{self.popen.pid}/status").read_text()
-        memory = int(status.partition("VmRSS:")[2].split()[0]) / 1024
-        self.samples.append(Sample(time.monotonic(), (int(stat[11]) + int(stat[12])) / _TICKS, memory, depth))
-        return self.samples[-1]
-
-    def end(self) -> None:
-        """In order."""
-        self.popen.send_signal(signal.SIGTERM)
-        try:
-            self.popen.wait(30)
-        except subprocess.TimeoutExpired:
-            self.popen.kill()
-            self.popen.wait(10)
-
-
-class Operator(Process):
-    """The operator's process with its ports."""
-
-    health: int = 0
-    metrics: int = 0
-    session: aiohttp.ClientSession
-
-    async def depth(self) -> int | None:
-        """Keys in line; None: it does not say, or has not listed everything yet."""
-        try:
-            async with self.session.get(f"http://127.0.0.1:{self.health}/healthz") as answer:
-                told = await answer.json()
-        except (OSError, aiohttp.ClientError, TimeoutError):
-            return None
-        return int(told["depth"]) if told["listed"] else None
-
-    async def numbers(self) -> dict[str, float]:
-        """Its metrics, summed over labels; of a result and of a bucket also apart, as `name:label`."""
-        async with self.session.get(f"http://127.0.0.1:{self.metrics}/metrics") as answer:
-            text = await answer.text()
-        found: Counter[str] = Counter()
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                found[sample.name] += sample.value  # type: ignore[assignment]
-                for label in ("result", "le"):
-                    if label in sample.labels:
-                        found[f"{sample.name}:{sample.labels[label]}"] += sample.value  # type: ignore[assignment]
-        return dict(found)
-
-    async def drained(self, seconds: float) -> float:
-        """Seconds until nothing is in line. Errors: SystemExit."""
-        began = time.monotonic()
-        while time.monotonic() - began < seconds:
-            depth = await self.depth()
-            self.look(depth or 0)
-            if depth == 0:
-                return time.monotonic() - began
-            await asyncio.sleep(0.2)
-        raise SystemExit(f"the queue was not empty within {seconds:g} s")
-
-
-@asynccontextmanager
-async def operator(
-    api: apiserver.ApiServer, dsn: str, folder: Path, profile: Path | None, log: Path | None
-) -> AsyncIterator[Operator]:
-    """The operator as the chart starts it."""
-    health, metrics, progress = _free_ports(3)
-    key = folder / "routing.pem"
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("TRADEWIND_")},
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT / "operator"), os.environ.get("PYTHONPATH")])),
-        "KUBECONFIG": str(api.kubeconfig(_OPERATOR)),
-        "TRADEWIND_NAMESPACE": "tradewind",
-        "TRADEWIND_INSTALLATION": INSTALLATION,
-        "TRADEWIND_DSN": dsn,
-        "TRADEWIND_ROUTING_KEY_FILE": str(key),
-        "TRADEWIND_HEALTH_PORT": str(health),
-        "TRADEWIND_METRICS_PORT": str(metrics),
-        "TRADEWIND_PROGRESS_PORT": str(progress),
-        "TRADEWIND_LOG_LEVEL": "warning",
-        **{f"TRADEWIND_IMAGE_{name}": f"{name.lower()}:1" for name in ("GATEWAY", "PREDICTOR", "TRAINER")},
-    }
-    how = ["-m", "tradewind.main"] if profile is None else ["-c", _PROFILED, str(profile)]
-    kept = log or folder / "operator.log"
-    command = [sys.executable, *how, "operator"]
-    process = await asyncio.to_thread(_started, command, kept, environment, folder)
-    process.health, process.metrics = health, metrics
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
-        process.session = session
-        try:
-            began = time.monotonic()
-            while await process.depth() is None:
-                process.look()
-                if time.monotonic() - began > 180:
-                    raise SystemExit(f"the operator does not start: {kept.read_text()[-2000:]}")
-                await asyncio.sleep(0.1)
-            yield process
-        except BaseException:
-            say(kept.read_text()[-3000:])
-            raise
-        finally:
-            process.end()
-
-
-def _started(command: list[str], log: Path, environment: dict[str, str], folder: Path) -> Operator:
-    key = Path(environment["TRADEWIND_ROUTING_KEY_FILE"])
-    if not key.exists():
-        subprocess.run(
-            ["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(key)], check=True, capture_output=True
-        )
-    with log.open("ab") as output:
-        return Operator(subprocess.Popen(command, stdout=output, stderr=output, env=environment, cwd=folder))
+_OPERATOR, _ARGO = OPERATOR, "argo"
 
 
 @dataclass
@@ -422,17 +273,6 @@ def _ratios(m: Measured, argo: Measured | None, start: float, gateways: Gateways
     if argo is not None:
         ratios |= {"argo_cores": (argo.cores / max(m.cores, least), 1.0), "argo_memory": (argo.memory / m.memory, 1.0)}
     return ratios
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def main() -> None:

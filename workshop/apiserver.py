@@ -110,7 +110,7 @@ class ApiServer:
     def start(self, counted: Sequence[str]) -> None:
         """Start both and wait until requests are answered. Errors: StepError."""
         programs = binaries(Layout.default())
-        store, peer, self.port = _free_ports(3)
+        store, peer, self.port = free_ports(3)
         tokens = "".join(f"{self.token(user)},{user},{user},system:masters\n" for user in self.users)
         (self.folder / "tokens.csv").write_text(tokens)
         (self.folder / "audit.yaml").write_text(_AUDIT % ", ".join(counted))
@@ -213,7 +213,8 @@ class ApiServer:
         return "" if answer.status == http.HTTPStatus.OK else body
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody has."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
