@@ -168,6 +168,7 @@ class Cache:
             for name, entry in list(entries.items()):
                 if Key(kind, place, name) not in listed and entry.version <= as_of:
                     changed.append((Key(kind, place, name), entries.pop(name).parsed))
+                    self._quiet.pop(Key(kind, place, name), None)
                     self._listed.pop((of, place), None)
         for key, gone in list(self._deleted.items()):
             if key.kind == kind and namespace in (None, key.namespace) and gone <= as_of:

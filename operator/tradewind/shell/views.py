@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, Self
 from prometheus_client import Counter
 
 from tradewind.core.decision import FIELD_MANAGER, Manifest
-from tradewind.core.endpoint.manifests import endpoint_of, gateway_pods
+from tradewind.core.endpoint.manifests import endpoint_of, gateway_name, gateway_pods
 from tradewind.core.endpoint.scaling import AUTOSCALER, BUDGET
 from tradewind.core.manifests.common import MANAGED_BY, OWNER_KIND, OWNER_NAME
 
@@ -110,8 +110,11 @@ class Views:
 
     def forget(self, places: Iterable[Place]) -> None:
         """Of an owner that is gone, or of what was deleted."""
-        for place in places:
+        for place in list(places):
             self._views.pop(place, None)
+            if place.kind == "Deployment":
+                endpoint = place.name.removesuffix(gateway_name(""))
+                self._pods.pop((place.namespace, gateway_pods(endpoint)), None)
 
     def pods(self, namespace: str, selector: str) -> Sequence[Json] | None:
         """Pods that were all ready a moment ago; None: they must be listed."""
