@@ -100,7 +100,8 @@ async def run(settings: Settings) -> None:
             async with asyncio.TaskGroup() as group:
                 group.create_task(queue.run(settings.workers), name="workqueue")
                 every = settings.resync_seconds
-                group.create_task(resync(cache, views, cluster, namespaces, queue.add, every), name="resync")
+                rounds = resync(cache, views, cluster, namespaces, queue.add, queue.add_by, every)
+                group.create_task(rounds, name="resync")
                 if not namespaces:
                     group.create_task(follow(reach, cluster, cache, queue.add, seconds=every), name="reach")
                 if database is not None and pulse is not None:

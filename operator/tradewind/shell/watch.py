@@ -132,9 +132,20 @@ async def fill(cache: Cache, cluster: Cluster, namespaces: Sequence[str]) -> Non
 
 
 async def resync(
-    cache: Cache, views: Views, cluster: Cluster, namespaces: Sequence[str], add: Callable[[Key], None], seconds: float
+    cache: Cache,
+    views: Views,
+    cluster: Cluster,
+    namespaces: Sequence[str],
+    add: Callable[[Key], None],
+    add_by: Callable[[Key, float], None],
+    seconds: float,
 ) -> None:
-    """Find what the watch has missed, and look at everything that is not finished, for ever."""
+    """Find what the watch has missed, and look at everything that is not finished, for ever.
+
+    Args:
+        add: asks for a turn now.
+        add_by: asks for one within so many seconds.
+    """
     while True:
         await asyncio.sleep(seconds)
         try:
@@ -146,7 +157,7 @@ async def resync(
         await compare(views, cluster, namespaces)
         await asyncio.to_thread(give_back)
         for key in open_keys(cache):
-            add(key)
+            add_by(key, seconds)
 
 
 async def refresh(cache: Cache, cluster: Cluster, namespaces: Sequence[str]) -> list[Key]:
