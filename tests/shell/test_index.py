@@ -136,3 +136,13 @@ def test_numbers_of_a_look_are_nobodys_turn_and_a_weight_is() -> None:
     assert list(changed(cache, seen, deleted=False)) == []
     newer = server.put(thing("ABExperiment", "e", SPEC, {"phase": "Running"}))
     assert key("Endpoint", "trader") in list(changed(cache, newer, deleted=False))
+
+
+def test_what_is_over_and_known_concerns_nobody_when_a_watch_begins_and_everybody_when_it_has_changed() -> None:
+    """Seen: 2,000 experiments that are over brought 2,000 versions into line that had been deleted long before."""
+    server, cache = Server(), Cache()
+    cache.take(server.put(ENDPOINT))
+    over = server.put(thing("ABExperiment", "e", SPEC | {"candidate": "gone"}, {"phase": "Inconclusive"}))
+    assert key("ModelVersion", "gone") in list(changed(cache, over, deleted=False, listed=True)), "it was not known"
+    assert list(changed(cache, over, deleted=False, listed=True)) == []
+    assert key("Endpoint", "trader") in list(changed(cache, over, deleted=False))

@@ -85,6 +85,12 @@ class Cache:
         entry = self._known(key)
         return max(entry.version if entry is not None else -1, self._deleted.get(key, -1))
 
+    def is_over(self, raw: Json) -> bool:
+        """Whether this very version is known, and nobody writes it any more."""
+        entry = self._known(key_of(raw))
+        over = entry is not None and entry.head is None and isinstance(entry.parsed, Resource)
+        return over and entry is not None and entry.version == _version(raw["metadata"])
+
     def keys(self, kind: str, namespace: str | None) -> list[Key]:
         """Everything that is known of a kind (namespace None: everywhere)."""
         places = [(of, place) for of, place in self._entries if of == kind and namespace in (None, place)]

@@ -82,7 +82,8 @@ def _handlers(
     registry = kopf.OperatorRegistry()
 
     async def on_ours(event: Mapping[str, Any], **_: Any) -> None:
-        for key in changed(cache, event["object"], deleted=event["type"] == "DELETED"):
+        deleted, listed = event["type"] == "DELETED", event["type"] is None
+        for key in changed(cache, event["object"], deleted=deleted, listed=listed):
             add(key)
 
     async def on_child(event: Mapping[str, Any], param: tuple[str, str], **_: Any) -> None:
