@@ -37,9 +37,11 @@ _AS_USERS_HAVE_IT = {"autovacuum": "on", "autovacuum_naptime": "2s"}
 
 
 @contextmanager
-def running(*, autovacuum: bool = False) -> Iterator["PostgresServer"]:
+def running(
+    *, autovacuum: bool = False, settings: Mapping[str, str] = MappingProxyType({})
+) -> Iterator["PostgresServer"]:
     """A server of the block's own, without any database of ours; with autovacuum for what is timed."""
-    server = PostgresServer.create(_AS_USERS_HAVE_IT if autovacuum else {})
+    server = PostgresServer.create({**(_AS_USERS_HAVE_IT if autovacuum else {}), **settings})
     try:
         yield server
     finally:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from workshop import apiserver
+
 pytestmark = pytest.mark.whole
 
 ROOT = Path(__file__).parents[2]
@@ -16,6 +18,8 @@ SCRIPTS = sorted((ROOT / "benchmarks").glob("[!_]*.py"))
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_the_last_line_holds_ratios_with_their_goals(script: Path, tmp_path: Path) -> None:
+    if script.stem == "scale" and apiserver.missing() is not None:
+        pytest.skip(f"{apiserver.missing()} is not there: {apiserver.REMEDY}")
     environment = os.environ | {"BENCH_SMALL": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, str(script)], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False

@@ -106,7 +106,7 @@ async def used() -> Rights:
     for ours in API_KINDS:
         rights[GROUP, ours.plural] |= {"get", "list", "watch"}
         rights[GROUP, f"{ours.plural}/status"].add("update")
-    for group, _, plural in watch._CHILDREN:
+    for group, _, plural, _ in watch._CHILDREN:
         rights[group, plural] |= {"list", "watch"}
     rights["events.k8s.io", "events"].add("create")
     for case in (load(*name) for name in KIND_CASES):
@@ -115,9 +115,10 @@ async def used() -> Rights:
         safe = await kind.fail_safe(case.resource, world, datetime(2026, 1, 1, tzinfo=UTC))
         for effect in (*case.decide().effects, *safe.effects):
             match effect:
-                # Whose an object is, is asked before it is written: shell/children.py.
+                # Whose an object is, is asked before it is written (shell/children.py), and a list tells which have changed
+                # since (shell/watch.py).
                 case Apply(manifest):
-                    rights[_resource(manifest["apiVersion"], manifest["kind"])] |= {"get", "create", "patch"}
+                    rights[_resource(manifest["apiVersion"], manifest["kind"])] |= {"get", "list", "create", "patch"}
                 case Create(manifest):
                     rights[_resource(manifest["apiVersion"], manifest["kind"])] |= {"get", "create"}
                 case Delete(api_version, gone):

@@ -12,6 +12,7 @@ from tradewind.core.ab_experiment import Turn
 from tradewind.core.ab_experiment.observe import observe
 from tradewind.core.decision import RecordVerdict
 from tradewind.core.explain import Node, Ref, explain
+from tradewind.core.world import OfExperiment
 from tradewind.trading.evidence import StoredEvidence
 
 PAIR = ("ab_experiment", "accepted-and-better-is-promoted")
@@ -62,17 +63,8 @@ async def test_a_replay_between_two_blocks_reads_the_rows_where_accept_is_asked_
 
         reads = 0
 
-        async def recorded(self, *_: Any) -> bool:
-            return True
-
-        async def tested_before(self, *_: Any) -> int:
-            return 0
-
-        async def epochs(self, *_: Any) -> Any:
-            return case.seen.epochs
-
-        async def replay_clock(self, *_: Any) -> Any:
-            return case.seen.clock
+        async def of_experiment(self, *_: Any) -> OfExperiment:
+            return OfExperiment(0, case.seen.epochs, True, case.seen.clock)
 
         async def settle_papers(self, *_: Any) -> None:
             pass

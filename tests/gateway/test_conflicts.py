@@ -97,7 +97,7 @@ async def test_the_answer_that_the_database_lacks_is_kept_barred_and_reportable(
     assert (await gateway.get("/v1/performance")).json()["versions"] == {}  # it is no version's trade
     assert not await rig.rows("SELECT * FROM tradewind.training_data WHERE decision_id = %s", name)
     async with Database(rig.dsn, "tradewind") as database:
-        found = await database.conflicts("ns", "trader")
+        found = (await database.of_endpoint("ns", "trader", None, ())).conflicts
         assert found is not None
         assert (found.decisions, found.unreported, found.newest) == (1, 0, name)
         stored = await database.evidence("ns", "trader", "exp-1", datetime(2026, 1, 1, tzinfo=UTC))

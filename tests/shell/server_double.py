@@ -3,7 +3,7 @@
 What a real API server makes of the same calls is tried in tests/e2e.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,6 +28,7 @@ class Server:
         self.objects: dict[tuple[str, str], Json] = {}
         self.calls: list[str] = []
         self.looks: list[str] = []
+        self.lists: list[str] = []
         self.refuse: str | None = None
         self.version = 1  # objects are never the first thing in a store
         for made in objects:
@@ -61,6 +62,16 @@ class Server:
     ) -> tuple[Sequence[Json], str]:
         found = [o for (k, _), o in self.objects.items() if k == kind]
         return [o for o in found if namespace in (None, o["metadata"]["namespace"])], str(self.version)
+
+    async def pages(
+        self, version: str, kind: str, namespace: str | None = None, *, metadata: bool = False, label_selector: str = ""
+    ) -> AsyncIterator[tuple[Sequence[Json], str]]:
+        """Two objects a page; labels are not looked at."""
+        found, newest = await self.listing(version, kind, namespace)
+        self.lists.append(f"{'metadata of ' if metadata else ''}{kind}")
+        bare = [{**o, "spec": None, "status": None} if metadata else o for o in found]
+        for start in range(0, max(1, len(bare)), 2):
+            yield bare[start : start + 2], newest
 
     async def select(self, *where: Any, **which: Any) -> Sequence[Json]:
         return (await self.listing(*where, **which))[0]

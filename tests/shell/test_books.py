@@ -98,7 +98,7 @@ async def test_who_is_gone_is_aborted_and_who_exists_is_not(books: Books) -> Non
         ("uid-running", None, None, None),
         ("uid-unreadable", None, None, None),
     ]
-    assert await books.database.tested_before("trading", "trader", "api", "v1", "next") == 5
+    assert (await books.database.of_experiment("trading", "trader", "api", "v1", "next")).tested_before == 5
 
 
 async def test_a_verdict_stays_when_the_object_is_deleted(books: Books) -> None:

@@ -142,3 +142,22 @@ async def test_what_is_finished_costs_nothing() -> None:
         before = parses()
         await reconciler(server, cache)(key(kind, name))
         assert parses() - before <= 1, f"{kind}: its own new status alone"
+
+
+async def test_of_what_is_over_only_what_others_read_is_kept_and_its_own_turn_loses_nothing() -> None:
+    over = {
+        "phase": "Inconclusive",
+        "completionTime": "2026-01-01T00:00:00Z",
+        "riskBudgetUSD": 7.0,
+        "history": [{"time": "2026-01-01T00:00:00Z", "reason": "Started"}],
+    }
+    asked = {"tradewind.dev/pause": "r1", "tradewind.dev/requested-by": "ada"}
+    server, cache = Server(thing("ABExperiment", "ab", SPEC, over, annotations=asked)), Cache()
+    await refreshed(cache, server)
+    kept = cache.get(ABExperiment, "trading", "ab")
+    assert kept is not None
+    assert (kept.status.phase, kept.status.history, kept.status.risk_budget_usd) == ("Inconclusive", (), None)
+    await reconciler(server, cache)(key("ABExperiment", "ab"))
+    written = server.status("ABExperiment", "ab")
+    assert [entry["reason"] for entry in written["history"]] == ["Started", "Over"]
+    assert written["riskBudgetUSD"] == 7.0

@@ -9,9 +9,10 @@ from server_double import Json, Server, key, reconciler, thing
 
 from tradewind.core.decision import Apply, Create, Decision, Delete, Effect, Owner
 from tradewind.core.registry import BY_KIND
-from tradewind.shell.children import NO_OBJECT, Children, ForeignObjectError, Known, ObjectLeavingError, Place
+from tradewind.shell.children import NO_OBJECT, Children, ForeignObjectError, Known, ObjectLeavingError
 from tradewind.shell.cluster import ClusterError
 from tradewind.shell.reconcile import Reconciler
+from tradewind.shell.views import Place
 
 OWNER = Owner("tradewind.dev/v1alpha1", "Endpoint", "x", "trading", "uid-x")
 

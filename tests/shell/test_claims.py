@@ -36,7 +36,7 @@ def operator(dsn: str, cluster: str, holder: str, clock: Clock | None = None) ->
 
 async def refusal(database: Database) -> DatabaseUnavailableError | None:
     try:
-        await database.epochs("trading", "trader", "u")
+        await database.of_endpoint("trading", "trader", "u", ())
     except DatabaseUnavailableError as error:
         return error
     return None

@@ -112,13 +112,13 @@ async def test_the_first_epoch_of_a_block_stays(database: Database) -> None:
             "trading", PublishEpoch("trader", "e", "u", 0, Decimal(weight), "Start", "the first", {"blocks": 0})
         )
     await database.publish_epoch("trading", PublishEpoch("trader", "e", "u", 1, Decimal("0.00001"), "Fixed", "", {}))
-    rows = await database.epochs("trading", "trader", "u")
+    rows = (await database.of_endpoint("trading", "trader", "u", ())).epochs
     assert [(row.block, row.candidate_weight) for row in rows] == [(0, Decimal("0.1")), (1, Decimal("0.00001"))]
     assert rows[0].epoch < rows[1].epoch
     assert [(row.reason, row.message) for row in rows] == [("Start", "the first"), ("Fixed", "")]
     assert f"{rows[1].candidate_weight:f}" == "0.00001"
-    assert await database.epochs("trading", "trader", "other") == ()
-    assert await database.epochs("elsewhere", "trader", "u") == ()
+    assert (await database.of_endpoint("trading", "trader", "other", ())).epochs == ()
+    assert (await database.of_endpoint("elsewhere", "trader", "u", ())).epochs == ()
 
 
 async def test_epochs_of_many_operators_at_once_are_one(database: Database) -> None:
@@ -129,11 +129,11 @@ async def test_epochs_of_many_operators_at_once_are_one(database: Database) -> N
             for weight in weights
         )
     )
-    assert len(await database.epochs("trading", "trader", "u")) == 1
+    assert len((await database.of_endpoint("trading", "trader", "u", ())).epochs) == 1
 
 
 async def test_a_promotion_is_recorded_once_an_experiment(database: Database, sql: Any) -> None:
-    assert await database.promotion("trading", "trader") is None
+    assert (await database.of_endpoint("trading", "trader", None, ())).promotion is None
     first = RecordPromotion("trader", "v1", "a" * 64, "api", "u1", "Better", spec_sha256="e" * 64)
     for _ in range(2):
         await database.record_promotion("trading", first)
@@ -141,10 +141,10 @@ async def test_a_promotion_is_recorded_once_an_experiment(database: Database, sq
     await database.record_promotion(
         "trading", RecordPromotion("trader", "api", None, "v1", "u2", "Better", spec_sha256="e" * 64)
     )
-    newest = await database.promotion("trading", "trader")
+    newest = (await database.of_endpoint("trading", "trader", None, ())).promotion
     assert newest is not None
     assert (newest.version, newest.sha256, newest.spec_sha256) == ("api", None, "e" * 64)
-    assert await database.promotion("trading", "other") is None
+    assert (await database.of_endpoint("trading", "other", None, ())).promotion is None
 
 
 async def test_whom_a_rollback_leads_to_is_known_from_the_promotions_alone(database: Database) -> None:
@@ -154,7 +154,7 @@ async def test_whom_a_rollback_leads_to_is_known_from_the_promotions_alone(datab
         record = RecordPromotion("trader", version, None, previous, None, "By", request, spec_sha256=spec * 64)
         await database.record_promotion("trading", replace(record, endpoint="other", spec_sha256="9" * 64))
         await database.record_promotion("trading", record)
-        newest = await database.promotion("trading", "trader")
+        newest = (await database.of_endpoint("trading", "trader", None, ())).promotion
         assert newest is not None
         assert newest.spec_sha256 == spec * 64
         return newest.previous
@@ -193,13 +193,13 @@ async def test_a_request_by_hand_is_recorded_once_with_who_and_why(database: Dat
         ("api", None, None, "FirstChampion", None, None, None),
         ("v2", "api", None, "PromotedByHand", "promote=v2/r1", "ada", "v2 is cheaper"),
     ]
-    newest = await database.promotion("trading", "trader")
+    newest = (await database.of_endpoint("trading", "trader", None, ())).promotion
     assert newest is not None
     assert (newest.version, newest.first, newest.request) == ("v2", False, "promote=v2/r1")
     asked = ["promote=v2/r1", "rollback=r1"]
-    assert await database.used("trading", "trader", asked) == {"promote=v2/r1"}
-    assert await database.used("trading", "trader", []) == frozenset()
-    assert await database.used("trading", "nobody", asked) == frozenset()
+    assert (await database.of_endpoint("trading", "trader", None, asked)).used == {"promote=v2/r1"}
+    assert (await database.of_endpoint("trading", "trader", None, [])).used == frozenset()
+    assert (await database.of_endpoint("trading", "nobody", None, asked)).used == frozenset()
 
 
 async def test_the_first_champion_is_recorded_once_however_many_operators_see_none(
@@ -215,14 +215,14 @@ async def test_the_first_champion_is_recorded_once_however_many_operators_see_no
     assert sql.query("SELECT version, previous_version, experiment_uid, reason FROM tradewind.promotions") == [
         ("api", None, None, "FirstChampion")
     ]
-    found = await database.promotion("trading", "trader")
+    found = (await database.of_endpoint("trading", "trader", None, ())).promotion
     assert found is not None
     assert (found.version, found.first) == ("api", True)
     await database.record_promotion(
         "trading", RecordPromotion("trader", "v1", "a" * 64, "api", "u", "Better", spec_sha256="e" * 64)
     )
     await database.record_promotion("trading", first("api"))  # an operator that has seen nothing of it
-    found = await database.promotion("trading", "trader")
+    found = (await database.of_endpoint("trading", "trader", None, ())).promotion
     assert found is not None
     assert (found.version, found.first) == ("v1", False)
     await database.record_promotion("trading", replace(first("api"), endpoint="other"))
@@ -237,7 +237,7 @@ async def test_undecided_are_those_without_a_verdict(database: Database) -> None
     await database.record_verdict("trading", RecordVerdict("trader", "u1", "abort", "ObjectDeleted", "", T0, {}))
     assert [one.name for one in await database.undecided("trading", "trader")] == ["u2"]
     assert await database.undecided("elsewhere", "trader") == ()
-    assert await database.tested_before("trading", "trader", "api", "v1", "u3") == 2, "it stays tested"
+    assert (await database.of_experiment("trading", "trader", "api", "v1", "u3")).tested_before == 2, "it stays tested"
 
 
 async def test_installations_do_not_see_each_other(database: Database, postgres_dsn: str) -> None:
@@ -245,7 +245,7 @@ async def test_installations_do_not_see_each_other(database: Database, postgres_
         "trading", RecordPromotion("trader", "v1", None, None, "u", "Better", spec_sha256="e" * 64)
     )
     async with Database(postgres_dsn, "another") as other:
-        assert await other.promotion("trading", "trader") is None
+        assert (await other.of_endpoint("trading", "trader", None, ())).promotion is None
 
 
 async def test_the_first_verdict_stays_but_a_promotion_may_be_taken_back(database: Database, sql: Any) -> None:
@@ -266,7 +266,7 @@ async def test_the_first_verdict_stays_but_a_promotion_may_be_taken_back(databas
 
 async def test_tested_before_counts_other_experiments_of_the_pair_that_started_earlier(database: Database) -> None:
     async def before(uid: str, baseline: str = "api", candidate: str = "v1") -> int:
-        return await database.tested_before("trading", "trader", baseline, candidate, uid)
+        return (await database.of_experiment("trading", "trader", baseline, candidate, uid)).tested_before
 
     assert await before("u1") == 0
     await database.record_experiment("trading", experiment("u1"))
@@ -284,7 +284,7 @@ async def test_a_change_that_was_accepted_was_another_test_of_the_pair(database:
     evidence = {"accepted": [{"block": 3}, {"block": 9}]}
     ended = RecordVerdict("trader", "u1", "inconclusive", "MaxDurationReached", "", T0 + HOUR, evidence)
     await database.record_verdict("trading", ended)
-    assert await database.tested_before("trading", "trader", "api", "v1", "u2") == 3
+    assert (await database.of_experiment("trading", "trader", "api", "v1", "u2")).tested_before == 3
 
 
 # --- facts -----------------------------------------------------------------------------------------------------------
@@ -433,11 +433,11 @@ async def test_rows_that_were_corrected_are_known(database: Database, sql: Any) 
 async def test_replicas_clock_and_new_samples(database: Database, sql: Any) -> None:
     sql("gateway_replicas", replica="g1", generation=7, epoch=3)
     sql("gateway_replicas", replica="gone", generation=6, epoch=3, seen_at=datetime(2026, 1, 1, tzinfo=UTC))
-    (report,) = await database.replicas("trading", "trader")
+    (report,) = (await database.of_endpoint("trading", "trader", None, ())).replicas
     assert (report.replica, report.generation, report.epoch) == ("g1", 7, 3)
-    assert await database.replay_clock("trading", "trader") is None
+    assert (await database.of_experiment("trading", "trader", "api", "v1", "u")).clock is None
     sql("replay_clock", as_of=T0)
-    assert await database.replay_clock("trading", "trader") == T0
+    assert (await database.of_experiment("trading", "trader", "api", "v1", "u")).clock == T0
     for number, at in enumerate((T0, T0 + HOUR)):
         traded(sql, decided(sql, number, None, None, at=at), opened=at, closed=at + HOUR)
     assert await database.new_samples("trading", "trader", None) == 2
@@ -447,7 +447,7 @@ async def test_replicas_clock_and_new_samples(database: Database, sql: Any) -> N
 async def test_versions_in_position_are_those_whose_trades_are_open(database: Database, sql: Any) -> None:
     traded(sql, decided(sql, 1, "candidate", 0.5, at=T0), opened=T0, closed=None)
     traded(sql, decided(sql, 2, "baseline", 0.5, at=T0), opened=T0, closed=T0 + HOUR)
-    assert await database.in_position("trading", "trader") == {"v1"}
+    assert (await database.of_endpoint("trading", "trader", None, ())).in_position == {"v1"}
 
 
 # --- trouble ---------------------------------------------------------------------------------------------------------
@@ -457,7 +457,7 @@ async def test_an_unreachable_database_is_named_without_its_password() -> None:
     async with Database(f"postgresql://tradewind:{PASSWORD}@127.0.0.1:1/prices", "tradewind") as database:
         database._pool.timeout = 0.2
         with pytest.raises(DatabaseUnavailableError) as caught:
-            await database.promotion("trading", "trader")
+            await database.of_endpoint("trading", "trader", None, ())
     message = str(caught.value)
     assert "127.0.0.1:1/prices does not answer" in message
     assert "TRADEWIND_DSN" in message
@@ -469,7 +469,7 @@ async def test_an_unreachable_database_is_named_without_its_password() -> None:
 async def test_a_missing_schema_is_told_apart(empty_postgres_dsn: str) -> None:
     async with Database(empty_postgres_dsn, "tradewind") as database:
         with pytest.raises(DatabaseUnavailableError, match="tradewind migrate") as caught:
-            await database.promotion("trading", "trader")
+            await database.of_endpoint("trading", "trader", None, ())
     assert caught.value.schema_missing
 
 

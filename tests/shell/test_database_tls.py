@@ -31,7 +31,7 @@ async def test_the_right_ca_is_accepted_and_the_connection_is_encrypted(
     verify(monkeypatch, server.ca)
     migrations.upgrade(dsn)
     async with Database(dsn, "tradewind") as database:
-        assert await database.promotion("trading", "trader") is None
+        assert (await database.of_endpoint("trading", "trader", None, ())).promotion is None
     with psycopg.connect(dsn) as connection:
         found = connection.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone()
     assert found == (True,)
@@ -54,7 +54,7 @@ async def test_what_is_wrong_with_the_certificates_is_said_with_the_remedy(
         migrations.connect(dsn)
     async with Database(dsn, "tradewind") as database:
         with pytest.raises(DatabaseUnavailableError, match=says):
-            await database.promotion("trading", "trader")
+            await database.of_endpoint("trading", "trader", None, ())
 
 
 async def test_a_server_without_tls_is_refused(
@@ -63,4 +63,4 @@ async def test_a_server_without_tls_is_refused(
     verify(monkeypatch, server.ca)
     async with Database(postgres_dsn, "tradewind") as database:
         with pytest.raises(DatabaseUnavailableError, match="has TLS switched off; switch it on there"):
-            await database.promotion("trading", "trader")
+            await database.of_endpoint("trading", "trader", None, ())

@@ -4,6 +4,8 @@ from typing import Any
 
 from server_double import Server, key, thing
 
+from tradewind.api.ab_experiment_status import ABExperimentStatus
+from tradewind.core.registry import BY_KIND
 from tradewind.shell.cache import Cache
 from tradewind.shell.index import changed, notified, open_keys, owner_of, published_for
 
@@ -111,3 +113,36 @@ def test_a_routing_document_wakes_its_endpoint_whatever_its_labels_say() -> None
     assert published_for(thing("ConfigMap", "trader-routing", {}, labels=labels)) == key("Endpoint", "trader")
     assert published_for(thing("ConfigMap", "-routing", {})) is None
     assert published_for(thing("ConfigMap", "prompts", {})) is None
+
+
+def test_numbers_of_a_look_are_nobodys_turn_and_a_weight_is() -> None:
+    server, cache = Server(), Cache()
+    cache.take(server.put(ENDPOINT))
+    seen = server.put(thing("ABExperiment", "e", SPEC, {"phase": "Running"}))
+    quiet = BY_KIND["ABExperiment"].quiet
+    statuses = [
+        ABExperimentStatus.model_validate({"phase": "Running", **more})
+        for more in (
+            {"riskBudgetUSD": 1.0},
+            {"riskBudgetUSD": 2.0},
+            {"riskBudgetUSD": 2.0, "weight": {"desired": "0.5"}},
+        )
+    ]
+    assert quiet(statuses[0], statuses[1])
+    assert not quiet(statuses[1], statuses[2])
+    cache.take(seen)
+    assert list(changed(cache, seen, deleted=False)) != []
+    cache.quieten(seen)
+    assert list(changed(cache, seen, deleted=False)) == []
+    newer = server.put(thing("ABExperiment", "e", SPEC, {"phase": "Running"}))
+    assert key("Endpoint", "trader") in list(changed(cache, newer, deleted=False))
+
+
+def test_what_is_over_and_known_concerns_nobody_when_a_watch_begins_and_everybody_when_it_has_changed() -> None:
+    """Seen: 2,000 experiments that are over brought 2,000 versions into line that had been deleted long before."""
+    server, cache = Server(), Cache()
+    cache.take(server.put(ENDPOINT))
+    over = server.put(thing("ABExperiment", "e", SPEC | {"candidate": "gone"}, {"phase": "Inconclusive"}))
+    assert key("ModelVersion", "gone") in list(changed(cache, over, deleted=False, listed=True)), "it was not known"
+    assert list(changed(cache, over, deleted=False, listed=True)) == []
+    assert key("Endpoint", "trader") in list(changed(cache, over, deleted=False))

@@ -367,3 +367,32 @@ async def test_what_is_no_row_gets_no_paper(live: Store, database: Database) -> 
     live.decision("d6", start, state="assigned", answer=None, answered_by=None, answered_at=None)
     await settle(database, None, t0=start)
     assert live.papers() == {}
+
+
+async def test_a_look_that_finds_nothing_new_asks_little_and_writes_nothing(
+    live: Store, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With hundreds of experiments this is what the database is asked most."""
+    asked: list[str] = []
+    execute = psycopg.AsyncCursor.execute
+
+    async def counted(self: Any, query: Any, *rest: Any, **which: Any) -> Any:
+        if not str(query).startswith("SET "):
+            asked.append(str(query))
+        return await execute(self, query, *rest, **which)
+
+    start = ago(7200)
+    live.decision("d1", start)
+    live.price(start + HOUR, 97.0, received_at=ago(120), answered_at=ago(120))
+    await settle(database, None, t0=start)
+    await database.evidence("ns", "trader", "u", start)
+    monkeypatch.setattr(psycopg.AsyncCursor, "execute", counted)
+    await settle(database, None, t0=start)
+    await database.evidence("ns", "trader", "u", start)
+    await database.of_experiment("ns", "trader", "api", "v1", "u")
+    assert not [text for text in asked if "INSERT" in text], asked
+    assert len(asked) <= 5, asked
+    asked.clear()
+    live.price(start + 2 * HOUR, 98.0, received_at=ago(60), answered_at=ago(60))
+    await settle(database, None, t0=start)
+    assert [text for text in asked if "INSERT INTO tradewind.request_prices" in text], "a request that is new is read"

@@ -45,11 +45,11 @@ async def test_a_lock_is_found_out_and_no_turn_waits_for_it(database: Database, 
         assert told.times == 1, "said once"
         with pytest.raises(DatabaseUnavailableError, match="pg_locks"):
             async with asyncio.timeout(1):
-                await database.epochs("trading", "trader", "u")
+                await database.of_endpoint("trading", "trader", "u", ())
         await holder.rollback()
     await pulse.once()
     assert (database.down, told.times) == (None, 2)
-    assert await database.epochs("trading", "trader", "u") == ()
+    assert (await database.of_endpoint("trading", "trader", "u", ())).epochs == ()
 
 
 async def test_a_turn_that_meets_a_lock_before_the_pulse_does_gives_up(database: Database, postgres_dsn: str) -> None:
@@ -57,9 +57,9 @@ async def test_a_turn_that_meets_a_lock_before_the_pulse_does_gives_up(database:
         await holder.execute("LOCK TABLE tradewind.decisions IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(DatabaseUnavailableError, match="who holds it up"):
             async with asyncio.timeout(12):
-                await database.in_position("trading", "trader")
+                await database.of_endpoint("trading", "trader", None, ())
         await holder.rollback()
-    assert await database.in_position("trading", "trader") == frozenset()
+    assert (await database.of_endpoint("trading", "trader", None, ())).in_position == frozenset()
 
 
 async def test_a_server_that_says_nothing_is_found_out() -> None:

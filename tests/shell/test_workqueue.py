@@ -187,3 +187,20 @@ async def test_progress_is_noted() -> None:
         await asyncio.sleep(TICK)
         queue.add("a")
         await until(lambda: queue.last_progress > before)
+
+
+async def test_a_round_leaves_those_alone_whose_turn_comes_in_time() -> None:
+    """Seen: a round brought two hundred experiments into line at once, and renewals of weights stood behind them for 18 s."""
+    turns: list[str] = []
+
+    async def work(key: str) -> None:
+        turns.append(key)
+
+    async with working(work) as (queue, _):
+        queue.add_after("soon", 10.0)
+        queue.add_after("late", 100.0)
+        for key in ("soon", "late", "never"):
+            queue.add_by(key, 30.0)
+        await until(lambda: len(turns) == 2)
+        await asyncio.sleep(TICK)
+        assert sorted(turns) == ["late", "never"]

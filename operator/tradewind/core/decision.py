@@ -29,11 +29,13 @@ class Apply:
     Attributes:
         manager: another field owner, to keep the value of a field that the operator is about to give up.
         sealed: it is a routing document, to which the shell, which alone has the key, adds its signature.
+        renews: it says what is published already, for longer.
     """
 
     manifest: Manifest
     manager: str = FIELD_MANAGER
     sealed: bool = False
+    renews: bool = False
 
 
 @dataclass(frozen=True, slots=True)

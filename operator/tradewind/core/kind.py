@@ -30,6 +30,16 @@ def never(_: Resource) -> bool:
     return False
 
 
+def whole(resource: R) -> R:
+    """All of it is kept in memory."""
+    return resource
+
+
+def loud(_: CommonStatus, __: CommonStatus) -> bool:
+    """Every change of a status may concern somebody."""
+    return False
+
+
 async def leave(resource: Resource, _: World, __: datetime) -> Decision:
     """The fail-safe of a kind that puts nothing at risk: what there is stays."""
     status: CommonStatus = resource.status  # type: ignore[attr-defined]
@@ -51,6 +61,8 @@ class Kind(Generic[R, S]):
         decide: what to do.
         neighbours: whose decisions read this resource: they get a turn when it changes.
         finished: whether time alone changes nothing any more: such a resource gets no turn of its own.
+        quiet: whether two statuses differ in numbers alone, which no decision reads: such a write is nobody's next turn.
+        slim: a finished one without what no other resource's decision reads: thousands of them are kept in memory.
         fail_safe: what to do while observe or decide raises.
         gone: what is recorded once an object does not exist any more, by its namespace and name.
     """
@@ -61,6 +73,8 @@ class Kind(Generic[R, S]):
     neighbours: Callable[[R], Iterable[Neighbour]]
     finished: Callable[[R], bool] = never
     fail_safe: Callable[[R, World, datetime], Awaitable[Decision]] = leave
+    quiet: Callable[[CommonStatus, CommonStatus], bool] = loud
+    slim: Callable[[R], R] = whole
     gone: Callable[[str, str, World, datetime], Awaitable[tuple[RecordVerdict, ...]]] = nothing_left
 
 

@@ -37,43 +37,66 @@ class Neighbour(NamedTuple):
     name: str | None = None
 
 
+class OfEndpoint(NamedTuple):
+    """What the database knows of an Endpoint.
+
+    Attributes:
+        epochs: every stored weight of the experiment that holds it, by block.
+        in_position: versions whose decisions have open positions.
+        promotion: the newest one.
+        used: those of the requests by hand that led to a promotion.
+        undecided: experiments that were started and have no verdict, the oldest first.
+        replicas: what the gateway pods of the last minute obey.
+        probes: questions of 30 days that no decision asked, by version.
+        conflicts: decisions of the last 7 days with answers that differ; None: there are none.
+    """
+
+    epochs: tuple[EpochRow, ...]
+    in_position: frozenset[str]
+    promotion: Promotion | None
+    used: frozenset[str]
+    undecided: tuple[StartedExperiment, ...]
+    replicas: tuple[ReplicaReport, ...]
+    probes: Mapping[str, ProbeCosts]
+    conflicts: Conflicts | None
+
+
+class OfExperiment(NamedTuple):
+    """What the database knows of an experiment beside its rows.
+
+    Attributes:
+        tested_before: how often this pair was compared before it started: other experiments, and what was accepted in them.
+        epochs: every stored weight, by block.
+        recorded: whether its start is.
+        clock: the newest `as_of` that was asked for of its Endpoint, in a replay.
+    """
+
+    tested_before: int
+    epochs: tuple[EpochRow, ...]
+    recorded: bool
+    clock: datetime | None
+
+
 class Database(Protocol):
     """Facts from SQL, by namespace and Endpoint. Every method raises DatabaseUnavailableError."""
 
-    async def promotion(self, namespace: str, endpoint: str) -> Promotion | None:
-        """The newest promotion."""
+    async def of_endpoint(
+        self, namespace: str, endpoint: str, uid: str | None, requests: Collection[str]
+    ) -> OfEndpoint:
+        """All that a turn of an Endpoint reads.
 
-    async def used(self, namespace: str, endpoint: str, requests: Collection[str]) -> frozenset[str]:
-        """Those of these requests by hand that led to a promotion."""
+        Args:
+            uid: of the experiment that holds it.
+            requests: by hand, of which some may have led to a promotion.
+        """
+
+    async def of_experiment(
+        self, namespace: str, endpoint: str, baseline: str, candidate: str, experiment_uid: str
+    ) -> OfExperiment:
+        """What a turn of an experiment reads beside its rows."""
 
     async def undecided(self, namespace: str, endpoint: str) -> tuple[StartedExperiment, ...]:
         """Experiments that were started and have no verdict."""
-
-    async def replicas(self, namespace: str, endpoint: str) -> tuple[ReplicaReport, ...]:
-        """What the gateway pods of the last minute obey."""
-
-    async def probes(self, namespace: str, endpoint: str) -> Mapping[str, ProbeCosts]:
-        """Questions of 30 days that no decision asked, by version."""
-
-    async def conflicts(self, namespace: str, endpoint: str) -> Conflicts | None:
-        """Decisions of the last 7 days with answers that differ; None: there are none."""
-
-    async def epochs(self, namespace: str, endpoint: str, experiment_uid: str) -> tuple[EpochRow, ...]:
-        """Every stored weight of an experiment, by block."""
-
-    async def recorded(self, namespace: str, endpoint: str, experiment_uid: str) -> bool:
-        """Whether the start of an experiment is recorded."""
-
-    async def in_position(self, namespace: str, endpoint: str) -> frozenset[str]:
-        """Versions whose decisions have open positions."""
-
-    async def replay_clock(self, namespace: str, endpoint: str) -> datetime | None:
-        """The newest `as_of` that was asked for."""
-
-    async def tested_before(
-        self, namespace: str, endpoint: str, baseline: str, candidate: str, experiment_uid: str
-    ) -> int:
-        """How many other experiments compared this pair before this one started."""
 
     async def prior(self, namespace: str, endpoint: str, baseline: str, before: datetime | None) -> Prior:
         """What was decided before a time (None: now): trades of the baseline, and decisions of the last 14 days."""

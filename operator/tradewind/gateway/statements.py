@@ -228,18 +228,22 @@ SELECT count(*) AS swept, max(CASE WHEN decision_id IS NOT NULL THEN {NOTIFY_OPE
 # In small bites; executions, outcomes and reviews go with their decision. Epochs and promotions stay.
 # Nothing that is still needed goes, however short the retention: the decision of a position whose outcome is yet to come, and
 # what an experiment without a verdict (or in its ramp) is judged on. One whose object was deleted is recorded as aborted.
+#
+# A decision is of its request's time, or of data's before it (a replay): so an index tells that nothing is due, a day's fault of
+# clocks included. `now()`: no index is asked with a time that moves.
 PURGE: Final = f"""
 DELETE FROM tradewind.decisions
  WHERE {KEY} AND decision_id IN (
     SELECT decision_id FROM tradewind.decisions d
-     WHERE {KEY} AND received_at < clock_timestamp() - make_interval(secs => %(retention)s) AND state <> 'assigned'
+     WHERE {KEY} AND decided_at < now() - make_interval(secs => %(retention)s) + interval '1 day'
+       AND received_at < clock_timestamp() - make_interval(secs => %(retention)s) AND state <> 'assigned'
        AND NOT d.holding
        AND NOT EXISTS (
            SELECT FROM tradewind.experiments x
             WHERE {KEY} AND x.started_at > clock_timestamp() - interval '366 days'
               AND (x.decision IS NULL OR x.decided_at > clock_timestamp() - interval '30 days')
               AND (x.experiment_uid = d.experiment_uid OR d.experiment_uid IS NULL AND d.drawn_version = x.baseline))
-     LIMIT 500)
+     ORDER BY decided_at LIMIT 500)
 RETURNING decision_id
 """
 

@@ -7,12 +7,15 @@ one that was deleted comes back only as a newer one. A list that is older than w
 How old may a view be? All statuses are written by this process and are kept as they are written, so that what decisions
 tell each other (who holds an Endpoint, which weight is wanted, who is champion) is not behind, but for a write whose answer
 was lost. Such a write, and what people and other programs do (new objects, edits, deletions), is behind by the delay of the
-watch, milliseconds, or by a resync where the watch has missed it. Each `observe` says why its decision is right on such a
-view, or reads fresh what it must not be wrong about: what a start, a published weight and a promotion rest on. The object
-that is reconciled is always read fresh.
+watch, milliseconds, or by a resync where the watch has missed it. A kind of which a resync finds that the watch missed
+something is read before each turn until one finds nothing.
+
+A turn decides on this view, the object that is reconciled included. Whatever it decides to do but renewing what is published
+it decides once more, on the object as the API server has it now and with what each `observe` reads fresh besides: what a
+start, another weight and a promotion rest on (reconcile.py).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -46,8 +49,11 @@ def key_of(raw: Json) -> Key:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
+    """head: what an object is written by, without what was parsed; None: nobody writes it any more, and `parsed` is slim."""
+
     version: int
     parsed: Resource | InvalidSpec
+    head: dict[str, Any] | None
 
 
 class Cache:
@@ -57,9 +63,49 @@ class Cache:
         self._entries: dict[tuple[str, str], dict[str, _Entry]] = {}
         self._listed: dict[tuple[str, str], tuple[Resource, ...]] = {}  # each list is made once a change
         self._deleted: dict[Key, int] = {}
+        self._quiet: dict[Key, int] = {}
+        self._behind = frozenset(BY_KIND)
+
+    def trust(self, behind: Iterable[str] = ()) -> None:
+        """The watch tells of everything, but of the kinds that are `behind`: these are read before each turn."""
+        self._behind = frozenset(behind)
+
+    def trusts(self, kind: str) -> bool:
+        """Whether objects of this kind need not be read: what the watch has not told is found with the next resync."""
+        return kind not in self._behind
+
+    def head(self, key: Key) -> dict[str, Any] | None:
+        """apiVersion, kind and metadata of a valid object, where it need not be read; None: read it."""
+        entry = self._known(key)
+        known = entry is not None and isinstance(entry.parsed, Resource) and self.trusts(key.kind)
+        return entry.head if known and entry is not None else None
+
+    def version(self, key: Key) -> int:
+        """The newest version that is known of an object, or of its deletion; -1: none is."""
+        entry = self._known(key)
+        return max(entry.version if entry is not None else -1, self._deleted.get(key, -1))
+
+    def is_over(self, raw: Json) -> bool:
+        """Whether this very version is known, and nobody writes it any more."""
+        entry = self._known(key_of(raw))
+        over = entry is not None and entry.head is None and isinstance(entry.parsed, Resource)
+        return over and entry is not None and entry.version == _version(raw["metadata"])
+
+    def keys(self, kind: str, namespace: str | None) -> list[Key]:
+        """Everything that is known of a kind (namespace None: everywhere)."""
+        places = [(of, place) for of, place in self._entries if of == kind and namespace in (None, place)]
+        return [Key(kind, place, name) for of, place in places for name in self._entries[of, place]]
+
+    def quieten(self, raw: Json) -> None:
+        """This version is our own, and says nothing that anybody has to look at."""
+        self._quiet[key_of(raw)] = _version(raw["metadata"])
+
+    def is_quiet(self, raw: Json) -> bool:
+        """Whether a watch event is of such a version, or of one before it."""
+        return _version(raw["metadata"]) <= self._quiet.get(key_of(raw), -1)
 
     def get(self, kind: type[R], namespace: str, name: str) -> R | None:
-        """One object; None: not there, or not valid."""
+        """One object; None: not there, or not valid. Of a finished one, what others' decisions read."""
         entry = self._entries.get((kind.__name__, namespace), {}).get(name)
         return entry.parsed if entry is not None and isinstance(entry.parsed, kind) else None
 
@@ -81,11 +127,14 @@ class Cache:
         """The typed object of a manifest, parsed unless this very version is known; kept unless a newer one is."""
         key, version = key_of(raw), _version(raw["metadata"])
         known = self._known(key)
-        if known is not None and known.version == version:
+        if known is not None and known.version == version and (known.head or isinstance(known.parsed, InvalidSpec)):
             return known.parsed
         parsed = _parsed(key, raw)
         if self._is_news(key, version):
-            self._entries.setdefault((key.kind, key.namespace), {})[key.name] = _Entry(version, parsed)
+            head = _head(parsed, raw)
+            over = head is None and isinstance(parsed, Resource)
+            entry = _Entry(version, BY_KIND[key.kind].slim(parsed) if over else parsed, head)
+            self._entries.setdefault((key.kind, key.namespace), {})[key.name] = entry
             self._listed.pop((key.kind, key.namespace), None)
         return parsed
 
@@ -98,25 +147,34 @@ class Cache:
             self._listed.pop((key.kind, key.namespace), None)
         if known is None or known.version <= version:
             self._deleted[key] = version
+        self._quiet.pop(key, None)
         return known.parsed if known is not None else _parsed(key, raw)
+
+    def differences(self, kind: str, namespace: str | None, versions: Mapping[Key, int], as_of: int) -> list[Key]:
+        """Of which objects a list of a kind (namespace None: of the cluster) as of a version knows more than we do."""
+        newer = [key for key, version in versions.items() if version > self.version(key)]
+        return newer + [key for key in self.keys(kind, namespace) if key not in versions and self.version(key) <= as_of]
 
     def relist(
         self, kind: str, namespace: str | None, items: Sequence[Json], version: str
     ) -> list[tuple[Key, Resource | InvalidSpec]]:
         """Take a list of a kind (namespace None: of the cluster) as of `version`; what it changed."""
-        as_of = int(version)
+        taken = [(key_of(raw), raw) for raw in items]
+        changed = [(key, self.take(raw)) for key, raw in taken if self._is_news(key, _version(raw["metadata"]))]
+        return changed + self.keep(kind, namespace, {key for key, _ in taken}, int(version))
+
+    def keep(
+        self, kind: str, namespace: str | None, listed: Collection[Key], as_of: int
+    ) -> list[tuple[Key, Resource | InvalidSpec]]:
+        """Forget what a list of a kind as of a version has not; what that was."""
         changed: list[tuple[Key, Resource | InvalidSpec]] = []
-        for raw in items:
-            key = key_of(raw)
-            if self._is_news(key, _version(raw["metadata"])):
-                changed.append((key, self.take(raw)))
-        listed = {key_of(raw) for raw in items}
         for (of, place), entries in self._entries.items():
             if of != kind or namespace not in (None, place):
                 continue
             for name, entry in list(entries.items()):
                 if Key(kind, place, name) not in listed and entry.version <= as_of:
                     changed.append((Key(kind, place, name), entries.pop(name).parsed))
+                    self._quiet.pop(Key(kind, place, name), None)
                     self._listed.pop((of, place), None)
         for key, gone in list(self._deleted.items()):
             if key.kind == kind and namespace in (None, key.namespace) and gone <= as_of:
@@ -134,8 +192,7 @@ class Cache:
 
     def _is_news(self, key: Key, version: int) -> bool:
         """Whether a version is newer than what is known of an object, its deletion included."""
-        known = self._known(key)
-        return version > max(known.version if known is not None else -1, self._deleted.get(key, -1))
+        return version > self.version(key)
 
 
 def _parsed(key: Key, raw: Json) -> Resource | InvalidSpec:
@@ -147,6 +204,14 @@ def _parsed(key: Key, raw: Json) -> Resource | InvalidSpec:
         log.exception("object cannot be read", kind=key.kind, namespace=key.namespace, name=key.name)
         message = f"this operator fails to read it ({type(error).__name__}): its log has more; please report it"
         return InvalidSpec((FieldError("spec", message),))
+
+
+def _head(parsed: Resource | InvalidSpec, raw: Json) -> dict[str, Any] | None:
+    """Memory is for what gets turns: thousands may be over."""
+    if isinstance(parsed, InvalidSpec) or BY_KIND[raw["kind"]].finished(parsed):
+        return None
+    metadata = {name: value for name, value in raw["metadata"].items() if name != "managedFields"}
+    return {"apiVersion": raw["apiVersion"], "kind": raw["kind"], "metadata": metadata}
 
 
 def _version(metadata: Json) -> int:

@@ -9,13 +9,13 @@ and the write, for the API server checks what was seen:
     Delete           with the uid as its precondition
 
 A uid is never given to another object. So once one was seen as ours, later turns write without a look, and look again only
-when they are refused. An ownerReference that somebody takes away meanwhile comes back with the next turn, like any other
-field that we apply.
+when they are refused; what is as it was written (views.py) they do not write at all. An ownerReference that somebody takes away
+meanwhile comes back like any other field that we apply.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 import structlog
 
@@ -23,6 +23,7 @@ from tradewind.core.decision import FIELD_MANAGER, Manifest, Owner
 from tradewind.core.manifests.common import is_child
 from tradewind.shell.cache import Key
 from tradewind.shell.cluster import Cluster, ClusterError, Json
+from tradewind.shell.views import Place, Views
 
 log = structlog.get_logger()
 
@@ -45,21 +46,6 @@ class ObjectLeavingError(ClusterError):
         super().__init__(message, 0)
 
 
-class Place(NamedTuple):
-    """Where an object is."""
-
-    api_version: str
-    kind: str
-    namespace: str
-    name: str
-
-    @classmethod
-    def of(cls, manifest: Manifest) -> Self:
-        """Where a manifest's object is."""
-        metadata = manifest["metadata"]
-        return cls(manifest["apiVersion"], manifest["kind"], metadata["namespace"], metadata["name"])
-
-
 Bound = Mapping[str, str]
 """Metadata that binds an apply to what was seen: uid, resourceVersion, or both."""
 
@@ -79,9 +65,9 @@ class Known:
             self._of[key] = owner.uid, bound
         return bound
 
-    def forget(self, key: Key) -> None:
-        """A resource is gone."""
-        self._of.pop(key, None)
+    def forget(self, key: Key) -> Iterable[Place]:
+        """A resource is gone; where its children were."""
+        return self._of.pop(key, ("", {}))[1]
 
 
 @dataclass(frozen=True)
@@ -90,11 +76,13 @@ class Children:
 
     Attributes:
         bound: by what the next apply of each child is bound; kept between turns.
+        views: what of them is as it was written.
     """
 
     cluster: Cluster
     owner: Owner
     bound: dict[Place, Bound] = field(default_factory=dict)
+    views: Views = field(default_factory=Views)
 
     async def check(self, manifests: Iterable[Manifest]) -> None:
         """Look at those of which is not known that they are ours.
@@ -124,7 +112,7 @@ class Children:
             raise ObjectLeavingError("; ".join(leaving))
 
     async def apply(self, manifest: Manifest, manager: str = FIELD_MANAGER, *, reclaims: bool = False) -> None:
-        """Apply a child, or make it where there is none.
+        """Apply a child, or make it where there is none; one that is as it was written is left alone.
 
         Args:
             manifest: what is to be there.
@@ -136,12 +124,15 @@ class Children:
             ClusterError: the API server refused it for another reason.
         """
         place = Place.of(manifest)
+        if self.is_as_written(manifest, manager):
+            return
         if place not in self.bound:
             await self._look(manifest, reclaims=reclaims)
         tried = self.bound[place]
         try:
             written = await self._apply(manifest, tried, manager)
         except ClusterError as error:
+            self.views.forget([place])
             if error.status not in (409, 422):
                 raise
             del self.bound[place]
@@ -151,6 +142,11 @@ class Children:
                 raise  # what is there is what was thought to be there: the refusal has another reason
             written = await self._apply(manifest, seen, manager)
         self.bound[place] = {"uid": written["metadata"]["uid"]}
+        self.views.wrote(manifest, manager, written)
+
+    def is_as_written(self, manifest: Manifest, manager: str = FIELD_MANAGER) -> bool:
+        """Whether applying it would change nothing."""
+        return self._is_settled(Place.of(manifest)) and self.views.is_as_written(manifest, manager)
 
     async def _look(self, manifest: Manifest, *, reclaims: bool) -> None:
         try:
@@ -197,6 +193,7 @@ class Children:
                 log.info("not deleted: it is no child", owner=f"{self.owner.kind}/{self.owner.name}", **place._asdict())
                 return
             uid = found["metadata"]["uid"]
+        self.views.forget([place])
         await self.cluster.delete(*place, uid=uid)
         self.bound.pop(place, None)
 

@@ -4,7 +4,7 @@ Objects go in and out as plain JSON. A missing object is None, a conflict or a r
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,9 @@ from tradewind.core.decision import FIELD_MANAGER
 
 Json = dict[str, Any]
 
+_JSON = "application/json"
+_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_PAGE = 100
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -105,12 +108,49 @@ class Cluster:
         """The same, with the resourceVersion that the list is of."""
         selectors = (("labelSelector", label_selector), ("fieldSelector", field_selector))
         query = [(name, text) for name, text in selectors if text]
-        answer = await self._call("GET", await self._path(api_version, kind, namespace, None), query=query)
-        items: list[Json] = answer.get("items", [])
+        items: list[Json] = []
+        version = ""
+        async for page, version in self._pages(await self._path(api_version, kind, namespace, None), query):  # noqa: B007 - of the last page
+            items += page
         for item in items:
             item.setdefault("apiVersion", api_version)
             item.setdefault("kind", kind)
-        return items, answer["metadata"]["resourceVersion"]
+        return items, version
+
+    async def pages(
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str | None = None,
+        *,
+        metadata: bool = False,
+        label_selector: str = "",
+    ) -> AsyncIterator[tuple[Sequence[Json], str]]:
+        """All objects of a kind, some at a time, each time with the resourceVersion that the whole list is of.
+
+        Args:
+            metadata: of each object its metadata alone.
+        """
+        query = [("labelSelector", label_selector)] if label_selector else []
+        accept = _METADATA if metadata else _JSON
+        async for page, version in self._pages(await self._path(api_version, kind, namespace, None), query, accept):
+            for item in page:
+                item["apiVersion"], item["kind"] = api_version, kind
+            yield page, version
+
+    async def _pages(
+        self, path: str, query: list[tuple[str, str]], accept: str = _JSON
+    ) -> AsyncIterator[tuple[list[Json], str]]:
+        """Nothing else runs while an answer is decoded: so a list comes in pages."""
+        more = ""
+        while True:
+            asked = [*query, ("limit", str(_PAGE)), *([("continue", more)] if more else [])]
+            answer = await self._call("GET", path, query=asked, accept=accept)
+            metadata = answer["metadata"]
+            yield answer.get("items") or [], metadata["resourceVersion"]
+            more = metadata.get("continue") or ""
+            if not more:
+                return
 
     async def apply(self, manifest: Mapping[str, Any], *, manager: str = FIELD_MANAGER) -> Json:
         """Server-side apply, forced, as the operator's field manager or another.
@@ -252,9 +292,10 @@ class Cluster:
         *,
         body: Json | None = None,
         query: list[tuple[str, str]] | None = None,
-        content: str = "application/json",
+        content: str = _JSON,
+        accept: str = _JSON,
     ) -> Json:
-        headers = {"Accept": "application/json", "Content-Type": content}
+        headers = {"Accept": accept, "Content-Type": content}
         try:
             request = await self._api.param_serialize(
                 method, path, query_params=query or [], header_params=headers, body=body, auth_settings=["BearerToken"]

@@ -1,4 +1,4 @@
-"""The operator's SQL, all of it but that of looks (evidence.py) and papers (papers.py). Rows in, typed facts out; every key starts with installation, namespace, endpoint.
+"""The operator's SQL, all of it but that of looks (evidence.py), papers (papers.py) and what each turn asks (facts.py). Rows in, typed facts out; every key starts with installation, namespace, endpoint.
 
 The gateway has its own statements, and the jobs theirs; the schema is in `tradewind.migrations`.
 """
@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,15 +18,13 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from tradewind import migrations
-from tradewind.api.common import VersionStatusRef
 from tradewind.core.ab_experiment.prices import RATE_DAYS, Prior
 from tradewind.core.decision import PublishEpoch, RecordExperiment, RecordPromotion, RecordVerdict
-from tradewind.core.endpoint import Conflicts, EpochRow, ProbeCosts, Promotion, ReplicaReport, StartedExperiment
-from tradewind.core.world import DatabaseUnavailableError
-from tradewind.shell import papers
+from tradewind.core.endpoint import StartedExperiment
+from tradewind.core.world import DatabaseUnavailableError, OfEndpoint, OfExperiment
+from tradewind.shell import facts, papers
 from tradewind.shell.claims import Claim
 from tradewind.shell.evidence import EvidenceReader
-from tradewind.trading.arm_health import ArmHealth
 from tradewind.trading.evidence import JUDGED_COLUMNS, StoredEvidence
 from tradewind.trading.evidence.forecast import PastDecisions
 from tradewind.trading.paper import PaperBasis
@@ -38,6 +35,23 @@ _STATEMENT_SECONDS, _LOOK_SECONDS, _LOCK_SECONDS = 15, 120, 5
 _BEAT_SECONDS = 3.0
 _TCP = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
 """A server that is gone without a word is noticed within 11 s."""
+
+_OF_ENDPOINT: tuple[facts.Question[Any], ...] = (
+    facts.EPOCHS,
+    facts.IN_POSITION,
+    facts.PROMOTION,
+    facts.USED,
+    facts.UNDECIDED,
+    facts.REPLICAS,
+    facts.PROBES,
+    facts.CONFLICTS,
+)
+_OF_EXPERIMENT: tuple[facts.Question[Any], ...] = (
+    facts.TESTED_BEFORE,
+    facts.EPOCHS,
+    facts.RECORDED,
+    facts.REPLAY_CLOCK,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,135 +152,29 @@ class Database:
 
     # --- facts -----------------------------------------------------------------------------------------------------
 
-    async def promotion(self, namespace: str, endpoint: str) -> Promotion | None:
-        """The newest promotion.
+    async def of_endpoint(
+        self, namespace: str, endpoint: str, uid: str | None, requests: Collection[str]
+    ) -> OfEndpoint:
+        """All that a turn of an Endpoint reads."""
+        given = {"uid": uid, "requests": list(requests)}
+        return OfEndpoint(*await self._ask(_OF_ENDPOINT, namespace, endpoint, **given))
 
-        Where a version was promoted anew under its name, the one before it is that of another name, as in the status.
-        """
-        sql = """SELECT p.version, p.sha256, p.spec_sha256, p.experiment_uid IS NULL AND p.request IS NULL, p.request,
-                        b.version, b.sha256, b.spec_sha256
-                   FROM tradewind.promotions p
-                   LEFT JOIN LATERAL (SELECT b.version, b.sha256, b.spec_sha256
-                                        FROM tradewind.promotions took JOIN tradewind.promotions b USING (installation, namespace, endpoint)
-                                       WHERE installation = p.installation AND namespace = p.namespace AND endpoint = p.endpoint
-                                         AND took.version = p.version AND took.previous_version <> took.version
-                                         AND b.version = took.previous_version AND b.id < took.id
-                                       ORDER BY took.id DESC, b.id DESC LIMIT 1) b ON true
-                  WHERE p.installation = %s AND p.namespace = %s AND p.endpoint = %s ORDER BY p.id DESC LIMIT 1"""
-        rows = await self._rows(sql, (self._installation, namespace, endpoint))
-        if not rows:
-            return None
-        version, sha256, spec_sha256, first, request, name, *hashes = rows[0]
-        before = VersionStatusRef(name=name, sha256=hashes[0], spec_sha256=hashes[1]) if name is not None else None
-        return Promotion(version, sha256, spec_sha256, first, request, before)
-
-    async def used(self, namespace: str, endpoint: str, requests: Collection[str]) -> frozenset[str]:
-        """Those of these requests by hand that led to a promotion."""
-        sql = """SELECT request FROM tradewind.promotions
-                  WHERE installation = %s AND namespace = %s AND endpoint = %s AND request = ANY(%s)"""
-        rows = await self._rows(sql, (self._installation, namespace, endpoint, list(requests))) if requests else []
-        return frozenset(row[0] for row in rows)
+    async def of_experiment(
+        self, namespace: str, endpoint: str, baseline: str, candidate: str, experiment_uid: str
+    ) -> OfExperiment:
+        """What a turn of an experiment reads beside its rows."""
+        given = {"baseline": baseline, "candidate": candidate, "uid": experiment_uid}
+        return OfExperiment(*await self._ask(_OF_EXPERIMENT, namespace, endpoint, **given))
 
     async def undecided(self, namespace: str, endpoint: str) -> tuple[StartedExperiment, ...]:
         """Experiments that were started and have no verdict, the oldest first."""
-        sql = """SELECT experiment_uid, name FROM tradewind.experiments
-                  WHERE installation = %s AND namespace = %s AND endpoint = %s AND decision IS NULL ORDER BY started_at"""
-        rows = await self._rows(sql, (self._installation, namespace, endpoint))
-        return tuple(StartedExperiment(uid=row[0], name=row[1]) for row in rows)
+        (found,) = await self._ask((facts.UNDECIDED,), namespace, endpoint)
+        return found  # type: ignore[no-any-return]
 
     async def undecided_endpoints(self) -> tuple[tuple[str, str], ...]:
         """Namespace and name of every Endpoint of which an experiment has no verdict."""
         sql = "SELECT DISTINCT namespace, endpoint FROM tradewind.experiments WHERE installation = %s AND decision IS NULL"
         return tuple((row[0], row[1]) for row in await self._rows(sql, (self._installation,)))
-
-    async def replicas(self, namespace: str, endpoint: str) -> tuple[ReplicaReport, ...]:
-        """What the gateway pods of the last minute obey."""
-        sql = """SELECT replica, generation, epoch, arms, published_at, routing_sha256 FROM tradewind.gateway_replicas
-                  WHERE installation = %s AND namespace = %s AND endpoint = %s AND seen_at > now() - interval '1 minute'"""
-        rows = await self._rows(sql, (self._installation, namespace, endpoint))
-        return tuple(
-            ReplicaReport(
-                replica=r[0],
-                generation=r[1] or 0,
-                epoch=r[2],
-                arms=None if r[3] is None else tuple(ArmHealth.model_validate(arm) for arm in r[3]),
-                published_at=r[4],
-                sha256=r[5],
-            )
-            for r in rows
-        )
-
-    async def probes(self, namespace: str, endpoint: str) -> Mapping[str, ProbeCosts]:
-        """Questions of 30 days that no decision asked, by version."""
-        sql = """SELECT version, count(*), sum(cost_cny) FROM tradewind.probes
-                  WHERE installation = %s AND namespace = %s AND endpoint = %s AND asked_at > now() - interval '30 days'
-                  GROUP BY version"""
-        rows = await self._rows(sql, (self._installation, namespace, endpoint))
-        return {r[0]: ProbeCosts(r[1], r[2]) for r in rows}
-
-    async def conflicts(self, namespace: str, endpoint: str) -> Conflicts | None:
-        """Decisions of the last 7 days with answers that differ; None: there are none."""
-        sql = """WITH known AS (
-                   SELECT decision_id, max(received_at) AS received_at FROM tradewind.conflicting_answers
-                    WHERE installation = %(i)s AND namespace = %(n)s AND endpoint = %(e)s
-                      AND received_at > now() - interval '7 days'
-                    GROUP BY decision_id)
-                 SELECT count(*), count(*) FILTER (WHERE d.reports = 0),
-                        (array_agg(k.decision_id ORDER BY k.received_at DESC, k.decision_id))[1]
-                   FROM known k JOIN tradewind.decisions d
-                     ON d.installation = %(i)s AND d.namespace = %(n)s AND d.endpoint = %(e)s AND d.decision_id = k.decision_id"""
-        given = {"i": self._installation, "n": namespace, "e": endpoint}
-        decisions, unreported, newest = (await self._rows(sql, given))[0]
-        return Conflicts(int(decisions), int(unreported), str(newest)) if decisions else None
-
-    async def epochs(self, namespace: str, endpoint: str, experiment_uid: str) -> tuple[EpochRow, ...]:
-        """Every stored weight of an experiment, by block."""
-        sql = """SELECT block, epoch, candidate_weight, reason, evidence ->> 'weightMessage' FROM tradewind.epochs
-                  WHERE installation = %s AND namespace = %s AND endpoint = %s AND experiment_uid = %s ORDER BY block"""
-        rows = await self._rows(sql, (self._installation, namespace, endpoint, experiment_uid))
-        return tuple(
-            EpochRow(
-                block=r[0],
-                epoch=r[1],
-                candidate_weight=Decimal(f"{r[2]:.6f}").normalize(),
-                reason=r[3] or "",
-                message=r[4] or "",
-            )
-            for r in rows
-        )
-
-    async def recorded(self, namespace: str, endpoint: str, experiment_uid: str) -> bool:
-        """Whether the start of an experiment is recorded."""
-        sql = """SELECT 1 FROM tradewind.experiments
-                  WHERE installation = %s AND namespace = %s AND endpoint = %s AND experiment_uid = %s"""
-        return bool(await self._rows(sql, (self._installation, namespace, endpoint, experiment_uid)))
-
-    async def in_position(self, namespace: str, endpoint: str) -> frozenset[str]:
-        """Versions whose decisions have open positions."""
-        sql = """SELECT DISTINCT drawn_version FROM tradewind.decisions
-                  WHERE installation = %s AND namespace = %s AND endpoint = %s AND holding"""
-        rows = await self._rows(sql, (self._installation, namespace, endpoint))
-        return frozenset(row[0] for row in rows)
-
-    async def replay_clock(self, namespace: str, endpoint: str) -> datetime | None:
-        """The newest `as_of` that was asked for."""
-        sql = "SELECT as_of FROM tradewind.replay_clock WHERE installation = %s AND namespace = %s AND endpoint = %s"
-        rows = await self._rows(sql, (self._installation, namespace, endpoint))
-        return rows[0][0] if rows else None
-
-    async def tested_before(
-        self, namespace: str, endpoint: str, baseline: str, candidate: str, experiment_uid: str
-    ) -> int:
-        """How often this pair was compared before this one started: other experiments, and what was accepted in them."""
-        sql = """SELECT coalesce(sum(1 + coalesce(jsonb_array_length(evidence -> 'accepted'), 0)), 0)
-                   FROM tradewind.experiments e
-                  WHERE installation = %s AND namespace = %s AND endpoint = %s AND baseline = %s AND candidate = %s
-                    AND experiment_uid <> %s
-                    AND started_at < coalesce((SELECT started_at FROM tradewind.experiments
-                                                WHERE installation = e.installation AND namespace = e.namespace
-                                                  AND endpoint = e.endpoint AND experiment_uid = %s), now())"""
-        key = (self._installation, namespace, endpoint, baseline, candidate, experiment_uid, experiment_uid)
-        return int((await self._rows(sql, key))[0][0])
 
     async def prior(self, namespace: str, endpoint: str, baseline: str, before: datetime | None) -> Prior:
         """What was decided before a time (None: now): trades of the baseline, and decisions of the last 14 days."""
@@ -419,6 +327,14 @@ class Database:
     async def _rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list[TupleRow]:
         async with self._connection() as connection:
             return await (await connection.execute(sql, parameters)).fetchall()
+
+    async def _ask(
+        self, questions: Sequence[facts.Question[Any]], namespace: str, endpoint: str, **given: Any
+    ) -> tuple[Any, ...]:
+        """The answers of several questions about one Endpoint, as of one moment."""
+        key = {"installation": self._installation, "namespace": namespace, "endpoint": endpoint}
+        row = (await self._rows(facts.together(questions), {**key, **given}))[0]
+        return tuple(each.read(found) for each, found in zip(questions, row, strict=True))
 
     async def _execute(self, sql: str, parameters: Sequence[Any]) -> None:
         async with self._connection() as connection:

@@ -14,3 +14,10 @@ def hold_patch(metadata: Mapping[str, Any], holders: Sequence[str]) -> dict[str,
         "labels": {IN_USE_BY_LABEL: holders[0].partition("/")[2] if holders else None},
         "resourceVersion": metadata["resourceVersion"],
     }
+
+
+def is_held(metadata: Mapping[str, Any], holders: Sequence[str]) -> bool:
+    """Whether a version is held by these already."""
+    wanted = hold_patch(metadata, holders)
+    known = (sorted(metadata.get("finalizers", [])), (metadata.get("labels") or {}).get(IN_USE_BY_LABEL))
+    return known == (sorted(wanted["finalizers"]), wanted["labels"][IN_USE_BY_LABEL])

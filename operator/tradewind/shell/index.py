@@ -14,9 +14,17 @@ from tradewind.shell.cache import Cache, Key, key_of
 Json = Mapping[str, Any]
 
 
-def changed(cache: Cache, body: Json, *, deleted: bool) -> Iterator[Key]:
-    """Note a watch event and name everybody it concerns; nobody has to look at what is finished."""
+def changed(cache: Cache, body: Json, *, deleted: bool, listed: bool = False) -> Iterator[Key]:
+    """Note a watch event and name everybody it concerns; nobody has to look at what is finished.
+
+    Args:
+        listed: it is no change: a watch begins with what there is. Of what is over and known nobody needs to hear again.
+    """
+    if listed and cache.is_over(body):
+        return
     parsed = cache.drop(body) if deleted else cache.take(body)
+    if not deleted and cache.is_quiet(body):
+        return
     yield from concerned(cache, key_of(body), parsed)
 
 

@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
@@ -26,20 +27,25 @@ from tradewind.shell.claims import LEASE_SECONDS, Claim
 from tradewind.shell.cluster import Cluster, ClusterError
 from tradewind.shell.database import Database
 from tradewind.shell.going import Going
+from tradewind.shell.loop import LoopWatch
 from tradewind.shell.progress import progress_app
 from tradewind.shell.pulse import Pulse
 from tradewind.shell.reach import Reach, follow, within
 from tradewind.shell.reach import fill as fill_reach
 from tradewind.shell.reconcile import Reconciler
 from tradewind.shell.settings import Settings
+from tradewind.shell.views import Views
 from tradewind.shell.watch import fill, resync, watch
 from tradewind.shell.workqueue import WorkQueue
 from tradewind.shell.world import ClusterWorld
+from tradewind.trading.pauses import keep_for_good
 
 log = structlog.get_logger()
 
 _STUCK_SECONDS = 180.0
 _LIVE_DEBOUNCE_SECONDS = 0.5
+_THREADS = 4
+"""Evidence is judged in them, and names are resolved. They share one interpreter, and each keeps memory of its own."""
 
 RECONCILES = Counter("tradewind_reconciles", "Turns of resources.", ["kind", "result"])
 QUEUE_DEPTH = Gauge("tradewind_queue_depth", "Keys in line or being worked on.")
@@ -50,6 +56,7 @@ async def run(settings: Settings) -> None:
     _configure_logging(settings.log_level)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(_THREADS, "beside-the-loop"))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     start_http_server(settings.metrics_port)
@@ -63,7 +70,8 @@ async def run(settings: Settings) -> None:
         cache = Cache()
         namespaces = settings.watch_namespaces
         going = Going(namespaces)
-        world = ClusterWorld(cluster, database, cache, settings.signer, reports, going=going)
+        views = Views()
+        world = ClusterWorld(cluster, database, cache, settings.signer, reports, going=going, views=views)
         reach = Reach(namespaces)
         filled = asyncio.Event()
 
@@ -75,10 +83,10 @@ async def run(settings: Settings) -> None:
                 return LEASE_SECONDS
             after = await reconciler(key)
             RECONCILES.labels(key.kind, "ok").inc()
-            QUEUE_DEPTH.set(queue.depth)
             return after
 
         queue = WorkQueue(within(reach, turn), on_error=_report_error)
+        QUEUE_DEPTH.set_function(lambda: queue.depth)
         reconciler = Reconciler(world, settings.platform, enqueue=queue.add)
 
         async def work() -> None:
@@ -87,12 +95,14 @@ async def run(settings: Settings) -> None:
             pulse = Pulse(database, look_at_everything) if database is not None else None
             if pulse is not None:
                 await pulse.once()  # else the first turns find an installation that nobody has claimed yet
+            keep_for_good()  # a full collection over thousands of objects that stay takes 0.1 s and more, without a turn
             filled.set()
             async with asyncio.TaskGroup() as group:
                 group.create_task(queue.run(settings.workers), name="workqueue")
-                group.create_task(resync(cache, cluster, namespaces, queue.add, settings.resync_seconds), name="resync")
+                every = settings.resync_seconds
+                rounds = resync(cache, views, cluster, namespaces, queue.add, queue.add_by, every)
+                group.create_task(rounds, name="resync")
                 if not namespaces:
-                    every = settings.resync_seconds
                     group.create_task(follow(reach, cluster, cache, queue.add, seconds=every), name="reach")
                 if database is not None and pulse is not None:
                     group.create_task(pulse.run(), name="pulse")
@@ -107,7 +117,8 @@ async def run(settings: Settings) -> None:
 
         tasks: list[asyncio.Task[Any]] = [
             asyncio.create_task(work(), name="work"),
-            asyncio.create_task(watch(cache, queue.add, reach, going, stop), name="kopf"),
+            asyncio.create_task(watch(cache, views, queue.add, reach, going, stop), name="kopf"),
+            asyncio.create_task(LoopWatch().run(), name="loop"),
             asyncio.create_task(going.follow(cluster), name="going"),  # what goes must not wait for a list of each kind
         ]
         if database is not None:

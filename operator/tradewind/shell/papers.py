@@ -41,20 +41,29 @@ SLACK: Final = timedelta(seconds=15)
 """In Live, a paper counts as known so long after what it rests on came: every look from then on has read it."""
 REPORT_WAIT: Final = timedelta(seconds=60)
 """In Live, a report that comes so long after the price that would settle a trade still wins."""
+NOTED_EVERY: Final = timedelta(minutes=5)
+"""In Live, progress is noted so often: until then a look passes over some more rows that are settled."""
 _LAST: Final = datetime(9000, 1, 1, tzinfo=UTC)  # in any time zone of a session
 
 _KEY: Final = "installation = %(installation)s AND namespace = %(namespace)s AND endpoint = %(endpoint)s"
-
-_PROGRESS: Final = f"""
-SELECT clock_timestamp() AS now,
-       (SELECT settled_until FROM tradewind.paper_progress WHERE {_KEY} AND experiment_uid = %(uid)s) AS settled_until
-"""
 
 # Planned as if the table were empty while it begins to fill: so it is a subselect and no join, and each index finds one row.
 _REQUEST_PRICE: Final = """
     (SELECT {what} FROM tradewind.request_prices p
       WHERE p.installation = d.installation AND p.namespace = d.namespace AND p.endpoint = d.endpoint
         AND p.pointer = %(pointer)s AND p.decision_id = d.decision_id AND p.symbol = d.scope_symbol AND p.at = d.decided_at)
+"""
+
+# Most looks find that every request was read before: then nothing more is asked about requests.
+_PROGRESS: Final = f"""
+WITH progress AS (
+    SELECT max(settled_until) AS settled_until FROM tradewind.paper_progress WHERE {_KEY} AND experiment_uid = %(uid)s
+)
+SELECT clock_timestamp() AS now, settled_until,
+       EXISTS (SELECT FROM tradewind.decisions d
+                WHERE {_KEY} AND d.decided_at >= greatest(settled_until, %(t0)s) AND d.state <> 'assigned'
+                  AND %(pointer)s <> '' AND {_REQUEST_PRICE.format(what="true")} IS NULL) AS unread
+  FROM progress
 """
 
 _NEXT_PAGE: Final = f"""
@@ -146,11 +155,12 @@ ON CONFLICT (installation, namespace, endpoint, experiment_uid)
 
 @dataclass(frozen=True, slots=True)
 class _Clock:
-    """Up to when things are known, and how long in Live they wait for what may still overtake them."""
+    """Up to when things are known, how long in Live they wait for what may still overtake them, and how often progress is noted."""
 
     until: datetime
     slack: timedelta
     wait: timedelta
+    step: timedelta = timedelta(0)
 
 
 async def settle_papers(
@@ -169,25 +179,26 @@ async def settle_papers(
         How many papers were found; those that were there already are among them where two settle at once.
     """
     cursor = connection.cursor(row_factory=dict_row)
-    found = (await (await cursor.execute(_PROGRESS, key)).fetchall())[0]
+    settings, rule = basis.settings, basis.rule
+    pointer = "" if settings is None else settings.price
+    found = (await (await cursor.execute(_PROGRESS, {**key, "t0": t0, "pointer": pointer})).fetchall())[0]
     clock = (
-        _Clock(found["now"] - UNCOMMITTED, SLACK, REPORT_WAIT)
+        _Clock(found["now"] - UNCOMMITTED, SLACK, REPORT_WAIT, NOTED_EVERY)
         if until is None
         else _Clock(until, timedelta(0), timedelta(0))
     )
     since = max(found["settled_until"] or t0, t0)
-    settings, rule = basis.settings, basis.rule
     common = {
         **key,
         "since": since,
         "until": clock.until,
         "replay": until is not None,
-        "pointer": "" if settings is None else settings.price,
+        "pointer": pointer,
         "parts": [] if settings is None else list(pointer_parts(settings.price)),
         "longest": LONGEST_BAR,
         "page": PAGE,
     }
-    if settings is not None:
+    if found["unread"]:
         await _read_requests(cursor, common, since)
     written, after, passed = 0, (since, ""), clock.until - basis.max_hold
     while True:
@@ -205,7 +216,7 @@ async def settle_papers(
         after = rows[-1]["decided_at"], rows[-1]["decision_id"]
         if len(rows) < PAGE:
             break
-    if passed > since:  # what was decided earlier has its papers, or they would be known too late
+    if passed > since + clock.step:  # what was decided earlier has its papers, or they would be known too late
         await cursor.execute(_ADVANCE, {**key, "settled_until": passed})
     return written
 

@@ -1,10 +1,12 @@
 """The one reconcile shape: get, parse, observe, decide, carry out, write the status last, tell of what flipped."""
 
+import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, assert_never
 
 import structlog
@@ -14,7 +16,6 @@ from pydantic import BaseModel, ValidationError
 from tradewind.api.ab_experiment_status import ABExperimentStatus, HistoryEntry
 from tradewind.api.common import (
     API_VERSION,
-    IN_USE_BY_LABEL,
     IN_USE_FINALIZER,
     CommonStatus,
     Condition,
@@ -49,7 +50,7 @@ from tradewind.shell.cache import Key
 from tradewind.shell.children import Children, ForeignObjectError, Known
 from tradewind.shell.cluster import ClusterError, Json
 from tradewind.shell.going import stays
-from tradewind.shell.holds import hold_patch
+from tradewind.shell.holds import hold_patch, is_held
 from tradewind.shell.world import ClusterWorld
 from tradewind.trading.evidence import LostReason
 from tradewind.trading.routing import ROUTING_KEY, SIGNATURE_KEY
@@ -74,6 +75,10 @@ _CONFLICTS = 8
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+(?=@)|(?<=password=)\S+")
 
 
+class _NeedsFreshRead(Exception):  # noqa: N818 - no error
+    """What was decided on a view is to be decided on what there is."""
+
+
 @dataclass(frozen=True)
 class Reconciler:
     """Reconciles any of our kinds.
@@ -95,7 +100,17 @@ class Reconciler:
     conflicts: dict[Key, int] = field(default_factory=dict)
 
     async def __call__(self, key: Key) -> float | None:
-        """One turn of a resource; returns seconds until it wants another one."""
+        """One turn of a resource; returns seconds until it wants another one.
+
+        It is decided on what is known. Where anything but a renewal follows, it is decided once more on what there is.
+        """
+        head = self.world.cache.head(key) if key not in self.conflicts else None
+        known = self.world.cache.get(self.kinds[key.kind].resource, key.namespace, key.name)
+        if head is not None and known is not None:
+            try:
+                return await self._turn(key, head, known, replace(self.world, trusting=True))
+            except _NeedsFreshRead:
+                log.debug("decided once more", kind=key.kind, namespace=key.namespace, name=key.name)
         try:
             raw = await self.world.cluster.get(API_VERSION, key.kind, key.namespace, key.name)
         except ClusterError as error:
@@ -110,17 +125,36 @@ class Reconciler:
         if isinstance(resource, InvalidSpec):
             await self._report_invalid(raw, key, resource)
             return None
+        return await self._turn(key, raw, resource, self.world)
+
+    async def _turn(self, key: Key, raw: Json, resource: Resource, world: ClusterWorld) -> float | None:
+        """Observe, decide, carry out.
+
+        Args:
+            raw: as it was read, or its head as it is known.
+            resource: the same, typed.
+            world: where it trusts its view, nothing is carried out but renewals.
+
+        Raises:
+            _NeedsFreshRead: something else was decided.
+        """
         kind = self.kinds[key.kind]
         old: CommonStatus = resource.status  # type: ignore[attr-defined]
         try:
-            seen = await kind.observe(resource, self.world)
+            seen = await kind.observe(resource, world)
             owner = Owner.of(resource)
-            decision = kind.decide(resource, seen, self.clock(), platform=self.platform, owner=owner)
+            decide = partial(kind.decide, resource, seen, self.clock(), platform=self.platform, owner=owner)
+            # Evidence is summed and forecast for up to seconds: all others have their turns meanwhile.
+            decision = decide() if getattr(seen, "table", None) is None else await asyncio.to_thread(decide)
+            if world.trusting and not all(self._is_idle(effect, owner, raw) for effect in decision.effects):
+                raise _NeedsFreshRead
             raw = await self._carry_all_out(decision.effects, owner, key, raw)
-            await self._write_status(raw, key, old, _recovered(decision.status))
+            await self._write_status(raw, key, old, _recovered(decision.status), loud=decision.requeue_after is None)
             _measure(key, decision.status)
             if getattr(decision.status, "completion_time", None) is not None:
                 _forget(key)
+        except _NeedsFreshRead:
+            raise
         except Exception as error:
             await self._fail(error, resource, key, raw, old)
             raise
@@ -130,7 +164,7 @@ class Reconciler:
     def _forgotten(self, key: Key) -> None:
         _forget(key)
         self.conflicts.pop(key, None)
-        self.known.forget(key)
+        self.world.views.forget(self.known.forget(key))
 
     async def _recorded_as_gone(self, key: Key) -> float | None:
         """Record what an object that is gone leaves behind; where the rights went with its namespace, nothing can be told."""
@@ -179,7 +213,7 @@ class Reconciler:
 
         No child is written while another has a name that is somebody else's: a binding, for one, would name a foreign Role.
         """
-        children = Children(self.world.cluster, owner, self.known.of(owner))
+        children = self._children(owner)
         applied = [effect.manifest for effect in effects if isinstance(effect, Apply) and not self._had(effect, owner)]
         for effect in effects:
             if applied and isinstance(effect, Apply | Create | Delete):
@@ -187,6 +221,18 @@ class Reconciler:
                 applied = []
             raw = await self._carry_out(effect, children, key, raw)
         return raw
+
+    def _children(self, owner: Owner) -> Children:
+        return Children(self.world.cluster, owner, self.known.of(owner), self.world.views)
+
+    def _is_idle(self, effect: Effect, owner: Owner, raw: Json) -> bool:
+        """Whether an effect changes nothing, or goes on with what is published."""
+        match effect:
+            case Apply(manifest, manager):
+                return effect.renews or (not effect.sealed and self._children(owner).is_as_written(manifest, manager))
+            case Hold(holders):
+                return is_held(raw["metadata"], holders)
+        return False
 
     def _had(self, effect: Apply, owner: Owner) -> bool:
         """Whether this process has published the document before: what has its name since is in its place."""
@@ -255,17 +301,19 @@ class Reconciler:
     async def _hold(self, holders: tuple[str, ...], key: Key, raw: Json) -> Json:
         """Keep or let go of the finalizer and the label that the admission policy reads."""
         metadata = raw["metadata"]
-        wanted = hold_patch(metadata, holders)
-        known = (sorted(metadata.get("finalizers", [])), metadata.get("labels", {}).get(IN_USE_BY_LABEL))
-        if known == (sorted(wanted["finalizers"]), wanted["labels"][IN_USE_BY_LABEL]):
+        if is_held(metadata, holders):
             return raw
+        wanted = hold_patch(metadata, holders)
         if metadata.get("deletionTimestamp") and holders and IN_USE_FINALIZER not in metadata.get("finalizers", []):
             return raw  # a finalizer cannot be added to what is being deleted
         merged = await self.world.cluster.merge(API_VERSION, key.kind, key.namespace, key.name, {"metadata": wanted})
         self.world.cache.take(merged)
         return merged
 
-    async def _write_status(self, raw: Json, key: Key, old: CommonStatus, new: CommonStatus) -> None:
+    async def _write_status(
+        self, raw: Json, key: Key, old: CommonStatus, new: CommonStatus, *, loud: bool = True
+    ) -> None:
+        """Args: loud: the watch event of it is to be the next turn, whatever it changes."""
         if new == old:
             return
         try:
@@ -275,6 +323,8 @@ class Reconciler:
                 return  # deleted meanwhile
             raise
         self.world.cache.take(written)
+        if not loud and self.kinds[key.kind].quiet(old, new):
+            self.world.cache.quieten(written)
         for condition in flips(old.conditions, new.conditions):
             await self._tell(written, key, condition)
         for answered in answered_verbs(old, new):

@@ -15,24 +15,45 @@ from tradewind.api.common import API_VERSION, GROUP, VERSION
 from tradewind.api.registry import KINDS
 from tradewind.core.manifests.common import CHILD_SELECTOR
 from tradewind.core.registry import BY_KIND
-from tradewind.shell.cache import Cache, Key
+from tradewind.shell.cache import Cache, Key, key_of
 from tradewind.shell.cluster import Cluster, ClusterError
 from tradewind.shell.going import Going, stays
 from tradewind.shell.index import changed, concerned, open_keys, owner_of, published_for
+from tradewind.shell.memory import give_back
 from tradewind.shell.reach import Reach, add_all
+from tradewind.shell.views import Views
 
 log = structlog.get_logger()
 
 _CHILDREN = (
-    ("apps", "v1", "deployments"),
-    ("batch", "v1", "jobs"),
-    ("serving.kserve.io", "v1beta1", "inferenceservices"),
-    ("", "v1", "configmaps"),
+    ("apps", "v1", "deployments", "Deployment"),
+    ("batch", "v1", "jobs", "Job"),
+    ("serving.kserve.io", "v1beta1", "inferenceservices", "InferenceService"),
+    ("", "v1", "configmaps", "ConfigMap"),
 )
 _RETRY_SECONDS = 2.0
+_DELAY_SECONDS = 3.0
+"""What a list shows and the watch has not told after so long, it has missed."""
+_AT_ONCE = 10
+"""So many objects are parsed before others have their turn."""
 
 
-async def watch(cache: Cache, add: Callable[[Key], None], reach: Reach, going: Going, stop: asyncio.Event) -> None:
+class _NoDiffs(kopf.DiffBaseStorage):  # type: ignore[misc]  # kopf has no types here
+    """Nothing of ours asks what of an object has changed since it was handled: else kopf copies each one whole to tell."""
+
+    def build(self, **_: Any) -> dict[str, Any]:
+        return {}
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+
+async def watch(
+    cache: Cache, views: Views, add: Callable[[Key], None], reach: Reach, going: Going, stop: asyncio.Event
+) -> None:
     """Note and enqueue every change until told to stop."""
     namespaces = reach.named
     options = kopf.OperatorSettings()
@@ -41,10 +62,11 @@ async def watch(cache: Cache, add: Callable[[Key], None], reach: Reach, going: G
     options.watching.client_timeout = 660
     options.watching.connect_timeout = 30
     options.peering.standalone = True
-    for group, version, plural in _CHILDREN:
+    options.persistence.diffbase_storage = _NoDiffs()
+    for group, version, plural, _ in _CHILDREN:
         options.watching.label_selectors[f"{plural}.{version}.{group}" if group else plural] = CHILD_SELECTOR
     await kopf.operator(
-        registry=_handlers(cache, add, reach, going),
+        registry=_handlers(cache, views, add, reach, going),
         settings=options,
         standalone=True,
         identity="tradewind",  # else kopf asks for a user name, and a pod's uid has none
@@ -54,14 +76,20 @@ async def watch(cache: Cache, add: Callable[[Key], None], reach: Reach, going: G
     )
 
 
-def _handlers(cache: Cache, add: Callable[[Key], None], reach: Reach, going: Going) -> kopf.OperatorRegistry:
+def _handlers(
+    cache: Cache, views: Views, add: Callable[[Key], None], reach: Reach, going: Going
+) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
     async def on_ours(event: Mapping[str, Any], **_: Any) -> None:
-        for key in changed(cache, event["object"], deleted=event["type"] == "DELETED"):
+        deleted, listed = event["type"] == "DELETED", event["type"] is None
+        for key in changed(cache, event["object"], deleted=deleted, listed=listed):
             add(key)
 
-    async def on_child(body: kopf.Body, **_: Any) -> None:
+    async def on_child(event: Mapping[str, Any], param: tuple[str, str], **_: Any) -> None:
+        body = event["object"]
+        if not views.watched(*param, body, deleted=event["type"] == "DELETED"):
+            return  # we wrote it
         for key in {owner_of(body), published_for(body) if "data" in body or "spec" not in body else None}:
             if key is not None:
                 add(key)
@@ -78,7 +106,7 @@ def _handlers(cache: Cache, add: Callable[[Key], None], reach: Reach, going: Goi
     kopf.on.login(registry=registry)(on_login)
     for kind in KINDS:
         kopf.on.event(GROUP, VERSION, kind.plural, registry=registry, id=f"ours-{kind.plural}")(on_ours)
-    for group, version, plural in _CHILDREN:
+    for group, version, plural, kind_name in _CHILDREN:
         kopf.on.event(
             group,
             version,
@@ -86,6 +114,7 @@ def _handlers(cache: Cache, add: Callable[[Key], None], reach: Reach, going: Goi
             registry=registry,
             id=f"child-{plural}",
             labels={"app.kubernetes.io/managed-by": "tradewind"},
+            param=(f"{group}/{version}" if group else version, kind_name),
         )(on_child)
     kopf.on.event("", "v1", "namespaces", registry=registry, id="namespaces")(on_namespace)
     return registry
@@ -104,32 +133,121 @@ async def fill(cache: Cache, cluster: Cluster, namespaces: Sequence[str]) -> Non
 
 
 async def resync(
-    cache: Cache, cluster: Cluster, namespaces: Sequence[str], add: Callable[[Key], None], seconds: float
+    cache: Cache,
+    views: Views,
+    cluster: Cluster,
+    namespaces: Sequence[str],
+    add: Callable[[Key], None],
+    add_by: Callable[[Key, float], None],
+    seconds: float,
 ) -> None:
-    """Find what the watch has missed, and look at everything that is not finished, for ever."""
+    """Find what the watch has missed, and look at everything that is not finished, for ever.
+
+    Args:
+        add: asks for a turn now.
+        add_by: asks for one within so many seconds.
+    """
     while True:
         await asyncio.sleep(seconds)
         try:
-            for key in await refresh(cache, cluster, namespaces):
+            for key in await mend(cache, cluster, namespaces):
                 add(key)
         except ClusterError as error:
+            cache.trust(behind=BY_KIND)
             log.warning("list failed", error=str(error))
+        await compare(views, cluster, namespaces)
+        await asyncio.to_thread(give_back)
         for key in open_keys(cache):
-            add(key)
+            add_by(key, seconds)
 
 
 async def refresh(cache: Cache, cluster: Cluster, namespaces: Sequence[str]) -> list[Key]:
     """Compare the cache with a list of each kind; parses what differs alone. Gives whom the differences concern."""
     found: list[Key] = []
-    for kind in BY_KIND:
-        for namespace in namespaces or (None,):
-            try:
-                items, version = await cluster.listing(API_VERSION, kind, namespace)
-            except ClusterError as error:
-                if namespace is None or error.status != 403 or await stays(cluster, namespace):
-                    raise
-                cache.forget(namespace)  # the rights go with a namespace and come with it
-                continue
-            for key, parsed in cache.relist(kind, namespace, items, version):
-                found += concerned(cache, key, parsed)
+    for kind, namespace in _places(namespaces):
+        listed: set[Key] = set()
+        version = "0"
+        try:
+            async for page, version in cluster.pages(API_VERSION, kind, namespace):  # noqa: B007 - of the last page
+                for number, raw in enumerate(page):
+                    if not number % _AT_ONCE:
+                        await asyncio.sleep(0)
+                    key = key_of(raw)
+                    listed.add(key)
+                    if int(raw["metadata"]["resourceVersion"]) > cache.version(key):
+                        found += concerned(cache, key, cache.take(raw))
+        except ClusterError as error:
+            await _refused(error, cluster, namespace)
+            cache.forget(str(namespace))  # the rights go with a namespace and come with it
+            continue
+        for key, parsed in cache.keep(kind, namespace, listed, int(version)):
+            found += concerned(cache, key, parsed)
     return found
+
+
+async def mend(cache: Cache, cluster: Cluster, namespaces: Sequence[str], delay: float = _DELAY_SECONDS) -> list[Key]:
+    """Read what the watch has missed, and trust it of the kinds of which it has missed nothing. Gives whom it concerns.
+
+    Raises:
+        ClusterError: there is no list.
+    """
+    lists: list[tuple[str, str | None, dict[Key, int], int]] = []
+    suspects: set[Key] = set()
+    for kind, namespace in _places(namespaces):
+        versions: dict[Key, int] = {}
+        version = "0"
+        try:
+            async for page, version in cluster.pages(API_VERSION, kind, namespace, metadata=True):  # noqa: B007
+                versions |= {key_of(raw): int(raw["metadata"]["resourceVersion"]) for raw in page}
+        except ClusterError as error:
+            await _refused(error, cluster, namespace)
+            cache.forget(str(namespace))
+            continue
+        lists.append((kind, namespace, versions, int(version)))
+        suspects.update(cache.differences(kind, namespace, versions, int(version)))
+    if suspects:
+        await asyncio.sleep(delay)
+    missed = [key for each in lists for key in cache.differences(*each) if key in suspects]
+    found: list[Key] = []
+    for key in missed:
+        raw = await cluster.get(API_VERSION, key.kind, key.namespace, key.name)
+        if raw is not None:
+            found += concerned(cache, key, cache.take(raw))
+    for kind, namespace, versions, as_of in lists:
+        for key, parsed in cache.keep(kind, namespace, versions.keys(), as_of):
+            found += concerned(cache, key, parsed)
+    behind = {key.kind for key in missed}
+    if behind:
+        log.warning("the watch has missed something", kinds=sorted(behind), objects=len(missed))
+    cache.trust(behind)
+    return found
+
+
+async def compare(views: Views, cluster: Cluster, namespaces: Sequence[str]) -> None:
+    """Find which children are not as they were written."""
+    for of_kind in views.kinds():
+        try:
+            for namespace in namespaces or (None,):
+                items: list[Any] = []
+                version = "0"
+                try:
+                    pages = cluster.pages(*of_kind, namespace, metadata=True, label_selector=CHILD_SELECTOR)
+                    async for page, version in pages:  # noqa: B007
+                        items += page
+                except ClusterError as error:
+                    await _refused(error, cluster, namespace)
+                    continue
+                views.compare(of_kind, namespace, items, version)
+        except ClusterError as error:
+            views.distrust(of_kind)
+            log.warning("list of children failed", kind=of_kind[1], error=str(error))
+
+
+def _places(namespaces: Sequence[str]) -> list[tuple[str, str | None]]:
+    return [(kind, namespace) for kind in BY_KIND for namespace in (namespaces or (None,))]
+
+
+async def _refused(error: ClusterError, cluster: Cluster, namespace: str | None) -> None:
+    """Raises the error, unless it is only that the namespace does not stay."""
+    if namespace is None or error.status != 403 or await stays(cluster, namespace):
+        raise error

@@ -72,6 +72,12 @@ class WorkQueue(Generic[K]):
         if key not in self._failures:
             self.add_after(key, seconds)
 
+    def add_by(self, key: K, seconds: float) -> None:
+        """Ask for a turn now, unless one is due within that time anyway: a round must not bring everybody into line at once."""
+        due = self._due.get(key)
+        if due is None or due > asyncio.get_running_loop().time() + seconds:
+            self.add(key)
+
     @property
     def depth(self) -> int:
         """Keys in line or being worked on."""

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, TypeVar
 from tradewind.api.common import API_VERSION, Resource
 from tradewind.api.training_run import TrainingRun
 from tradewind.api.training_run_status import ProgressStatus
+from tradewind.core.pods import is_ready
 from tradewind.core.world import DatabaseUnavailableError, Json
 from tradewind.shell.cache import Cache
 from tradewind.shell.cluster import Cluster
 from tradewind.shell.database import Database
+from tradewind.shell.views import Place, Views
 from tradewind.trading.evidence import Memory
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ class ClusterWorld:
         memories: block sums of experiments by uid, the one looked at last at the end.
         routings: the last routing document of each Endpoint by uid.
         going: namespaces that are being deleted.
+        views: children as last seen.
+        trusting: what is asked for as it is now is that of the cache, where the watch tells of changes.
     """
 
     cluster: Cluster
@@ -46,6 +50,8 @@ class ClusterWorld:
     memories: dict[str, Memory] = field(default_factory=dict)
     routings: dict[str, str] = field(default_factory=dict)
     going: Container[str] = frozenset()
+    views: Views = field(default_factory=Views)
+    trusting: bool = False
 
     @property
     def database(self) -> Database:
@@ -70,18 +76,31 @@ class ClusterWorld:
         return namespace in self.going
 
     async def fresh(self, kind: type[R], namespace: str, name: str) -> R | None:
-        """One of our objects as the API server has it now."""
+        """One of our objects as the API server has it now; where this world trusts its view, as that shows it."""
+        if self.trusting and self.cache.trusts(kind.__name__):
+            return self.cache.get(kind, namespace, name)
         raw = await self.cluster.get(API_VERSION, kind.__name__, namespace, name)
         parsed = self.cache.take(raw) if raw is not None else None
         return parsed if isinstance(parsed, kind) else None
 
     async def read(self, api_version: str, kind: str, namespace: str, name: str) -> Json | None:
-        """Any other object."""
-        return await self.cluster.get(api_version, kind, namespace, name)
+        """Any other object; one of which a change would be told is read once."""
+        place = Place(api_version, kind, namespace, name)
+        known, body = self.views.known(place)
+        if not known:
+            body = await self.cluster.get(*place)
+            self.views.read(place, body)
+        return body
 
     async def pods(self, namespace: str, selector: str) -> Sequence[Json]:
         """Pods that match labels."""
-        return await self.cluster.select("v1", "Pod", namespace, label_selector=selector)
+        known = self.views.pods(namespace, selector)
+        if known is not None:
+            return known
+        found = await self.cluster.select("v1", "Pod", namespace, label_selector=selector)
+        if found and all(is_ready(pod) for pod in found):
+            self.views.keep_pods(namespace, selector, found)
+        return found
 
     async def warnings(self, namespace: str, uid: str) -> Sequence[Json]:
         """Kubernetes' Warnings about an object, oldest first."""

@@ -60,20 +60,21 @@ async def _recorded(
     if baseline is None:
         return seen
     uid, place = experiment.metadata.uid, (experiment.namespace, endpoint.name)
-    seen = replace(seen, tested_before=await database.tested_before(*place, baseline, experiment.spec.candidate, uid))
+    known = await database.of_experiment(*place, baseline, experiment.spec.candidate, uid)
+    seen = replace(seen, tested_before=known.tested_before)
     if experiment.status.t0 is None:
         if experiment.spec.evidence.net_of_cost:
             replay = experiment.spec.replay
             start = replay.start_time if replay is not None else None
             seen = replace(seen, prior=await database.prior(*place, baseline, start))
         # Once known it stays until the spec changes: what is forecast before the start is no running number.
-        known = experiment.status.forecast is not None
+        told = experiment.status.forecast is not None
         same = experiment.status.observed_generation == experiment.metadata.generation
-        return seen if known and same else replace(seen, past=await database.past_decisions(*place, baseline))
-    seen = replace(seen, epochs=await database.epochs(*place, uid), recorded=await database.recorded(*place, uid))
+        return seen if told and same else replace(seen, past=await database.past_decisions(*place, baseline))
+    seen = replace(seen, epochs=known.epochs, recorded=known.recorded)
     settled_until = None
     if experiment.spec.mode is Mode.REPLAY:
-        seen = replace(seen, clock=await database.replay_clock(*place))
+        seen = replace(seen, clock=known.clock)
         block = settlement_of(experiment, endpoint).block_length
         asked = pending_verb(experiment, ("accept",)) is not None
         if not asked and not replay_has_news(experiment, seen.epochs, seen.clock, block):

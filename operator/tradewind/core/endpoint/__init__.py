@@ -99,7 +99,8 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
             places = replace(places, experiment_fact=places.experiment_fact or waits)
     if routing is not None and (routing is not seen.routing or not seen.document.holds):
         effects += [Delete("v1", "ConfigMap", routing_name(endpoint.name))] if seen.document.immutable else []
-        effects.append(Apply(build_routing(owner, routing), sealed=True))
+        renews = seen.document.holds and seen.routing is not None and routing.generation == seen.routing.generation
+        effects.append(Apply(build_routing(owner, routing), sealed=True, renews=renews))
 
     facts = [places.champion_fact, _database_fact(seen), *_gateway_facts(endpoint, seen, routing, places.champion, now)]
     facts.append(places.experiment_fact or _experiment_fact(places.active, routing))

@@ -7,8 +7,10 @@ from tradewind.api.common import SecretKeyRef
 from tradewind.api.endpoint import Endpoint, Gateway
 from tradewind.core.decision import Manifest, Owner
 from tradewind.core.manifests.common import (
+    COMPONENT,
     CONTAINER_SECURITY,
     GATEWAY_USER,
+    OWNER_NAME,
     child_labels,
     child_metadata,
     pod_security,
@@ -33,6 +35,11 @@ HEALTH_PORT = 8081
 def gateway_name(endpoint: str) -> str:
     """Name of the gateway's Deployment, Service and identity."""
     return f"{endpoint}-gateway"
+
+
+def gateway_pods(endpoint: str) -> str:
+    """Selects the gateway's pods."""
+    return f"{COMPONENT}=gateway,{OWNER_NAME}={endpoint}"
 
 
 def routing_name(endpoint: str) -> str:

@@ -5,6 +5,7 @@ read fresh, for what they lead to is not taken back: the experiment that holds t
 version that it promoted and the one that is asked for by hand (their hashes are stored for good).
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
@@ -15,12 +16,12 @@ from tradewind.api.model_version import ModelVersion
 from tradewind.core.decision import FIELD_MANAGER, RecordVerdict
 from tradewind.core.endpoint.by_hand import asked, named_by_hand, request_key
 from tradewind.core.endpoint.holders import was_promoted
-from tradewind.core.endpoint.manifests import gateway_name, mounted_versions
+from tradewind.core.endpoint.manifests import gateway_name, gateway_pods, mounted_versions
 from tradewind.core.endpoint.orphans import aborted
 from tradewind.core.endpoint.published import published
 from tradewind.core.endpoint.scaling import unwanted
 from tradewind.core.endpoint.seen import TERMINAL, GatewayDeployment, Seen, StartedExperiment
-from tradewind.core.manifests.common import COMPONENT, OWNER_NAME, is_child
+from tradewind.core.manifests.common import is_child
 from tradewind.core.pods import has_ended, held_back, is_ready
 from tradewind.core.prompts import read_prompts
 from tradewind.core.world import DatabaseUnavailableError, Json, World
@@ -46,7 +47,7 @@ async def observe(endpoint: Endpoint, world: World) -> Seen:
         versions.pop(name, None)
         version = await world.fresh(ModelVersion, namespace, name)
         versions |= {name: version} if version is not None else {}
-    pods = await world.pods(namespace, f"{COMPONENT}=gateway,{OWNER_NAME}={endpoint.name}")
+    pods = await world.pods(namespace, gateway_pods(endpoint.name))
     # A pod that is being deleted still answers on the connections that it has.
     mounted = [mounted_versions(pod) for pod in pods if not has_ended(pod)]
     ready = frozenset(pod["metadata"]["name"] for pod in pods if is_ready(pod))
@@ -68,17 +69,19 @@ async def observe(endpoint: Endpoint, world: World) -> Seen:
         prompts=await read_prompts((v for name, v in versions.items() if name in may_be_asked), world),
     )
     try:
-        database, place = world.database, (namespace, endpoint.name)
+        requests = [request_key(verb.name, verb.request) for verb in asked(endpoint)]
+        uid = active.uid if active is not None else None
+        found = await world.database.of_endpoint(namespace, endpoint.name, uid, requests)
         return replace(
             seen,
-            epochs=await database.epochs(*place, active.uid) if active is not None else (),
-            in_position=await database.in_position(*place),
-            promotion=await database.promotion(*place),
-            used=await database.used(*place, [request_key(verb.name, verb.request) for verb in asked(endpoint)]),
-            orphans=await orphans(*place, world),
-            replicas=await database.replicas(*place),
-            probes=await database.probes(*place),
-            conflicts=await database.conflicts(*place),
+            epochs=found.epochs,
+            in_position=found.in_position,
+            promotion=found.promotion,
+            used=found.used,
+            orphans=await orphans(namespace, found.undecided, world),
+            replicas=found.replicas,
+            probes=found.probes,
+            conflicts=found.conflicts,
         )
     except DatabaseUnavailableError as error:
         return replace(
@@ -106,18 +109,17 @@ def _may_be_asked(endpoint: Endpoint, experiments: tuple[ABExperiment, ...], rou
     )
 
 
-async def orphans(namespace: str, endpoint: str, world: World) -> tuple[StartedExperiment, ...]:
-    """Recorded experiments without a verdict whose object does not exist any more, or was made anew under its name.
+async def orphans(
+    namespace: str, undecided: Iterable[StartedExperiment], world: World
+) -> tuple[StartedExperiment, ...]:
+    """Those whose object does not exist any more, or was made anew under its name.
 
     A view of a moment ago may lack one that another operator has just started, or that cannot be parsed: whom it does
     not show is asked for by name.
-
-    Raises:
-        DatabaseUnavailableError: the database does not answer.
     """
     known = {experiment.metadata.uid for experiment in world.all(ABExperiment, namespace)}
     gone: list[StartedExperiment] = []
-    for started in await world.database.undecided(namespace, endpoint):
+    for started in undecided:
         if started.uid in known:
             continue
         body = await world.read(API_VERSION, "ABExperiment", namespace, started.name)
@@ -128,7 +130,8 @@ async def orphans(namespace: str, endpoint: str, world: World) -> tuple[StartedE
 
 async def gone(namespace: str, endpoint: str, world: World, now: datetime) -> tuple[RecordVerdict, ...]:
     """What is recorded of an Endpoint that does not exist any more: the end of its experiments that went with it."""
-    return aborted(endpoint, await orphans(namespace, endpoint, world), now)
+    undecided = await world.database.undecided(namespace, endpoint)
+    return aborted(endpoint, await orphans(namespace, undecided, world), now)
 
 
 async def left_over(endpoint: Endpoint, world: World) -> frozenset[tuple[str, str]]:

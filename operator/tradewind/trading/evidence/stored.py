@@ -61,6 +61,14 @@ class StoredRows:
         lost = self.lost.select(_none_of(self.lost.decision_id, ids)).joined(found.lost)
         return type(self)(trades.select(rows), requests.select(rows), lost)
 
+    def packed(self) -> Self:
+        """The same in half the memory, for `unpacked` alone."""
+        return type(self)(self.trades.packed(), self.requests.packed(), self.lost.packed())
+
+    def unpacked(self) -> Self:
+        """What was packed, as it was."""
+        return type(self)(self.trades.unpacked(), self.requests.unpacked(), self.lost.unpacked())
+
     def evidence(self, prior: TradeTable) -> StoredEvidence:
         """With what the baseline traded before."""
         answered = self.requests.answered_us != NEVER
