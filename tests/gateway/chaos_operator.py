@@ -72,7 +72,7 @@ class Operator:
             await self._database.publish_epoch(
                 "ns", PublishEpoch("trader", "chaos", UID, block, weight, "Ramp", "chaos", {"blocks": block})
             )
-        rows = await self._database.epochs("ns", "trader", UID)
+        rows = (await self._database.of_endpoint("ns", "trader", UID, ())).epochs
         stored = next(row for row in rows if row.block == block)
         self.weights[stored.epoch] = float(stored.candidate_weight)
         if block != self._block and self.killed_between:
