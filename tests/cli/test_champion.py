@@ -90,7 +90,7 @@ class Handler(JSONHandler):
             if self.path == API:
                 kinds = [{"name": "endpoints", "kind": "Endpoint", "namespaced": True}]
                 self.answer({"resources": kinds})
-            elif self.path == f"{API}/namespaces/trading/endpoints":
+            elif self.path.partition("?")[0] == f"{API}/namespaces/trading/endpoints":
                 self.answer({"metadata": {"resourceVersion": "1"}, "items": [self.server.body]})
             elif self.path == PATH:
                 if self.server.works and self.server.patches:

@@ -58,7 +58,7 @@ class Handler(JSONHandler):
     server: Server
 
     def do_GET(self) -> None:
-        server, path = self.server, self.path.removeprefix(API)
+        server, path = self.server, self.path.partition("?")[0].removeprefix(API)
         if path == "":
             kinds = [{"name": k.plural, "kind": k.kind, "namespaced": True} for k in KINDS]
             return self.answer({"resources": kinds}) if server.served else self.answer({"message": "nothing"}, 404)

@@ -61,7 +61,7 @@ class Handler(JSONHandler):
         with self.server.lock:
             if self.path == API:
                 self.answer({"resources": [{"name": "abexperiments", "kind": "ABExperiment", "namespaced": True}]})
-            elif self.path == LIST:
+            elif self.path.partition("?")[0] == LIST:
                 self.answer({"metadata": {"resourceVersion": "1"}, "items": [self.server.body]})
             elif self.path == f"{LIST}/ab":
                 if self.server.works and self.server.patches:
