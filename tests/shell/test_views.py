@@ -194,3 +194,12 @@ async def test_what_the_watch_tells_while_a_resync_waits_was_not_missed(monkeypa
     looks = len(server.looks)
     assert await mend(cache, server, ()) == []  # type: ignore[arg-type]
     assert (len(server.looks), cache.trusts("ModelVersion")) == (looks, True)
+
+
+async def test_pods_of_a_job_are_never_kept() -> None:
+    """A running one is ready; a moment later it has ended, and its termination message is what its run waits for."""
+    views = Views()
+    views.compare(("apps/v1", "Deployment"), None, [], "1")
+    selector = "batch.kubernetes.io/job-name=run-snapshot"
+    views.keep_pods("trading", selector, [{"metadata": {"name": "run-snapshot-1"}}])
+    assert views.pods("trading", selector) is None

@@ -123,8 +123,9 @@ class Views:
         return found if fresh else None
 
     def keep_pods(self, namespace: str, selector: str, pods: Sequence[Json]) -> None:
-        """Keep pods that are all ready, until their Deployment tells of a change."""
-        self._pods[namespace, selector] = self._clock(), tuple(pods)
+        """Keep pods of a gateway that are all ready, until their Deployment tells of a change. Nothing tells of a Job's in time."""
+        if selector.startswith(gateway_pods("")):
+            self._pods[namespace, selector] = self._clock(), tuple(pods)
 
     # --- for the watch and the resync --------------------------------------------------------------------------------
 
