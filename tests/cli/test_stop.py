@@ -62,6 +62,8 @@ class Server(ThreadingHTTPServer):
         self.reported = {"g1": 5, "g2": 5}
         self.obeying = {"g1", "g2"}
         self.phases = {"g1": "Running", "g2": "Running", "g0": "Succeeded", "g3": "Pending"}
+        self.of_desk: dict[str, list[int]] = {}
+        """Pods of another Endpoint, with the ports of its guests."""
         self.patches: list[Any] = []
         self.works = True
 
@@ -78,7 +80,7 @@ class Server(ThreadingHTTPServer):
         else:
             self.reported |= dict.fromkeys(self.obeying, 6)
 
-    def read(self, path: str) -> Any:
+    def read(self, path: str, query: str = "") -> Any:
         if path == OURS:
             kinds = [("endpoints", "Endpoint"), ("abexperiments", "ABExperiment")]
             return {"resources": [{"name": plural, "kind": kind, "namespaced": True} for plural, kind in kinds]}
@@ -96,6 +98,13 @@ class Server(ThreadingHTTPServer):
             return self.experiment
         if path == "/api/v1/namespaces/trading/configmaps/trader-routing":
             return self.routing
+        if path == "/api/v1/namespaces/trading/pods" and "%3Ddesk" in query:
+            ports = {name: [{"name": f"guest-{n}"} for n in numbers] for name, numbers in self.of_desk.items()}
+            pods = [
+                {"metadata": {"name": name}, "spec": {"containers": [{"ports": each}]}, "status": {"phase": "Running"}}
+                for name, each in ports.items()
+            ]
+            return {"metadata": {"resourceVersion": "1"}, "items": pods}
         if path == "/api/v1/namespaces/trading/pods":
             pods = [{"metadata": {"name": name}, "status": {"phase": phase}} for name, phase in self.phases.items()]
             return {"metadata": {"resourceVersion": "1"}, "items": pods}
@@ -107,7 +116,8 @@ class Handler(JSONHandler):
 
     def do_GET(self) -> None:
         with self.server.lock:
-            found = self.server.read(urlsplit(self.path).path)
+            parts = urlsplit(self.path)
+            found = self.server.read(parts.path, parts.query)
         self.answer(found or {"message": "not found"}, 404 if found is None else 200)
 
     def do_POST(self) -> None:
@@ -167,6 +177,25 @@ def test_of_a_pod_that_does_not_obey_it_is_said_until_when_it_may_ask_the_candid
     assert f"g2: obeys document 5 still; may ask v1 until {until}" in told.out
     assert f"g4: has not said what it obeys; may ask v1 until {until}" in told.out
     assert "1 of 3 gateway pods obey" in told.err
+
+
+@pytest.mark.parametrize("role", ["servedBy", "host", "left"])
+def test_pods_of_another_endpoint_that_answer_for_it_must_obey_too(server: Server, capsys: Any, role: str) -> None:
+    server.phases = {"g1": "Running"} if role == "left" else {}
+    server.of_desk = {
+        "d1": [20001, 20002],
+        "d2": [20001],
+        "d3": [20002],
+    }  # d3 is not replaced yet, and has no port of it
+    server.reported, server.obeying = {"d1": 5, "d2": 5, "g1": 5}, {"d1", "g1"}
+    server.endpoint["status"]["gateway"]["hosting"] = {role: "desk", "port": 20001}
+    assert run("trader", "--reason", "now", timeout="0.5") == 3
+    told = capsys.readouterr().out
+    assert "d1: obeys (document 6)" in told
+    assert "d2: obeys document 5 still" in told
+    assert "d3" not in told
+    server.obeying = {"d1", "d2", "g1"}
+    assert run("trader", "--reason", "now") == 0
 
 
 def test_an_operator_that_is_away_is_said(server: Server, capsys: Any) -> None:

@@ -39,9 +39,10 @@ from tradewind.core.decision import (
     RecordVerdict,
 )
 from tradewind.core.endpoint import Conflicts, EpochRow, ProbeCosts, Promotion, ReplicaReport
-from tradewind.core.endpoint.seen import Document, GatewayDeployment
+from tradewind.core.endpoint.seen import Document, GatewayDeployment, PodsAt, Sharing
 from tradewind.core.hindrance import Hindrance
 from tradewind.core.identity import spec_sha256, version_sha256
+from tradewind.core.manifests.common import OWNER_NAME
 from tradewind.core.platform import Platform
 from tradewind.core.prompts import Prompt, prompt_of
 from tradewind.core.registry import BY_KIND as KINDS
@@ -101,6 +102,9 @@ def carried_out(kind: str, seen: Any, effect: Any) -> Any:
             name = manifest["metadata"]["name"]
             fact = next(f for part, f in _JOBS.items() if part in name)
             return replace(seen, **{fact: JobFacts(name=name, active=True, succeeded=False, failed=False)})
+        case Apply(manifest) if manifest["kind"] == "Service" and kind == "endpoint":
+            sends_to = manifest["spec"]["selector"][OWNER_NAME]
+            return replace(seen, sharing=replace(seen.sharing, service=sends_to))
         case Delete(api_version, gone, _) if kind == "endpoint":
             return replace(seen, left_over=seen.left_over - {(api_version, gone)})
         case Delete(_, "Job", name):
@@ -259,12 +263,31 @@ def _endpoint_facts(facts: Json, text: Json) -> endpoint.Seen:
         ready_pods=frozenset(facts.get("readyPods") or ()),
         deployment=GatewayDeployment(**facts["deployment"]) if facts.get("deployment") else None,
         left_over=frozenset((one["apiVersion"], one["kind"]) for one in facts.get("leftOver") or ()),
+        sharing=_sharing(facts.get("sharing") or {}),
+        guests=tuple(resource_of({"kind": "Endpoint"} | guest) for guest in facts.get("guests") or ()),
         mounted=frozenset(facts["mounted"]) if facts.get("mounted") is not None else None,
         routing=routing,
         document=_document(facts.get("document"), routing),
         database_error=facts.get("databaseError"),
         schema_missing=facts.get("schemaMissing", False),
     )  # fmt: skip
+
+
+def _sharing(text: Json) -> Sharing:
+    """`host` as an Endpoint; `pods` by whose they are: all of `ready`, unless `complete: false` or another `count` is given."""
+    return Sharing(
+        host=resource_of({"kind": "Endpoint"} | text["host"]) if text.get("host") else None,
+        service=text.get("service"),
+        pods={
+            name: PodsAt(
+                frozenset(pods.get("ready") or ()),
+                pods.get("complete", True),
+                pods.get("count", len(pods.get("ready") or ())),
+            )
+            for name, pods in (text.get("pods") or {}).items()
+        },
+        ports=tuple((port, uid) for port, uid in text.get("ports") or ()),
+    )
 
 
 def _document(text: Json | None, routing: Routing | None) -> Document:

@@ -60,6 +60,17 @@ def test_what_an_experiment_rests_on() -> None:
     assert rests_on(ours("TrainingRun", "r", run, completionTime="2026-01-01T00:00:00Z")) == ()
 
 
+def test_an_endpoint_that_others_answer_for_rests_on_their_pods() -> None:
+    gateway = {"hosting": {"host": "desk", "servedBy": "desk", "port": 20001}}
+    shared = ours("Endpoint", "eth", {"fallback": "api", "gateway": {"sharedWith": "desk"}}, gateway=gateway)
+    rests = {(ref.kind, ref.name, ref.selector, ref.named_by) for ref in rests_on(shared)}
+    assert ("Endpoint", "desk", "", "spec.gateway.sharedWith") in rests
+    assert ("Deployment", "desk-gateway", "", "") in rests
+    assert any(kind == "Pod" and selector.endswith("owner-name=desk") for kind, _, selector, _ in rests)
+    assert ("ConfigMap", "eth-routing", "", "") in rests
+    assert ("Deployment", "eth-gateway", "", "") not in rests
+
+
 def test_a_name_that_is_taken_is_the_cause_of_what_is_missing_below() -> None:
     told = "Service trader-gateway exists and belongs to Deployment shop"
     body = ours("Endpoint", "trader", conditions=[fact("Ready", "False", "ForeignObject") | {"message": told}])

@@ -49,6 +49,7 @@ NAMESPACES = {
         "replay",
         "secrets_go_nowhere",
         "shadow",
+        "shared_gateways",
         "swapped_versions",
         "tenants",
         "troubleshooting",

@@ -18,6 +18,14 @@ from tradewind.api.common import (
     WeightStatus,
 )
 from tradewind.api.database import DatabaseRef
+from tradewind.api.hosting import (
+    DISRUPTION_BUDGET,
+    HOSTED_RULES,
+    REPLICAS,
+    RESOURCES,
+    TOPOLOGY_SPREAD,
+    GatewayHostingStatus,
+)
 from tradewind.api.placement import (
     Affinity,
     Autoscaling,
@@ -155,11 +163,15 @@ class GatewaySpool(StrictModel):
 class Gateway(StrictModel):
     """The Deployment and Service that answer decisions."""
 
-    replicas: Annotated[int, Field(ge=1, le=50)] = 2
+    shared_with: Name | None = None
+    """Another Endpoint of the namespace whose gateway pods answer for this one, too; absent: pods of its own. The fields of pods
+    (replicas, autoscaling, resources, spool, env, nodeSelector, tolerations, affinity, topologySpread, priorityClassName,
+    podDisruptionBudget) are then those of the other Endpoint."""
+    replicas: Annotated[int, Field(ge=1, le=50)] = REPLICAS
     """Pods; two or more in production. Without meaning where autoscaling is set."""
     autoscaling: Autoscaling | None = None
     """Pods by their load; absent: `replicas`."""
-    resources: ResourceRequirements = ResourceRequirements(requests={"cpu": "100m", "memory": "256Mi"})
+    resources: ResourceRequirements = RESOURCES
     """Requests and limits of a gateway pod."""
     timeouts: GatewayTimeouts = GatewayTimeouts()
     """How long the gateway waits."""
@@ -190,11 +202,11 @@ class Gateway(StrictModel):
     """Taints that gateway pods tolerate."""
     affinity: Affinity | None = None
     """Nodes and neighbours of gateway pods, as Kubernetes writes it."""
-    topology_spread: TopologySpread = TopologySpread()
+    topology_spread: TopologySpread = TOPOLOGY_SPREAD
     """How evenly gateway pods are spread over zones and nodes."""
     priority_class_name: PriorityClassName | None = None
     """PriorityClass of the gateway pods."""
-    pod_disruption_budget: PodDisruptionBudget = PodDisruptionBudget()
+    pod_disruption_budget: PodDisruptionBudget = DISRUPTION_BUDGET
     """How many gateway pods a drain of nodes may take at a time, where two or more are wanted."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -212,6 +224,7 @@ class Gateway(StrictModel):
             "env names a variable twice",
             "env",
         ),
+        *HOSTED_RULES,
     )
 
 
@@ -356,6 +369,10 @@ class GatewayStatus(StatusModel):
     """Generation of the published routing document."""
     pods: Annotated[tuple[GatewayPodStatus, ...], Field(max_length=64)] | None = None
     """Pods that said in the last minute what they obey, ready or not."""
+    hosting: GatewayHostingStatus | None = None
+    """Where another Endpoint's pods answer, or are to; absent: pods of its own."""
+    guests: Annotated[tuple[Name, ...], Field(max_length=63)] | None = None
+    """Other Endpoints for which the pods of this one answer, too."""
 
 
 class RoutingTamperStatus(StatusModel):

@@ -116,6 +116,7 @@ KINDS: tuple[Kind, ...] = (
             Column("Weight", ".status.weights.applied"),
             Column("Clock", ".spec.clock", priority=1),
             Column("Reason", _reason("Ready"), priority=1),
+            Column("Gateway", ".status.gateway.hosting.servedBy", priority=1),
             Column("URL", ".status.url", priority=1),
             _AGE,
         ),

@@ -161,7 +161,12 @@ def _summary(body: Json, status: Json) -> str:
         case "Endpoint":
             champion = (status.get("championRef") or {}).get("name", "-")
             active = (status.get("activeExperiment") or {}).get("name")
-            return f"champion {champion}" + (f", experiment {active}" if active else "")
+            served_by = ((status.get("gateway") or {}).get("hosting") or {}).get("servedBy")
+            return (
+                f"champion {champion}"
+                + (f", experiment {active}" if active else "")
+                + (f", gateway of {served_by}" if served_by else "")
+            )
         case "ModelVersion":
             benchmark = status.get("benchmark") or {}
             speed = f", p50 {benchmark['p50Ms']:.0f} ms" if benchmark.get("p50Ms") is not None else ""

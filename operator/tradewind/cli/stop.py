@@ -27,7 +27,8 @@ from tradewind.api.parse import parse
 from tradewind.cli.champion import reason_text
 from tradewind.cli.scope import add_scope, add_signature, connected, namespace_of, not_there, signature
 from tradewind.core.ab_experiment.obey import refusal
-from tradewind.core.endpoint.manifests import routing_name
+from tradewind.core.endpoint.names import routing_name
+from tradewind.core.endpoint.ports import has_port
 from tradewind.core.manifests.common import COMPONENT, OWNER_NAME
 from tradewind.core.pods import has_ended
 from tradewind.core.verbs import PREFIX
@@ -153,8 +154,7 @@ async def _obeyed(
         status = await _status(cluster, namespace, args.endpoint)
         if status is None:
             return _said(f"{args.endpoint} is gone", CommandExit.NO)
-        of_gateway = f"{COMPONENT}=gateway,{OWNER_NAME}={args.endpoint}"
-        pods = await cluster.select("v1", "Pod", namespace, label_selector=of_gateway)
+        pods = await _gateway_pods(cluster, namespace, args.endpoint, status)
         words = pod_words(pods, status, stopped.needed, stopped.candidate, stopped.until, datetime.now(UTC))
         done = stopped.needed is not None and all(word.obeys for word in words)
         if done or time.monotonic() >= until:
@@ -213,6 +213,22 @@ def pod_words(
             may = f"may ask {candidate} until {until.isoformat(timespec='seconds')}, when its weight expires"
         words.append(PodWord(name, False, f"{told}; {may}"))
     return words
+
+
+async def _gateway_pods(cluster: Cluster, namespace: str, endpoint: str, status: EndpointStatus) -> list[Any]:
+    """Pods that answer for an Endpoint: its own, and those of another one whose pods answer for it, too."""
+
+    async def pods_of(name: str) -> list[Any]:
+        of_gateway = f"{COMPONENT}=gateway,{OWNER_NAME}={name}"
+        return list(await cluster.select("v1", "Pod", namespace, label_selector=of_gateway))
+
+    found = await pods_of(endpoint)
+    hosting = status.gateway.hosting if status.gateway is not None else None
+    if hosting is not None:
+        hosts = {name for name in (hosting.host, hosting.served_by, hosting.left) if name is not None}
+        for host in sorted(hosts - {endpoint}):
+            found += [pod for pod in await pods_of(host) if has_port(pod, hosting.port)]
+    return found
 
 
 async def _status(cluster: Cluster, namespace: str, name: str) -> EndpointStatus | None:

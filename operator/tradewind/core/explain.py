@@ -12,7 +12,7 @@ from typing import Any
 
 from tradewind.api.common import API_VERSION, ENABLED_LABEL
 from tradewind.api.registry import BY_KIND
-from tradewind.core.endpoint.manifests import gateway_name, routing_name
+from tradewind.core.endpoint.names import gateway_name, routing_name
 from tradewind.core.hindrance import REMEDIES, of_pod
 from tradewind.core.manifests.common import COMPONENT, OWNER_NAME
 from tradewind.core.pods import terminated
@@ -102,12 +102,16 @@ def rests_on(body: Json) -> tuple[Ref, ...]:
             refs += [_ours("ModelVersion", spec.get("candidate"), "spec.candidate")]
         case "Endpoint":
             champion = (status.get("championRef") or {}).get("name")
-            pods = f"{COMPONENT}=gateway,{OWNER_NAME}={name}"
+            hosting = (status.get("gateway") or {}).get("hosting") or {}
+            host = (spec.get("gateway") or {}).get("sharedWith")
+            answers = hosting.get("servedBy") or host or name
+            pods = f"{COMPONENT}=gateway,{OWNER_NAME}={answers}"
             refs = [
                 _ours("ModelVersion", champion, "status.championRef"),
                 _ours("ModelVersion", spec.get("fallback"), "spec.fallback"),
                 Ref("v1", "ConfigMap", routing_name(name)),
-                Ref("apps/v1", "Deployment", gateway_name(name)),
+                *([_ours("Endpoint", host, "spec.gateway.sharedWith")] if host else []),
+                Ref("apps/v1", "Deployment", gateway_name(answers)),
                 Ref("v1", "Pod", selector=pods),
             ]
         case "ModelVersion" if not spec.get("external"):

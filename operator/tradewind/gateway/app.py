@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
 import structlog
@@ -33,7 +33,9 @@ from tradewind.gateway.intake import Intake
 from tradewind.gateway.liveness import Heartbeat
 from tradewind.gateway.metrics import Metrics
 from tradewind.gateway.papers import Papers
+from tradewind.gateway.pool import Pool
 from tradewind.gateway.readback import ReadBack
+from tradewind.gateway.readiness import POD, Readiness
 from tradewind.gateway.reports import Reports
 from tradewind.gateway.routing_source import RoutingWatcher, routing_source
 from tradewind.gateway.routing_trust import Judge
@@ -48,16 +50,16 @@ _log = structlog.get_logger("tradewind.gateway")
 
 
 class Gateway:
-    """One replica: its parts and its background tasks."""
+    """One Endpoint in one replica: its parts and its background tasks."""
 
-    def __init__(self, settings: Settings, heartbeat: Heartbeat) -> None:
+    def __init__(self, settings: Settings, heartbeat: Heartbeat, pool: Pool) -> None:
         self.settings = settings
         self.metrics = Metrics()
         self.heartbeat = heartbeat
         self.admission = Admission(
             self.metrics, most=settings.max_decisions, late_statement=settings.database_timeout / 4
         )
-        self.database = Database(settings)
+        self.database = Database(settings, pool)
         self.database.took = self.admission.took
         self.metrics.database_up.set_function(lambda: self.database.up)
         self.metrics.database_role_bound.set_function(lambda: bool(self.database.bound))
@@ -213,10 +215,23 @@ class Gateway:
                     _log.info("decisions past their retention deleted", decisions=purged)
 
 
-def create_app(settings: Settings, heartbeat: Heartbeat | None = None) -> FastAPI:
-    """The gateway as an ASGI application; `heartbeat` is told that its event loop turns."""
-    gateway = Gateway(settings, heartbeat or Heartbeat())
+def create_apps(settings: Sequence[Settings], heartbeat: Heartbeat | None = None) -> list[FastAPI]:
+    """An ASGI application for each Endpoint of one process, which share a pool; `heartbeat` is told that their event loop turns.
 
+    The first one, whose process it is, also says at `/readyz/pod` whether the pod is to have traffic.
+    """
+    heartbeat, pool = heartbeat or Heartbeat(), Pool(settings[0], len(settings))
+    gateways = [Gateway(each, heartbeat, pool) for each in settings]
+    readiness = Readiness(gateways, time.monotonic)
+    return [_app(gateway, readiness if gateway is gateways[0] else None) for gateway in gateways]
+
+
+def create_app(settings: Settings, heartbeat: Heartbeat | None = None) -> FastAPI:
+    """The gateway of one Endpoint as an ASGI application."""
+    return create_apps([settings], heartbeat)[0]
+
+
+def _app(gateway: Gateway, pod: Readiness | None) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with gateway.running():
@@ -366,6 +381,13 @@ def create_app(settings: Settings, heartbeat: Heartbeat | None = None) -> FastAP
     async def readyz() -> Response:
         reason = gateway.ready()
         return PlainTextResponse("ok\n") if reason is None else PlainTextResponse(f"{reason}\n", 503)
+
+    if pod is not None:
+
+        @app.api_route(POD, methods=["GET", "HEAD"])
+        async def ready_pod() -> Response:
+            reason = pod.ready()
+            return PlainTextResponse("ok\n") if reason is None else PlainTextResponse(f"{reason}\n", 503)
 
     @app.api_route("/metrics", methods=["GET", "HEAD"])
     async def metrics() -> Response:

@@ -15,13 +15,12 @@ from typing import Any, Self
 
 import psycopg
 import structlog
-from psycopg import AsyncConnection
-from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
 from pydantic import JsonValue
 
 from tradewind.gateway import paper_statements, report_statements, statements
+from tradewind.gateway.pool import Pool
 from tradewind.gateway.settings import Settings
 from tradewind.trading.account import Holder
 from tradewind.trading.decision import HISTORY_SHOWN
@@ -137,35 +136,21 @@ class Assigned:
 
 
 class Database:
-    """All calls of one gateway replica. Every method but the two reports gives up after `database_timeout` seconds."""
+    """All calls of one Endpoint in one gateway replica. Every method but the two reports gives up after `database_timeout` seconds.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: of the Endpoint.
+        pool: of the process; None: one of its own.
+    """
+
+    def __init__(self, settings: Settings, pool: Pool | None = None) -> None:
         self._settings = settings
         self._key = {
             "installation": settings.installation,
             "namespace": settings.namespace,
             "endpoint": settings.endpoint,
         }
-        self._pool: AsyncConnectionPool[AsyncConnection[DictRow]] = AsyncConnectionPool(
-            settings.dsn,
-            min_size=min(2, settings.pool_size),
-            max_size=settings.pool_size,
-            timeout=settings.database_timeout,
-            reconnect_timeout=0,  # the probe asks anew; a growing back-off would delay recovery
-            max_idle=300,
-            open=False,
-            configure=_configure,
-            kwargs={
-                "autocommit": True,
-                "row_factory": dict_row,
-                "connect_timeout": 5,
-                "application_name": f"tradewind-gateway {settings.replica}"[:63],
-                "keepalives_idle": 10,
-                "keepalives_interval": 5,
-                "keepalives_count": 3,
-                "tcp_user_timeout": 10_000,
-            },
-        )
+        self._pool = (pool or Pool(settings)).share()
         self._running: set[asyncio.Task[Any]] = set()
         self.took: Callable[[float], None] | None = None
         """Told how many seconds each statement took that came back, with its wait for a connection."""
@@ -176,15 +161,13 @@ class Database:
 
     async def open(self) -> None:
         """Starts connecting; does not wait for the server."""
-        await self._pool.open(wait=False)
+        await self._pool.open()
 
     async def close(self) -> None:
         """Closes every connection."""
         for task in tuple(self._running):
             task.cancel()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(5):
-                await self._pool.close(timeout=2)
+        await self._pool.close()
 
     async def watch(self) -> None:
         """Probes forever: the only way from down to up."""
@@ -437,7 +420,7 @@ class Database:
         return await self._once(statement, parameters, limit)
 
     async def _once(self, statement: str, parameters: Parameters, limit: float) -> list[dict[str, Any]]:
-        async with self._pool.connection(timeout=limit) as connection:
+        async with self._pool.connection(limit) as connection:
             try:
                 cursor = await connection.execute(statement, parameters)
                 return await cursor.fetchall() if cursor.description else []
@@ -454,14 +437,6 @@ class Database:
         if up != self.up:
             _log.warning("database", up=up, reason=reason)
         self.up = up
-
-
-async def _configure(connection: AsyncConnection[DictRow]) -> None:
-    await connection.execute("SET timezone = 'UTC'")
-    # A statement reads a few rows, in a millisecond: compiling it takes the server hundreds of them, each time anew.
-    await connection.execute("SET jit = off")
-    # By an index always: a plan that was made when the tables were small is kept while they grow.
-    await connection.execute("SET enable_seqscan = off")
 
 
 def jsonb(value: object) -> Jsonb | None:

@@ -137,6 +137,12 @@ VARIABLES = (
         "port of a `/healthz` of its own, which a busy gateway answers at once; 0: none",
         PORT,
     ),
+    Variable(
+        "TRADEWIND_GUESTS",
+        "",
+        "more Endpoints that this process answers for, a JSON list with an object of variables each: `TRADEWIND_ENDPOINT`, "
+        "`TRADEWIND_ROUTING`, `TRADEWIND_PORT` and `TRADEWIND_SPOOL_DIR` of its own, and what else is an Endpoint's",
+    ),
     Variable("TRADEWIND_HOST", "0.0.0.0", "address to listen on"),  # noqa: S104 - the pod's own network namespace
     Variable("TRADEWIND_PORT", "8080", "port to listen on", PORT),
 )

@@ -18,7 +18,8 @@ from typing import Any, Final, NamedTuple, Self
 from prometheus_client import Counter
 
 from tradewind.core.decision import FIELD_MANAGER, Manifest
-from tradewind.core.endpoint.manifests import endpoint_of, gateway_name, gateway_pods
+from tradewind.core.endpoint.manifests import endpoint_of
+from tradewind.core.endpoint.names import gateway_name, gateway_pods
 from tradewind.core.endpoint.scaling import AUTOSCALER, BUDGET
 from tradewind.core.manifests.common import MANAGED_BY, OWNER_KIND, OWNER_NAME
 

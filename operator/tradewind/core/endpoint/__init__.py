@@ -9,13 +9,14 @@ This is the single writer of the routing document and of `activeExperiment`: two
 they run. A champion is never guessed: without one that exists and verifies, nothing is routed anew.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from tradewind.api.ab_experiment import ABExperiment, Mode
 from tradewind.api.annotations import unknown_annotations
-from tradewind.api.common import VersionStatusRef, WeightStatus
+from tradewind.api.common import SecretKeyRef, VersionStatusRef, WeightStatus
 from tradewind.api.endpoint import (
     ActiveExperiment,
     Endpoint,
@@ -27,10 +28,21 @@ from tradewind.api.endpoint import (
 from tradewind.core.conditions import Fact, with_facts
 from tradewind.core.decision import Apply, Decision, Delete, Effect, Owner
 from tradewind.core.endpoint.by_hand import by_hand
+from tradewind.core.endpoint.guests import Guest
 from tradewind.core.endpoint.health import arm_statuses, champion_fact, health_fact
 from tradewind.core.endpoint.holders import fallback_of
+from tradewind.core.endpoint.hosting import (
+    Hosting,
+    gateway_fact,
+    hosted_effects,
+    hosting_of,
+    known_hosting,
+    moving_words,
+    served,
+)
 from tradewind.core.endpoint.intact import differing, intact, judged
-from tradewind.core.endpoint.manifests import build_gateway, build_routing, gateway_name, routing_name
+from tradewind.core.endpoint.manifests import build_gateway, build_routing, build_service
+from tradewind.core.endpoint.names import gateway_name, routing_name
 from tradewind.core.endpoint.orphans import aborted
 from tradewind.core.endpoint.places import Places, places_of
 from tradewind.core.endpoint.routing import ROUTING_RENEWAL, arm_target, credentials_of, is_as_routed, routing_of
@@ -39,6 +51,7 @@ from tradewind.core.endpoint.seen import (
     TERMINAL,
     Conflicts,
     EpochRow,
+    PodsAt,
     ProbeCosts,
     Promotion,
     Reason,
@@ -81,13 +94,15 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
     held = refused is not None and not refused.holds
     effects: list[Effect] = [*places.effects, *aborted(endpoint.name, seen.orphans, now)]
     # A promotion is stored before anybody obeys it. While a version is missing or another one, its Secret stays mounted.
-    if routing is not None and is_as_routed(seen, routing):
-        credentials = credentials_of(seen, routing)
-        if not held:  # else the gateway that there is goes on as it was, and none is made
-            effects += before_the_gateway(endpoint, owner, seen)
-            effects += gateway_policy(owner, platform, gateway_name(endpoint.name))
-            effects += [Apply(manifest) for manifest in build_gateway(endpoint, owner, platform, credentials)]
-            effects += after_the_gateway(endpoint, owner)
+    is_whole = routing is not None and is_as_routed(seen, routing)
+    credentials = credentials_of(seen, routing) if routing is not None and is_whole else {}
+    hosting = hosting_of(endpoint, seen, routing, credentials if is_whole else None, held=held)
+    guests = served(seen.guests)
+    if routing is not None:
+        effects += hosted_effects(endpoint, owner, seen, hosting) if not hosting.owns_pods else []
+    if routing is not None and is_whole:
+        if not held and hosting.owns_pods:  # else the gateway that there is goes on as it was, and none is made
+            effects += _own_gateway(endpoint, owner, platform, seen, credentials, hosting, guests)
         # A pod that lacks a version's key could only fail in its name: such a version is routed to once all have it.
         lacking = sorted(credentials.keys() - seen.mounted) if seen.mounted is not None else []
         if lacking and seen.routing is not None:
@@ -102,7 +117,8 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
         renews = seen.document.holds and seen.routing is not None and routing.generation == seen.routing.generation
         effects.append(Apply(build_routing(owner, routing), sealed=True, renews=renews))
 
-    facts = [places.champion_fact, _database_fact(seen), *_gateway_facts(endpoint, seen, routing, places.champion, now)]
+    facts = [places.champion_fact, _database_fact(seen)]
+    facts += _gateway_facts(endpoint, seen, routing, places.champion, hosting, now)
     facts.append(places.experiment_fact or _experiment_fact(places.active, routing))
     arms = arm_statuses(endpoint, seen, routing)
     arm = champion_fact(arms, places.champion)
@@ -116,7 +132,7 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
     told_of = _annotations_fact(endpoint), _conflicts_fact(endpoint, seen)
     more = (refused, fallback_fault, health, sound.fact, hand.fact, *told_of)
     facts += [fact for fact in more if fact is not None]
-    status = _status(endpoint, seen, places, routing).model_copy(
+    status = _status(endpoint, seen, places, routing, hosting, guests).model_copy(
         update={
             "phase": EndpointPhase.READY if blocked is None else _phase(endpoint.status),
             "arms": arms,
@@ -133,7 +149,9 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
     live = places.active is not None and places.active.spec.mode is Mode.LIVE
     told = held or (arm is not None and blocked is arm)  # an author, or gateways, wake the operator when that changes
     waiting = not held and (
-        (blocked is not None and not told)
+        hosting.moves
+        or hosting.leaves
+        or (blocked is not None and not told)
         or any((f.type == "WeightsApplied" and f.holds is not True) or f.reason == Reason.APPLYING for f in facts)
     )
     again = timedelta(seconds=2) if waiting else ROUTING_RENEWAL if live or told else None
@@ -141,7 +159,36 @@ def decide(endpoint: Endpoint, seen: Seen, now: datetime, *, platform: Platform,
     return Decision(status, tuple(effects), min((t for t in times if t is not None), default=None))
 
 
-def _status(endpoint: Endpoint, seen: Seen, places: Places, routing: Routing | None) -> EndpointStatus:
+def _own_gateway(
+    endpoint: Endpoint,
+    owner: Owner,
+    platform: Platform,
+    seen: Seen,
+    credentials: Mapping[str, SecretKeyRef],
+    hosting: Hosting,
+    guests: tuple[Endpoint, ...],
+) -> list[Effect]:
+    """Pods of its own, and what stands beside them."""
+    found = [Guest(guest.name, known) for guest in guests if (known := known_hosting(guest)) is not None]
+    port = hosting.status.port if hosting.status is not None else None
+    service = build_service(owner, hosting.sends_to or endpoint.name, port)
+    made = build_gateway(endpoint, owner, platform, credentials, found, hosts=hosting.hosts, service=service)
+    return [
+        *before_the_gateway(endpoint, owner, seen),
+        *gateway_policy(owner, platform, gateway_name(endpoint.name), sorted(g.hosting.port for g in found)),
+        *(Apply(manifest) for manifest in made),
+        *after_the_gateway(endpoint, owner),
+    ]
+
+
+def _status(
+    endpoint: Endpoint,
+    seen: Seen,
+    places: Places,
+    routing: Routing | None,
+    hosting: Hosting,
+    guests: tuple[Endpoint, ...],
+) -> EndpointStatus:
     """The status with what does not hang on conditions."""
     reports = [r for r in seen.replicas if r.replica in seen.ready_pods]
     return endpoint.status.model_copy(
@@ -158,6 +205,8 @@ def _status(endpoint: Endpoint, seen: Seen, places: Places, routing: Routing | N
                 reported_epoch=min((r.epoch for r in reports if r.epoch is not None), default=None),
                 generation=routing.generation if routing else None,
                 pods=_pods(endpoint, seen),
+                hosting=hosting.status,
+                guests=tuple(guest.name for guest in guests) or None,
             ),
         }
     )
@@ -209,16 +258,32 @@ def _database_fact(seen: Seen) -> Fact:
 
 
 def _gateway_facts(
-    endpoint: Endpoint, seen: Seen, routing: Routing | None, champion: VersionStatusRef | None, now: datetime
+    endpoint: Endpoint,
+    seen: Seen,
+    routing: Routing | None,
+    champion: VersionStatusRef | None,
+    hosting: Hosting,
+    now: datetime,
 ) -> tuple[Fact, Fact]:
     wanted, ready = wanted_pods(endpoint, seen), len(seen.ready_pods)
     held = seen.held_back
-    if ready:
-        message = f"{ready} of {wanted} pods ready" + (f"; {held}" if held is not None else "")
+    moving = moving_words(hosting, endpoint)
+    host = hosting.status.host if hosting.status is not None and not hosting.moves else None
+    of_host = f" of Endpoint {host}" if host is not None else ""
+    if host is not None:
+        ready = len(seen.sharing.pods.get(host, PodsAt()).ready)
+    faulty = gateway_fact(seen, hosting)
+    if faulty is not None:
+        gateway = faulty
+    elif ready:
+        message = f"{ready} of {wanted} pods{of_host} ready" if not moving else f"{ready} pods ready; {moving}"
+        message += f"; {held}" if held is not None else ""
         gateway = Fact("GatewayReady", True, Reason.GATEWAY_READY, message)
     else:
         reason = Reason.GATEWAY_STARTING if held is None else held.reason
-        message = f"no gateway pod of {wanted} is ready" + (f": {held}" if held is not None else "")
+        of_wanted = f" of {wanted}" if wanted or host is None else ""  # what the host has is not known yet
+        message = f"no gateway pod{of_wanted}{of_host} is ready" + (f": {held}" if held is not None else "")
+        message += f"; {moving}" if moving else ""
         gateway = Fact("GatewayReady", False, reason, message)
     if routing is None:
         return gateway, Fact("WeightsApplied", None, Reason.APPLYING, "nothing is published yet")

@@ -1,16 +1,26 @@
 """The decision gateway of an Endpoint: Deployment, Service, identity, and the routing document it obeys."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tradewind.api.common import SecretKeyRef
 from tradewind.api.endpoint import Endpoint, Gateway
 from tradewind.core.decision import Manifest, Owner
+from tradewind.core.endpoint.guests import Guest, beside_them
+from tradewind.core.endpoint.names import (
+    ARM_SECRETS,
+    AUTH_SECRET,
+    HEALTH_PORT,
+    SPOOL,
+    gateway_name,
+    routing_name,
+    shared_spool,
+)
+from tradewind.core.endpoint.ports import port_name
 from tradewind.core.manifests.common import (
-    COMPONENT,
     CONTAINER_SECURITY,
     GATEWAY_USER,
-    OWNER_NAME,
     child_labels,
     child_metadata,
     pod_security,
@@ -26,25 +36,8 @@ from tradewind.trading.hosts import SECRET_HOSTS_KEY
 from tradewind.trading.routing import ROUTING_KEY, Routing
 from tradewind.trading.stopping import PRE_STOP_SECONDS, pod_grace_seconds
 
-ARM_SECRETS = "/var/run/secrets/tradewind/arms"
-AUTH_SECRET = "/var/run/secrets/tradewind/auth"  # noqa: S105 - a path
-SPOOL = "/var/spool/tradewind"
-HEALTH_PORT = 8081
-
-
-def gateway_name(endpoint: str) -> str:
-    """Name of the gateway's Deployment, Service and identity."""
-    return f"{endpoint}-gateway"
-
-
-def gateway_pods(endpoint: str) -> str:
-    """Selects the gateway's pods."""
-    return f"{COMPONENT}=gateway,{OWNER_NAME}={endpoint}"
-
-
-def routing_name(endpoint: str) -> str:
-    """Name of the ConfigMap with the routing document."""
-    return f"{endpoint}-routing"
+_LATER = ("TRADEWIND_AUTH", "TRADEWIND_OPENAI")
+"""Where they always stood: another order replaces every pod."""
 
 
 def endpoint_of(routing: str) -> str | None:
@@ -66,20 +59,37 @@ def mounted_versions(pod: Mapping[str, Any]) -> frozenset[str]:
 
 
 def build_gateway(
-    endpoint: Endpoint, owner: Owner, platform: Platform, credentials: Mapping[str, SecretKeyRef]
+    endpoint: Endpoint,
+    owner: Owner,
+    platform: Platform,
+    credentials: Mapping[str, SecretKeyRef],
+    guests: Sequence[Guest] = (),
+    *,
+    hosts: Collection[str] = (),
+    service: Manifest | None = None,
 ) -> tuple[Manifest, ...]:
     """Everything the gateway runs with but its routing, in the order in which it is applied.
 
     Args:
         credentials: Secret of each external version that this Endpoint may ask.
+        guests: other Endpoints that its pods answer for.
+        hosts: other Endpoints whose pods still answer for this one.
+        service: where the Service does not send to these pods yet.
     """
-    name = gateway_name(endpoint.metadata.name)
     account = {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
-        "metadata": child_metadata(owner, name, "gateway"),
+        "metadata": child_metadata(owner, gateway_name(owner.name), "gateway"),
         "automountServiceAccountToken": False,
     }
+    role, binding = build_access(owner, {owner.name, *hosts})
+    deployment = _deployment(endpoint, owner, platform, credentials, guests)
+    return account, role, binding, service or build_service(owner, owner.name), deployment
+
+
+def build_access(owner: Owner, readers: Collection[str]) -> tuple[Manifest, Manifest]:
+    """Who may read the routing document: pods of these Endpoints."""
+    name = gateway_name(owner.name)
     role = {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",
@@ -88,28 +98,43 @@ def build_gateway(
             {
                 "apiGroups": [""],
                 "resources": ["configmaps"],
-                "resourceNames": [routing_name(endpoint.metadata.name)],
+                "resourceNames": [routing_name(owner.name)],
                 "verbs": ["get", "list", "watch"],
             }
         ],
     }
+    subjects = [
+        {"kind": "ServiceAccount", "name": gateway_name(reader), "namespace": owner.namespace}
+        for reader in sorted(readers)
+    ]
     binding = {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "RoleBinding",
         "metadata": child_metadata(owner, name, "gateway"),
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": owner.namespace}],
+        "subjects": subjects,
     }
-    service = {
+    return role, binding
+
+
+def build_service(owner: Owner, sends_to: str, port: int | None = None) -> Manifest:
+    """Where callers of an Endpoint come.
+
+    Args:
+        sends_to: the Endpoint whose pods answer.
+        port: this Endpoint's in pods of another one.
+    """
+    other = sends_to != owner.name and port is not None
+    target = port_name(port) if other and port is not None else "http"
+    return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": child_metadata(owner, name, "gateway"),
+        "metadata": child_metadata(owner, gateway_name(owner.name), "gateway"),
         "spec": {
-            "selector": child_labels(owner, "gateway"),
-            "ports": [{"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}],
+            "selector": child_labels(replace(owner, name=sends_to), "gateway"),
+            "ports": [{"name": "http", "port": 80, "targetPort": target, "protocol": "TCP"}],
         },
     }
-    return account, role, binding, service, _deployment(endpoint, owner, platform, credentials)
 
 
 def build_routing(owner: Owner, routing: Routing) -> Manifest:
@@ -122,17 +147,45 @@ def build_routing(owner: Owner, routing: Routing) -> Manifest:
     }
 
 
+def endpoint_variables(spec: Gateway) -> dict[str, str]:
+    """Settings of one Endpoint in the gateway's process."""
+    decision, database = waits_of(spec)
+    found = {
+        "TRADEWIND_DECISION_TIMEOUT_SECONDS": f"{decision:g}",
+        "TRADEWIND_DATABASE_TIMEOUT_SECONDS": f"{database:g}",
+        "TRADEWIND_BREAKER_FAILURES": str(spec.breaker.failures),
+        "TRADEWIND_BREAKER_OPEN_SECONDS": f"{as_timedelta(spec.breaker.open_for).total_seconds():.15g}",
+        "TRADEWIND_RETENTION_SECONDS": f"{as_timedelta(spec.retention).total_seconds():.15g}",
+    }
+    if spec.auth.secret_ref is None:
+        found["TRADEWIND_AUTH"] = "disabled"
+    if spec.openai.enabled:  # not set where it is off: an upgrade replaces no pod for it
+        found["TRADEWIND_OPENAI"] = "enabled"
+    return found
+
+
+def waits_of(spec: Gateway) -> tuple[float, float]:
+    """Seconds of a decision and of a statement."""
+    decision, database = (as_milliseconds(text) / 1000 for text in (spec.timeouts.decision, spec.timeouts.database))
+    return decision, database
+
+
 def _deployment(
-    endpoint: Endpoint, owner: Owner, platform: Platform, credentials: Mapping[str, SecretKeyRef]
+    endpoint: Endpoint,
+    owner: Owner,
+    platform: Platform,
+    credentials: Mapping[str, SecretKeyRef],
+    guests: Sequence[Guest],
 ) -> Manifest:
     spec = endpoint.spec.gateway
-    decision, database = (as_milliseconds(text) / 1000 for text in (spec.timeouts.decision, spec.timeouts.database))
+    decision, database = waits_of(spec)
     name = gateway_name(endpoint.metadata.name)
     access = database_access(endpoint.spec.database)
     claim = spec.spool.claim_name
-    kept = {"emptyDir": {"sizeLimit": "256Mi"}} if claim is None else {"persistentVolumeClaim": {"claimName": claim}}
-    # A pod's folder has its name. Not a subPath: another pod must find what it leaves.
-    spool = SPOOL if claim is None else f"{SPOOL}/{endpoint.metadata.name}/$(TRADEWIND_REPLICA)"
+    # Room for the spool of each Endpoint.
+    room = {"sizeLimit": f"{256 + 64 * len(guests)}Mi"}
+    kept = {"emptyDir": room} if claim is None else {"persistentVolumeClaim": {"claimName": claim}}
+    spool = SPOOL if claim is None else shared_spool(endpoint.metadata.name)
     volumes: list[Manifest] = [
         {"name": "tmp", "emptyDir": {}},
         {"name": "spool", **kept},
@@ -153,14 +206,7 @@ def _deployment(
         {"name": "TRADEWIND_SPOOL_DIR", "value": spool},
         *([] if claim is None else [{"name": "TRADEWIND_SPOOL_SHARED", "value": "enabled"}]),
         {"name": "TRADEWIND_HEALTH_PORT", "value": str(HEALTH_PORT)},
-        {"name": "TRADEWIND_DECISION_TIMEOUT_SECONDS", "value": f"{decision:g}"},
-        {"name": "TRADEWIND_DATABASE_TIMEOUT_SECONDS", "value": f"{database:g}"},
-        {"name": "TRADEWIND_BREAKER_FAILURES", "value": str(spec.breaker.failures)},
-        {
-            "name": "TRADEWIND_BREAKER_OPEN_SECONDS",
-            "value": f"{as_timedelta(spec.breaker.open_for).total_seconds():.15g}",
-        },
-        {"name": "TRADEWIND_RETENTION_SECONDS", "value": f"{as_timedelta(spec.retention).total_seconds():.15g}"},
+        *({"name": key, "value": value} for key, value in endpoint_variables(spec).items() if key not in _LATER),
         *(each for each in access.env if each["name"] not in {own.name for own in spec.env}),
     ]
     if spec.auth.secret_ref:
@@ -176,7 +222,11 @@ def _deployment(
             env.append(secret_env(each.name, each.secret_ref))
         else:
             env.append({"name": each.name, "value": each.value})
-    for index, (version, ref) in enumerate(sorted(credentials.items())):
+    beside = beside_them(guests, owner.namespace, shared=claim is not None)
+    env += beside.env
+    volumes += beside.volumes
+    mounts += beside.mounts
+    for index, (version, ref) in enumerate(sorted({**beside.credentials, **credentials}.items())):
         volume = f"arm-{index}"
         # Of the Secret no more than is needed. A key that is missing, being optional, is told by the gateway.
         items = [{"key": key, "path": key} for key in dict.fromkeys((ref.key, SECRET_HOSTS_KEY))]
@@ -187,7 +237,9 @@ def _deployment(
         "serviceAccountName": name,
         "automountServiceAccountToken": True,
         "securityContext": pod_security(GATEWAY_USER),
-        "terminationGracePeriodSeconds": pod_grace_seconds(decision, database),
+        "terminationGracePeriodSeconds": pod_grace_seconds(
+            max(decision, beside.decision_timeout), max(database, beside.database_timeout)
+        ),
         "volumes": volumes,
         **pull_secrets(platform.gateway_pull_secrets),
         **scheduling(spec.node_selector, spec.tolerations),
@@ -200,6 +252,7 @@ def _deployment(
                 "ports": [
                     {"name": "http", "containerPort": 8080, "protocol": "TCP"},
                     {"name": "health", "containerPort": HEALTH_PORT, "protocol": "TCP"},
+                    *beside.ports,
                 ],
                 "env": env,
                 "resources": resources(spec.resources),
@@ -215,7 +268,7 @@ def _deployment(
                     "failureThreshold": 6,
                 },
                 "readinessProbe": {
-                    "httpGet": {"path": "/readyz", "port": "http"},
+                    "httpGet": {"path": "/readyz/pod" if guests else "/readyz", "port": "http"},
                     "periodSeconds": 2,
                     "timeoutSeconds": 5,
                 },

@@ -5,7 +5,7 @@ read fresh, for what they lead to is not taken back: the experiment that holds t
 version that it promoted and the one that is asked for by hand (their hashes are stored for good).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -16,12 +16,15 @@ from tradewind.api.model_version import ModelVersion
 from tradewind.core.decision import FIELD_MANAGER, RecordVerdict
 from tradewind.core.endpoint.by_hand import asked, named_by_hand, request_key
 from tradewind.core.endpoint.holders import was_promoted
-from tradewind.core.endpoint.manifests import gateway_name, gateway_pods, mounted_versions
+from tradewind.core.endpoint.hosting import hosts_of, is_concerned, known_hosting
+from tradewind.core.endpoint.manifests import mounted_versions
+from tradewind.core.endpoint.names import gateway_name, gateway_pods
 from tradewind.core.endpoint.orphans import aborted
+from tradewind.core.endpoint.ports import has_port
 from tradewind.core.endpoint.published import published
 from tradewind.core.endpoint.scaling import unwanted
-from tradewind.core.endpoint.seen import TERMINAL, GatewayDeployment, Seen, StartedExperiment
-from tradewind.core.manifests.common import is_child
+from tradewind.core.endpoint.seen import TERMINAL, GatewayDeployment, PodsAt, Seen, Sharing, StartedExperiment
+from tradewind.core.manifests.common import OWNER_NAME, is_child
 from tradewind.core.pods import has_ended, held_back, is_ready
 from tradewind.core.prompts import read_prompts
 from tradewind.core.world import DatabaseUnavailableError, Json, World
@@ -47,10 +50,12 @@ async def observe(endpoint: Endpoint, world: World) -> Seen:
         versions.pop(name, None)
         version = await world.fresh(ModelVersion, namespace, name)
         versions |= {name: version} if version is not None else {}
-    pods = await world.pods(namespace, gateway_pods(endpoint.name))
+    own = await world.pods(namespace, gateway_pods(endpoint.name))
+    sharing, elsewhere = await _sharing(endpoint, own, world)
+    pods = [*own, *elsewhere]
     # A pod that is being deleted still answers on the connections that it has.
     mounted = [mounted_versions(pod) for pod in pods if not has_ended(pod)]
-    ready = frozenset(pod["metadata"]["name"] for pod in pods if is_ready(pod))
+    ready = _ready(pods)
     deployment = None if pods else await _child(endpoint, "apps/v1", "Deployment", gateway_name(endpoint.name), world)
     waiting = [pod for pod in pods if pod["metadata"]["name"] not in ready]
     mine = tuple(e for e in experiments.values() if e.spec.endpoint_ref.name == endpoint.name)
@@ -63,6 +68,8 @@ async def observe(endpoint: Endpoint, world: World) -> Seen:
         held_back=await held_back(world, namespace, waiting, deployment),
         deployment=await gateway_deployment(endpoint, world),
         left_over=await left_over(endpoint, world),
+        sharing=sharing,
+        guests=_guests(endpoint, world),
         mounted=frozenset.intersection(*mounted) if mounted else None,
         routing=routing,
         document=document,
@@ -87,6 +94,42 @@ async def observe(endpoint: Endpoint, world: World) -> Seen:
         return replace(
             seen, database_error=str(error), schema_missing=error.schema_missing, installation_taken=error.taken
         )
+
+
+async def _sharing(endpoint: Endpoint, own: Sequence[Json], world: World) -> tuple[Sharing, list[Json]]:
+    """Where this Endpoint is answered, and the pods of others that answer for it."""
+    if not is_concerned(endpoint):
+        return Sharing(), []
+    namespace, wanted, known = endpoint.namespace, endpoint.spec.gateway.shared_with, known_hosting(endpoint)
+    found = {endpoint.name: PodsAt(_ready(own), count=sum(not has_ended(pod) for pod in own))}
+    elsewhere: list[Json] = []
+    for host in sorted(hosts_of(endpoint)):
+        pods = await world.pods(namespace, gateway_pods(host))
+        mine = [pod for pod in pods if known is not None and has_port(pod, known.port)]
+        found[host] = PodsAt(_ready(mine), _ready(pods) <= _ready(mine), sum(not has_ended(pod) for pod in mine))
+        elsewhere += mine
+    service = await _child(endpoint, "v1", "Service", gateway_name(endpoint.name), world)
+    selector = ((service or {}).get("spec") or {}).get("selector") or {}
+    others = [(known_hosting(one), one.metadata.uid) for one in world.all(Endpoint, namespace)]
+    ports = tuple((theirs.port, uid) for theirs, uid in others if theirs is not None and uid != endpoint.metadata.uid)
+    host_now = world.get(Endpoint, namespace, wanted) if wanted is not None else None
+    return Sharing(host_now, selector.get(OWNER_NAME), found, ports), elsewhere
+
+
+def _guests(endpoint: Endpoint, world: World) -> tuple[Endpoint, ...]:
+    """Other Endpoints that the pods of this one are to answer for, or still do."""
+    return tuple(
+        one
+        for one in world.all(Endpoint, endpoint.namespace)
+        if one.name != endpoint.name
+        and one.metadata.deletion_timestamp is None
+        and (known := known_hosting(one)) is not None
+        and endpoint.name in (known.host, known.served_by)
+    )
+
+
+def _ready(pods: Sequence[Json]) -> frozenset[str]:
+    return frozenset(pod["metadata"]["name"] for pod in pods if is_ready(pod))
 
 
 def _may_be_asked(endpoint: Endpoint, experiments: tuple[ABExperiment, ...], routing: Routing | None) -> frozenset[str]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from tradewind.api.endpoint import Endpoint
 from tradewind.core.endpoint.intact import CONDITION
-from tradewind.core.endpoint.manifests import routing_name
+from tradewind.core.endpoint.names import routing_name
 from tradewind.core.endpoint.seen import Document
 from tradewind.core.verbs import one_line
 from tradewind.core.world import Json, World

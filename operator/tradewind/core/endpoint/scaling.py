@@ -7,17 +7,26 @@ once more, as it is, by a field owner that never comes again.
 
 from tradewind.api.endpoint import Endpoint, Gateway
 from tradewind.core.decision import FIELD_MANAGER, Apply, Delete, Effect, Manifest, Owner
-from tradewind.core.endpoint.manifests import gateway_name
+from tradewind.core.endpoint.names import gateway_name
 from tradewind.core.endpoint.seen import Seen
 from tradewind.core.manifests.common import child_labels, child_metadata
 
 HANDOVER = f"{FIELD_MANAGER}-handover"
 AUTOSCALER = ("autoscaling/v2", "HorizontalPodAutoscaler")
 BUDGET = ("policy/v1", "PodDisruptionBudget")
+OF_OWN_PODS = frozenset({("apps/v1", "Deployment"), AUTOSCALER, BUDGET})
+"""What an Endpoint whose decisions another's pods answer does not have. Its identity stays: nobody bears it."""
 
 
 def wanted_pods(endpoint: Endpoint, seen: Seen) -> int:
-    """How many pods there are to be: the autoscaler's number where there is one."""
+    """How many pods there are to be: the autoscaler's number where there is one, the host's where another's pods answer."""
+    if endpoint.spec.gateway.shared_with is not None:
+        host = seen.sharing.host
+        known = host.status.gateway if host is not None else None
+        if known is not None and known.replicas is not None:
+            return known.replicas
+        before = endpoint.status.gateway
+        return (before.replicas if before is not None else None) or 0
     scaling = endpoint.spec.gateway.autoscaling
     if scaling is None:
         return endpoint.spec.gateway.replicas
@@ -67,6 +76,8 @@ def after_the_gateway(endpoint: Endpoint, owner: Owner) -> list[Effect]:
 def unwanted(endpoint: Endpoint) -> frozenset[tuple[str, str]]:
     """Kinds of children that this spec does not ask for."""
     spec: Gateway = endpoint.spec.gateway
+    if spec.shared_with is not None:
+        return OF_OWN_PODS
     fewest = spec.autoscaling.min_replicas if spec.autoscaling is not None else spec.replicas
     return frozenset(([AUTOSCALER] if spec.autoscaling is None else []) + ([BUDGET] if fewest < 2 else []))
 

@@ -9,6 +9,7 @@ from enum import StrEnum
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.ab_experiment_status import ABExperimentPhase
 from tradewind.api.common import VersionStatusRef
+from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
 from tradewind.core.hindrance import Hindrance
 from tradewind.core.prompts import Prompt
@@ -104,6 +105,11 @@ class Reason(StrEnum):
     nobody told of; the message names a decision, whose read-back has both answers."""
     ANSWERS_AGREE = "AnswersAgree"
     """No decision of the last 7 days has two answers that differ."""
+    HOST_MISSING = "HostMissing"
+    """The Endpoint that gateway.sharedWith names does not exist, is not valid, or is being deleted."""
+    HOST_UNFIT = "HostUnfit"
+    """The Endpoint that gateway.sharedWith names cannot answer for this one, or this one answers for others itself; the message
+    says why, and what to change."""
     REPLACED = "Replaced"
     """A request was dropped before it was carried out: a newer one came."""
 
@@ -216,6 +222,38 @@ class GatewayDeployment:
 
 
 @dataclass(frozen=True, slots=True)
+class PodsAt:
+    """Pods of one Endpoint that answer for the Endpoint in question.
+
+    Attributes:
+        ready: their names, of those that take traffic.
+        complete: no pod of that Endpoint takes traffic and does not answer for the one in question.
+        count: all that have not ended.
+    """
+
+    ready: frozenset[str] = frozenset()
+    complete: bool = True
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """What is seen where an Endpoint is answered by another's pods, is to be, or was.
+
+    Attributes:
+        host: the Endpoint that spec.gateway.sharedWith names.
+        service: the Endpoint whose pods the Service sends to; None: there is no Service.
+        pods: by the Endpoint whose pods they are.
+        ports: those that other Endpoints of the namespace have in pods of others, with their uids.
+    """
+
+    host: Endpoint | None = None
+    service: str | None = None
+    pods: Mapping[str, PodsAt] = field(default_factory=dict)
+    ports: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """Facts about an Endpoint; None is: not there, or not known.
 
@@ -233,6 +271,8 @@ class Seen:
         mounted: versions whose Secret every gateway pod has; None: there is no pod.
         prompts: own words of versions that may be routed to, or why they cannot be used.
         conflicts: decisions with two answers; None: there are none.
+        sharing: where another Endpoint's pods answer, are to, or did.
+        guests: other Endpoints that these pods are to answer for.
         probes: of each version that was asked to see whether it answers, in 30 days.
         held_back: what keeps gateway pods from running, as far as it is known.
         database_error: why SQL facts are missing; None: they are complete.
@@ -256,6 +296,8 @@ class Seen:
     conflicts: Conflicts | None = None
     probes: Mapping[str, ProbeCosts] = field(default_factory=dict)
     held_back: Hindrance | None = None
+    sharing: Sharing = Sharing()
+    guests: tuple[Endpoint, ...] = ()
     database_error: str | None = None
     schema_missing: bool = False
     installation_taken: bool = False

@@ -28,8 +28,12 @@ _DNS: Json = {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol"
 """To anywhere: a cluster's name server may be a pod, an address of the node or one of the cloud."""
 
 
-def gateway_policy(owner: Owner, platform: Platform, name: str) -> list[Effect]:
-    """The policy of an Endpoint's gateways; nothing where the installation makes none."""
+def gateway_policy(owner: Owner, platform: Platform, name: str, guests: Iterable[int] = ()) -> list[Effect]:
+    """The policy of an Endpoint's gateways; nothing where the installation makes none.
+
+    Args:
+        guests: ports of other Endpoints that they answer for.
+    """
     network = platform.network
     if not network.enabled:
         return []
@@ -41,7 +45,7 @@ def gateway_policy(owner: Owner, platform: Platform, name: str) -> list[Effect]:
         _target(network.api_server),
         *_hosts(platform),
     ]
-    ingress = [_rule("from", [dict(peer) for peer in (*network.callers, *network.metrics_from)], (_HTTP,))]
+    ingress = [_rule("from", [dict(peer) for peer in (*network.callers, *network.metrics_from)], (_HTTP, *guests))]
     return [Apply(_policy(owner, name, "gateway", child_labels(owner, "gateway"), ingress, egress))]
 
 
