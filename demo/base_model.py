@@ -58,6 +58,7 @@ PIECES: Final = (
 
 
 SIZES: Final = tuple(size for size in SIZE_GRID_USD if 10 <= size <= 1000)
+PERCENTS: Final = tuple(share for share in PERCENT_GRID if share in (0, 0.5) or 0.0005 <= share <= 0.3)
 LEVERAGES: Final = tuple(leverage for leverage in LEVERAGE_GRID if leverage <= 50)
 ACTIONS: Final = (Action.OPEN_LONG, Action.OPEN_SHORT, Action.HOLD)
 READ_FIELDS: Final = (
@@ -250,8 +251,8 @@ def _random_decision(draw: random.Random, market: demo_bars.MarketView, rule: Ru
         symbol=SYMBOL,
         size_usd=_walked(SIZES, hour),
         leverage=int(_walked(LEVERAGES, 7 * hour)),
-        stop_loss_pct=_walked(PERCENT_GRID, 11 * hour),
-        take_profit_pct=_walked(PERCENT_GRID, 13 * hour + 5),
+        stop_loss_pct=_walked(PERCENTS, 11 * hour),
+        take_profit_pct=_walked(PERCENTS, 13 * hour + 5),
         confidence=confidence,
     )
 

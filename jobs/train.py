@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from tradewind.trading.exits import ExitCode
 from tradewind.training.config import TrainConfig, load_train_config
-from tradewind.training.outcome import JobError, bad_config, write_result
+from tradewind.training.outcome import JobError, bad_config, storage_error, write_result
 
 FLAGS = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 FLAGS.add_argument("--config", type=Path, help="JSON file; default: the variable TRADEWIND_CONFIG")
@@ -51,6 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_result(error.result, flags.result)
         return error.code
     except Exception as error:
+        if (full := storage_error(error)) is not None:
+            logger.exception("the volume")
+            write_result(full.result, flags.result)
+            return full.code
         logger.exception("failed")
         write_result({"reason": "Error", "message": f"{type(error).__name__}: {error}"}, flags.result)
         return ExitCode.ERROR
@@ -72,24 +77,22 @@ def train(config: TrainConfig) -> dict[str, Any]:
     settings, extra = config.hyperparameters, config.hyperparameters.extra
     epochs, max_too_long_share = float(settings.epochs), float(extra.max_too_long_share)
 
-    # A run that has published its adapter is over, whatever happened to its report.
     from tradewind.training.artifact import published_sha256
     from tradewind.training.files import (
         EVAL_FILE,
-        MANIFEST_FILE,
         TRAIN_FILE,
         dataset_sha256,
         folder_sha256,
         read_examples,
+        read_manifest,
         write_atomic,
     )
+    from tradewind.training.finished import ADAPTER, RESULT, finished_result
 
-    adapter, report = config.output / "adapter", config.output / "result.json"
-    if adapter.is_dir() and report.is_file():
-        earlier: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
-        if earlier["sha256"] == published_sha256(adapter):
-            logger.info("%s is complete", adapter)
-            return earlier
+    adapter, report = config.output / ADAPTER, config.output / RESULT
+    if (earlier := finished_result(config)) is not None:
+        logger.info("%s is complete", adapter)
+        return earlier
 
     try:
         config.output.mkdir(parents=True, exist_ok=True)
@@ -111,8 +114,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         raise JobError(ExitCode.BAD_DATA, "BaseMismatch", message, expected=config.base_sha256, actual=base_sha256)
 
     # The data is the one that passed the gates, or nothing is trained.
-    manifest_file = config.dataset / MANIFEST_FILE
-    manifest = json.loads(manifest_file.read_text(encoding="utf-8")) if manifest_file.is_file() else {}
+    manifest = read_manifest(config.dataset)
     expected, found = config.dataset_sha256 or manifest.get("sha256"), dataset_sha256(config.dataset)
     if found != expected:
         remedy = "snapshot again" if expected else "set datasetSha256 or bring a manifest.json"
@@ -126,25 +128,36 @@ def train(config: TrainConfig) -> dict[str, Any]:
     from transformers import TrainingArguments, set_seed
     from transformers.utils.logging import disable_progress_bar
 
+    from tradewind.pretrained.cpu import cpu_threads
     from tradewind.training import base
     from tradewind.training.artifact import publish_adapter
     from tradewind.training.checkpoint import Checkpoints, Resumption
     from tradewind.training.collator import PlannedBatches, plan_batches
-    from tradewind.training.preflight import check_stop_token, tokenize
+    from tradewind.training.preflight import check_room, check_stop_token, tokenize
     from tradewind.training.progress import ProgressReporter
-    from tradewind.training.request import earlier_fingerprint, request_of
+    from tradewind.training.request import LAYERS, earlier_fingerprint, request_of
     from tradewind.training.trainer import AdapterTrainer, DivergedError
 
     # Preflight.
-    threads = int(extra.threads or 0) or int(os.environ.get("OMP_NUM_THREADS", "0")) or os.cpu_count() or 1
+    threads = int(extra.threads or 0) or int(os.environ.get("OMP_NUM_THREADS", "0")) or cpu_threads()
     torch.set_num_threads(threads)
     disable_progress_bar()
     method = base.choose_method(config.method)
     tokenizer = base.load_tokenizer(config.base)
     fit = partial(tokenize, tokenizer=tokenizer, max_length=settings.max_length, max_too_long_share=max_too_long_share)
     ready, ready_eval = fit(examples), fit(eval_examples)
-    logger.info("%s; %d samples, %d to evaluate, %d too long", method.reason, len(ready.samples), len(ready_eval.samples),
-                ready.too_long + ready_eval.too_long)  # fmt: skip
+    changed = ready.changed + ready_eval.changed
+    logger.info("%s; %d samples, %d to evaluate, %d too long, %d that the tokenizer changes", method.reason, len(ready.samples),
+                len(ready_eval.samples), ready.too_long + ready_eval.too_long, changed)  # fmt: skip
+
+    patience = int(extra.early_stopping_patience)
+    if patience and not ready_eval.samples:
+        remedy = "set it to 0, or dataset.split.evalFraction so that rows are kept for evaluation"
+        message = f"{patience} evaluations are to be waited for, but there is no row to evaluate; {remedy}"
+        raise bad_config("hyperparameters.extra.early_stopping_patience", message)
+    if not ready.samples:
+        message = f"no sample of {config.dataset / TRAIN_FILE} fits hyperparameters.maxLength {settings.max_length}"
+        raise JobError(ExitCode.PREFLIGHT, "TooLong", message)
 
     # The plan: which samples share a pass, to the end of the training.
     lengths = [len(sample.input_ids) for sample in ready.samples]
@@ -166,9 +179,14 @@ def train(config: TrainConfig) -> dict[str, Any]:
         if config.warm_start is None
         else published_sha256(config.warm_start) or config.warm_start.name,
     }
+    # A model knows of what its parent was shown too.
+    parent = {} if config.warm_start is None else base.warm_start_provenance(config.warm_start)
+    watermark = max(
+        filter(None, (manifest.get("watermark"), parent.get("watermark"))), key=datetime.fromisoformat, default=None
+    )
     provenance = facts | {
         "baseSha256": base_sha256,
-        "watermark": manifest.get("watermark"),
+        "watermark": watermark,
         "lora": config.lora.model_dump(mode="json"),
         "hyperparameters": settings.model_dump(mode="json"),
         "run": config.run,
@@ -182,9 +200,18 @@ def train(config: TrainConfig) -> dict[str, Any]:
         divergences = json.loads(divergences_file.read_text(encoding="utf-8")) if divergences_file.is_file() else 0
         learning_rate = float(settings.learning_rate) / 2**divergences
         decisive = facts | {"learningRate": learning_rate}
+        try:
+            set_seed(settings.seed)
+            model, attention = base.load_model(config.base, method, tokenizer)
+            check_stop_token(tokenizer, model)
+            check_room(model, lengths + eval_lengths)
+            model, targets = base.with_adapter(model, config, method, base_sha256)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise out_of_memory(error) from error
+        asked = decisive | {"baseSha256": base_sha256} | ({} if targets.as_asked else {LAYERS: list(targets.modules)})
         checkpoints = Checkpoints(
             config.output / "checkpoints",
-            request_of(config, decisive | {"baseSha256": base_sha256}),
+            request_of(config, asked),
             earlier_fingerprint(config, decisive, manifest.get("watermark")),
             config.checkpoint.keep,
         )
@@ -196,10 +223,6 @@ def train(config: TrainConfig) -> dict[str, Any]:
 
         began = time.monotonic()
         try:
-            set_seed(settings.seed)
-            model = base.load_model(config.base, method)
-            check_stop_token(tokenizer, model)
-            model = base.with_adapter(model, config, method)
             arguments = TrainingArguments(
                 output_dir=str(config.output / "checkpoints"),
                 per_device_train_batch_size=1,  # an item is a planned pass of settings.batch_size samples
@@ -238,11 +261,13 @@ def train(config: TrainConfig) -> dict[str, Any]:
                 pad_token_id=tokenizer.pad_token_id,
                 checkpoints=checkpoints,
                 eval_every_steps=settings.eval_every_steps,
-                patience=int(extra.early_stopping_patience),
+                patience=patience,
                 stop_requested=lambda: stopping,
                 on_progress=lambda trainer: progress.report(progress_of(trainer, config, resumed.message)),  # noqa: B023
             )
             trainer.train_from(resumed.folder)
+            if not trainer.interrupted:
+                trainer.use_best()
         except DivergedError as error:
             logger.warning("diverged at learning rate %g: %s", learning_rate, error)
             if divergences:
@@ -251,8 +276,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
             write_atomic(divergences_file, json.dumps(divergences + 1))
             continue
         except (torch.OutOfMemoryError, MemoryError) as error:
-            remedy = "halve hyperparameters.batchSize and double gradientAccumulation, lower maxLength, or use method qlora on a GPU"
-            raise JobError(ExitCode.OUT_OF_MEMORY, "OutOfMemory", f"{str(error)[:300]}; {remedy}") from error
+            raise out_of_memory(error) from error
         break
 
     step = trainer.state.global_step
@@ -267,7 +291,6 @@ def train(config: TrainConfig) -> dict[str, Any]:
             ExitCode.INTERRUPTED, "Interrupted", message, step=step, totalSteps=trainer.state.max_steps, **checkpoint
         )
 
-    trainer.use_best()
     provenance |= {"steps": step, "bestStep": trainer.best.step or step, "learningRate": learning_rate}
     progress.report(progress_of(trainer, config, resumed.message), force=True)
     sha256 = publish_adapter(adapter, trainer.model, tokenizer, provenance)
@@ -285,9 +308,10 @@ def train(config: TrainConfig) -> dict[str, Any]:
         "seconds": round(time.monotonic() - began, 1),
         "samples": len(ready.samples),
         "tooLong": ready.too_long + ready_eval.too_long,
+        "changedByTokenizer": changed,
         "plan": {
             "method": method.name,
-            "reason": method.reason,
+            "reason": plan_words(method.reason, attention, targets.words, base.trainable_share(trainer.model)),
             "maxLength": settings.max_length,
             "batchSize": settings.batch_size,
         },
@@ -300,6 +324,19 @@ def train(config: TrainConfig) -> dict[str, Any]:
     return result
 
 
+def plan_words(reason: str, attention: str, layers: str, share: float) -> str:
+    """Why it is trained as it is, on which layers, and how much of the model that is."""
+    eager = "; eager attention: the model has no sdpa" if attention == "eager" else ""
+    return f"{reason}{eager}; adapter on {layers}: {100 * share:.3g} % of the weights"
+
+
+def out_of_memory(error: BaseException) -> JobError:
+    remedy = (
+        "halve hyperparameters.batchSize and double gradientAccumulation, lower maxLength, or use method qlora on a GPU"
+    )
+    return JobError(ExitCode.OUT_OF_MEMORY, "OutOfMemory", f"{str(error)[:300]}; {remedy}")
+
+
 def progress_of(trainer: Any, config: TrainConfig, message: str) -> dict[str, float | int | str | None]:
     step, total = trainer.state.global_step, trainer.state.max_steps
     speed = trainer.meter.steps_per_second
@@ -307,8 +344,8 @@ def progress_of(trainer: Any, config: TrainConfig, message: str) -> dict[str, fl
         "attempt": config.attempt,
         "step": step,
         "totalSteps": total,
-        "epoch": round(step / total * float(config.hyperparameters.epochs), 3),
-        "percent": round(100 * step / total, 1),
+        "epoch": round(step / max(total, 1) * float(config.hyperparameters.epochs), 3),
+        "percent": round(100 * step / max(total, 1), 1),
         "etaSeconds": round((total - step) / speed) if speed else None,
         "tokensPerSecond": round(trainer.meter.tokens_per_second, 1),
         "loss": trainer.step_loss,

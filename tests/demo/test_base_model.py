@@ -4,13 +4,12 @@ from pathlib import Path
 import pytest
 
 from demo.bars import SYMBOL, account_state, load_bars, market_view
-from demo.base_model import MANIFEST, PIECES, check_round_trip, is_complete, main, synthetic_samples
+from demo.base_model import MANIFEST, PERCENTS, PIECES, check_round_trip, is_complete, main, synthetic_samples
 from tradewind.trading.decision import DecisionInput, TradeDecision
 from tradewind.trading.prompt import (
     CONFIDENCE_GRID,
     INSTRUCTION,
     LEVERAGE_GRID,
-    PERCENT_GRID,
     SIZE_GRID_USD,
     render_completion,
     render_prompt,
@@ -51,7 +50,7 @@ def answers() -> list[str]:
             "take_profit_pct": 0.02, "confidence": 0.5}  # fmt: skip
     changes: list[dict[str, object]] = [{"action": "hold"}, {"action": "open_short"}, {"action": "close"}]
     grids = {"size_usd": SIZE_GRID_USD, "leverage": LEVERAGE_GRID}
-    grids |= {"stop_loss_pct": PERCENT_GRID, "confidence": CONFIDENCE_GRID}
+    grids |= {"stop_loss_pct": PERCENTS, "confidence": CONFIDENCE_GRID}
     changes += [{field: number} for field, grid in grids.items() for number in grid]
     return [render_completion(TradeDecision.model_validate(base | change)) for change in changes]
 
@@ -92,7 +91,7 @@ def test_the_synthetic_text_holds_no_real_price_and_every_value_of_the_grids() -
     samples = list(synthetic_samples(3, 1500))
     written = [json.loads(answer) for _, answer in samples]
     assert {row["confidence"] for row in written} == set(CONFIDENCE_GRID)
-    assert {row[name] for row in written for name in ("stop_loss_pct", "take_profit_pct")} == set(PERCENT_GRID)
+    assert {row[name] for row in written for name in ("stop_loss_pct", "take_profit_pct")} == set(PERCENTS)
     assert 100 in {row["size_usd"] for row in written}
     assert 20 in {row["leverage"] for row in written}
     assert {row["action"] for row in written} == {"open_long", "open_short", "hold"}

@@ -8,13 +8,14 @@ import pytest
 import torch
 from llguidance import LLMatcher
 from llguidance.hf import from_tokenizer
+from plain_decoding import candidates, next_logits, plain_constrained_greedy
 from tiny_llama import tiny_llama, train_tokenizer
 
 from tradewind.predictor.decoder import Decoder, ModelUnsupportedError, Prose
 from tradewind.predictor.grammar import FieldPlan, Grammar, Plan
 from tradewind.predictor.loader import completion_tokeniser, encode_prompt, static_beginning
 from tradewind.predictor.settings import Decoding
-from tradewind.predictor.trie import ROOT, Trie
+from tradewind.predictor.trie import Trie
 from tradewind.trading.decision import Action, Limits
 from tradewind.trading.prompt import (
     CONFIDENCE_GRID,
@@ -31,41 +32,6 @@ from tradewind.training.preflight import tokenize
 from workshop.samples import SYMBOLS, random_decision, random_input
 
 LIMITS = (None, Limits(max_leverage=5, max_size_usd=500))
-
-
-def candidates(field: FieldPlan) -> list[tuple[int, ...]]:
-    leaves = [field.trie.candidate.index(i) for i in range(len(field.values))]
-    return [
-        (*field.forced, *(field.trie.token[n] for n in reversed(field.trie.ancestors(leaf, ROOT)))) for leaf in leaves
-    ]
-
-
-def next_logits(model: Any, ids: list[int]) -> torch.Tensor:
-    """No cache, no mask, no shared beginning: the model's own forward over the whole row."""
-    with torch.inference_mode():
-        return model(input_ids=torch.tensor([ids])).logits[0, -1]
-
-
-def plain_constrained_greedy(model: Any, prompt: list[int], plan: Plan) -> list[int]:
-    """One token a pass, forced or not; the mask admits what begins some candidate of the field."""
-    written: list[int] = []
-    action: Action | None = None
-    fields = [plan.action]
-    while fields:
-        field = fields.pop(0)
-        open_candidates = candidates(field)
-        done = 0
-        while len(open_candidates) > 1 or done < len(open_candidates[0]):
-            logits = next_logits(model, prompt + written)
-            mask = torch.full_like(logits, -torch.inf)
-            mask[[c[done] for c in open_candidates]] = 0
-            written.append(int((logits + mask).argmax()))
-            open_candidates = [c for c in open_candidates if c[done] == written[-1]]
-            done += 1
-        if action is None:
-            action = Action(str(field.values[candidates(field).index(open_candidates[0])]))
-            fields = list(plan.fields_after(action))
-    return written
 
 
 def brute_force_scores(model: Any, ids: list[int], field: FieldPlan) -> list[float]:
@@ -105,6 +71,19 @@ def test_greedy_equals_plain_constrained_greedy(kind: str, speculate: int) -> No
             assert written.forward_passes <= 20
         seen.add(written.decision)
     assert len(seen) > 1  # the choices depend on the prompt, so that equality says something
+
+
+def test_eager_attention_answers_as_sdpa_does() -> None:
+    """It adds its mask to scores: the tree's, of booleans, would let everything see everything."""
+    tokenizer = train_tokenizer("deepseek")
+    sdpa, eager = (tiny_llama(tokenizer, seed=3) for _ in range(2))
+    eager.set_attn_implementation("eager")
+    decoders = [Decoder(model, static_beginning(tokenizer), decoding=Decoding.GREEDY) for model in (sdpa, eager)]
+    for index, (prompt, asked_plan) in enumerate(asked(tokenizer, 14, 4)):
+        plan = only_opening(asked_plan) if index % 2 else asked_plan
+        one, other = (decoder.write(prompt, plan) for decoder in decoders)
+        assert one.tokens == other.tokens
+        assert list(one.probabilities.values()) == pytest.approx(list(other.probabilities.values()), abs=1e-4)
 
 
 def only_opening(plan: Plan) -> Plan:
@@ -253,7 +232,7 @@ def learned(tokenizer: Any) -> Any:
     optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3)
     assert LEVERAGE_GRID
     assert SIZE_GRID_USD
-    for _ in range(40):
+    for _ in range(90):
         rows = []
         for _ in range(16):
             symbol = draw.choice(SYMBOLS)

@@ -9,7 +9,7 @@ from tradewind.predictor.grammar import Grammar, GrammarError, Plan, Tokens
 from tradewind.predictor.loader import completion_tokeniser, round_trip_problem
 from tradewind.predictor.trie import ROOT
 from tradewind.trading.decision import Action, Limits, TradeDecision
-from tradewind.trading.prompt import render_completion, snap_to_grid
+from tradewind.trading.prompt import PERCENT_GRID, render_completion, snap_to_grid
 from workshop.samples import SYMBOLS, random_decision
 
 KINDS = ("gpt2", "llama3", "deepseek", "llama2", "bytes")
@@ -68,9 +68,9 @@ def test_a_widest_stop_leaves_stops_up_to_it_and_none_without(tokenizer) -> None
     grammar = Grammar(completion_tokeniser(tokenizer))
     plan = grammar.plan("BTC", Limits(max_leverage=3, max_size_usd=99, max_stop_loss_pct=0.002))
     fields = {field.name: field.values for field in plan.opening}
-    assert fields["stop_loss_pct"] == (0.0005, 0.001, 0.0015, 0.002)
+    assert fields["stop_loss_pct"] == tuple(stop for stop in PERCENT_GRID if 0 < stop <= 0.002)
     assert 0.0 in fields["take_profit_pct"]
-    barred = grammar.plan("BTC", Limits(max_leverage=3, max_size_usd=99, max_stop_loss_pct=0.0004))
+    barred = grammar.plan("BTC", Limits(max_leverage=3, max_size_usd=99, max_stop_loss_pct=0.000009))
     assert barred.action.values == (Action.CLOSE, Action.HOLD)
     assert barred.opening == ()
 

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_llama import Served, train_tokenizer
 from tokenizers import decoders
 
@@ -46,6 +48,51 @@ def test_pickled_weights_are_refused(served: Served, tmp_path: Path, which: str)
     with pytest.raises(StartError, match="pickled weights are not loaded") as refused:
         load(replace(settings(served), **{which: copy}))
     assert refused.value.code == 64
+
+
+def without(file: Path, part: str) -> None:
+    kept = {name: tensor for name, tensor in load_file(file).items() if part not in name}
+    save_file(kept, file, {"format": "pt"})
+
+
+def lacks_a_layer(folder: Path) -> None:
+    without(next(folder.glob("*.safetensors")), "layers.1.")
+
+
+def has_another_name(folder: Path) -> None:
+    file = folder / "adapter_model.safetensors"
+    save_file({name.replace("layers.", "blocks."): t for name, t in load_file(file).items()}, file, {"format": "pt"})
+
+
+def was_cut(folder: Path) -> None:
+    file = next(folder.glob("*.safetensors"))
+    file.write_bytes(file.read_bytes()[:-7])
+
+
+def is_a_pointer(folder: Path) -> None:
+    next(folder.glob("*.safetensors")).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft's name for it is an old one
+@pytest.mark.parametrize(
+    ("which", "change", "reason", "said"),
+    [
+        ("base", lacks_a_layer, "BaseIncomplete", r"lacks \d+ tensors \(model\.layers\.1"),
+        ("adapter", lacks_a_layer, "AdapterIncomplete", r"lacks 4 tensors .*layers\.1"),
+        ("adapter", has_another_name, "AdapterIncomplete", "has too many: 8 tensors"),
+        ("base", was_cut, "BrokenFile", r"model\.safetensors has \d+ bytes and says that it has"),
+        ("adapter", is_a_pointer, "BrokenFile", r"adapter_model\.safetensors is a Git LFS pointer"),
+    ],
+)
+def test_nothing_is_served_with_weights_that_are_not_there(
+    served: Served, tmp_path: Path, which: str, change: Callable[[Path], None], reason: str, said: str
+) -> None:
+    copy: Any = shutil.copytree(getattr(served, which), tmp_path / which)
+    change(copy)
+    with pytest.raises(StartError, match=said) as refused:
+        load(replace(settings(served), **{which: copy}))
+    assert refused.value.code == 65
+    assert refused.value.reason == reason
 
 
 def test_a_mislabelled_tokenizer_is_read_without_its_class(served: Served, tmp_path: Path) -> None:

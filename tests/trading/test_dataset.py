@@ -4,19 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tradewind.trading.dataset import (
-    Dropped,
-    Imitation,
-    LoggedDecision,
-    Teaching,
-    build_dataset,
-    dataset_lines,
-)
+from tradewind.trading.dataset import Imitation, LoggedDecision, build_dataset, dataset_lines
 from tradewind.trading.decision import Action, DecisionInput, TradeDecision
 from tradewind.trading.duplicates import Dedupe, near_duplicate_key
 from tradewind.trading.prompt import hold
 from tradewind.trading.settings.dataset import DatasetSplit
 from tradewind.trading.settings.labels import DatasetLabels
+from tradewind.trading.teaching import Dropped, Teaching
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -131,19 +125,50 @@ def test_follow_ups_share_the_fate_of_their_position_at_the_weight_of_a_hold_at_
     assert len(dataset.trades) == 1, "a position is one trade"
 
 
-def test_duplicates_and_near_duplicates_keep_the_first() -> None:
+def test_identical_prompts_teach_once_and_near_ones_only_on_request() -> None:
     rows = [
         trade(0, 2.0),
         trade(1, 2.0, shown=shown(60_000.0)),
         trade(2, 2.0, shown=shown(60_010)),
         trade(3, 2.0, shown=shown(61_000)),
     ]
-    near = build_dataset(rows, Imitation(), NO_SPLIT)
+    exact = build_dataset(rows, Imitation(), NO_SPLIT)
+    assert [s.decision_id for s in exact.train] == ["d0000", "d0002", "d0003"]
+    assert exact.dropped == {Dropped.DUPLICATE: 1}
+    near = build_dataset(rows, Imitation(dedupe=Dedupe.NEAR), NO_SPLIT)
     assert [s.decision_id for s in near.train] == ["d0000", "d0003"]
     assert near.dropped == {Dropped.DUPLICATE: 1, Dropped.NEAR_DUPLICATE: 1}
-    exact = build_dataset(rows, Imitation(dedupe=Dedupe.EXACT), NO_SPLIT)
-    assert [s.decision_id for s in exact.train] == ["d0000", "d0002", "d0003"]
     assert build_dataset(rows, Imitation(dedupe=Dedupe.NONE), NO_SPLIT).decisions == 4
+
+
+def test_a_decision_that_teaches_nothing_hides_none_that_does() -> None:
+    rows = [trade(0, -9.0), *(trade(n, 9.0, shown=shown(60_000.0)) for n in range(1, 4))]
+    dataset = build_dataset(rows, Imitation(), NO_SPLIT)
+    assert [s.decision_id for s in dataset.train] == ["d0001"]
+    assert dataset.dropped == {Dropped.NOT_IMITATED: 1, Dropped.DUPLICATE: 2}
+
+
+def test_an_hourly_log_of_one_slow_market_keeps_its_decisions() -> None:
+    rows = [trade(n, 2.0, shown=shown(1.08 + 0.00001 * n)) for n in range(300)]
+    assert build_dataset(rows, Imitation(), NO_SPLIT).decisions == 300
+
+
+def test_a_decision_off_the_grids_is_counted_and_not_taught_as_something_else() -> None:
+    def with_answer(number: int, pnl: float, **changes: float) -> LoggedDecision:
+        row = trade(number, pnl, shown=shown(50_000.0 + number))
+        assert row.answer is not None
+        return replace(row, answer=row.answer.model_copy(update=changes))
+
+    rows = [
+        with_answer(0, 6.0),
+        with_answer(1, 6.0, stop_loss_pct=0.000009),
+        with_answer(2, 6.0, take_profit_pct=1.5),
+        with_answer(3, 6.0, size_usd=0.004),
+        with_answer(4, -9.0, size_usd=0.004),
+    ]
+    dataset = build_dataset(rows, Imitation(), NO_SPLIT)
+    assert [s.decision_id for s in dataset.train] == ["d0000"]
+    assert dataset.dropped == {Dropped.OFF_GRID: 3, Dropped.NOT_IMITATED: 1}
 
 
 def test_near_duplicate_key_tells_symbols_signs_and_flags_apart() -> None:

@@ -60,7 +60,7 @@ def test_decimals_and_durations_are_text_as_in_the_spec(tmp_path: Path) -> None:
     weights = {label: imitation.weight(label) for label in Label if imitation.weight(label)}
     assert weights == {Label.EXCELLENT: 2.0, Label.GOOD: 1.0}
     assert imitation.hold_weight == 0.7
-    assert imitation.dedupe is Dedupe.NEAR
+    assert imitation.dedupe is Dedupe.EXACT
     now = datetime(2026, 4, 1, tzinfo=UTC)
     assert resolve_time(config.since, now) == datetime(2026, 1, 1, tzinfo=UTC)
     assert resolve_time(config.until, now) == datetime(2026, 1, 31, tzinfo=UTC)

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from tradewind.trading.artifact import SUMS_FILE
 from tradewind.trading.exits import ExitCode
 from tradewind.training.artifact import published_sha256
 from tradewind.training.checkpoint import MANIFEST, Checkpoints, Resumption
-from tradewind.training.files import dataset_sha256, published_folder, read_examples, write_sums
+from tradewind.training.files import dataset_sha256, published_folder, read_examples, read_manifest, write_sums
 from tradewind.training.outcome import MAX_RESULT_BYTES, JobError, write_result
 
 RUN: dict[str, Any] = {"datasetSha256": "a" * 64, "lora.rank": 16}
@@ -60,6 +61,28 @@ def test_a_run_that_starts_over_keeps_its_own_checkpoints(tmp_path: Path) -> Non
     assert Checkpoints(tmp_path, RUN).newest() == Resumption(10, tmp_path / "step-10")
 
 
+def test_what_cannot_be_resumed_from_takes_no_place_of_a_checkpoint_that_can(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, RUN, keep=2)
+    save(checkpoints, 3)
+    shutil.copytree(tmp_path / "step-3", tmp_path / "step-6")
+    manifest = json.loads((tmp_path / "step-6" / MANIFEST).read_text())
+    (tmp_path / "step-6" / MANIFEST).write_text(json.dumps(manifest | {"step": 6, "request": RUN | {"lora.rank": 8}}))
+    (tmp_path / "step-9").mkdir()
+    (tmp_path / "step-9" / "weights").write_bytes(b"half")
+    save(checkpoints, 12)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-12", "step-3"]
+    (tmp_path / "step-12" / "weights").write_bytes(bytes(2400))
+    assert checkpoints.newest().step == 3
+
+
+def test_layers_that_a_later_release_resolves_otherwise_are_another_training(tmp_path: Path) -> None:
+    asked = RUN | {"lora.targetModules": ["q_proj", "o_proj"]}
+    save(Checkpoints(tmp_path, asked), 3)
+    found = Checkpoints(tmp_path, asked | {"lora.layers": ["o_proj", "qkv_proj"]}).newest()
+    assert found.message.startswith("Not used: step-3: lora.layers was")
+    assert Checkpoints(tmp_path, asked).newest().step == 3
+
+
 def test_a_checkpoint_of_an_earlier_release_is_taken_by_its_fingerprint(tmp_path: Path) -> None:
     save(Checkpoints(tmp_path, RUN), 3)
     file = tmp_path / "step-3" / MANIFEST
@@ -106,6 +129,20 @@ def test_a_dataset_that_is_missing_or_broken_is_bad_data(tmp_path: Path) -> None
     file = tmp_path / "train.jsonl"
     file.write_text('{"prompt":"p","completion":"c","weight":1}\n{"prompt":"p"}\n')
     with pytest.raises(JobError, match="line 2 is no sample"):
+        read_examples(file)
+    file.write_bytes(b'{"prompt":"p","completion":"c","weight":1}\n{"prompt":"\xff')
+    with pytest.raises(JobError, match="line 2 is no sample"):
+        read_examples(file)
+    assert read_manifest(tmp_path) == {}
+    (tmp_path / "manifest.json").write_text('{"sha256": "a')
+    with pytest.raises(JobError, match=r"manifest\.json is no JSON object"):
+        read_manifest(tmp_path)
+
+
+def test_a_weight_that_is_no_number_is_no_weight(tmp_path: Path) -> None:
+    file = tmp_path / "train.jsonl"
+    file.write_text('{"prompt":"p","completion":"c","weight":Infinity}\n')
+    with pytest.raises(JobError, match="line 1 is no sample"):
         read_examples(file)
 
 

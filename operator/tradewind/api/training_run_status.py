@@ -41,6 +41,8 @@ class DatasetStatus(StatusModel):
     """Rows of each label."""
     per_action: Annotated[dict[str, Count], Field(max_length=16)] = Field(default_factory=dict)
     """Rows of each action."""
+    dropped: Annotated[dict[str, Count], Field(max_length=32)] = Field(default_factory=dict)
+    """Decisions that teach nothing, by reason: open trades, duplicates, values off the grids and so on."""
     watermark: Timestamp | None = None
     """Newest decision in it."""
 

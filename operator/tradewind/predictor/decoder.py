@@ -284,7 +284,7 @@ class _Row:
         output = self._model(
             input_ids=ids,
             position_ids=positions,
-            attention_mask=_tree_mask(past, chain, paths, names).to(device) if paths else None,
+            attention_mask=self._mask(_tree_mask(past, chain, paths, names)) if paths else None,
             past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=1 + len(paths),
@@ -298,6 +298,14 @@ class _Row:
         logits: torch.Tensor = output.logits[0]
         self._draft, self._draft_logits = draft, logits[1 + len(tree) :]
         return logits[: 1 + len(tree)]
+
+    def _mask(self, seen: torch.Tensor) -> torch.Tensor:
+        """As the model's attention takes masks: eager attention adds them to its scores, where True would count 1."""
+        seen = seen.to(self._model.device)
+        if self._model.config._attn_implementation != "eager":
+            return seen
+        dtype = self._model.dtype
+        return torch.zeros_like(seen, dtype=dtype).masked_fill(~seen, torch.finfo(dtype).min)
 
 
 def _tree_mask(past: int, chain: int, paths: Sequence[Sequence[int]], nodes: Sequence[int]) -> torch.Tensor:

@@ -8,6 +8,7 @@ import sys
 from http import HTTPStatus
 from pathlib import Path
 
+from tradewind.pretrained.fault import UnfitError
 from tradewind.trading.exits import ExitCode
 
 
@@ -29,6 +30,11 @@ class StartError(Exception):
             termination_log.write_text(text)
         except OSError as error:
             print(f"cannot write {termination_log}: {error}", file=sys.stderr)
+
+
+def as_start_error(error: UnfitError) -> StartError:
+    """What is unfit to be used, as this server says it."""
+    return StartError(error.code, error.reason, error.message)
 
 
 class RequestError(Exception):

@@ -5,17 +5,23 @@ Here belongs transformers and peft. Whether the bytes are the pinned ones has be
 
 import json
 import logging
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from tradewind.predictor.failure import StartError
+from tradewind.predictor.failure import StartError, as_start_error
 from tradewind.predictor.grammar import Tokens
 from tradewind.predictor.settings import Settings
+from tradewind.pretrained.fault import UnfitError
+from tradewind.pretrained.files import check_files
+from tradewind.pretrained.servable import check_servable
+from tradewind.pretrained.tokens import difference, encode_completions, encode_prompts
+from tradewind.pretrained.weights import ADAPTER_WEIGHTS, check_adapter, load_base
 from tradewind.trading.decision import Action, DecisionInput, TradeDecision
 from tradewind.trading.exits import ExitCode
 from tradewind.trading.prompt import INSTRUCTION, hold, render_completion, render_prompt
@@ -53,24 +59,19 @@ def load(settings: Settings) -> Loaded:
     _refuse_pickles(settings.base)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            settings.base, dtype=_dtype(settings.dtype, device), attn_implementation="sdpa",
-            use_safetensors=True, trust_remote_code=False, local_files_only=True,
-        )  # fmt: skip
+        model, attention = load_base(settings.base, dtype=_dtype(settings.dtype, device))
         if settings.adapter is not None:
             model = _with_adapter(model, settings.adapter, merge=settings.merge)
+        check_servable(model, tokenizer)
+    except UnfitError as error:
+        raise as_start_error(error) from error
     except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
         raise StartError(
             ExitCode.LOAD_FAILED, "LoadFailed", f"the weights do not load: {type(error).__name__}: {str(error)[:1500]}"
         ) from error
     model = model.to(device).eval()
-    vocabulary = model.get_input_embeddings().num_embeddings
-    if len(tokenizer) > vocabulary:
-        raise StartError(
-            ExitCode.BAD_CONFIG,
-            ExitCode.BAD_CONFIG.reason,
-            f"the tokenizer has {len(tokenizer)} tokens, the model {vocabulary}: publish the adapter with its own tokenizer",
-        )
+    if attention == "eager":
+        _logger.info("eager attention: the model has no sdpa")
     return Loaded(model, tokenizer, _base_name(settings))
 
 
@@ -90,6 +91,10 @@ def load_tokenizer(directories: Sequence[Path]) -> Any:
             ExitCode.BAD_CONFIG.reason,
             f"no tokenizer.json in {' or '.join(map(str, directories))}: publish one",
         )
+    try:
+        check_files(directory)
+    except UnfitError as error:
+        raise as_start_error(error) from error
     loaders: tuple[Callable[[], Any], ...] = (
         lambda: AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True),
         lambda: _plain_tokenizer(directory),
@@ -98,10 +103,10 @@ def load_tokenizer(directories: Sequence[Path]) -> Any:
     for loader in loaders:
         try:
             tokenizer = loader()
-        except (OSError, ValueError, KeyError, ImportError) as error:
+            problem = round_trip_problem(tokenizer)
+        except Exception as error:
             problem = f"{type(error).__name__}: {error}"
             continue
-        problem = round_trip_problem(tokenizer)
         if not problem:
             return tokenizer
         _logger.warning("%s does not reproduce text: %s", type(tokenizer).__name__, problem)
@@ -117,13 +122,10 @@ def round_trip_problem(tokenizer: Any) -> str:
     texts = [render_prompt(shown, symbol) for shown in SAMPLE_INPUTS for symbol in ("BTC", "EURUSD", "600519.SH")]
     texts += [render_completion(hold("BTC")), render_completion(opening), render_completion(opening, reasoning=True)]
     for text in texts:
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids = encode_completions(tokenizer, [text])["input_ids"][0]
         back = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
         if back != text:
-            at = next(
-                (i for i, (a, b) in enumerate(zip(text, back, strict=False)) if a != b), min(len(text), len(back))
-            )
-            return f"{text[max(at - 20, 0) : at + 20]!r} came back as {back[max(at - 20, 0) : at + 20]!r}"
+            return difference(text, back)
     if tokenizer.eos_token_id is None:
         return "there is no end-of-sequence token: set eos_token in tokenizer_config.json"
     return ""
@@ -131,15 +133,14 @@ def round_trip_problem(tokenizer: Any) -> str:
 
 def encode_prompt(tokenizer: Any, text: str) -> list[int]:
     """A prompt's tokens, begun by the tokenizer's own start token where it has one, as training encodes prompts."""
-    ids: list[int] = tokenizer(text)["input_ids"]
-    return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
+    return encode_prompts(tokenizer, [text])[0]
 
 
 def completion_tokeniser(tokenizer: Any) -> Callable[[Sequence[str]], list[Tokens]]:
     """Completions to tokens as training encodes them: apart from the prompt, without special tokens."""
 
     def tokenise(texts: Sequence[str]) -> list[Tokens]:
-        encoded = tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True)
+        encoded = encode_completions(tokenizer, texts, offsets=True)
         return [
             Tokens(tuple(ids), tuple(end for _, end in offsets))
             for ids, offsets in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
@@ -172,13 +173,17 @@ def _plain_tokenizer(directory: Path) -> Any:
 def _with_adapter(model: Any, adapter: Path, *, merge: bool) -> Any:
     from peft import PeftModel
 
-    if not (adapter / "adapter_model.safetensors").is_file():
+    if not (adapter / ADAPTER_WEIGHTS).is_file():
         raise StartError(
             ExitCode.BAD_CONFIG,
             ExitCode.BAD_CONFIG.reason,
             "the adapter has no adapter_model.safetensors: pickled weights are not loaded, convert them",
         )
-    adapted = PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
+    check_files(adapter)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Found missing adapter keys")  # refused below, by name
+        adapted = PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
+    check_adapter(adapted, adapter)
     return adapted.merge_and_unload() if merge else adapted.get_base_model()
 
 

@@ -5,6 +5,7 @@ warm-up decision are behind us. Here belongs the order of things and the routes 
 """
 
 import logging
+import os
 import time
 
 import kserve
@@ -22,6 +23,8 @@ from tradewind.predictor.grammar import Grammar, GrammarError
 from tradewind.predictor.loader import SAMPLE_INPUTS, Loaded, completion_tokeniser, load, static_beginning
 from tradewind.predictor.model import DecisionModel, Instance
 from tradewind.predictor.settings import Reasoning, Settings
+from tradewind.pretrained.cpu import cpu_threads
+from tradewind.pretrained.servable import positions_of
 from tradewind.trading.exits import ExitCode
 from tradewind.trading.pauses import keep_for_good
 from tradewind.trading.prompt import PROMPT_VERSION
@@ -39,8 +42,7 @@ def serve(settings: Settings, sha256: str) -> None:
     Raises:
         StartError: the server must not start; see its exit code.
     """
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    torch.set_num_threads(settings.threads or int(os.environ.get("OMP_NUM_THREADS", "0")) or cpu_threads())
     began = time.perf_counter()
     loaded = load(settings)
     model = build(settings, loaded)
@@ -89,7 +91,7 @@ def build(settings: Settings, loaded: Loaded) -> DecisionModel:
         raise StartError(ExitCode.PREFLIGHT, "TokenizerRoundTrip", str(error)) from error
     except ModelUnsupportedError as error:
         raise StartError(ExitCode.BAD_CONFIG, ExitCode.BAD_CONFIG.reason, str(error)) from error
-    positions = getattr(loaded.model.config, "max_position_embeddings", None) or 1 << 20
+    positions = positions_of(loaded.model.config)
     return DecisionModel(
         settings.model_name, decoder, grammar, loaded.tokenizer, max_positions=positions, max_queue=settings.max_queue
     )

@@ -52,7 +52,7 @@ class Settings:
         dtype: auto is bf16 on a GPU that has it, else fp16 there, and fp32 on a CPU.
         max_queue: requests that may wait or run at once; the next one gets 503 with Retry-After.
         speculate: tokens of undecided candidates that a pass may carry along; 0 decodes one token a pass.
-        threads: CPU threads of the tensor library, 0 leaves its own choice.
+        threads: CPU threads of the tensor library; 0: OMP_NUM_THREADS, or the pod's CPU limit.
         port: HTTP port.
         termination_log: where the reason of a refused start is written.
     """
@@ -100,7 +100,7 @@ def options_table() -> Iterator[tuple[str, str, str]]:
     yield (
         THREADS,
         "",
-        "(environment) threads of the tensor library, whose own choice it is otherwise; the pod's CPU limit",
+        "(environment) threads of the tensor library; otherwise OMP_NUM_THREADS, or the pod's CPU limit rounded up",
     )
 
 

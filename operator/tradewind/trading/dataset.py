@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import StrEnum
 from types import MappingProxyType
 
 from pydantic import JsonValue
@@ -22,34 +21,10 @@ from tradewind.schema.scalars import as_timedelta
 from tradewind.trading.decision import Action, DecisionInput, TradeDecision
 from tradewind.trading.duplicates import Dedupe, find_duplicates
 from tradewind.trading.labels import Label, label_outcome
-from tradewind.trading.prompt import hold, render_completion, render_prompt
+from tradewind.trading.prompt import OffGridError, hold, render_completion, render_prompt
 from tradewind.trading.settings.dataset import DatasetSplit
 from tradewind.trading.settings.labels import DatasetLabels
-
-
-class Teaching(StrEnum):
-    """Why a sample is imitated when it is not the label of its own trade."""
-
-    LOGGED_HOLD = "hold"
-    COUNTERFACTUAL_HOLD = "counterfactual_hold"
-
-
-class Dropped(StrEnum):
-    """Why a logged decision gives no sample."""
-
-    REPLAY = "replay"
-    FALLBACK = "fallback"
-    INVALID = "invalid_answer"
-    UNANSWERED = "unanswered"
-    NOT_FILLED = "not_filled"
-    OPEN = "open"
-    NOT_IMITATED = "not_imitated"
-    DUPLICATE = "duplicate"
-    NEAR_DUPLICATE = "near_duplicate"
-    HOLD_SURPLUS = "hold_surplus"
-    OVER_MAX_SAMPLES = "over_max_samples"
-    PURGED = "purged"
-    EMBARGOED = "embargoed"
+from tradewind.trading.teaching import Dropped, Teaching
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +77,7 @@ class Imitation:
     labels: DatasetLabels = field(default_factory=DatasetLabels)
     include_replay: bool = False
     include_fallback: bool = False
-    dedupe: Dedupe = Dedupe.NEAR
+    dedupe: Dedupe = Dedupe.EXACT
     max_samples: int | None = None
 
     def weight(self, label: Label) -> float:
@@ -224,9 +199,7 @@ def build_dataset(rows: Iterable[LoggedDecision], imitation: Imitation, split: D
         else:
             dropped[reason] += 1
     trades = tuple(_closed_trade(row, imitation) for row in matured if not row.follows_up and not _is_hold(row))
-    kept = _without_duplicates(matured, imitation.dedupe, dropped)
-    taught = [(row, samples) for row in kept if (samples := _samples_of(row, imitation))]
-    dropped[Dropped.NOT_IMITATED] += len(kept) - len(taught)
+    taught = _without_duplicates(_taught(matured, imitation, dropped), imitation.dedupe, dropped)
     taught = _without_hold_surplus(taught, matured, dropped)
     if imitation.max_samples is not None and len(taught) > imitation.max_samples:
         dropped[Dropped.OVER_MAX_SAMPLES] += len(taught) - imitation.max_samples
@@ -289,14 +262,33 @@ def _label(row: LoggedDecision, imitation: Imitation) -> Label:
     return row.given_label
 
 
-def _without_duplicates(
-    rows: Sequence[LoggedDecision], dedupe: Dedupe, dropped: Counter[Dropped]
-) -> list[LoggedDecision]:
+_Taught = tuple[LoggedDecision, tuple[Sample, ...]]
+
+
+def _taught(rows: Iterable[LoggedDecision], imitation: Imitation, dropped: Counter[Dropped]) -> list[_Taught]:
+    """The decisions that teach, with what they teach."""
+    taught: list[_Taught] = []
+    for row in rows:
+        try:
+            samples = _samples_of(row, imitation)
+        except OffGridError:
+            dropped[Dropped.OFF_GRID] += 1
+            continue
+        if samples:
+            taught.append((row, samples))
+        else:
+            dropped[Dropped.NOT_IMITATED] += 1
+    return taught
+
+
+def _without_duplicates(taught: Sequence[_Taught], dedupe: Dedupe, dropped: Counter[Dropped]) -> list[_Taught]:
+    """The first of each prompt among those that teach: a decision that teaches nothing hides none that does."""
     kept = []
-    for row, copy in zip(rows, find_duplicates([(row.shown, row.symbol) for row in rows], dedupe), strict=True):
+    copies = find_duplicates([(row.shown, row.symbol) for row, _ in taught], dedupe)
+    for pair, copy in zip(taught, copies, strict=True):
         match copy:
             case None:
-                kept.append(row)
+                kept.append(pair)
             case Dedupe.EXACT:
                 dropped[Dropped.DUPLICATE] += 1
             case _:
@@ -309,7 +301,7 @@ def _samples_of(row: LoggedDecision, imitation: Imitation) -> tuple[Sample, ...]
     regime = row.shown.market_data.get("market_regime")
     taught = Sample(
         prompt=render_prompt(row.shown, row.symbol),
-        completion=render_completion(row.answer),
+        completion="",
         weight=imitation.hold_weight,
         label=Teaching.LOGGED_HOLD,
         action=row.answer.action,
@@ -323,7 +315,8 @@ def _samples_of(row: LoggedDecision, imitation: Imitation) -> tuple[Sample, ...]
     if _is_hold(row):
         known_at = (row.closed_at if row.given_label else None) or row.decided_at
         wrong = row.given_label is Label.BAD  # says the source of an imported one
-        return (replace(taught, ends_at=known_at),) if taught.weight > 0 and not wrong else ()
+        teaches = taught.weight > 0 and not wrong
+        return (replace(taught, completion=render_completion(row.answer), ends_at=known_at),) if teaches else ()
     assert row.closed_at is not None
     label = _label(row, imitation)
     weight = imitation.weight(label)
@@ -331,7 +324,7 @@ def _samples_of(row: LoggedDecision, imitation: Imitation) -> tuple[Sample, ...]
         # How the position ended says less about each step on the way than about its opening.
         weight = min(weight, imitation.hold_weight)
     own = replace(taught, weight=weight, label=str(label), ends_at=row.closed_at)
-    samples = [own] if weight > 0 else []
+    samples = [replace(own, completion=render_completion(row.answer))] if weight > 0 else []
     lost = row.pnl_usd < 0 if row.pnl_usd is not None else label in (Label.BAD, Label.ACCEPTABLE_LOSS)
     holding_was_better = lost and not row.follows_up
     if holding_was_better and imitation.labels.counterfactual_holds and imitation.hold_weight > 0:
@@ -345,9 +338,6 @@ def _samples_of(row: LoggedDecision, imitation: Imitation) -> tuple[Sample, ...]
             )
         )
     return tuple(samples)
-
-
-_Taught = tuple[LoggedDecision, tuple[Sample, ...]]
 
 
 def _without_hold_surplus(

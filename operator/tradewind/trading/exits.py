@@ -37,7 +37,12 @@ class ExitCode(IntEnum):
         return made
 
     DONE = 0, "Done", End.DONE, "done; a server was told to stop"
-    ERROR = 1, "Error", End.FAILED, "an error that is none of the others, or an endpoint that did not answer"
+    ERROR = (
+        1,
+        "Error",
+        End.FAILED,
+        "an error that is none of the others, or an endpoint that did not answer; a training is tried once more at most",
+    )
     BAD_CONFIG = 64, "InvalidConfiguration", End.FINAL, "bad configuration; the message names the field and the remedy"
     BAD_DATA = (
         65,

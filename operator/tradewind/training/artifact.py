@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from tradewind.pretrained.weights import ADAPTER_WEIGHTS
 from tradewind.trading.artifact import SUMS_FILE, artifact_sha256, sums_text
+from tradewind.trading.exits import ExitCode
 from tradewind.training.files import folder_hashes, published_folder, write_atomic, write_sums
+from tradewind.training.outcome import JobError
 
 PROVENANCE_FILE: Final = "training.json"
 
@@ -29,6 +32,7 @@ def publish_adapter(target: Path, model: Any, tokenizer: Any, provenance: Mappin
     settings.revision = provenance["baseRevision"] or None
     with published_folder(target) as draft:
         model.save_pretrained(draft, safe_serialization=True, save_embedding_layers=False)
+        _read_back(draft / ADAPTER_WEIGHTS, model)
         _sort_sets(draft / "adapter_config.json")
         tokenizer.save_pretrained(draft)
         write_atomic(draft / PROVENANCE_FILE, json.dumps(provenance, indent=1, sort_keys=True) + "\n")
@@ -43,6 +47,24 @@ def published_sha256(folder: Path) -> str | None:
         return None
     hashes = folder_hashes(folder)
     return artifact_sha256(hashes) if sums_text(hashes) == sums.read_text(encoding="utf-8") else None
+
+
+def _read_back(file: Path, model: Any) -> None:
+    """What lies on the disk is what was trained: every tensor, bit for bit, and finite."""
+    import torch
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    trained = get_peft_model_state_dict(model, save_embedding_layers=False)
+    written = load_file(file)
+    for name in sorted({*trained, *written}):
+        if name not in trained or name not in written or not torch.equal(written[name], trained[name].detach().cpu()):
+            message = (
+                f"output: {name} of {file.name} is not what was trained: the volume does not keep what is written to it"
+            )
+            raise JobError(ExitCode.BAD_DATA, "PublishedFileDamaged", message)
+        if not bool(written[name].isfinite().all()):
+            raise JobError(ExitCode.DIVERGED, ExitCode.DIVERGED.reason, f"{name} of the adapter is not finite")
 
 
 def _sort_sets(config: Path) -> None:

@@ -6,6 +6,7 @@ fetched. Does not belong here: the training itself.
 
 import json
 import logging
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +14,23 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model, prepare_model_for_kbit_training
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from peft.tuners.lora import LoraLayer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from tradewind.pretrained.fault import listed
+from tradewind.pretrained.files import check_files
+from tradewind.pretrained.servable import check_servable
+from tradewind.pretrained.tokens import difference, encode_completions
+from tradewind.pretrained.weights import ADAPTER_WEIGHTS, check_adapter, load_base
 from tradewind.trading.decision import DecisionInput
 from tradewind.trading.exits import ExitCode
 from tradewind.trading.prompt import hold, render_completion, render_prompt
 from tradewind.trading.settings.adapter import ALL_LINEAR, Lora
 from tradewind.trading.settings.hyperparameters import ExtraHyperparameters
+from tradewind.training.artifact import PROVENANCE_FILE
 from tradewind.training.config import TrainConfig
-from tradewind.training.outcome import JobError, bad_config
+from tradewind.training.outcome import JobError, as_job_error, bad_config
+from tradewind.training.targets import Targets, resolve_targets
 
 _logger = logging.getLogger(__name__)
 
@@ -68,8 +77,10 @@ def load_tokenizer(folder: Path) -> Any:
     that class's hands. The file itself is then loaded without the class.
 
     Raises:
-        JobError: exit 66 where neither way gives the text back; exit 64 without files.
+        JobError: exit 66 where neither way gives the text back; exit 65 for files that were cut.
     """
+    with as_job_error("base"):
+        check_files(folder)
     loaders: tuple[Callable[[], Any], ...] = (
         lambda: AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True),
         lambda: _plain_tokenizer(folder),
@@ -78,10 +89,10 @@ def load_tokenizer(folder: Path) -> Any:
     for loader in loaders:
         try:
             tokenizer = loader()
-        except (OSError, ValueError, KeyError, ImportError) as error:
+            changed = _changed_text(tokenizer)
+        except Exception as error:
             problem = f"{type(error).__name__}: {str(error)[:400]}"
             continue
-        changed = _changed_text(tokenizer)
         if changed is None:
             if tokenizer.pad_token_id is None:
                 tokenizer.pad_token = tokenizer.eos_token
@@ -95,15 +106,23 @@ def load_tokenizer(folder: Path) -> Any:
     )
 
 
-def load_model(folder: Path, method: Method) -> Any:
-    """The frozen base model, on the GPU where there is one.
+def load_model(folder: Path, method: Method, tokenizer: Any) -> tuple[Any, str]:
+    """The frozen base model, on the GPU where there is one, and the name of its attention.
 
     Raises:
-        JobError: exit 64 for a folder that holds no loadable model.
+        JobError: exit 64 for a folder that holds no loadable model, or one that a server would refuse; exit 65 for files that
+            are broken or not of one model.
     """
     if not any(folder.glob("*.safetensors")):
         raise bad_config(
             "base", f"{folder} holds no *.safetensors: mount a base model there (pickled weights are not loaded)"
+        )
+    stated = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("quantization_config")
+    if stated and not torch.cuda.is_available():
+        kind = stated.get("quant_method", "quantised") if isinstance(stated, dict) else "quantised"
+        raise bad_config(
+            "base",
+            f"{folder} holds {kind} weights and this node has no CUDA GPU: request a GPU or mount the base unquantised",
         )
     quantization: dict[str, Any] = {}
     if method.name == "qlora":
@@ -117,29 +136,30 @@ def load_model(folder: Path, method: Method) -> Any:
         )
         quantization["device_map"] = {"": torch.cuda.current_device()}
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=method.dtype,
-            attn_implementation="sdpa",
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            **quantization,
-        )
+        with as_job_error("base"):
+            model, attention = load_base(folder, dtype=method.dtype, **quantization)
+            check_servable(model, tokenizer)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
         raise bad_config("base", f"{folder} does not load: {type(error).__name__}: {str(error)[:600]}") from error
     model.config.use_cache = False
-    return model
+    return model, attention
 
 
-def with_adapter(model: Any, config: TrainConfig, method: Method) -> Any:
-    """The model with a trainable adapter: a fresh one, or the warm start's.
+def with_adapter(model: Any, config: TrainConfig, method: Method, base_sha256: str = "") -> tuple[Any, Targets]:
+    """The model with a trainable adapter, a fresh one or the warm start's, and the layers that have it.
+
+    Args:
+        model: the base.
+        config: what the Job was told.
+        method: how it is trained.
+        base_sha256: hash of the base's folder; a warm start that was trained on another is refused. Empty: not asked.
 
     Raises:
-        JobError: exit 64 where the settings do not fit the model or the warm start.
+        JobError: exit 64 where the settings do not fit the model or the warm start; exit 65 for a warm start that is not whole.
     """
+    targets = resolve_targets(model, config.lora.target_modules)
     checkpointing = _wants_gradient_checkpointing(config.hyperparameters.extra)
     if method.name == "qlora":
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
@@ -149,17 +169,17 @@ def with_adapter(model: Any, config: TrainConfig, method: Method) -> Any:
         enable({"use_reentrant": False})
         model.enable_input_require_grads()
     if config.warm_start is not None:
-        return _warm_start(model, config.warm_start, config.lora)
-    modules = config.lora.target_modules
+        return _warm_start(model, config.warm_start, config.lora, targets, base_sha256), targets
     try:
-        return get_peft_model(
+        adapted = get_peft_model(
             model,
             LoraConfig(
                 task_type=TaskType.CAUSAL_LM,
                 r=config.lora.rank,
                 lora_alpha=config.lora.alpha,
                 lora_dropout=float(config.lora.dropout),
-                target_modules=ALL_LINEAR if modules == (ALL_LINEAR,) else list(modules),
+                target_modules=ALL_LINEAR if targets.modules == (ALL_LINEAR,) else list(targets.modules),
+                exclude_modules=targets.exclude,
                 use_dora=config.lora.dora,
                 use_rslora=config.lora.rslora,
                 bias="none",
@@ -169,13 +189,29 @@ def with_adapter(model: Any, config: TrainConfig, method: Method) -> Any:
         raise bad_config(
             "lora.targetModules", f"{str(error)[:400]}; name linear layers of the base or all-linear"
         ) from error
+    _refuse_other_layers(adapted, targets, "lora.targetModules", "name linear layers of the base or all-linear")
+    return adapted, targets
 
 
-def _warm_start(model: Any, folder: Path, asked: Lora) -> Any:
-    if not (folder / "adapter_model.safetensors").is_file():
-        raise bad_config("warmStart", f"{folder} holds no adapter_model.safetensors")
+def trainable_share(model: Any) -> float:
+    """Share of the parameters that are trained, 0 to 1."""
+    trainable, total = model.get_nb_trainable_parameters()
+    return float(trainable / total)
+
+
+def _warm_start(model: Any, folder: Path, asked: Lora, targets: Targets, base_sha256: str) -> Any:
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        raise bad_config("warmStart", f"{folder} holds no {ADAPTER_WEIGHTS}")
+    provenance = warm_start_provenance(folder)
+    theirs = provenance.get("baseSha256")
+    if base_sha256 and theirs not in (None, base_sha256):
+        raise JobError(
+            ExitCode.BAD_DATA,
+            "WarmStartMismatch",
+            f"warmStart: {folder} was trained on a base that hashes to {theirs}, this one hashes to {base_sha256}; choose an"
+            " adapter of this base or leave warmStart out",
+        )
     found = LoraConfig.from_pretrained(str(folder))
-    modules = ALL_LINEAR if asked.target_modules == (ALL_LINEAR,) else set(asked.target_modules)
     differing = [
         name
         for name, theirs, ours in (
@@ -183,16 +219,58 @@ def _warm_start(model: Any, folder: Path, asked: Lora) -> Any:
             ("alpha", found.lora_alpha, asked.alpha),
             ("dora", found.use_dora, asked.dora),
             ("rslora", found.use_rslora, asked.rslora),
-            ("targetModules", found.target_modules, modules),
         )
-        if theirs != ours and not (name == "targetModules" and modules == ALL_LINEAR)
+        if theirs != ours
     ]
     if differing:
         fields = ", ".join(f"lora.{name}" for name in differing)
         raise bad_config(
             "warmStart", f"its adapter differs in {fields}; set them to the adapter's or leave warmStart out"
         )
-    return PeftModel.from_pretrained(model, str(folder), is_trainable=True)
+    found.lora_dropout = float(asked.dropout)  # of the training that is asked for, not of its parent's
+    with as_job_error("warmStart"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Found missing adapter keys")  # refused below, by name
+        check_files(folder)
+        try:
+            adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=True, config=found)
+        except (ValueError, RuntimeError, KeyError) as error:
+            message = f"{folder} does not fit this base: {type(error).__name__}: {str(error)[:400]}"
+            raise bad_config("warmStart", f"{message}; choose an adapter of this base or leave it out") from error
+        check_adapter(adapted, folder)
+    remedy = "name the adapter's layers in lora.targetModules or leave warmStart out"
+    _refuse_other_layers(adapted, targets, "warmStart", remedy)
+    return adapted
+
+
+def warm_start_provenance(folder: Path) -> dict[str, Any]:
+    """What a warm start's own training says of itself; empty where it was not made here.
+
+    Raises:
+        JobError: exit 65 for files that were cut.
+    """
+    with as_job_error("warmStart"):
+        check_files(folder)
+    file = folder / PROVENANCE_FILE
+    provenance: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return provenance
+
+
+def _refuse_other_layers(adapted: Any, targets: Targets, field: str, remedy: str) -> None:
+    """The layers that peft gave an adapter are the ones that were resolved, all of them and no other."""
+    prefix = "base_model.model."
+    given = {
+        name.removeprefix(prefix)
+        for name, module in adapted.named_modules()
+        if isinstance(module, LoraLayer) and "default" in {*module.lora_A, *module.lora_embedding_A}
+    }
+    wanted = set(targets.names)
+    if given != wanted:
+        said = "; ".join(
+            f"{words} {listed(names)}"
+            for words, names in (("no adapter on", wanted - given), ("an adapter on", given - wanted))
+            if names
+        )
+        raise bad_config(field, f"not the layers that were asked for: {said}; {remedy}")
 
 
 def _wants_gradient_checkpointing(extra: ExtraHyperparameters) -> bool:
@@ -206,13 +284,10 @@ def _changed_text(tokenizer: Any) -> str | None:
         return "it has no end-of-sequence token"
     for text in (render_prompt(_PROBE_INPUT, "BTC"), render_completion(hold("BTC"))):
         back = tokenizer.decode(
-            tokenizer(text, add_special_tokens=False)["input_ids"], clean_up_tokenization_spaces=False
+            encode_completions(tokenizer, [text])["input_ids"][0], clean_up_tokenization_spaces=False
         )
         if back != text:
-            at = next(
-                (i for i, (a, b) in enumerate(zip(text, back, strict=False)) if a != b), min(len(text), len(back))
-            )
-            return f"{text[max(at - 20, 0) : at + 20]!r} came back as {back[max(at - 20, 0) : at + 20]!r}"
+            return difference(text, back)
     return None
 
 

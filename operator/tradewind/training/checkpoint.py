@@ -65,10 +65,16 @@ class Checkpoints:
             }
             manifest = {"step": step, "request": dict(self.request), "files": files}
             write_atomic(draft / MANIFEST, json.dumps(manifest, indent=1))
-        written = self._by_step()
-        ahead = [path for number, path in written if number > step]  # this run never came so far: they are not its own
-        for old in ahead + [path for number, path in written if number <= step][self.keep :]:
-            shutil.rmtree(old, ignore_errors=True)
+        # What this run cannot resume from is not counted: neither what is broken, nor another request's, nor what lies ahead,
+        # since this run never came so far.
+        own = [
+            path
+            for number, path in self._by_step()
+            if number <= step and self._problem(number, path, hashes=False) is None
+        ]
+        for _, old in self._by_step():
+            if old not in own[: self.keep]:
+                shutil.rmtree(old, ignore_errors=True)
 
     def newest(self) -> Resumption:
         """The newest checkpoint that verifies and is of this run."""
@@ -91,7 +97,7 @@ class Checkpoints:
         ]
         return sorted(found, reverse=True)
 
-    def _problem(self, step: int, folder: Path) -> str | None:
+    def _problem(self, step: int, folder: Path, *, hashes: bool = True) -> str | None:
         try:
             manifest: Any = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
             if manifest["step"] != step:
@@ -105,7 +111,7 @@ class Checkpoints:
                 path = folder / name
                 if path.stat().st_size != stated["bytes"]:
                     return f"{name} has {path.stat().st_size} bytes, its manifest says {stated['bytes']}"
-                if file_sha256(path) != stated["sha256"]:
+                if hashes and file_sha256(path) != stated["sha256"]:
                     return f"{name} is damaged"
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             return f"no readable manifest or file: {error!r}"

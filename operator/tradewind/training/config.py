@@ -43,7 +43,6 @@ class SnapshotConfig(Selection):
     endpoint: EndpointKey
     output: Path
     include_fallback: bool = False
-    dedupe: Dedupe = Dedupe.NEAR
     base_tokenizer: Path | None = None
     max_length: MaxLength = Hyperparameters().max_length
 
@@ -53,7 +52,7 @@ class SnapshotConfig(Selection):
             labels=self.labels,
             include_replay=self.include_replay,
             include_fallback=self.include_fallback,
-            dedupe=self.dedupe,
+            dedupe=Dedupe(self.dedupe),
             max_samples=self.max_samples,
         )
 

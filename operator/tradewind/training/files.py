@@ -6,6 +6,7 @@ Belongs here: bytes on a disk. Does not belong here: what they mean to a model.
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -78,6 +79,25 @@ def dataset_sha256(folder: Path) -> str:
         ) from None
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What a dataset's manifest.json says; empty where there is none.
+
+    Raises:
+        JobError: exit 65 where it is no JSON object.
+    """
+    file = folder / MANIFEST_FILE
+    if not file.is_file():
+        return {}
+    try:
+        manifest: Any = json.loads(file.read_bytes())
+    except ValueError as error:
+        manifest = error
+    if not isinstance(manifest, dict):
+        said = f"{file} is no JSON object: it was cut or damaged; snapshot again or restore it"
+        raise JobError(ExitCode.BAD_DATA, "InvalidDataset", said)
+    return manifest
+
+
 def read_examples(path: Path) -> list[Example]:
     """The samples of a JSON Lines file.
 
@@ -85,11 +105,13 @@ def read_examples(path: Path) -> list[Example]:
         JobError: exit 65 for a line that is not a sample, named by number.
     """
     examples = []
-    with path.open(encoding="utf-8") as stream:
+    with path.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             try:
                 sample: Any = json.loads(line)
                 example = Example(str(sample["prompt"]), str(sample["completion"]), float(sample["weight"]))
+                if not math.isfinite(example.weight):
+                    raise ValueError(f"weight {example.weight}")
             except (ValueError, KeyError, TypeError) as error:
                 raise JobError(
                     ExitCode.BAD_DATA, "InvalidDataset", f"{path.name} line {number} is no sample: {error!r}"

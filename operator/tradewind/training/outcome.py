@@ -4,13 +4,17 @@ Belongs here: the failure that carries a code, writing the result. Does not belo
 (trading/exits.py) and what leads to them.
 """
 
+import contextlib
+import errno
 import json
 import logging
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from tradewind.pretrained.fault import UnfitError
 from tradewind.trading.exits import ExitCode
 
 TERMINATION_LOG: Final = Path("/dev/termination-log")
@@ -39,6 +43,36 @@ class JobError(Exception):
 def bad_config(field: str, message: str) -> JobError:
     """Exit 64 for a field of the configuration."""
     return JobError(ExitCode.BAD_CONFIG, ExitCode.BAD_CONFIG.reason, f"{field}: {message}")
+
+
+_STORAGE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+# What torch says when the file below its archive takes no more bytes; it keeps the reason to itself.
+_TORCH_WRITES: Final = ("basic_ios::clear: iostream error", "PytorchStreamWriter failed writing", "unexpected pos")
+
+
+def storage_error(error: BaseException) -> JobError | None:
+    """Exit 64 where a volume is full or cannot be written to, by whatever library that was told; None for anything else."""
+    seen: BaseException | None = error
+    while seen is not None:
+        number = seen.errno if isinstance(seen, OSError) else None
+        full = next((code for code in _STORAGE if os.strerror(code) in str(seen)), None)
+        if number in _STORAGE or full is not None:
+            where = f" ({seen.filename})" if isinstance(seen, OSError) and seen.filename else ""
+            words = os.strerror(number if number in _STORAGE else full or 0)
+            return bad_config("output", f"{words}{where}; mount a writable volume with room, or lower checkpoint.keep")
+        if any(words in str(seen) for words in _TORCH_WRITES):
+            return bad_config("output", f"a checkpoint cannot be written ({seen}): mount a writable volume with room")
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+@contextlib.contextmanager
+def as_job_error(field: str) -> Iterator[None]:
+    """What is unfit to be used ends the Job, named by the field that asked for it."""
+    try:
+        yield
+    except UnfitError as error:
+        raise JobError(error.code, error.reason, f"{field}: {error.message}") from error
 
 
 def write_result(result: Mapping[str, Any], path: Path | None) -> None:

@@ -19,6 +19,7 @@ from tradewind.trading.settings.hyperparameters import Hyperparameters
 from tradewind.training.config import TrainConfig
 
 Request: TypeAlias = Mapping[str, JsonValue]
+LAYERS: Final = "lora.layers"  # the layers that were trained, where they are not the names that were asked for
 
 
 def request_of(config: TrainConfig, facts: Request) -> Request:
@@ -28,13 +29,15 @@ def request_of(config: TrainConfig, facts: Request) -> Request:
         config: what the Job was told.
         facts: what else decides the weights: hashes of base and data, the method that was chosen, the learning rate in use.
     """
-    return {**facts, **_settings(config.lora, config.hyperparameters)}
+    return {**facts, **settings_of(config.lora, config.hyperparameters)}
 
 
 def differences(then: Request, now: Request) -> str:
     """What differs, such as `hyperparameters.epochs was 3 and is 4`; empty where nothing does."""
-    defaults = _settings(Lora(), Hyperparameters())
+    defaults = settings_of(Lora(), Hyperparameters())
     before = {name: defaults[name] for name in now if name in defaults} | dict(then)
+    if LAYERS in now:
+        before.setdefault(LAYERS, before.get("lora.targetModules"))
     return "; ".join(
         f"{name} was {_shown(before.get(name))} and is {_shown(now.get(name))}"
         for name in sorted(before)
@@ -42,7 +45,8 @@ def differences(then: Request, now: Request) -> str:
     )
 
 
-def _settings(lora: Lora, hyperparameters: Hyperparameters) -> dict[str, JsonValue]:
+def settings_of(lora: Lora, hyperparameters: Hyperparameters) -> dict[str, JsonValue]:
+    """Each setting under its name in the manifest, such as `lora.rank`."""
     return _flat("lora", lora) | _flat("hyperparameters", hyperparameters)
 
 

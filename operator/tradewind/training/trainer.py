@@ -3,6 +3,7 @@
 Belongs here: what differs from the stock Trainer. Does not belong here: configuration files, exit codes, publishing.
 """
 
+import contextlib
 import inspect
 import json
 import logging
@@ -30,7 +31,11 @@ _logger = logging.getLogger(__name__)
 
 
 class DivergedError(Exception):
-    """The loss is no finite number any more."""
+    """A loss, a gradient or a weight is no finite number any more."""
+
+
+class _EnoughError(Exception):
+    """Patience had run out when the training was resumed: there is nothing left to train."""
 
 
 @dataclass
@@ -137,21 +142,45 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
 
     @property
     def interrupted(self) -> bool:
-        """Whether the training was stopped on request before its end."""
-        return self.stop_requested() and (self.state.global_step < self.state.max_steps or self.evaluation_due)
+        """Whether the training was stopped on request before its end; one whose patience ran out is at its end."""
+        unfinished = self.state.global_step < self.state.max_steps and not self.exhausted
+        return self.stop_requested() and (unfinished or self.evaluation_due)
 
     def train_from(self, checkpoint: Path | None) -> None:
         """Train to the end of the plan, from a checkpoint's step where one is given."""
         if checkpoint is not None:
             self._load_best(checkpoint)
         self.meter = Meter()
-        if not self.exhausted:
+        with contextlib.suppress(_EnoughError):
             self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
 
     def use_best(self) -> None:
-        """Put the best adapter into the model; the last one stays where nothing was evaluated."""
+        """Put the best adapter into the model; the last one stays where nothing was evaluated.
+
+        Raises:
+            DivergedError: it is not finite.
+        """
         if self.best.weights is not None:
             set_peft_model_state_dict(self.model, dict(self.best.weights))
+        self.check_weights()
+
+    def check_weights(self) -> None:
+        """Raises:
+        DivergedError: a weight that is trained is no finite number.
+        """
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad and not bool(parameter.detach().isfinite().all()):
+                raise DivergedError(f"{name} is not finite after step {self.state.global_step}")
+
+    def check_gradients(self) -> None:
+        """Raises:
+        DivergedError: a gradient is no finite number, before the weights are touched.
+        """
+        if self.args.fp16:
+            return  # the scaler leaves such a step out and halves its scale
+        for name, parameter in self.model.named_parameters():
+            if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
+                raise DivergedError(f"the gradient of {name} is not finite at step {self.state.global_step + 1}")
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor | None:
         """Sum of the weights of all supervised tokens of an optimiser step: what its loss is divided by."""
@@ -202,8 +231,10 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
                     part, part_weight = self._weighted_loss(self.model, inputs)
                 total += part.item()
                 weight += part_weight.item()
-        self.eval_loss = total / weight
         step = self.state.global_step
+        if not weight > 0 or not math.isfinite(total):
+            raise DivergedError(f"the evaluation loss is {total / weight if weight else math.nan} at step {step}")
+        self.eval_loss = total / weight
         if self.eval_loss < self.best.eval_loss:
             state = get_peft_model_state_dict(self.model)
             weights = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
@@ -236,6 +267,7 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """The stock checkpoint, written into a draft that becomes a checkpoint by one rename."""
         step = self.state.global_step
+        self.check_weights()
         with self.checkpoints.write(step) as folder:
             self._draft = folder
             try:
@@ -271,6 +303,11 @@ class _Flow(TrainerCallback):  # type: ignore[misc] # transformers has no types
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         if self.trainer.evaluation_due:
             self.trainer.evaluate()
+        if self.trainer.exhausted:
+            raise _EnoughError
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+        self.trainer.check_gradients()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
         trainer = self.trainer

@@ -45,7 +45,7 @@ from tradewind.core.training_run.manifests import (
 )
 from tradewind.core.training_run.seen import TERMINAL, Reason, Seen
 from tradewind.schema.scalars import as_timedelta, is_sha256
-from tradewind.trading.exits import End, exit_code
+from tradewind.trading.exits import End, ExitCode, exit_code
 
 __all__ = ["TERMINAL", "Reason", "Seen", "decide"]
 
@@ -177,7 +177,7 @@ def _gated(turn: _Turn, result: Mapping[str, Any]) -> Decision:
     try:
         gates = tuple(GateResult.model_validate(gate) for gate in result["gates"])
         dataset = DatasetStatus.model_validate(
-            {name: result.get(name) or {} for name in ("perLabel", "perAction")}
+            {name: result.get(name) or {} for name in ("perLabel", "perAction", "dropped")}
             | {name: result[name] for name in ("sha256", "rows", "watermark")}
             | {"uri": dataset_uri(turn.run)}
         )
@@ -245,7 +245,10 @@ def _ended(turn: _Turn, training: JobFacts) -> Decision:
         return _interrupted(turn, message)
     failures = (turn.status.failures or 0) + 1
     turn = turn.having(failures=failures, last_exit=message[:1024])
-    if failures > retry.max_failures:
+    ours = (
+        training.exit_code == ExitCode.ERROR
+    )  # the same code on the same data: one more attempt tells chance from fault
+    if failures > (min(retry.max_failures, 1) if ours else retry.max_failures):
         return turn.failed(Reason.TRAINING_FAILED, f"{failures} attempts failed, the last with: {message}")
     return _attempt(turn, Reason.RETRYING, message)
 

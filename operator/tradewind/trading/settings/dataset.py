@@ -1,7 +1,7 @@
 """Which logged decisions are taken, how they are split in time, and what is asked of them before anything is trained."""
 
 from datetime import datetime
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -74,6 +74,8 @@ class Selection(StrictModel):
     """Rows at most, the newest first."""
     include_replay: bool = False
     """Whether decisions on recorded data are taken too."""
+    dedupe: Literal["none", "exact", "near"] = "exact"
+    """Which prompts count as the same and teach once: none, equal ones, or (near) also those whose numbers agree to three digits."""
     symbols: (
         Annotated[
             tuple[Symbol, ...],
