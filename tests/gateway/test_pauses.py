@@ -7,12 +7,10 @@ from typing import Any
 
 import psycopg
 import pytest
-import uvicorn
 from gateway_rig import Rig, ask
 
 from tradewind.gateway import __main__ as process
-from tradewind.gateway import statements
-from tradewind.gateway.settings import Settings
+from tradewind.gateway import servers, statements
 
 MANY = 300
 
@@ -38,9 +36,9 @@ async def test_an_answer_that_is_remembered_is_a_handful_of_objects(rig: Rig) ->
 async def test_the_collector_does_not_walk_over_what_was_loaded(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = rig.settings
     seen: list[int] = []
-    monkeypatch.setattr(uvicorn, "run", lambda *_, **__: seen.append(gc.get_freeze_count()))
+    monkeypatch.setattr(servers, "run", lambda *_, **__: seen.append(gc.get_freeze_count()))
     monkeypatch.setattr(process, "configure_logging", lambda: None)
-    monkeypatch.setattr(Settings, "from_environment", lambda _: settings)
+    monkeypatch.setattr(process, "all_settings", lambda _: (settings,))
     try:
         with pytest.raises(SystemExit):
             process.main()
