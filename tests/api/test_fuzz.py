@@ -12,7 +12,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from fuzz_objects import CANARY, Drawn, drawn, schema_of
+from fuzz_objects import CANARY, Drawn, drawn, kinds, schema_of
 from golden_worlds import decide, shown
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -135,7 +135,7 @@ def _demand_decision(one: Drawn, resource: Resource) -> None:
             assert isinstance(parse(ours.resource, manifest), Resource), manifest
 
 
-@pytest.mark.parametrize("kind", BY_KIND)
+@pytest.mark.parametrize("kind", kinds())
 @settings(max_examples=100, derandomize=True, deadline=None, suppress_health_check=[*HealthCheck])
 @given(random=st.randoms(use_true_random=False))
 def test_no_object_is_more_than_its_own_error(
@@ -175,4 +175,4 @@ def test_no_object_of_a_hundred_thousand_is_more_than_its_own_error(tmp_path: Pa
             found += part.result()
     print(dict(sorted(found.items())))
     assert found.total() == OBJECTS
-    assert all(found[f"{kind} {what}"] for kind in BY_KIND for what in ("refused", "decided"))
+    assert all(found[f"{kind} {what}"] for kind in kinds() for what in ("refused", "decided"))

@@ -73,7 +73,7 @@ def test_a_verb_is_not_asked_for_again() -> None:
 
 def test_what_has_ended_is_named_and_left_out() -> None:
     experiment = next(o for o in _applied() if o["kind"] == "ABExperiment")
-    text = as_manifests([_in_a_cluster(experiment, phase="RolledBack")])
+    text = as_manifests([_in_a_cluster(experiment, phase="RolledBack", completionTime="2026-03-02T12:00:00Z")])
     assert text == f"# left out, since it has ended: ABExperiment/{experiment['metadata']['name']}\n"
 
 

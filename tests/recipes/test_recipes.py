@@ -140,4 +140,4 @@ def test_everything_else_follows(scratch: Path) -> None:
         "tests/trading/evidence/test_guardrails.py",
         "tests/trading/evidence/test_policy.py",
     )
-    run(scratch, "pytest", *tests, "-p", "no:cacheprovider", "-n", "0")
+    run(scratch, "pytest", *tests, "-m", "not slow and not whole", "-p", "no:cacheprovider", "-n", "0")

@@ -11,9 +11,7 @@ import yaml
 
 from tradewind.api.annotations import known_annotations
 from tradewind.api.common import API_VERSION, IN_USE_BY_LABEL
-from tradewind.api.parse import InvalidSpec, parse
 from tradewind.api.registry import BY_KIND as API_KINDS
-from tradewind.core.registry import BY_KIND
 
 Json = Mapping[str, Any]
 
@@ -35,8 +33,7 @@ def as_manifests(objects: Sequence[Json]) -> str:
 
 
 def _has_ended(body: Json) -> bool:
-    resource = parse(API_KINDS[body["kind"]].resource, body)
-    return not isinstance(resource, InvalidSpec) and BY_KIND[body["kind"]].finished(resource)
+    return API_KINDS[body["kind"]].batch and bool((body.get("status") or {}).get("completionTime"))
 
 
 def _place(body: Json) -> tuple[str, int, str]:
