@@ -72,7 +72,11 @@ def parse_all(raw: list[dict[str, object]]) -> None:
 def parse_news(cache: Cache, raw: list[dict[str, object]], bodies: dict[Key, dict[str, object]]) -> None:
     """A round now: a list that is compared by version, then for each turn the object itself and its typed neighbours."""
     for kind in ("Endpoint", "ModelVersion", "ABExperiment"):
-        cache.relist(kind, None, [o for o in raw if o["kind"] == kind], str(len(raw)))
+        listed = {key_of(o): o for o in raw if o["kind"] == kind}
+        versions = {key: int(o["metadata"]["resourceVersion"]) for key, o in listed.items()}  # type: ignore[index]
+        for key in cache.differences(kind, None, versions, len(raw)):
+            cache.take(listed[key])
+        cache.keep(kind, None, versions, len(raw))
     for key in open_keys(cache):
         cache.take(bodies[key])
         cache.all(ModelVersion, "trading")

@@ -1,5 +1,7 @@
 """The cache: each version is parsed once, the newest stays, lists find what the watch has missed."""
 
+from typing import Any
+
 import pytest
 from server_double import Server, key, reconciler, thing
 
@@ -7,7 +9,7 @@ from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.model_version import ModelVersion
 from tradewind.api.parse import InvalidSpec
 from tradewind.core.registry import BY_KIND
-from tradewind.shell.cache import PARSES, Cache, Key
+from tradewind.shell.cache import PARSES, Cache, Key, key_of
 from tradewind.shell.cluster import ClusterError
 from tradewind.shell.index import open_keys
 from tradewind.shell.watch import fill, refresh
@@ -70,15 +72,22 @@ async def test_a_list_finds_what_was_missed_and_parses_that_alone() -> None:
 
 def test_a_list_that_is_older_than_an_event_changes_nothing() -> None:
     server, cache = Server(), Cache()
-    stale = str(server.version)
+
+    def taken(listed: list[dict[str, Any]], as_of: int) -> list[Any]:
+        """What such a list changes: of what it knows more than we do, and what it has not."""
+        versions = {key_of(raw): int(raw["metadata"]["resourceVersion"]) for raw in listed}
+        newer = cache.differences("ModelVersion", None, versions, as_of)
+        return [*newer, *cache.keep("ModelVersion", None, versions, as_of)]
+
+    stale = server.version
     new = server.put(thing("ModelVersion", "new", API))
     cache.take(new)
-    assert cache.relist("ModelVersion", None, [], stale) == []
+    assert taken([], stale) == []
     assert cache.get(ModelVersion, "trading", "new") is not None
     gone = server.put(thing("ModelVersion", "gone", API))
     cache.take(gone)
     cache.drop(server.put(thing("ModelVersion", "gone", API)))
-    assert cache.relist("ModelVersion", None, [new, gone], gone["metadata"]["resourceVersion"]) == []
+    assert taken([new, gone], int(gone["metadata"]["resourceVersion"])) == []
     assert cache.get(ModelVersion, "trading", "gone") is None
 
 

@@ -15,7 +15,7 @@ it decides once more, on the object as the API server has it now and with what e
 start, another weight and a promotion rest on (reconcile.py).
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -154,14 +154,6 @@ class Cache:
         """Of which objects a list of a kind (namespace None: of the cluster) as of a version knows more than we do."""
         newer = [key for key, version in versions.items() if version > self.version(key)]
         return newer + [key for key in self.keys(kind, namespace) if key not in versions and self.version(key) <= as_of]
-
-    def relist(
-        self, kind: str, namespace: str | None, items: Sequence[Json], version: str
-    ) -> list[tuple[Key, Resource | InvalidSpec]]:
-        """Take a list of a kind (namespace None: of the cluster) as of `version`; what it changed."""
-        taken = [(key_of(raw), raw) for raw in items]
-        changed = [(key, self.take(raw)) for key, raw in taken if self._is_news(key, _version(raw["metadata"]))]
-        return changed + self.keep(kind, namespace, {key for key, _ in taken}, int(version))
 
     def keep(
         self, kind: str, namespace: str | None, listed: Collection[Key], as_of: int

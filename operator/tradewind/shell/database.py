@@ -386,9 +386,8 @@ async def _bounded(connection: AsyncConnection[TupleRow]) -> None:
     """Nothing is waited for without end. Set in the session: a pooler in between may refuse it as an option."""
     await connection.execute(f"SET statement_timeout = '{_STATEMENT_SECONDS}s'")
     await connection.execute(f"SET lock_timeout = '{_LOCK_SECONDS}s'")
-    await connection.execute(
-        "SET jit = off"
-    )  # it would compile what is estimated as costly, which is not what takes long
+    # The server would compile what it estimates as costly, which is not what takes long.
+    await connection.execute("SET jit = off")
 
 
 def _told_of(attempt: Callable[[psycopg.OperationalError | None], None]) -> type[AsyncConnection[TupleRow]]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from psycopg import AsyncConnection, IsolationLevel
 from psycopg.rows import TupleRow
 
+from tradewind.shell.keys import OF_ENDPOINT as _KEY
 from tradewind.trading.evidence import (
     FAILURES,
     LOST_REASONS,
@@ -50,7 +51,6 @@ LOG_KEPT: Final = timedelta(days=1)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_KEY: Final = "installation = %(installation)s AND namespace = %(namespace)s AND endpoint = %(endpoint)s"
 
 # With what was changed since an earlier moment; NULL: there is none.
 _MOMENT: Final = f"""

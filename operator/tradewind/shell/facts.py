@@ -12,12 +12,11 @@ from typing import Any, Final, Generic, TypeVar
 
 from tradewind.api.common import VersionStatusRef
 from tradewind.core.endpoint import Conflicts, EpochRow, ProbeCosts, Promotion, ReplicaReport, StartedExperiment
+from tradewind.shell.keys import OF_ENDPOINT as _KEY
 from tradewind.trading.arm_health import ArmHealth
 
 T = TypeVar("T")
 Row = list[Any]
-
-_KEY: Final = "installation = %(installation)s AND namespace = %(namespace)s AND endpoint = %(endpoint)s"
 
 
 @dataclass(frozen=True)

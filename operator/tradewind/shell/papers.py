@@ -17,6 +17,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 
+from tradewind.shell.keys import OF_ENDPOINT as _KEY
 from tradewind.trading.assignment import has_shadow
 from tradewind.trading.paper import (
     Paper,
@@ -45,7 +46,6 @@ NOTED_EVERY: Final = timedelta(minutes=5)
 """In Live, progress is noted so often: until then a look passes over some more rows that are settled."""
 _LAST: Final = datetime(9000, 1, 1, tzinfo=UTC)  # in any time zone of a session
 
-_KEY: Final = "installation = %(installation)s AND namespace = %(namespace)s AND endpoint = %(endpoint)s"
 
 # Planned as if the table were empty while it begins to fill: so it is a subselect and no join, and each index finds one row.
 _REQUEST_PRICE: Final = """

@@ -73,11 +73,11 @@ def places_of(endpoint: Endpoint, seen: Seen, now: datetime) -> Places:
 
 def _previous(endpoint: Endpoint, seen: Seen, champion: VersionStatusRef | None) -> VersionStatusRef | None:
     """The champion before: as in the status, or as recorded where the status was lost with the object."""
-    known, promotion = endpoint.status, seen.promotion
-    lost = known.champion_ref is None and promotion is not None and champion is not None
-    if not lost or promotion is None or champion is None or promotion.version != champion.name:
-        return known.previous_champion_ref
-    return promotion.previous
+    promotion = seen.promotion
+    lost = endpoint.status.champion_ref is None
+    if lost and promotion is not None and champion is not None and promotion.version == champion.name:
+        return promotion.previous
+    return endpoint.status.previous_champion_ref
 
 
 def _first_champion(endpoint: Endpoint, seen: Seen, champion: VersionStatusRef | None) -> tuple[Effect, ...]:
