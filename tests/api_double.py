@@ -24,6 +24,14 @@ class JSONHandler(BaseHTTPRequestHandler):
         """Nothing."""
 
 
+class SignedHandler(JSONHandler):
+    """Knows who asks, whom the verbs are signed by."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer({"status": {"userInfo": {"username": "ada"}}}, 201)
+
+
 def write_config(path: Path, monkeypatch: pytest.MonkeyPatch, server: str, **context: str) -> None:
     """A kubeconfig with the contexts `test` and `spare`, which is the one that is read."""
     contexts = [{"name": name, "context": {"cluster": "c", "user": "u", **context}} for name in ("test", "spare")]

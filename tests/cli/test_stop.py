@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from api_double import JSONHandler, write_config
+from api_double import SignedHandler, write_config
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.endpoint import EndpointStatus
 from tradewind.api.parse import parse
@@ -111,7 +111,7 @@ class Server(ThreadingHTTPServer):
         return None
 
 
-class Handler(JSONHandler):
+class Handler(SignedHandler):
     server: Server
 
     def do_GET(self) -> None:
@@ -119,10 +119,6 @@ class Handler(JSONHandler):
             parts = urlsplit(self.path)
             found = self.server.read(parts.path, parts.query)
         self.answer(found or {"message": "not found"}, 404 if found is None else 200)
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.answer({"status": {"userInfo": {"username": "ada"}}}, 201)
 
     def do_PATCH(self) -> None:
         patch = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

@@ -3,7 +3,7 @@
 import itertools
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -75,7 +75,26 @@ def question(decision_id: str, *, hint: str = "up", symbol: str = "EURUSD", **mo
     }
 
 
-class Load:
+class Callers:
+    """A few threads that ask, each by its number, until the block is left."""
+
+    def __init__(self, ask: Callable[[int], None], threads: int, patience: float) -> None:
+        self.stop = threading.Event()
+        self._patience = patience
+        self._threads = [threading.Thread(target=ask, args=(number,)) for number in range(threads)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        for thread in self._threads:
+            thread.join(self._patience)
+
+
+class Load(Callers):
     """Decisions asked for by a few threads, each once and over a connection of its own, until the block is left.
 
     Attributes:
@@ -88,18 +107,7 @@ class Load:
         self.failed: list[str] = []
         self._headers = {**gateway.http.headers, "Connection": "close"}
         self._url, self._prefix = gateway.url, prefix
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(threads)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(60)
+        super().__init__(self._ask, threads, patience=60)
 
     def more(self, count: int) -> None:
         """Returns once so many further decisions were answered or failed."""
@@ -112,7 +120,7 @@ class Load:
     def _ask(self, number: int) -> None:
         with httpx.Client(base_url=self._url, headers=self._headers, timeout=30, trust_env=False) as http:
             for index in itertools.count():
-                if self._stop.is_set():
+                if self.stop.is_set():
                     return
                 decision_id = f"{self._prefix}-{number}-{index}"
                 try:
@@ -124,4 +132,4 @@ class Load:
                         self.answered.append(decision_id)
                     else:
                         self.failed.append(f"{decision_id}: {answer.status_code} {answer.text[:200]}")
-                self._stop.wait(0.05)
+                self.stop.wait(0.05)

@@ -8,15 +8,14 @@ meanwhile, so this runs with the soaks.
 import json
 import os
 import subprocess
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from database import Database
-from gateway_client import GatewayClient
+from gateway_client import Callers, GatewayClient
 from installation import SYSTEM
 from space import Space
 
@@ -71,7 +70,7 @@ class Source:
         )
 
 
-class Traffic:
+class Traffic(Callers):
     """Trading systems that ask and report all the while, each id until there is an answer."""
 
     def __init__(self, url: str) -> None:
@@ -79,18 +78,7 @@ class Traffic:
         self.given: dict[str, Json] = {}
         self.faults: list[str] = []
         self.waits: dict[str, int] = {}
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._trade, args=(number,)) for number in range(2)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(200)
+        super().__init__(self._trade, threads=2, patience=200)
 
     def more(self, count: int = 40) -> None:
         wanted = len(self.given) + count
@@ -100,13 +88,13 @@ class Traffic:
     def _trade(self, number: int) -> None:
         with GatewayClient(self.url) as client:
             for index in range(1_000_000):
-                if self._stop.is_set():
+                if self.stop.is_set():
                     break
                 try:
                     self.given[f"d{number}-{index}"] = client.decide(f"d{number}-{index}")
                 except Exception as error:
                     self.faults.append(f"d{number}-{index}: {type(error).__name__}: {error}")
-                self._stop.wait(0.1)
+                self.stop.wait(0.1)
             for why, times in client.waits.items():
                 self.waits[why] = self.waits.get(why, 0) + times
 

@@ -23,7 +23,7 @@ from chaos_proxy import Proxy
 from chaos_replica import Replica, arms, free_port
 from gateway_rig import build_rig, tenant_dsn
 
-from api_double import JSONHandler
+from api_double import SignedHandler
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.parse import parse
 from tradewind.cli import stop
@@ -236,17 +236,13 @@ class Double(ThreadingHTTPServer):
         return None
 
 
-class _Handler(JSONHandler):
+class _Handler(SignedHandler):
     server: Double
 
     def do_GET(self) -> None:
         with self.server.lock:
             found = self.server.read(urlsplit(self.path).path)
         self.answer(found or {"message": "not found"}, 404 if found is None else 200)
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.answer({"status": {"userInfo": {"username": "ada"}}}, 201)
 
     def do_PATCH(self) -> None:
         patch = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
