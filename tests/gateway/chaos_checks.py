@@ -22,8 +22,8 @@ from tradewind.trading.evidence.report import judgement_json
 SLOW_MS = 100.0
 """The latency objective by which verdicts are compared."""
 _DRAWN = """
-SELECT d.decision_id, d.arm, d.candidate_weight, d.epoch, d.drawn_version, d.parent_decision_id, d.received_at, d.state, d.answer,
-       d.answered_by, d.fallback, d.bar_from_evidence, d.experiment_uid, d.flipped_from, e.candidate_weight AS stored_weight,
+SELECT d.decision_id, d.arm, d.candidate_weight, d.epoch, d.drawn_version, d.parent_decision_id, d.received_at, d.answered_at,
+       d.state, d.answer, d.answered_by, d.fallback, d.bar_from_evidence, d.experiment_uid, d.flipped_from, e.candidate_weight AS stored_weight,
        e.created_at AS stored_at, p.arm AS parent_arm, p.epoch AS parent_epoch, p.experiment_uid AS parent_experiment,
        p.drawn_version AS parent_version
   FROM tradewind.decisions d
@@ -55,8 +55,10 @@ def draws(rows: Collection[Mapping[str, Any]], versions: Mapping[str, str]) -> I
         weight = row["candidate_weight"]
         if row["arm"] != draw_arm(row["experiment_uid"], name, weight) or row["drawn_version"] != versions[row["arm"]]:
             yield f"{name} has another arm than drawn: {dict(row)}"
-        if row["stored_at"] is None or row["stored_at"] > row["received_at"]:
-            yield f"{name} was drawn by epoch {row['epoch']}, which was not stored by then"
+        # A flip is drawn anew, once the arm that holds the position has spoken.
+        drawn_by = row["received_at"] if row["flipped_from"] is None else row["answered_at"]
+        if row["stored_at"] is None or (drawn_by is not None and row["stored_at"] > drawn_by):
+            yield f"{name} was drawn by epoch {row['epoch']}, which was not stored by then: {dict(row)}"
         elif weight not in (row["stored_weight"], 0.0):  # 0: it had run out
             yield f"{name} was drawn by {weight}, but epoch {row['epoch']} is {row['stored_weight']}"
         if row["state"] == "answered" and row["bar_from_evidence"] is None:

@@ -44,12 +44,19 @@ def test_a_row_as_it_should_be_is_no_fault() -> None:
         {"candidate_weight": 0.9},
         {"stored_at": NOW + timedelta(seconds=1)},
         {"stored_at": None, "stored_weight": None},
+        {"flipped_from": "p", "stored_at": NOW + timedelta(seconds=3), "answered_at": NOW + timedelta(seconds=2)},
         {"answered_by": "api"},
         {"parent_decision_id": "p", "parent_arm": "baseline", "parent_epoch": 3, "parent_experiment": "u", "parent_version": "v1"},
     ],
 )  # fmt: skip
 def test_another_arm_weight_or_answer_than_drawn_is_seen(changes: dict[str, Any]) -> None:
     assert len(drawn(**changes)) == 1
+
+
+def test_a_flip_may_have_a_weight_that_came_after_its_request() -> None:
+    later = {"stored_at": NOW + timedelta(seconds=1), "answered_at": NOW + timedelta(seconds=2)}
+    assert drawn(flipped_from="p", **later) == []
+    assert len(drawn(**later)) == 1
 
 
 def heard(body: dict[str, Any], row: dict[str, Any] | None, *kept: dict[str, Any], lost: bool = False) -> list[str]:
