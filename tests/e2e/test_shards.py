@@ -28,6 +28,7 @@ pytestmark = pytest.mark.e2e
 
 OPERATORS, RELEASE, INSTALLATION = f"{SYSTEM}-shards", "sh", "shards"
 HOMES = FIRST, SECOND = f"{OPERATORS}-a", f"{OPERATORS}-b"
+DEPLOYMENTS = [f"{RELEASE}-operator", f"{RELEASE}-operator-1"]
 ARMS = f"arms.{OPERATORS}.svc"
 VALID_SECONDS = 30
 """For so long gateways obey a weight that nobody renews."""
@@ -85,14 +86,12 @@ class Operators:
         address = self.cluster.must_get("Service", deployment, OPERATORS)["spec"]["clusterIP"]
         return httpx.get(f"http://{address}:9090/metrics", timeout=10, trust_env=False).text
 
-    def scale(self, deployment: str, replicas: int) -> None:
-        self.cluster.kubectl("-n", OPERATORS, "scale", f"deployment/{deployment}", f"--replicas={replicas}")
-        wait_for(
-            f"{replicas} pods of {deployment}",
-            lambda: deployment in self.pods(),
-            lambda there: there == bool(replicas),
-            seconds=90,
-        )
+    def scale_second(self, replicas: int) -> None:
+        self.cluster.kubectl("-n", OPERATORS, "scale", "deployment/sh-operator-1", f"--replicas={replicas}")
+        self.wait_pods(*DEPLOYMENTS[: 1 + replicas])
+
+    def wait_pods(self, *deployments: str) -> None:
+        wait_for("the operators' pods", lambda: sorted(self.pods()) == sorted(deployments), seconds=90)
 
 
 class Watch(Callers):
@@ -111,6 +110,15 @@ class Watch(Callers):
         self.faults: list[str] = []
         self._operators = operators
         super().__init__(self._look, threads=1, patience=30)
+
+    def wait_renewed(self) -> None:
+        """Until each weight was published twice more."""
+        since = {home: len(known) for home, known in self.published.items()}
+        wait_for(
+            "each weight to be renewed",
+            lambda: all(len(known) >= since[home] + 2 for home, known in self.published.items()),
+            seconds=90,
+        )
 
     def _look(self, _: int) -> None:
         try:
@@ -161,7 +169,7 @@ def operators(cluster: Cluster, images: dict[str, str]) -> Iterator[Operators]:
     for home in HOMES:
         Space(cluster, home).wait_condition("Endpoint", "trader", "Ready", seconds=240)
         Space(cluster, home).wait_active("trader", "ab")
-        wait_for("its weight", lambda h=home: _weight(Space(cluster, h).routing("trader")) == 0.5, seconds=90)
+        _wait_weight(Space(cluster, home))
     yield made
     if not os.environ.get("E2E_KEEP"):
         _remove(cluster)
@@ -180,6 +188,15 @@ def _weight(document: Json) -> float:
     return float((document.get("experiment") or {}).get("candidateWeight") or 0)
 
 
+def _left(space: Space) -> float:
+    """Seconds for which gateways obey the published weight, unless it is renewed."""
+    return (datetime.fromisoformat(space.routing("trader")["expiresAt"]) - datetime.now(UTC)).total_seconds()
+
+
+def _wait_weight(space: Space) -> None:
+    wait_for("a weight that holds", lambda: _weight(space.routing("trader")) == 0.5 and _left(space) > 0, seconds=90)
+
+
 def _experiments(cluster: Cluster) -> list[tuple[Any, ...]]:
     """What another decision would change: which experiments run, and since when."""
     found = [Space(cluster, home).must_get("ABExperiment", "ab") for home in HOMES]
@@ -188,7 +205,7 @@ def _experiments(cluster: Cluster) -> list[tuple[Any, ...]]:
 
 def test_each_operator_has_its_namespace_its_lease_and_its_service(operators: Operators) -> None:
     pods = operators.pods()
-    assert sorted(pods) == ["sh-operator", "sh-operator-1"]
+    assert sorted(pods) == DEPLOYMENTS
     holder, shards = operators.leases()
     assert holder.startswith(f"{OPERATORS}/2-shards-of-")
     assert shards == {"0": f"{OPERATORS}/{pods['sh-operator']}", "1": f"{OPERATORS}/{pods['sh-operator-1']}"}
@@ -203,28 +220,22 @@ def test_each_operator_has_its_namespace_its_lease_and_its_service(operators: Op
 def test_where_one_is_away_the_other_goes_on_and_nobody_decides_in_its_place(
     operators: Operators, cluster: Cluster
 ) -> None:
-    operators.scale("sh-operator-1", 0)
+    operators.scale_second(0)
     ours, theirs = (Space(cluster, home) for home in HOMES)
     for space in (ours, theirs):
         space.apply(external("late", "steady", host=ARMS))
     ours.wait("ModelVersion", "late", "is looked at", lambda seen: seen.get("status"), seconds=30)
-    until, ends = time.monotonic() + VALID_SECONDS + 2, []
+    until = time.monotonic() + VALID_SECONDS + 2
     while time.monotonic() < until:
-        ends.append(datetime.fromisoformat(ours.routing("trader")["expiresAt"]))
-        assert ends[-1] > datetime.now(UTC), "the weight of the shard that is there ran out"
+        assert _left(ours) > 0, "the weight of the shard that is there ran out"
         time.sleep(1)
-    assert ends[-1] > ends[0]
-    assert datetime.fromisoformat(theirs.routing("trader")["expiresAt"]) < datetime.now(UTC)
+    assert _left(theirs) < 0
     assert not theirs.must_get("ModelVersion", "late").get("status")
     assert set(operators.leases()[1]) == {"0"}
 
-    operators.scale("sh-operator-1", 1)
+    operators.scale_second(1)
     theirs.wait("ModelVersion", "late", "is looked at", lambda seen: seen.get("status"), seconds=90)
-    wait_for(
-        "the weight to be renewed",
-        lambda: datetime.fromisoformat(theirs.routing("trader")["expiresAt"]) > datetime.now(UTC),
-        seconds=90,
-    )
+    _wait_weight(theirs)
     assert set(operators.leases()[1]) == {"0", "1"}
 
 
@@ -245,22 +256,19 @@ def test_from_two_to_one_and_back_no_weight_expires_and_nobody_decides_twice(
     operators: Operators, cluster: Cluster
 ) -> None:
     before = _experiments(cluster)
+    for home in HOMES:
+        _wait_weight(Space(cluster, home))
     with Watch(operators) as watch:
-        for count, deployments in ((1, ["sh-operator"]), (2, ["sh-operator", "sh-operator-1"])):
+        for count in (1, 2):
             operators.install(count)
-            wait_for("the pods", lambda: sorted(operators.pods()), lambda found, d=deployments: found == d, seconds=90)
-            since = {home: len(known) for home, known in watch.published.items()}
-            wait_for(
-                "each weight to be renewed",
-                lambda s=since: all(len(watch.published[home]) >= s[home] + 2 for home in HOMES),
-                seconds=90,
-            )
+            operators.wait_pods(*DEPLOYMENTS[:count])
+            watch.wait_renewed()
     print(f"least validity in seconds: {watch.least}; who held what: {watch.held}")
     assert watch.faults == []
     assert min(watch.least.values()) > 0
     assert all(known == sorted(set(known)) for known in watch.published.values()), "no document came after a newer one"
-    one = [shards for holder, shards in watch.held if "-shards-" not in holder]
-    several = [shards for holder, shards in watch.held if "-shards-" in holder]
+    one = [shards for holder, shards in watch.held if "-shards-of-" not in holder]
+    several = [shards for holder, shards in watch.held if "-shards-of-" in holder]
     assert one
     assert all(shards == () for shards in one), "no shard has a lease while one operator has the installation"
     assert several[0] == several[-1] == ("0", "1")

@@ -179,7 +179,9 @@ async def test_versions_of_another_shards_namespace_that_goes_are_left_to_it() -
         place(OURS, **goes), place(THEIRS, **goes), version("ours", OURS, **held), version("theirs", THEIRS, **held)
     )
     going = Going(SECOND)
-    going.note(place(THEIRS, **goes), deleted=False)
+    for name in (OURS, THEIRS):
+        going.note(place(name, **goes), deleted=False)
+    assert (OURS in going, THEIRS in going) == (True, False)
     await going.turn(server)  # type: ignore[arg-type]
     assert (OURS in going, THEIRS in going) == (True, False)
     left = {name: server.metadata("ModelVersion", name)["finalizers"] for name in ("ours", "theirs")}
