@@ -9,7 +9,6 @@ import golden_worlds
 import yaml
 from server_double import Server, key, reconciler, thing
 
-from tradewind.shell.shards import UNDIVIDED
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.model_version import ModelVersion
 from tradewind.api.parse import InvalidSpec, parse_manifest
@@ -18,6 +17,7 @@ from tradewind.core.endpoint import arm_target
 from tradewind.core.policy import Policy
 from tradewind.gateway.protocols import PROTOCOLS, ArmQuestion
 from tradewind.shell.cache import Cache
+from tradewind.shell.shards import UNDIVIDED
 from tradewind.shell.watch import refresh
 from tradewind.trading.decision import DecisionInput
 from tradewind.trading.evidence import EvidenceSpec, judge
