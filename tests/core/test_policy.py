@@ -238,7 +238,8 @@ def test_a_refused_run_or_schedule_makes_nothing_and_says_why(kind: str) -> None
 
 def test_a_training_under_way_is_followed_to_its_end_and_no_new_attempt_is_made() -> None:
     patch = {"resource": {"spec": {"priorityClassName": "system-node-critical"}}}
-    for golden, goes_on in (("training-with-progress", True), ("failed-attempt", False)):
+    ends = {"training-with-progress": True, "failed-attempt": False, "result-without-a-hash-is-trained-for": False}
+    for golden, goes_on in ends.items():
         case = build("training_run", merged(_input(golden), patch))
         decision = decided(case, OPEN)
         assert made(decision, "Job") == []
