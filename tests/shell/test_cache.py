@@ -14,6 +14,7 @@ from tradewind.core.registry import BY_KIND
 from tradewind.shell.cache import PARSES, Cache, Key, key_of
 from tradewind.shell.cluster import ClusterError
 from tradewind.shell.index import open_keys
+from tradewind.shell.shards import UNDIVIDED, Shard
 from tradewind.shell.watch import fill, refresh
 
 API = {"external": {"baseURL": "http://api.test/v1", "model": "m"}}
@@ -27,7 +28,7 @@ def parses() -> float:
 
 
 async def refreshed(cache: Cache, server: Server, *namespaces: str) -> list[Key]:
-    return list(await refresh(cache, server, namespaces))  # type: ignore[arg-type]
+    return list(await refresh(cache, server, Shard(among=namespaces)))  # type: ignore[arg-type]
 
 
 def test_a_version_is_parsed_once_and_an_older_one_changes_nothing() -> None:
@@ -128,7 +129,7 @@ async def test_nothing_is_whole_before_there_is_a_list_of_each_kind(monkeypatch:
 
     server = Server()
     server.listing = listing  # type: ignore[method-assign, assignment]
-    await fill(Cache(), server, ())  # type: ignore[arg-type]
+    await fill(Cache(), server, UNDIVIDED)  # type: ignore[arg-type]
     assert set(asked) == set(BY_KIND)
     assert asked.count("ModelVersion") == 3
 
