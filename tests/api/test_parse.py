@@ -138,6 +138,8 @@ def test_lengths_of_time() -> None:
         ("pvc://models", StorageLocation("models", "")),
         ("pvc://models/", StorageLocation("models", "")),
         ("file:///mnt/models", StorageLocation(None, "/mnt/models")),
+        ("s3://models/runs/v1/", StorageLocation(None, "runs/v1", "models")),
+        ("oss://models", StorageLocation(None, "", "models")),
     ],
 )
 def test_storage_uris(uri: str, location: StorageLocation) -> None:
@@ -145,10 +147,21 @@ def test_storage_uris(uri: str, location: StorageLocation) -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", ["oss://bucket/x", "pvc://models/../etc", "file:///a/../b", "file://host/x", "/mnt", ""]
+    "uri",
+    [
+        "gs://bucket/x",
+        "s3://Bucket/x",
+        "s3://b/x",
+        "oss://bucket/../x",
+        "pvc://models/../etc",
+        "file:///a/../b",
+        "file://host/x",
+        "/mnt",
+        "",
+    ],
 )
 def test_other_storage_is_refused(uri: str) -> None:
-    with pytest.raises(ValueError, match="other stores are not supported yet"):
+    with pytest.raises(ValueError, match="write pvc://<claim>"):
         parse_storage_uri(uri)
 
 

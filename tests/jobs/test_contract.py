@@ -109,6 +109,10 @@ EDGES: dict[str, list[Any]] = {
     "must be a whole number in quotes, 0": ["0", "999999999"],
     "must be a whole number in quotes, 1": ["1", "999999999", "0000000000000010"],
     "must be a whole number of ms": ["1ms", "999999s"],
+    "must be a region": ["r", "cn-hangzhou"],
+    "must be an http or https URL of a host": ["https://a.example", "https://minio.example.com:65535"],
+    "must be the name of a Secret": ["a", "a" * 63],
+    "must be the name of a ServiceAccount": ["a", "a" * 253],
     "must be pvc": ["pvc://c", "pvc://claim/a/b", "file:///a"],
     "must be the name of a PriorityClass": ["a", "a" * 128],
 }  # fmt: skip
@@ -153,6 +157,13 @@ def spec_with(*chosen: tuple[tuple[str, ...], Any]) -> dict[str, Any]:
         for name in path[:-1]:
             part = part.setdefault(name, {})
         part[path[-1]] = value
+    for part in (spec["baseModel"], spec["dataset"], spec["output"]):
+        if "store" in part:
+            part.pop("endpoint", None)
+            part["uri"] = "s3://models/x"
+            part["store"].setdefault("region", "r")
+            if "serviceAccountName" not in part["store"]:
+                part["store"].setdefault("secretRef", {"name": "key"})
     return spec
 
 
@@ -163,7 +174,8 @@ def test_what_the_kind_accepts_its_jobs_accept(tmp_path: Path) -> None:
     accepted = [one for one in alone if is_trained(spec_with(one), tmp_path)]
     assert {path for path, _ in accepted} == {path for path, _ in alone} - NOT_YET
     draw = random.Random(9)
-    mixed = [spec_with(*draw.sample(accepted, 12)) for _ in range(300)]
+    volumes = [one for one in accepted if "store" not in one[0]]
+    mixed = [spec_with(*draw.sample(volumes, 12)) for _ in range(300)]
     assert sum(is_trained(spec, tmp_path) for spec in mixed) > 200, "rules refuse nearly all: nothing is shown"
 
 

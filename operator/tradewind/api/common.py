@@ -27,6 +27,7 @@ from tradewind.schema.scalars import (
     Text1024,
     Timestamp,
 )
+from tradewind.trading.settings.stores import StoredURI
 
 GROUP = "tradewind.dev"
 VERSION = "v1alpha1"
@@ -94,7 +95,7 @@ class TemplateMeta(StrictModel):
     """Annotations of the created object."""
 
 
-class BaseModelRef(StrictModel):
+class BaseModelRef(StoredURI):
     """The pretrained model that adapters are trained on."""
 
     uri: StorageURI

@@ -36,6 +36,7 @@ from tradewind.schema.scalars import (
     Timestamp,
 )
 from tradewind.trading.evidence import LatencyObjective
+from tradewind.trading.settings.stores import StoredURI, one_service_account
 
 
 class ModelVersionPhase(StrEnum):
@@ -58,7 +59,7 @@ class Stage(StrEnum):
     RETIRED = "Retired"
 
 
-class Adapter(StrictModel):
+class Adapter(StoredURI):
     """A LoRA adapter on a base model."""
 
     uri: AdapterURI
@@ -70,8 +71,12 @@ class Adapter(StrictModel):
     training_run: Name | None = None
     """TrainingRun that made it, for the record."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        one_service_account("store", "baseModel.store", lambda s: (s.store, s.base_model.store)),
+    )
 
-class WholeModel(StrictModel):
+
+class WholeModel(StoredURI):
     """A model without adapter: a merged one or a base."""
 
     uri: StorageURI

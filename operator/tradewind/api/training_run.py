@@ -25,11 +25,12 @@ from tradewind.schema.scalars import (
 )
 from tradewind.trading.settings.dataset import Selection
 from tradewind.trading.settings.recipe import Recipe
+from tradewind.trading.settings.stores import StoredURI, one_service_account
 
 ZERO: Final = timedelta(0)
 
 
-class DatasetSource(StrictModel):
+class DatasetSource(StoredURI):
     """Where the data comes from."""
 
     endpoint: Name | None = None
@@ -64,7 +65,7 @@ class Dataset(Selection, DatasetSource):  # the fields of the last base are list
     )
 
 
-class Output(StrictModel):
+class Output(StoredURI):
     """Where the run writes."""
 
     uri: StorageURI
@@ -120,6 +121,12 @@ class TrainingSource(StrictModel):
     """Where the run writes."""
     warm_start_from: Name | None = None
     """ModelVersion whose adapter training starts from; absent: a fresh adapter."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        one_service_account("baseModel.store", "output.store", lambda s: (s.base_model.store, s.output.store)),
+        one_service_account("dataset.store", "output.store", lambda s: (s.dataset.store, s.output.store)),
+        one_service_account("baseModel.store", "dataset.store", lambda s: (s.base_model.store, s.dataset.store)),
+    )
 
 
 class TrainingRunSpec(Recipe, TrainingSource):  # the fields of the last base are listed first

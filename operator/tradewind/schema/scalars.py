@@ -149,15 +149,15 @@ def is_sha256(value: object) -> bool:
 
 
 _STORAGE = Checked(
-    "(pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[-._a-zA-Z0-9/]*)?|file:///[-._a-zA-Z0-9/]+)",
-    "must be pvc://<claim>/<path> or file:///<path> without '..'; other stores are not supported yet: "
-    "copy the files onto a PersistentVolumeClaim",
+    "(pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[-._a-zA-Z0-9/]*)?|file:///[-._a-zA-Z0-9/]+|"
+    "(s3|oss)://[a-z0-9][-a-z0-9.]{1,61}[a-z0-9](/[-._a-zA-Z0-9/]*)?)",
+    "must be pvc://<claim>/<path>, file:///<path>, s3://<bucket>/<path> or oss://<bucket>/<path> without '..'",
     512,
     forbid=("..",),
 )
 
 StorageURI = Annotated[str, _STORAGE]
-"""Where files lie: a PersistentVolumeClaim in the same namespace, or a folder of the node that the installation lists."""
+"""Where files lie: a PersistentVolumeClaim in the same namespace, a folder of the node that the installation lists, or a store."""
 
 AdapterURI = Annotated[str, replace(_STORAGE, max_length=640)]
 """Where a run has put its adapter: under its output, so that what it is made of must fit in however long that is."""
@@ -269,21 +269,27 @@ def cel_number(expression: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class StorageLocation:
-    """A storage URI taken apart: the claim to mount (None: a path of the node) and the path under it."""
+    """A storage URI taken apart: the claim to mount or the bucket (neither: a path of the node), and the path under it."""
 
     claim: str | None
     path: str
+    bucket: str | None = None
 
 
 def parse_storage_uri(uri: str) -> StorageLocation:
-    """Claim and path of a `StorageURI`.
+    """Claim, bucket and path of a `StorageURI`.
 
     `pvc://models/trader/v1` is claim `models`, path `trader/v1` (relative to the claim's root, "" for the root);
-    `file:///mnt/x` is claim None, path `/mnt/x`. Raises ValueError for every other text.
+    `file:///mnt/x` is claim None, path `/mnt/x`; `s3://models/v1` is bucket `models`, path `v1`, and so is `oss://models/v1`.
+    Raises ValueError for every other text.
     """
-    pvc = re.fullmatch(r"pvc://([a-z0-9](?:[-a-z0-9.]*[a-z0-9])?)(?:/(.*))?", uri, re.ASCII)
-    path = pvc[2] or "" if pvc else uri.removeprefix("file://")
-    if ".." in PurePosixPath(path).parts or not (pvc or uri.startswith("file:///")):
-        msg = f"{uri!r}: write pvc://<claim>/<path> or file:///<path> without '..'; other stores are not supported yet"
+    named = re.fullmatch(
+        r"(?:pvc://([a-z0-9](?:[-a-z0-9.]*[a-z0-9])?)|(?:s3|oss)://([a-z0-9][-a-z0-9.]{1,61}[a-z0-9]))(?:/(.*))?",
+        uri,
+        re.ASCII,
+    )
+    path = named[3] or "" if named else uri.removeprefix("file://")
+    if ".." in PurePosixPath(path).parts or not (named or uri.startswith("file:///")):
+        msg = f"{uri!r}: write pvc://<claim>/<path>, file:///<path>, s3://<bucket>/<path> or oss://<bucket>/<path> without '..'"
         raise ValueError(msg)
-    return StorageLocation(pvc[1], path.strip("/")) if pvc else StorageLocation(None, path)
+    return StorageLocation(named[1], path.strip("/"), named[2]) if named else StorageLocation(None, path)

@@ -58,6 +58,12 @@ class ExitCode(IntEnum):
         "diverged (loss not finite), started over at half the learning rate, diverged again",
     )
     OUT_OF_MEMORY = 68, "OutOfMemory", End.FINAL, "out of memory on the GPU or in torch"
+    STORE_UNAVAILABLE = (
+        69,
+        "StoreUnavailable",
+        End.FAILED,
+        "an object store does not answer, fails, or finds the clock of the node wrong",
+    )
     LOAD_FAILED = 70, "LoadFailed", End.FAILED, "a server's weights do not load, or the server failed"
     INTERRUPTED = 75, "Interrupted", End.INTERRUPTED, "interrupted, checkpoint saved"
     KILLED = 137, "Killed", End.INTERRUPTED, "killed: the node was lost, or the grace period was over"
