@@ -35,6 +35,7 @@ from tradewind.training.files import (
 )  # fmt: skip
 from tradewind.training.log import DecisionLog, Range
 from tradewind.training.outcome import JobError, bad_config, write_result
+from tradewind.training.stored import bring
 
 FLAGS = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 FLAGS.add_argument("--config", type=Path, help="JSON file; default: the variable TRADEWIND_CONFIG")
@@ -66,6 +67,8 @@ def snapshot(config: SnapshotConfig, dsn: str) -> dict[str, Any]:
         raise bad_config(
             "TRADEWIND_DSN", "is not set; mount the Secret that spec.database.secretRef of the Endpoint names"
         )
+
+    stored = bring(config.stores, config.output.parent)
 
     # One consistent view of the log.
     with DecisionLog(dsn) as log:
@@ -118,13 +121,14 @@ def snapshot(config: SnapshotConfig, dsn: str) -> dict[str, Any]:
                 },
                 "gates": gates,
                 "files": {name: file_sha256(folder / name) for name in (TRAIN_FILE, EVAL_FILE, "dataset.parquet")},
-                "config": config.model_dump(mode="json", by_alias=True, exclude={"output", "base_tokenizer"}),
+                "config": config.model_dump(mode="json", by_alias=True, exclude={"output", "base_tokenizer", "stores"}),
             }
             text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
             (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
     except OSError as error:
         raise bad_config("output", f"{config.output}: {error.strerror}; mount a writable volume with room") from error
 
+    stored.publish_dataset()
     return {
         "sha256": sha256,
         "rows": len(dataset.samples),

@@ -88,8 +88,12 @@ def train(config: TrainConfig) -> dict[str, Any]:
         write_atomic,
     )
     from tradewind.training.finished import ADAPTER, RESULT, finished_result
+    from tradewind.training.stored import bring
 
     adapter, report = config.output / ADAPTER, config.output / RESULT
+    divergences_file = config.output / "diverged.json"
+    stored = bring(config.stores, config.output, names=(divergences_file.name,),
+                   dataset=config.dataset.is_relative_to(config.output), stopped=lambda: stopping)  # fmt: skip
     if (earlier := finished_result(config)) is not None:
         logger.info("%s is complete", adapter)
         return earlier
@@ -193,7 +197,6 @@ def train(config: TrainConfig) -> dict[str, Any]:
         "image": os.environ.get("TRADEWIND_IMAGE_DIGEST", ""),
     }
     progress = ProgressReporter(config.progress_url, config.progress_token_file, config.progress_seconds)
-    divergences_file = config.output / "diverged.json"
 
     while True:
         # A training that diverged is started over once, at half the learning rate.
@@ -209,11 +212,13 @@ def train(config: TrainConfig) -> dict[str, Any]:
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise out_of_memory(error) from error
         asked = decisive | {"baseSha256": base_sha256} | ({} if targets.as_asked else {LAYERS: list(targets.modules)})
-        checkpoints = Checkpoints(
-            config.output / "checkpoints",
-            request_of(config, asked),
-            earlier_fingerprint(config, decisive, manifest.get("watermark")),
-            config.checkpoint.keep,
+        checkpoints = stored.checkpoints(
+            Checkpoints(
+                config.output / "checkpoints",
+                request_of(config, asked),
+                earlier_fingerprint(config, decisive, manifest.get("watermark")),
+                config.checkpoint.keep,
+            )
         )
         resumed = checkpoints.newest() if config.checkpoint.resume else Resumption()
         logger.info("from the start" if resumed.step is None else f"resuming from step {resumed.step}")
@@ -274,6 +279,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
                 message = f"{error}, and before at twice the learning rate; lower hyperparameters.learningRate below {learning_rate:g}"
                 raise JobError(ExitCode.DIVERGED, "Diverged", message) from error
             write_atomic(divergences_file, json.dumps(divergences + 1))
+            stored.keep(divergences_file)
             continue
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise out_of_memory(error) from error
@@ -321,6 +327,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         "torch": torch.__version__,
     }
     write_atomic(report, json.dumps(result))
+    stored.publish()
     return result
 
 

@@ -22,6 +22,7 @@ from tradewind.trading.exits import ExitCode
 from tradewind.trading.settings.dataset import Selection
 from tradewind.trading.settings.hyperparameters import Hyperparameters, MaxLength
 from tradewind.trading.settings.recipe import Recipe
+from tradewind.trading.settings.stores import Stores
 from tradewind.training.outcome import JobError, bad_config
 
 CONFIG_VARIABLE: Final = "TRADEWIND_CONFIG"
@@ -45,6 +46,7 @@ class SnapshotConfig(Selection):
     include_fallback: bool = False
     base_tokenizer: Path | None = None
     max_length: MaxLength = Hyperparameters().max_length
+    stores: Stores = Stores()
 
     def imitation(self) -> Imitation:
         """What is imitated, as the pure dataset takes it."""
@@ -73,6 +75,7 @@ class TrainConfig(Recipe):
     progress_url: Annotated[str, Field(pattern="^https?://")] | None = None
     progress_token_file: Path | None = None
     progress_seconds: Annotated[float, Field(gt=0)] = 10.0
+    stores: Stores = Stores()
 
 
 def load_snapshot_config(file: Path | None) -> SnapshotConfig:

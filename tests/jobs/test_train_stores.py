@@ -1,0 +1,141 @@
+"""A training between stores: base and data from s3, checkpoints and adapter to s3, each attempt in a pod that has nothing."""
+
+import json
+import shutil
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from store_rig import Rig, with_sums
+from train_rig import Started, Trainer, running_trainer, wait_for
+
+from tradewind.trading.artifact import artifact_sha256
+from tradewind.training.files import folder_hashes
+from workshop.stores import running
+
+
+@dataclass
+class Between:
+    trainer: Trainer
+    rig: Rig
+    pods: int = 0
+
+    @property
+    def models(self) -> Path:
+        return self.rig.server.folder / "models"
+
+    def start(
+        self, run: str, *, owner: str | None = None, store: dict[str, Any] | None = None, **changes: Any
+    ) -> Started:
+        """An attempt in a new pod."""
+        self.pods += 1
+        pod = self.trainer.folder / f"pod-{self.pods}"
+        read = [
+            self.rig.described("s3://models/base", pod / "base"),
+            self.rig.described("s3://models/data", pod / "data", field="spec.dataset"),
+        ]
+        output = self.rig.described(f"s3://models/runs/{run}", pod / "out", field="spec.output", store=store or {})
+        stores = {"read": read, "output": output, "owner": owner or f"tradewind/trading/{run}"}
+        paths = {"base": str(pod / "base"), "dataset": str(pod / "data")}
+        return self.trainer.start(self.trainer.config(pod / "out", **paths, stores=stores) | changes)
+
+    def steps(self, run: str) -> list[int]:
+        """Checkpoints in the store."""
+        found = (self.models / "runs" / run / "checkpoints").glob("step-*/checkpoint.json")
+        return sorted(int(path.parent.name[5:]) for path in found)
+
+
+@pytest.fixture(scope="module")
+def between(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Between]:
+    folder = tmp_path_factory.mktemp("between")
+    with running(folder) as server, running_trainer(folder) as trainer:
+        models = server.make_bucket("models")
+        for name, source in (("base", trainer.base), ("data", trainer.data)):
+            shutil.copytree(source, models / name)
+            with_sums(models / name)
+        yield Between(trainer, Rig(server, folder))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(between: Between) -> dict[str, Any]:
+    started = between.start("undisturbed")
+    assert started.wait() == 0, started.log.read_text()
+    return started.result
+
+
+def test_what_is_in_the_store_is_whole_and_says_what_it_is(between: Between, undisturbed) -> None:
+    run = between.models / "runs/undisturbed"
+    assert artifact_sha256(folder_hashes(run / "adapter")) == undisturbed["sha256"]
+    assert json.loads((run / "result.json").read_text()) == undisturbed
+    assert (run / "adapter/SHA256SUMS").is_file()
+    assert "Trading decisions, LoRA adapter" in (run / "adapter/README.md").read_text()
+    assert between.steps("undisturbed") == [15, 18]  # checkpoint.keep is 2
+    kept = {path.name for path in (run / "checkpoints").iterdir() if any(path.iterdir())}
+    assert kept == {"step-15", "step-18"}
+    log = (between.trainer.folder / "log-0").read_text()
+    assert "s3cret" not in log
+
+
+def test_a_finished_run_never_trains_again_and_another_is_refused(between: Between, undisturbed) -> None:
+    again = between.start("undisturbed")
+    assert again.wait() == 0
+    assert again.result == undisturbed
+    settings = between.trainer.config(Path("/"))["hyperparameters"] | {"seed": 8}
+    other = between.start("undisturbed", hyperparameters=settings)
+    assert other.wait() == 64
+    assert other.result["reason"] == "AlreadyPublished"
+    stranger = between.start("undisturbed", owner="tradewind/elsewhere/undisturbed")
+    assert stranger.wait() == 64
+    assert stranger.result["reason"] == "OutputTaken"
+
+
+def test_terminated_then_killed_then_damaged_then_resumed_gives_the_very_same_adapter(
+    between: Between, undisturbed
+) -> None:
+    terminated = between.start("disturbed")
+    wait_for(lambda: between.steps("disturbed"))
+    terminated.kill(signal.SIGTERM)
+    assert terminated.wait() == 75, terminated.log.read_text()
+    stopped_at = terminated.result["step"]
+    assert stopped_at in between.steps("disturbed")
+
+    killed = between.start("disturbed")
+    wait_for(lambda: max(between.steps("disturbed")) > stopped_at)
+    killed.kill(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    run = between.models / "runs/disturbed"
+    assert not (run / "adapter/SHA256SUMS").exists(), "killed too late to show anything"
+    newest = max(between.steps("disturbed"))
+    with (run / f"checkpoints/step-{newest}/adapter_model.safetensors").open("r+b") as weights:
+        weights.truncate(1000)
+
+    resumed = between.start("disturbed")
+    assert resumed.wait() == 0, resumed.log.read_text()
+    assert resumed.result["resumedFrom"] is not None
+    assert resumed.result["resumedFrom"] < newest
+    assert f"step-{newest}" in resumed.result["message"]
+    assert resumed.result["sha256"] == undisturbed["sha256"]
+    assert artifact_sha256(folder_hashes(run / "adapter")) == undisturbed["sha256"]
+
+
+def test_a_base_that_was_swapped_trains_nothing(between: Between) -> None:
+    file = between.models / "base/config.json"
+    before = file.read_bytes()
+    file.write_bytes(before + b"\n")
+    try:
+        started = between.start("swapped")
+        assert started.wait() == 65
+    finally:
+        file.write_bytes(before)
+    assert started.result["reason"] == "StoreObjectMismatch"
+    assert "config.json" in started.result["message"]
+
+
+def test_a_store_that_cannot_be_used_is_said_before_anything_is_trained(between: Between) -> None:
+    started = between.start("nowhere", store={"region": "eu-west-9"})
+    assert started.wait() == 64
+    assert started.result["reason"] == "WrongRegion"
+    assert started.result["message"].startswith("spec.output: s3://models/runs/nowhere: ")
