@@ -91,8 +91,12 @@ def container_status(pod: Json) -> Json:
 
 
 def terminated(pod: Json) -> Json | None:
-    """How the first container last ended."""
+    """How the first container last ended; where one before it did not end well, how that one did."""
     status = container_status(pod)
+    for before in pod.get("status", {}).get("initContainerStatuses", []):
+        told: Json | None = before.get("state", {}).get("terminated") or before.get("lastState", {}).get("terminated")
+        if told is not None and told.get("exitCode") and not before.get("ready"):
+            return told
     ended: Json | None = status.get("state", {}).get("terminated") or status.get("lastState", {}).get("terminated")
     return ended
 

@@ -26,6 +26,7 @@ from tradewind.schema.scalars import parse_storage_uri
 from tradewind.trading.arm_health import reason_of
 from tradewind.trading.error_kinds import REMEDIES, ErrorCause
 from tradewind.trading.hosts import SECRET_HOSTS_KEY, Egress, Reach, Refused, judged
+from tradewind.trading.settings.stores import Store, endpoint_of, token_endpoint_of
 
 _PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 _LOADERS = ("PYTHON", "LD_")
@@ -45,6 +46,10 @@ class PolicyReason(StrEnum):
     """gateway.auth.disabled, where policy.allowUnauthenticatedGateways is false."""
     VARIABLE_NOT_ALLOWED = "VariableNotAllowed"
     """A variable of gateway.env that policy.gatewayVariables does not list, or one by which code is loaded."""
+    STORE_NOT_ALLOWED = "StoreNotAllowed"
+    """The lists of egress do not name the host of a store, or not for a key without TLS."""
+    SERVICE_ACCOUNT_NOT_ALLOWED = "ServiceAccountNotAllowed"
+    """A store is to be reached as a ServiceAccount that policy.serviceAccounts does not list, or as two in one pod."""
     PROXY_NOT_ALLOWED = "ProxyNotAllowed"
     """A proxy of gateway.env that the lists of egress do not name."""
     POLICY_KEPT = "PolicyKept"
@@ -96,6 +101,8 @@ class Policy(StrictModel):
     """Labels of nodes that pods may be bound to, by selector or affinity."""
     gateway_variables: Keys = ("*",)
     """Names of variables in gateway.env; those by which code is loaded (PYTHON..., LD_...) must be written out."""
+    service_accounts: Keys = ()
+    """ServiceAccounts that pods may run as to reach a store; whoever may name one has the rights of its role in the cloud."""
     affinity_namespaces: Keys = ()
     """Other namespaces whose pods an affinity may name."""
     egress: Egress = Egress()
@@ -132,9 +139,13 @@ def version_faults(spec: ModelVersionSpec, policy: Policy) -> tuple[PolicyFault,
         faults += _hosts(spec.external, policy)
     if spec.adapter is not None:
         faults += _storage(policy, ("spec.adapter.uri", spec.adapter.uri))
-        faults += _storage(policy, ("spec.adapter.baseModel.uri", spec.adapter.base_model.uri))
+        base = spec.adapter.base_model
+        faults += _storage(policy, ("spec.adapter.baseModel.uri", base.uri))
+        faults += _stores(policy, ("spec.adapter", spec.adapter.uri, spec.adapter.store))
+        faults += _stores(policy, ("spec.adapter.baseModel", base.uri, base.store))
     if spec.model is not None:
         faults += _storage(policy, ("spec.model.uri", spec.model.uri))
+        faults += _stores(policy, ("spec.model", spec.model.uri, spec.model.store))
     if spec.external is None:
         faults += _serving(spec.serving, policy, "spec.serving")
     return tuple(faults)
@@ -152,12 +163,17 @@ def run_faults(
         at: where the spec stands.
     """
     read = [(f"{at}.baseModel.uri", spec.base_model.uri)]
+    stored = [(f"{at}.baseModel", spec.base_model.uri, spec.base_model.store)]
+    stored.append((f"{at}.output", spec.output.uri, spec.output.store))
     if spec.dataset.uri is not None:
         read.append((f"{at}.dataset.uri", spec.dataset.uri))
+        stored.append((f"{at}.dataset", spec.dataset.uri, spec.dataset.store))
     if warm_start is not None and warm_start.adapter is not None:
         read.append((f"{at}.warmStartFrom", warm_start.adapter.uri))
+        stored.append((f"{at}.warmStartFrom", warm_start.adapter.uri, warm_start.adapter.store))
     return (
         *_storage(policy, *read),
+        *_stores(policy, *stored),
         *_storage(policy, (f"{at}.output.uri", spec.output.uri), write=True),
         *_placed(policy, at, spec.node_selector, spec.tolerations),
         *_priority(policy, at, spec.priority_class_name),
@@ -254,7 +270,7 @@ def _proxies(gateway: Gateway, policy: Policy, at: str) -> Iterator[PolicyFault]
 def _storage(policy: Policy, *uris: tuple[str, str], write: bool = False) -> Iterator[PolicyFault]:
     for field, uri in uris:
         location = parse_storage_uri(uri)
-        if location.claim is not None or policy.folder(location.path, write=write) is not None:
+        if location.claim or location.bucket or policy.folder(location.path, write=write) is not None:
             continue
         known = ", ".join(entry.prefix for entry in policy.host_paths if not (write and entry.read_only))
         what = "written to" if write else "read"
@@ -268,6 +284,41 @@ def _storage(policy: Policy, *uris: tuple[str, str], write: bool = False) -> Ite
             "use a PersistentVolumeClaim (pvc://claim/path), or have an administrator list the folder in policy.hostPaths in the "
             "values of the chart",
         )
+
+
+def _stores(policy: Policy, *stored: tuple[str, str, Store | None]) -> Iterator[PolicyFault]:
+    """Of one pod."""
+    accounts: dict[str, str] = {}
+    for at, uri, store in stored:
+        if store is None:
+            continue
+        urls = [(f"{at}.store.endpoint", endpoint_of(uri, store))]
+        if (account := store.service_account_name) is not None:
+            field = f"{at}.store.serviceAccountName"
+            urls.append((field, token_endpoint_of(uri, store)))
+            accounts.setdefault(account, field)
+            if not _listed(account, policy.service_accounts):
+                yield _account(field, f"{account} is not in policy.serviceAccounts", "an access key in store.secretRef")
+        for field, url in urls:
+            reach = judged(url, policy.egress, credential=True)
+            if isinstance(reach, Refused):
+                yield PolicyFault(
+                    PolicyReason.STORE_NOT_ALLOWED,
+                    field,
+                    reach.message,
+                    "name another store, or have an administrator add the host to egress.allowedHosts, or to egress.allowedInternalHosts "
+                    "where it lies inside (http:// before it, where the key may go there without TLS), in the values of the chart",
+                )
+    if len(accounts) > 1:
+        names = " and ".join(accounts)
+        yield _account(
+            list(accounts.values())[1], f"one pod would run as {names}", "one ServiceAccount with both roles"
+        )
+
+
+def _account(field: str, message: str, instead: str) -> PolicyFault:
+    remedy = f"use {instead}, or have an administrator add it to policy.serviceAccounts in the values of the chart"
+    return PolicyFault(PolicyReason.SERVICE_ACCOUNT_NOT_ALLOWED, field, message, remedy)
 
 
 def _serving(serving: Serving, policy: Policy, at: str) -> Iterator[PolicyFault]:

@@ -5,8 +5,10 @@ from typing import Any
 
 from tradewind.api.common import ResourceRequirements, SecretKeyRef, Toleration
 from tradewind.core.decision import Manifest, Owner
+from tradewind.core.manifests.stores import StoreMounts
 from tradewind.core.policy import Policy
-from tradewind.schema.scalars import parse_storage_uri
+from tradewind.schema.scalars import Sha256, parse_storage_uri
+from tradewind.trading.settings.stores import Store
 
 GATEWAY_USER, MODEL_USER = 65531, 65532
 """Of gateways, and of trainers and predictors: the files of adapters are written for their owner alone (safetensors), and those of
@@ -96,6 +98,7 @@ class Mounts:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
+        self.stores = StoreMounts(policy)
         self.volumes: list[Manifest] = [{"name": "tmp", "emptyDir": {}}]
         self.mounts: list[Manifest] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - the pod's own emptyDir
         self._claims: dict[str, str] = {}
@@ -129,6 +132,22 @@ class Mounts:
         if below:
             mount["subPath"] = below
         self.mounts.append(mount)
+
+    def take(
+        self,
+        field: str,
+        uri: str,
+        store: Store | None,
+        path: str,
+        *,
+        sha256: Sha256 | None = None,
+        only: tuple[str, ...] = (),
+    ) -> None:
+        """Have what a storage URI names at `path`, to read: mounted, or fetched from its store."""
+        if store is None:
+            self.add(uri, path)
+        else:
+            self.stores.read(field, uri, store, path, sha256=sha256, only=only)
 
     def add_claim(self, uri: str, path: str) -> str:
         """Mount the whole claim, writable, and return where the URI's folder lies in it.

@@ -39,7 +39,9 @@ def build_job(
     owner: Owner, platform: Platform, name: str, component: str, pod: JobPod, mounts: Mounts, **job_spec: Any
 ) -> Manifest:
     """One attempt of a script of `jobs/` in the trainer's image. Created once and never changed: a queue may own its `suspend`."""
-    volumes, volume_mounts = list(mounts.volumes), list(mounts.mounts)
+    stores = mounts.stores
+    volumes = [*mounts.volumes, *stores.scratch, *stores.secrets]
+    volume_mounts = [*mounts.mounts, *stores.scratch_mounts, *stores.secret_mounts]
     if pod.progress:
         token = {"serviceAccountToken": {"audience": PROGRESS_AUDIENCE, "expirationSeconds": 3600, "path": "token"}}
         volumes.append({"name": "progress-token", "projected": {"sources": [token], "defaultMode": 0o440}})
@@ -72,6 +74,7 @@ def build_job(
                 "metadata": {"labels": child_labels(owner, component)},
                 "spec": {
                     "restartPolicy": "Never",
+                    **stores.identity,
                     "automountServiceAccountToken": False,
                     "enableServiceLinks": False,
                     "securityContext": pod_security(MODEL_USER),

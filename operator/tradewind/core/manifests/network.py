@@ -13,7 +13,7 @@ from tradewind.core.decision import Apply, Create, Effect, Manifest, Owner
 from tradewind.core.manifests.common import COMPONENT, MANAGED_BY, OWNER_KIND, OWNER_NAME, child_labels, child_metadata
 from tradewind.core.network import Target
 from tradewind.core.platform import Platform
-from tradewind.trading.hosts import Pattern
+from tradewind.trading.hosts import Asked, Pattern, Place, Refused, address_of, judged, place_of
 
 Json = dict[str, Any]
 
@@ -26,6 +26,11 @@ _PRIVATE4 = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
 _PRIVATE6 = ("fc00::/7",)
 _NEVER4 = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4", "168.63.129.16/32")
 _METADATA = "100.100.100.200/32"
+_EVERYWHERE: Sequence[Json] = (
+    {"ipBlock": {"cidr": "0.0.0.0/0", "except": [*_PRIVATE4, *_NEVER4]}},
+    {"ipBlock": {"cidr": "2000::/3"}},
+)
+"""Public addresses."""
 _DNS: Json = {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
 """To anywhere: a cluster's name server may be a pod, an address of the node or one of the cloud."""
 
@@ -51,22 +56,35 @@ def gateway_policy(owner: Owner, platform: Platform, name: str, guests: Iterable
     return [Apply(_policy(owner, name, "gateway", child_labels(owner, "gateway"), ingress, egress))]
 
 
-def predictor_policy(owner: Owner, platform: Platform) -> list[Effect]:
-    """The policies of a version's predictors and of its benchmark, which asks them."""
+def predictor_policy(owner: Owner, platform: Platform, stores: Sequence[str] = ()) -> list[Effect]:
+    """The policies of a version's predictors and of its benchmark, which asks them.
+
+    Args:
+        stores: URLs that the predictor's init container asks.
+    """
     if not platform.network.enabled:
         return []
     askers = [
         {"podSelector": {"matchLabels": {MANAGED_BY: "tradewind", COMPONENT: c}}} for c in ("gateway", "benchmark")
     ]
     own = {SERVED_BY: owner.name}
-    served = _policy(owner, f"{owner.name}-predictor", "serving", own, [_rule("from", askers, (_HTTP,))], [_DNS])
+    served = _policy(
+        owner,
+        f"{owner.name}-predictor",
+        "serving",
+        own,
+        [_rule("from", askers, (_HTTP,))],
+        [_DNS, *_stores(platform, stores)],
+    )
     asks = [_DNS, _rule("to", [{"podSelector": {"matchLabels": own}}], (_HTTP,))]
     measures = _policy(owner, f"{owner.name}-benchmark", "benchmark", child_labels(owner, "benchmark"), [], asks)
     return [Apply(served), Apply(measures)]
 
 
-def with_run_policy(effects: Sequence[Effect], owner: Owner, platform: Platform) -> tuple[Effect, ...]:
-    """The effects, with the policy of a run's Jobs before the first of them that makes one."""
+def with_run_policy(
+    effects: Sequence[Effect], owner: Owner, platform: Platform, stores: Sequence[str] = ()
+) -> tuple[Effect, ...]:
+    """The effects, with the policy of a run's Jobs, which ask these URLs of stores, before the first of them that makes one."""
     first = next((n for n, e in enumerate(effects) if isinstance(e, Create) and e.manifest["kind"] == "Job"), None)
     if first is None or not platform.network.enabled:
         return tuple(effects)
@@ -78,6 +96,7 @@ def with_run_policy(effects: Sequence[Effect], owner: Owner, platform: Platform)
         },
     }
     egress = [_DNS, _target(platform.network.database), _rule("to", [operator], (platform.progress_port,))]
+    egress += _stores(platform, stores)
     pods = {MANAGED_BY: "tradewind", OWNER_KIND: owner.kind, OWNER_NAME: owner.name}
     policy = Apply(_policy(owner, f"{owner.name}-training", "training", pods, [], egress))
     return (*effects[:first], policy, *effects[first:])
@@ -108,6 +127,29 @@ def _target(target: Target) -> Json:
     return rule if target.to else {"ports": rule["ports"]}
 
 
+def _stores(platform: Platform, urls: Sequence[str]) -> list[Json]:
+    """What stores need, by the lists of egress: an address alone, public addresses at the port, and what may lie inside."""
+    rules: list[Json] = []
+    for url in urls:
+        reach, asked = judged(url, platform.policy.egress, credential=True), Asked.of(url)
+        if isinstance(reach, Refused):
+            continue
+        address = address_of(asked.host)
+        if address is not None:
+            alone: Json = {"ipBlock": {"cidr": f"{address}/{address.max_prefixlen}"}}
+            found = [_rule("to", [alone], (asked.port,))]
+        else:
+            found = [_rule("to", _EVERYWHERE, (asked.port,))] if place_of(asked.host) is Place.PUBLIC else []
+            found += [_private()] if reach.networks else []
+        rules += [rule for rule in found if rule not in rules]
+    return rules
+
+
+def _private() -> Json:
+    """To every pod and private address: a Service's port is not that of its pods."""
+    return {"to": [{"namespaceSelector": {}}, *({"ipBlock": _block(cidr)} for cidr in (*_PRIVATE4, *_PRIVATE6))]}
+
+
 def _hosts(platform: Platform) -> list[Json]:
     """What external APIs need, by the lists of egress."""
     egress = platform.policy.egress
@@ -116,19 +158,14 @@ def _hosts(platform: Platform) -> list[Json]:
     rules: list[Json] = []
     if public:
         ports = sorted({80, 443} | {p.port for p in public if p.port is not None})
-        everywhere: list[Json] = [
-            {"ipBlock": {"cidr": "0.0.0.0/0", "except": [*_PRIVATE4, *_NEVER4]}},
-            {"ipBlock": {"cidr": "2000::/3"}},
-        ]
-        rules.append(_rule("to", everywhere, ports))
+        rules.append(_rule("to", _EVERYWHERE, ports))
     for pattern in inside:
         if pattern.network is not None:
             rule: Json = {"to": [{"ipBlock": {"cidr": str(pattern.network)}}]}
             at = {} if pattern.port is None else {"ports": [{"port": pattern.port, "protocol": "TCP"}]}
             rules.append(rule | at)
-    if any(pattern.network is None for pattern in inside):  # a Service's port is not that of its pods: any
-        private = [{"ipBlock": _block(cidr)} for cidr in (*_PRIVATE4, *_PRIVATE6)]
-        rules.append({"to": [{"namespaceSelector": {}}, *private]})
+    if any(pattern.network is None for pattern in inside):
+        rules.append(_private())
     return rules
 
 

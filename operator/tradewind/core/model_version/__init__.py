@@ -34,7 +34,7 @@ from tradewind.core.hindrance import Hindrance
 from tradewind.core.manifests.common import Mounts
 from tradewind.core.manifests.job import JobPod, build_job
 from tradewind.core.manifests.network import predictor_policy
-from tradewind.core.model_version.manifests import build_inference_service, predictor_url
+from tradewind.core.model_version.manifests import build_inference_service, predictor_url, stores_of
 from tradewind.core.platform import Platform
 from tradewind.core.policy import policy_fact, version_faults
 from tradewind.core.prompts import Prompt, PromptFault
@@ -256,7 +256,8 @@ def _own(turn: _Turn, effects: tuple[Effect, ...]) -> Decision:
     """A version that we serve: pods that verify themselves, then a benchmark."""
     version, service = turn.version, turn.seen.service
     if not turn.pinned:
-        effects += (*predictor_policy(turn.owner, turn.platform), Apply(turn.template))
+        asked = stores_of(version)
+        effects += (*predictor_policy(turn.owner, turn.platform, asked), Apply(turn.template))
     broken = _broken_pod(turn.seen)
     if broken is not None:
         return turn.decision(

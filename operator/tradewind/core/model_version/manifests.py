@@ -1,5 +1,6 @@
 """The KServe InferenceService of an own ModelVersion."""
 
+import json
 import math
 from typing import Any
 
@@ -17,14 +18,23 @@ from tradewind.core.manifests.common import (
 )
 from tradewind.core.platform import Platform
 from tradewind.schema.scalars import as_milliseconds
+from tradewind.trading.settings.stores import STORES_VARIABLE, Stores, store_urls
 
 BASE_PATH = "/mnt/base"
 ADAPTER_PATH = "/mnt/adapter"
+FETCH_CONTAINER = "fetch"
 
 
 def predictor_url(name: str, namespace: str) -> str:
     """Where KServe's Standard mode serves it inside the cluster."""
     return f"http://{name}-predictor.{namespace}.svc.cluster.local"
+
+
+def stores_of(version: ModelVersion) -> tuple[str, ...]:
+    """URLs of the stores that the predictor's pods fetch from."""
+    adapter, model = version.spec.adapter, version.spec.model
+    parts = (adapter, adapter.base_model if adapter is not None else None, model)
+    return store_urls([(part.uri, part.store) for part in parts if part is not None])
 
 
 def build_inference_service(version: ModelVersion, owner: Owner, platform: Platform) -> Manifest | None:
@@ -34,8 +44,9 @@ def build_inference_service(version: ModelVersion, owner: Owner, platform: Platf
     mounts = Mounts(platform.policy)
     args = ["--model-name", name]
     if spec.adapter:
-        mounts.add(spec.adapter.base_model.uri, BASE_PATH)
-        mounts.add(spec.adapter.uri, ADAPTER_PATH)
+        base = spec.adapter.base_model
+        mounts.take("spec.adapter.baseModel", base.uri, base.store, BASE_PATH, sha256=base.sha256)
+        mounts.take("spec.adapter", spec.adapter.uri, spec.adapter.store, ADAPTER_PATH, sha256=spec.adapter.sha256)
         args += ["--base", BASE_PATH, "--adapter", ADAPTER_PATH, "--sha256", spec.adapter.sha256]
         if (
             spec.adapter.base_model.sha256 is not None
@@ -43,7 +54,7 @@ def build_inference_service(version: ModelVersion, owner: Owner, platform: Platf
             args += ["--base-sha256", spec.adapter.base_model.sha256]
         args += ["--merge", "true" if serving.merge else "false"]
     elif spec.model:
-        mounts.add(spec.model.uri, BASE_PATH)
+        mounts.take("spec.model", spec.model.uri, spec.model.store, BASE_PATH, sha256=spec.model.sha256)
         args += ["--base", BASE_PATH, "--sha256", spec.model.sha256]
     else:
         return None
@@ -56,7 +67,7 @@ def build_inference_service(version: ModelVersion, owner: Owner, platform: Platf
         "ports": [{"name": "http1", "containerPort": 8080, "protocol": "TCP"}],
         "resources": resources(serving.resources),
         "securityContext": dict(CONTAINER_SECURITY),
-        "volumeMounts": mounts.mounts,
+        "volumeMounts": [*mounts.mounts, *({**mount, "readOnly": True} for mount in mounts.stores.scratch_mounts)],
         "readinessProbe": {
             "httpGet": {"path": "/v2/health/ready", "port": 8080},
             "periodSeconds": 2,
@@ -83,11 +94,27 @@ def build_inference_service(version: ModelVersion, owner: Owner, platform: Platf
                 "securityContext": pod_security(MODEL_USER),
                 **pull_secrets(platform.predictor_pull_secrets),
                 **scheduling(serving.node_selector, serving.tolerations),
+                **mounts.stores.identity,
+                **_fetching(mounts, container),
                 "containers": [container],
-                "volumes": mounts.volumes,
+                "volumes": [*mounts.volumes, *mounts.stores.scratch, *mounts.stores.secrets],
             }
         },
     }
+
+
+def _fetching(mounts: Mounts, container: Manifest) -> dict[str, Any]:
+    """The init container that brings what lies in stores. The server itself has neither keys nor a way to write there."""
+    if mounts.stores.asked == Stores():
+        return {}
+    same = ("image", "imagePullPolicy", "resources", "securityContext", "terminationMessagePolicy")
+    fetch = {
+        "name": FETCH_CONTAINER,
+        "command": ["python", "-m", "tradewind.stores"],
+        "env": [{"name": STORES_VARIABLE, "value": json.dumps(mounts.stores.asked.to_manifest(), sort_keys=True)}],
+        "volumeMounts": [mounts.mounts[0], *mounts.stores.scratch_mounts, *mounts.stores.secret_mounts],
+    }
+    return {"initContainers": [{**{key: container[key] for key in same}, **fetch}]}
 
 
 def _stopping(timeout: float) -> dict[str, int]:

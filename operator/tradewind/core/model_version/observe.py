@@ -96,7 +96,9 @@ def predictor_pod(pod: Json) -> PredictorPod:
     return PredictorPod(
         name=pod["metadata"]["name"],
         ready=bool(status.get("ready")),
-        restarts=status.get("restartCount", 0),
+        restarts=max(
+            (each.get("restartCount", 0) for each in (status, *pod.get("status", {}).get("initContainerStatuses", []))),
+        ),
         exit_code=ended.get("exitCode") if ended else None,
         result=result_of(ended) or ({"message": ended.get("message", "")[-500:]} if ended else {}),
         image_id=str(status.get("imageID") or status.get("image") or ""),

@@ -41,6 +41,7 @@ from tradewind.core.training_run.manifests import (
     empty_window,
     model_version_name,
     snapshot_name,
+    stores_of,
     train_name,
 )
 from tradewind.core.training_run.seen import TERMINAL, Reason, Seen
@@ -132,7 +133,9 @@ def decide(run: TrainingRun, seen: Seen, now: datetime, *, platform: Platform, o
         facts = [refused, _open(refused.reason, refused.message)]
         return (turn if status.phase else turn.having(phase=TrainingRunPhase.PENDING)).decision(facts, (), _RETRY)
     decision = _next(turn)
-    return replace(decision, effects=with_run_policy(decision.effects, owner, platform))
+    return replace(
+        decision, effects=with_run_policy(decision.effects, owner, platform, stores_of(turn.run, seen.warm_start))
+    )
 
 
 def _next(turn: _Turn) -> Decision:

@@ -17,11 +17,14 @@ from tradewind.schema.rules import StrictModel
 from tradewind.schema.scalars import as_timedelta
 from tradewind.trading.settings.dataset import Selection
 from tradewind.trading.settings.recipe import Recipe
+from tradewind.trading.settings.stores import store_urls
 
 OUTPUT_PATH = "/mnt/output"
 BASE_PATH = "/mnt/base"
 WARM_PATH = "/mnt/warm"
 DATASET_PATH = "/mnt/dataset"
+TOKENIZER_ENDINGS = (".json", ".model", ".txt", ".jinja")
+"""Of a base in a store, what the snapshot reads: no weights."""
 RUN_LABEL = "tradewind.dev/training-run"
 
 
@@ -65,8 +68,9 @@ def build_snapshot_job(
     """
     dataset = run.spec.dataset
     mounts = Mounts(platform.policy)
-    output = mounts.add_claim(run.spec.output.uri, OUTPUT_PATH)
-    mounts.add(run.spec.base_model.uri, BASE_PATH)
+    output = _output(run, platform, mounts)
+    base = run.spec.base_model
+    mounts.take("spec.baseModel", base.uri, base.store, BASE_PATH, sha256=base.sha256, only=TOKENIZER_ENDINGS)
     access = database_access(endpoint.spec.database)
     mounts.volumes += access.volumes
     mounts.mounts += access.mounts
@@ -78,6 +82,7 @@ def build_snapshot_job(
         "baseTokenizer": BASE_PATH,
         "maxLength": run.spec.hyperparameters.max_length,
         "output": f"{output}/{run.name}/dataset",
+        **mounts.stores.config,
     }
     pod = JobPod(
         script="snapshot.py",
@@ -103,15 +108,16 @@ def build_train_job(
     """The Job of one attempt; it resumes from the newest checkpoint that verifies."""
     spec = run.spec
     mounts = Mounts(platform.policy)
-    mounts.add(spec.base_model.uri, BASE_PATH)
-    output = mounts.add_claim(spec.output.uri, OUTPUT_PATH)
+    base = spec.base_model
+    mounts.take("spec.baseModel", base.uri, base.store, BASE_PATH, sha256=base.sha256)
+    output = _output(run, platform, mounts)
     dataset = f"{output}/{run.name}/dataset"
     if spec.dataset.uri:
-        mounts.add(spec.dataset.uri, DATASET_PATH)
+        mounts.take("spec.dataset", spec.dataset.uri, spec.dataset.store, DATASET_PATH)
         dataset = DATASET_PATH
     warm = warm_start.spec.adapter if warm_start is not None else None
     if warm is not None:
-        mounts.add(warm.uri, WARM_PATH)
+        mounts.take("spec.warmStartFrom", warm.uri, warm.store, WARM_PATH, sha256=warm.sha256)
     known = run.status.dataset
     config: dict[str, Any] = {
         "run": run.name,
@@ -130,6 +136,7 @@ def build_train_job(
             f"/v1/trainingruns/{run.namespace}/{run.name}/progress"
         ),
         "progressTokenFile": PROGRESS_TOKEN,
+        **mounts.stores.config,
     }
     placement = scheduling(spec.node_selector, spec.tolerations)
     if spec.priority_class_name:
@@ -154,12 +161,20 @@ def build_train_job(
     return manifest
 
 
+def stores_of(run: TrainingRun, warm_start: ModelVersion | None) -> tuple[str, ...]:
+    """URLs of the stores that the run's Jobs ask."""
+    spec, warm = run.spec, warm_start.spec.adapter if warm_start is not None else None
+    stored = [(part.uri, part.store) for part in (spec.base_model, spec.dataset, spec.output, warm) if part is not None]
+    return store_urls(stored)
+
+
 def adapter_of(run: TrainingRun, sha256: str, base_sha256: str | None) -> Adapter:
     """What a run has made, as its ModelVersion names it."""
     base = run.spec.base_model
     if base_sha256 is not None:
         base = base.model_copy(update={"sha256": base_sha256})
-    return Adapter(uri=adapter_uri(run), sha256=sha256, base_model=base, training_run=run.name)
+    store = run.spec.output.store
+    return Adapter(uri=adapter_uri(run), store=store, sha256=sha256, base_model=base, training_run=run.name)
 
 
 def build_model_version(run: TrainingRun, sha256: str, base_sha256: str | None) -> Manifest:
@@ -180,6 +195,16 @@ def build_model_version(run: TrainingRun, sha256: str, base_sha256: str | None) 
         },
         "spec": spec,
     }
+
+
+def _output(run: TrainingRun, platform: Platform, mounts: Mounts) -> str:
+    """Where the output lies in the pod."""
+    output = run.spec.output
+    if output.store is None:
+        return mounts.add_claim(output.uri, OUTPUT_PATH)
+    owner = f"{platform.installation}/{run.namespace}/{run.name}"
+    mounts.stores.write("spec.output", output.uri, output.store, OUTPUT_PATH, run.name, owner)
+    return OUTPUT_PATH
 
 
 def _settings(spec: StrictModel, shared: type[StrictModel]) -> dict[str, Any]:
