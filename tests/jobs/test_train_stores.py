@@ -1,8 +1,14 @@
 """A training between stores: base and data from s3, checkpoints and adapter to s3, each attempt in a pod that has nothing."""
 
+import contextlib
 import json
+import os
 import shutil
 import signal
+import socket
+import subprocess
+import sys
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,3 +145,73 @@ def test_a_store_that_cannot_be_used_is_said_before_anything_is_trained(between:
     assert started.wait() == 64
     assert started.result["reason"] == "WrongRegion"
     assert started.result["message"].startswith("spec.output: s3://models/runs/nowhere: ")
+
+
+QUESTION = {"market_data": {"BTC": {"change": 0.03}}, "account_state": {}, "symbols": ["BTC"], "limits": None}
+
+
+def fetched(between: Between, pod: Path, sha256: str) -> subprocess.CompletedProcess[str]:
+    """A predictor's init container."""
+    adapter = between.rig.described("s3://models/runs/undisturbed/adapter", pod / "adapter", sha256=sha256)
+    stores = {"read": [between.rig.described("s3://models/base", pod / "base"), adapter]}
+    environment = os.environ | {"TRADEWIND_STORES": json.dumps(stores)}
+    command = [sys.executable, "-m", "tradewind.stores"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_what_was_published_is_served_by_the_real_predictor(between: Between, undisturbed, tmp_path: Path) -> None:
+    done = fetched(between, tmp_path, undisturbed["sha256"])
+    assert done.returncode == 0, done.stderr
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    base, adapter = str(tmp_path / "base"), str(tmp_path / "adapter")
+    command = [sys.executable, "-m", "tradewind.predictor", "--model-name", "v1", "--base", base, "--adapter", adapter]
+    command += ["--sha256", undisturbed["sha256"], "--base-sha256", undisturbed["baseSha256"], "--port", str(port)]
+    log = tmp_path / "log"
+    with (tmp_path / "output").open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "--termination-log", str(log)],
+            stdout=output,
+            stderr=output,
+            env=os.environ | {"TRADEWIND_THREADS": "1"},
+        )
+
+        def ask(path: str, body: object = None) -> Any:
+            content = None if body is None else json.dumps(body).encode()
+            headers = {"Content-Type": "application/json"}
+            request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", content, headers)
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return json.loads(response.read())
+
+        def answers() -> bool:
+            assert process.poll() is None, (tmp_path / "output").read_text()
+            with contextlib.suppress(OSError):
+                return bool(ask("/tradewind/v1/verification"))
+            return False
+
+        try:
+            wait_for(answers, 200)
+            assert ask("/tradewind/v1/verification")["sha256"] == undisturbed["sha256"]
+            (decision,) = ask("/v1/models/v1:predict", {"instances": [QUESTION]})["predictions"]
+            assert decision["symbol"] == "BTC"
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def test_what_was_swapped_in_the_store_or_is_another_version_is_never_served(
+    between: Between, undisturbed, tmp_path: Path
+) -> None:
+    file = between.models / "runs/undisturbed/adapter/adapter_model.safetensors"
+    before = file.read_bytes()
+    file.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    try:
+        done = fetched(between, tmp_path, undisturbed["sha256"])
+    finally:
+        file.write_bytes(before)
+    assert done.returncode == 65
+    assert json.loads(done.stderr.splitlines()[-1])["reason"] == "StoreObjectMismatch"
+    done = fetched(between, tmp_path / "other", "0" * 64)
+    assert done.returncode == 65
+    assert "is asked for" in done.stderr
