@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from tradewind.pretrained.files import INDEX_FILE
 from tradewind.stores.bucket import Bucket
 from tradewind.stores.faults import damaged, missing, refused
 from tradewind.trading.artifact import SUMS_FILE, artifact_sha256, sums_text
@@ -32,7 +33,7 @@ def fetch_folder(
         target: folder on the disk; it is made.
         below: folder in the bucket, relative to its prefix.
         sha256: what the folder must hash to.
-        only: endings of the names that are wanted; empty: all.
+        only: endings of the names that are wanted, without the index of weights that are not; empty: all.
 
     Raises:
         StoreError: exit 65 where a file is missing, was cut or swapped, or the folder is another than `sha256` says.
@@ -52,7 +53,7 @@ def fetch_folder(
             "what lies there"
         )
         raise damaged(bucket.folder, message)
-    wanted = {name: stated for name, stated in sums.items() if not only or name.endswith(only)}
+    wanted = {name: stated for name, stated in sums.items() if not only or (name.endswith(only) and name != INDEX_FILE)}
     target.mkdir(parents=True, exist_ok=True)
     _logger.info("fetching %d files of %s/%s", len(wanted), bucket.folder.uri, below)
     for name, stated in sorted(wanted.items()):
