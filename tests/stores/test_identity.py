@@ -11,11 +11,14 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+from store_rig import LOOPBACK, Rig
 
+from tradewind.stores.bucket import Bucket
 from tradewind.stores.faults import StoreError
 from tradewind.stores.identity import credentials
 from tradewind.trading.exits import ExitCode
 from tradewind.trading.settings.stores import StoredFolder
+from workshop.stores import ACCESS_KEY, SECRET_KEY
 
 OSS = {
     "AccessKeyId": "STS.id",
@@ -106,3 +109,36 @@ def test_a_pod_without_a_role() -> None:
     with pytest.raises(StoreError, match="ALIBABA_CLOUD_ROLE_ARN") as error:
         credentials(folder("oss"), {})
     assert (error.value.code, error.value.reason) == (ExitCode.BAD_CONFIG, "StoreIdentityMissing")
+
+
+def in_a_real_store(rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str) -> Bucket:
+    """As a pod with a role: its environment says more than ours, as webhooks have it."""
+    for name, value in (environment(tmp_path, url) | {"AWS_REGION": "eu-west-9"}).items():
+        monkeypatch.setenv(name, value)
+    store = {"region": rig.server.region, "endpoint": rig.server.url, "serviceAccountName": "models"}
+    described = {"field": "spec.model", "path": "/m", "uri": "s3://models/role", "networks": LOOPBACK, "store": store}
+    return Bucket(StoredFolder.model_validate(described))
+
+
+def test_a_real_store_is_asked_with_the_key_that_was_given(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    soon = datetime.now(UTC).timestamp() + 3600
+    key = {"AccessKeyId": ACCESS_KEY, "SecretAccessKey": SECRET_KEY, "SessionToken": "", "Expiration": soon}
+    answer = {"AssumeRoleWithWebIdentityResponse": {"AssumeRoleWithWebIdentityResult": {"Credentials": key}}}
+    with token_service(200, answer) as (url, asked):
+        bucket = in_a_real_store(rig, monkeypatch, tmp_path, url)
+        bucket.put("a", b"1")
+        assert bucket.read("a") == b"1"
+        assert len(asked) == 1
+
+
+def test_why_there_is_no_key_is_said_where_one_is_needed(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with (
+        token_service(403, {}) as (url, _),
+        pytest.raises(StoreError, match="does not let ServiceAccount models take") as error,
+    ):
+        in_a_real_store(rig, monkeypatch, tmp_path, url).read("a")
+    assert (error.value.code, error.value.reason) == (ExitCode.BAD_CONFIG, "StoreIdentityRefused")

@@ -18,12 +18,12 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import S3Store
 
 from tradewind.stores.faults import StoreError, is_absence, refused, told, unavailable
-from tradewind.stores.identity import credentials
+from tradewind.stores.identity import Credential, credentials
 from tradewind.trading.hosts import Asked, barred
 from tradewind.trading.settings.stores import StoredFolder, endpoint_of
 
 PATIENCE: Final = timedelta(minutes=2)
-_TRIES: Final = 8
+_TRIES: Final = 100  # `PATIENCE` ends them: the pauses are drawn, and a few short ones would be over in a second
 _CHUNK_BYTES: Final = 8 << 20
 _SMALL_BYTES: Final = 16 << 20
 
@@ -48,7 +48,8 @@ class Bucket:
         self._stopped = stopped
         url = endpoint_of(folder.uri, folder.store)
         asked = Asked.of(url)
-        key = credentials(folder)
+        self._credentials = credentials(folder)
+        self._keyless: StoreError | None = None
         _check_addresses(folder, asked)
         virtual = folder.uri.startswith("oss://") or folder.store.endpoint is None
         host = url.removeprefix(f"{asked.scheme}://")
@@ -58,9 +59,17 @@ class Bucket:
             region=folder.store.region,
             virtual_hosted_style_request=virtual,
             disable_bulk_delete=True,  # OSS has none
-            credential_provider=key,  # type: ignore[arg-type] # a mapping of the very keys
+            credential_provider=self._credential,  # type: ignore[arg-type] # a mapping of the very keys
             client_options={"allow_http": asked.scheme == "http", "timeout": "10m", "connect_timeout": "10s"},
-            retry_config={"max_retries": _TRIES, "retry_timeout": patience},
+            retry_config={
+                "max_retries": _TRIES,
+                "retry_timeout": patience,
+                "backoff": {
+                    "init_backoff": timedelta(milliseconds=200),
+                    "max_backoff": timedelta(seconds=10),
+                    "base": 2,
+                },
+            },
         )
 
     def read(self, name: str) -> bytes | None:
@@ -138,6 +147,14 @@ class Bucket:
     def _key(self, name: str) -> str:
         return "/".join(part for part in (self.folder.prefix, name) if part)
 
+    def _credential(self) -> Credential:
+        """A key; obstore keeps to itself why there is none."""
+        try:
+            return self._credentials()
+        except StoreError as error:
+            self._keyless = error
+            raise
+
     @contextmanager
     def _told(self) -> Iterator[None]:
         try:
@@ -145,22 +162,12 @@ class Bucket:
         except StoreError:
             raise
         except (BaseError, FileNotFoundError) as error:
-            known = _cause(error)
+            known, self._keyless = self._keyless, None
             raise known or told(self.folder, error) from None
 
 
 STOPPED: Final = "Stopped"
 """Reason of what was given up since the pod is being stopped."""
-
-
-def _cause(error: BaseException) -> StoreError | None:
-    """The fault of a credential, which obstore wraps."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, StoreError):
-            return seen
-        seen = seen.__cause__ or seen.__context__
-    return None
 
 
 def _check_addresses(folder: StoredFolder, asked: Asked) -> None:

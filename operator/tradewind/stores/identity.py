@@ -110,7 +110,7 @@ def _of_role(folder: StoredFolder, environment: Mapping[str, str]) -> Credential
         return {
             "access_key_id": str(given["AccessKeyId"]),
             "secret_access_key": str(given["AccessKeySecret" if oss else "SecretAccessKey"]),
-            "token": str(given["SecurityToken" if oss else "SessionToken"]),
+            "token": str(given["SecurityToken" if oss else "SessionToken"]) or None,
             "expires_at": datetime.fromtimestamp(expires, UTC)
             if isinstance(expires, int | float)
             else datetime.fromisoformat(expires),
