@@ -133,9 +133,11 @@ def train(config: TrainConfig) -> dict[str, Any]:
     from tradewind.training.artifact import publish_adapter
     from tradewind.training.checkpoint import Checkpoints, Resumption
     from tradewind.training.collator import PlannedBatches, plan_batches
+    from tradewind.training.packing import Packing
     from tradewind.training.preflight import check_room, check_stop_token, tokenize
     from tradewind.training.progress import ProgressReporter
     from tradewind.training.request import LAYERS, earlier_fingerprint, request_of
+    from tradewind.training.sharing import choose_sharing, costs_of
     from tradewind.training.trainer import AdapterTrainer, DivergedError
 
     # Preflight.
@@ -205,7 +207,11 @@ def train(config: TrainConfig) -> dict[str, Any]:
             model, attention = base.load_model(config.base, method, tokenizer)
             check_stop_token(tokenizer, model)
             check_room(model, lengths + eval_lengths)
+            costs = costs_of(model)
             model, targets = base.with_adapter(model, config, method, base_sha256)
+            sharing = choose_sharing(model, costs, ready.samples, tokenizer.pad_token_id, asked=extra.packing == "auto",
+                                     half=None if method.dtype is torch.float32 else method.dtype)  # fmt: skip
+            logger.info("%s", sharing.reason)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise out_of_memory(error) from error
         asked = decisive | {"baseSha256": base_sha256} | ({} if targets.as_asked else {LAYERS: list(targets.modules)})
@@ -259,6 +265,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
                 train=PlannedBatches(ready.samples, plan),
                 evaluation=PlannedBatches(ready_eval.samples, eval_plan),
                 pad_token_id=tokenizer.pad_token_id,
+                packing=Packing(sharing.costs),
                 checkpoints=checkpoints,
                 eval_every_steps=settings.eval_every_steps,
                 patience=patience,
@@ -311,7 +318,9 @@ def train(config: TrainConfig) -> dict[str, Any]:
         "changedByTokenizer": changed,
         "plan": {
             "method": method.name,
-            "reason": plan_words(method.reason, attention, targets.words, base.trainable_share(trainer.model)),
+            "reason": plan_words(
+                method.reason, attention, targets.words, base.trainable_share(trainer.model), sharing.reason
+            ),
             "maxLength": settings.max_length,
             "batchSize": settings.batch_size,
         },
@@ -324,10 +333,10 @@ def train(config: TrainConfig) -> dict[str, Any]:
     return result
 
 
-def plan_words(reason: str, attention: str, layers: str, share: float) -> str:
-    """Why it is trained as it is, on which layers, and how much of the model that is."""
+def plan_words(reason: str, attention: str, layers: str, share: float, sharing: str) -> str:
+    """Why it is trained as it is, on which layers, how much of the model that is, and what is computed once."""
     eager = "; eager attention: the model has no sdpa" if attention == "eager" else ""
-    return f"{reason}{eager}; adapter on {layers}: {100 * share:.3g} % of the weights"
+    return f"{reason}{eager}; adapter on {layers}: {100 * share:.3g} % of the weights; {sharing}"
 
 
 def out_of_memory(error: BaseException) -> JobError:

@@ -62,6 +62,9 @@ class ExtraHyperparameters(StrictModel):
     """Decay of the mean of squared gradients (AdamW), below 1."""
     gradient_checkpointing: Literal["auto", "true", "false"] = "auto"
     """Whether activations are computed again instead of kept; auto: on a GPU."""
+    packing: Literal["auto", "false"] = "auto"
+    """Whether tokens that prompts begin with alike are computed once for all samples of a pass; auto: where the model gives the same
+    loss and gradient."""
     early_stopping_patience: Annotated[
         str, Checked("[0-9]{1,9}", "must be a whole number in quotes, 0 or more, such as '3'", 16)
     ] = "0"
