@@ -8,6 +8,7 @@ checkpoint. Killed at any moment and started again, it resumes and ends with the
 """
 
 import argparse
+import gc
 import hashlib
 import json
 import logging
@@ -31,7 +32,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from tradewind.trading.exits import ExitCode
 from tradewind.training.config import TrainConfig, load_train_config
-from tradewind.training.outcome import JobError, bad_config, storage_error, write_result
+from tradewind.training.outcome import JobError, bad_config, out_of_memory, storage_error, write_result
 
 FLAGS = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 FLAGS.add_argument("--config", type=Path, help="JSON file; default: the variable TRADEWIND_CONFIG")
@@ -133,7 +134,9 @@ def train(config: TrainConfig) -> dict[str, Any]:
     from tradewind.training.artifact import publish_adapter
     from tradewind.training.checkpoint import Checkpoints, Resumption
     from tradewind.training.collator import PlannedBatches, plan_batches
+    from tradewind.training.memory import choose_fit, limit_bytes, remember, remembered, set_checkpointing
     from tradewind.training.packing import Packing
+    from tradewind.training.planner import plan_words, smaller
     from tradewind.training.preflight import check_room, check_stop_token, tokenize
     from tradewind.training.progress import ProgressReporter
     from tradewind.training.request import LAYERS, earlier_fingerprint, request_of
@@ -144,7 +147,9 @@ def train(config: TrainConfig) -> dict[str, Any]:
     threads = int(extra.threads or 0) or int(os.environ.get("OMP_NUM_THREADS", "0")) or cpu_threads()
     torch.set_num_threads(threads)
     disable_progress_bar()
-    method = base.choose_method(config.method)
+    earlier_plan = remembered(config.output)
+    no_room = earlier_plan[0].reason if earlier_plan is not None and earlier_plan[1] == "qlora" else ""
+    method = base.choose_method(config.method, no_room=no_room or base.lack_of_room(config.base))
     tokenizer = base.load_tokenizer(config.base)
     fit = partial(tokenize, tokenizer=tokenizer, max_length=settings.max_length, max_too_long_share=max_too_long_share)
     ready, ready_eval = fit(examples), fit(eval_examples)
@@ -196,12 +201,19 @@ def train(config: TrainConfig) -> dict[str, Any]:
     }
     progress = ProgressReporter(config.progress_url, config.progress_token_file, config.progress_seconds)
     divergences_file = config.output / "diverged.json"
+    ran_out = False
+    model: Any = None
+    trainer: Any = None
 
     while True:
         # A training that diverged is started over once, at half the learning rate.
         divergences = json.loads(divergences_file.read_text(encoding="utf-8")) if divergences_file.is_file() else 0
         learning_rate = float(settings.learning_rate) / 2**divergences
+        facts["method"] = provenance["method"] = method.name
         decisive = facts | {"learningRate": learning_rate}
+        model = trainer = None  # one model at a time
+        gc.collect()
+        torch.cuda.empty_cache()
         try:
             set_seed(settings.seed)
             model, attention = base.load_model(config.base, method, tokenizer)
@@ -209,8 +221,10 @@ def train(config: TrainConfig) -> dict[str, Any]:
             check_room(model, lengths + eval_lengths)
             costs = costs_of(model)
             model, targets = base.with_adapter(model, config, method, base_sha256)
-            sharing = choose_sharing(model, costs, ready.samples, tokenizer.pad_token_id, asked=extra.packing == "auto",
-                                     half=None if method.dtype is torch.float32 else method.dtype)  # fmt: skip
+            half = None if method.dtype is torch.float32 else method.dtype
+            sharing = choose_sharing(
+                model, costs, ready.samples, tokenizer.pad_token_id, asked=extra.packing == "auto", half=half
+            )
             logger.info("%s", sharing.reason)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise out_of_memory(error) from error
@@ -226,6 +240,27 @@ def train(config: TrainConfig) -> dict[str, Any]:
         if resumed.message:
             logger.warning("%s", resumed.message)
             progress.report({"attempt": config.attempt, "message": resumed.message}, force=True)
+
+        # What a run was trained with is what it goes on with: another cut of a pass would be another order of sums.
+        earlier_plan = remembered(config.output) if resumed.step is not None or ran_out else None
+        if earlier_plan is not None:
+            taken, _ = earlier_plan
+            set_checkpointing(model, on=taken.fit.checkpointing)
+        else:
+            passes = [*PlannedBatches(ready.samples, plan)]
+            found_fit = choose_fit(model, sharing.costs, passes, tokenizer.pad_token_id, asked=extra.gradient_checkpointing,
+                                   half=half, limit=limit_bytes())  # fmt: skip
+            if found_fit is None and config.method == "auto" and method.name == "lora" and torch.cuda.is_available():
+                method = base.choose_method(
+                    "auto", no_room="a step of the longest sample does not fit with weights of two bytes"
+                )
+                continue
+            if found_fit is None:
+                raise out_of_memory(MemoryError(f"a step of the longest sample ({max(lengths)} tokens) does not fit"))
+            taken = found_fit
+            remember(config.output, taken.fit, method.name, taken.reason)
+        logger.info("%s", taken.reason)
+        packing = Packing(sharing.costs, taken.fit.max_tokens)
 
         began = time.monotonic()
         try:
@@ -265,7 +300,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
                 train=PlannedBatches(ready.samples, plan),
                 evaluation=PlannedBatches(ready_eval.samples, eval_plan),
                 pad_token_id=tokenizer.pad_token_id,
-                packing=Packing(sharing.costs),
+                packing=packing,
                 checkpoints=checkpoints,
                 eval_every_steps=settings.eval_every_steps,
                 patience=patience,
@@ -283,7 +318,18 @@ def train(config: TrainConfig) -> dict[str, Any]:
             write_atomic(divergences_file, json.dumps(divergences + 1))
             continue
         except (torch.OutOfMemoryError, MemoryError) as error:
-            raise out_of_memory(error) from error
+            less = smaller(taken.fit, longest=max(lengths + eval_lengths), asked=extra.gradient_checkpointing)
+            if less is None:
+                raise out_of_memory(error) from error
+            logger.warning("out of memory at %d tokens at once; going on with %s", taken.fit.max_tokens, less)
+            remember(
+                config.output,
+                less,
+                method.name,
+                f"{taken.reason}, then ran out of memory: {less.max_tokens} tokens at once",
+            )
+            ran_out = True
+            continue
         break
 
     step = trainer.state.global_step
@@ -319,7 +365,12 @@ def train(config: TrainConfig) -> dict[str, Any]:
         "plan": {
             "method": method.name,
             "reason": plan_words(
-                method.reason, attention, targets.words, base.trainable_share(trainer.model), sharing.reason
+                method.reason,
+                attention,
+                targets.words,
+                base.trainable_share(trainer.model),
+                sharing.reason,
+                taken.reason,
             ),
             "maxLength": settings.max_length,
             "batchSize": settings.batch_size,
@@ -331,19 +382,6 @@ def train(config: TrainConfig) -> dict[str, Any]:
     }
     write_atomic(report, json.dumps(result))
     return result
-
-
-def plan_words(reason: str, attention: str, layers: str, share: float, sharing: str) -> str:
-    """Why it is trained as it is, on which layers, how much of the model that is, and what is computed once."""
-    eager = "; eager attention: the model has no sdpa" if attention == "eager" else ""
-    return f"{reason}{eager}; adapter on {layers}: {100 * share:.3g} % of the weights; {sharing}"
-
-
-def out_of_memory(error: BaseException) -> JobError:
-    remedy = (
-        "halve hyperparameters.batchSize and double gradientAccumulation, lower maxLength, or use method qlora on a GPU"
-    )
-    return JobError(ExitCode.OUT_OF_MEMORY, "OutOfMemory", f"{str(error)[:300]}; {remedy}")
 
 
 def progress_of(trainer: Any, config: TrainConfig, message: str) -> dict[str, float | int | str | None]:

@@ -143,3 +143,20 @@ def test_the_loss_of_a_pass_is_the_same_however_it_is_cut() -> None:
         found.append((float(sum(p for p, _ in parts)), float(sum(w for _, w in parts))))
     assert len({round(weight, 4) for _, weight in found}) == 1
     assert [total for total, _ in found] == pytest.approx([found[0][0]] * 4, rel=1e-6)
+
+
+def test_the_probe_finds_the_same_where_it_computes_activations_again() -> None:
+    """As it does on a GPU, where keeping those of three samples would be the largest step of the whole training."""
+    model, costs = adapted("Llama", dropout=0.5)
+    choose_sharing(model, costs, samples(), 0, asked=True, half=None)
+    model.train()
+    made = samples(seed=2)
+    calls = []
+    layer = model.get_base_model().model.layers[1].input_layernorm
+    hook = layer.register_forward_hook(lambda *_: calls.append(1))
+    found = deviation(model, Group(tuple(made), shared_prefix(made)), 0, checkpointing=True)
+    hook.remove()
+    assert len(calls) == 2 * (len(made) + 2), "each group once forward and once more backward"
+    assert found.shared < 5e-6
+    assert all(module.training for module in model.modules())
+    assert not model.get_base_model().is_activation_checkpointing

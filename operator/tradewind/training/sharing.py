@@ -17,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 from tradewind.training.attention import enable_shared_prefixes
 from tradewind.training.collator import group_tensors
 from tradewind.training.loss import keeps_logits, weighted_loss
+from tradewind.training.memory import set_checkpointing
 from tradewind.training.packing import Costs, Group, common_prefix
 from tradewind.training.preflight import TokenizedSample
 
@@ -105,7 +106,8 @@ def choose_sharing(
         return Sharing(None, "nothing shared: prompts begin differently")
     try:
         enable_shared_prefixes(model)
-        found = deviation(model, group, pad_token_id, half=half)
+        on_gpu = next(model.parameters()).device.type == "cuda"
+        found = deviation(model, group, pad_token_id, half=half, checkpointing=on_gpu)
         said = f"its gradient differs by {found.shared:.1g}, padding changes {found.padded:.1g}"
         if found.exact:
             return Sharing(
@@ -128,15 +130,33 @@ def shared_prefix(samples: Sequence[TokenizedSample]) -> int:
     return max(0, min(common_prefix(ordered[0], ordered[-1]), *(sample.prompt_length - 1 for sample in samples)))
 
 
-def deviation(model: Any, group: Group, pad_token_id: int, *, half: torch.dtype | None = None) -> Deviation:
-    """What sharing a group's prefix changes, and what padding it does, in evaluation mode: no dropout."""
-    was_training = model.training
+def deviation(
+    model: Any, group: Group, pad_token_id: int, *, half: torch.dtype | None = None, checkpointing: bool = False
+) -> Deviation:
+    """What sharing a group's prefix changes, and what padding it does, in evaluation mode: no dropout.
+
+    Args:
+        model: the PEFT model.
+        group: samples and what they share.
+        pad_token_id: fills rows on the right.
+        half: numbers of the training where they are not float32.
+        checkpointing: compute activations again instead of keeping them, where memory is dear.
+    """
+    modes = {module: module.training for module in model.modules()}
     model.eval()
+    set_checkpointing(model, on=checkpointing)
+    for module in modes:
+        if checkpointing and hasattr(module, "gradient_checkpointing"):
+            module.training = (
+                True  # layers compute again in training mode alone; what is inside them stays in evaluation
+            )
     try:
         right = _gradient(model, [Group((sample,)) for sample in group.samples], pad_token_id, half, plain=True)
         shared, padded = (_gradient(model, [one], pad_token_id, half) for one in (group, Group(group.samples)))
     finally:
-        model.train(was_training)
+        set_checkpointing(model, on=False)
+        for module, mode in modes.items():
+            module.training = mode
     return Deviation(_distance(shared, right), _distance(padded, right))
 
 

@@ -61,7 +61,7 @@ class ExtraHyperparameters(StrictModel):
     adam_beta2: Number = "0.999"
     """Decay of the mean of squared gradients (AdamW), below 1."""
     gradient_checkpointing: Literal["auto", "true", "false"] = "auto"
-    """Whether activations are computed again instead of kept; auto: on a GPU."""
+    """Whether activations are computed again instead of kept; auto: where memory asks for it, as a step before the training shows."""
     packing: Literal["auto", "false"] = "auto"
     """Whether tokens that prompts begin with alike are computed once for all samples of a pass; auto: where the model gives the same
     loss and gradient."""
