@@ -133,7 +133,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     from tradewind.training import base
     from tradewind.training.artifact import publish_adapter
     from tradewind.training.checkpoint import Checkpoints, Resumption
-    from tradewind.training.collator import PlannedBatches, plan_batches
+    from tradewind.training.collator import PlannedBatches, join_steps, plan_batches
     from tradewind.training.memory import choose_fit, limit_bytes, remember, remembered, set_checkpointing
     from tradewind.training.packing import Packing
     from tradewind.training.planner import plan_words, smaller
@@ -166,11 +166,12 @@ def train(config: TrainConfig) -> dict[str, Any]:
         message = f"no sample of {config.dataset / TRAIN_FILE} fits hyperparameters.maxLength {settings.max_length}"
         raise JobError(ExitCode.PREFLIGHT, "TooLong", message)
 
-    # The plan: which samples share a pass, to the end of the training.
+    # The plan: which samples share an optimiser step, to the end of the training.
     lengths = [len(sample.input_ids) for sample in ready.samples]
     plan = plan_batches(lengths, batch_size=settings.batch_size, epochs=epochs, seed=settings.seed)
     if extra.max_steps is not None:
         plan = plan[: int(extra.max_steps) * settings.gradient_accumulation]
+    plan = join_steps(plan, settings.gradient_accumulation)
     eval_lengths = [len(sample.input_ids) for sample in ready_eval.samples]
     eval_plan = plan_batches(eval_lengths, batch_size=4 * settings.batch_size, epochs=1, seed=settings.seed)
 
@@ -266,8 +267,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
         try:
             arguments = TrainingArguments(
                 output_dir=str(config.output / "checkpoints"),
-                per_device_train_batch_size=1,  # an item is a planned pass of settings.batch_size samples
-                gradient_accumulation_steps=settings.gradient_accumulation,
+                per_device_train_batch_size=1,  # an item is a planned optimiser step
+                gradient_accumulation_steps=1,
                 num_train_epochs=1,  # the plan holds all epochs
                 learning_rate=learning_rate,
                 lr_scheduler_type=extra.lr_scheduler_type,
@@ -354,7 +355,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         "baseSha256": base_sha256,
         "steps": step,
         "bestStep": provenance["bestStep"],
-        "epoch": round(min(step * settings.gradient_accumulation / len(plan), 1.0) * epochs, 3),
+        "epoch": round(min(step / len(plan), 1.0) * epochs, 3),
         "loss": losses[-1] if losses else trainer.step_loss,
         "evalLoss": None if trainer.best.weights is None else round(trainer.best.eval_loss, 6),
         "tokensPerSecond": round(trainer.meter.tokens_per_second, 1),

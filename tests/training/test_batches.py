@@ -136,6 +136,16 @@ def test_the_plan_covers_each_epoch_once_and_pads_little() -> None:
     assert len(plan_batches(lengths, batch_size=4, epochs=0.25, seed=1)) == 26
 
 
+def test_an_optimiser_step_has_the_samples_of_its_passes() -> None:
+    from tradewind.training.collator import join_steps, plan_batches
+
+    plan = plan_batches([100] * 43, batch_size=4, epochs=1, seed=1)
+    steps = join_steps(plan, 3)
+    assert len(steps) == 4, "11 passes: three steps of 3 and one of 2"
+    assert [index for step in steps for index in step] == list(itertools.chain.from_iterable(plan))
+    assert [len(step) for step in steps[:-1]] == [sum(map(len, plan[i : i + 3])) for i in (0, 3, 6)]
+
+
 def test_loss_and_gradient_are_those_of_each_sample_alone(base: Path, tokenizer, examples) -> None:
     """Shared prefixes, right padding without a mask, gathered logits and accumulation change nothing."""
     import torch

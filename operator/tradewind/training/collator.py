@@ -4,6 +4,7 @@ Belongs here: the plan of a whole training and the collator. Does not belong her
 (packing.py).
 """
 
+import itertools
 import math
 import random
 from collections.abc import Sequence
@@ -49,9 +50,20 @@ def plan_batches(lengths: Sequence[int], *, batch_size: int, epochs: float, seed
     return plan[: math.ceil(math.ceil(len(lengths) / batch_size) * epochs)]
 
 
+def join_steps(plan: Sequence[tuple[int, ...]], accumulation: int) -> list[tuple[int, ...]]:
+    """The passes of each optimiser step as one: its samples share what they have in common, and memory says how they are cut.
+
+    Args:
+        plan: as `plan_batches` makes it.
+        accumulation: passes of an optimiser step.
+    """
+    parts = (plan[start : start + accumulation] for start in range(0, len(plan), accumulation))
+    return [tuple(itertools.chain.from_iterable(part)) for part in parts]
+
+
 @dataclass(frozen=True)
 class PlannedBatches(Dataset[MicroBatch]):
-    """The plan as a dataset: item i is the i-th forward pass."""
+    """The plan as a dataset: item i is the i-th optimiser step, or pass of an evaluation."""
 
     samples: Sequence[TokenizedSample]
     plan: Sequence[tuple[int, ...]]

@@ -40,7 +40,7 @@ def choose_fit(
     Args:
         model: the PEFT model; its weights, its gradients and the state of random numbers stay as they are.
         costs: as packing takes them.
-        passes: the samples of each pass of the training.
+        passes: the samples of each optimiser step.
         pad_token_id: fills rows on the right.
         asked: `gradient_checkpointing`.
         half: numbers of the training where they are not float32.

@@ -75,7 +75,7 @@ class Meter:
 
 
 class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
-    """Trains an adapter on `PlannedBatches`; one item of the dataset is one forward pass."""
+    """Trains an adapter on `PlannedBatches`; one item of the dataset is one optimiser step, computed group by group."""
 
     control: Any
 
@@ -98,7 +98,7 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
 
         Args:
             model: a PEFT model.
-            args: batch size 1 (an item is a batch), one epoch (the plan holds all).
+            args: batch size 1 and no accumulation (an item is a step), one epoch (the plan holds all).
             train: the plan of the training.
             evaluation: the evaluation set in passes; may be empty.
             pad_token_id: fills rows on the right.

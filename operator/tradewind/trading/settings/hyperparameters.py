@@ -104,9 +104,9 @@ class Hyperparameters(StrictModel):
     learning_rate: PositiveDecimal = "0.0002"
     """Peak learning rate."""
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 4
-    """Samples of one forward pass on one GPU."""
+    """Samples of an optimiser step, times gradientAccumulation. How many are computed at once is chosen by memory."""
     gradient_accumulation: Annotated[int, Field(ge=1, le=1024)] = 4
-    """Forward passes of one optimiser step."""
+    """How many times batchSize samples one optimiser step has."""
     warmup_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 50
     """Steps until the learning rate has its peak."""
     max_length: MaxLength = 2048
