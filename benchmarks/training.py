@@ -34,6 +34,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 import torch
 from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from torch.nn import functional
 from transformers import TrainerCallback
 
@@ -178,7 +179,8 @@ def trl_steps(bench: Bench, steps: int, folder: Path) -> tuple[list[float], floa
     from trl import SFTConfig, SFTTrainer
 
     rows = [
-        {"input_ids": list(s.input_ids), "completion_mask": [0] * s.prompt_length + [1] * s.supervised} for s in bench.samples
+        {"input_ids": list(s.input_ids), "completion_mask": [0] * s.prompt_length + [1] * s.supervised}
+        for s in bench.samples
     ]
     taken: list[float] = []
     losses: list[float] = []
@@ -194,11 +196,8 @@ def trl_steps(bench: Bench, steps: int, folder: Path) -> tuple[list[float], floa
             losses.extend(float(logs[key]) for key in ("loss",) if key in logs)
 
     words = {f"t{number}": number for number in range(ROWS)}
-    from tokenizers import models
-
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="t0")), pad_token="t0", eos_token="t1", unk_token="t0"
-    )
+    named = {"pad_token": "t0", "unk_token": "t0", "eos_token": "t1"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel(words, named["unk_token"])), **named)
     packed = -(-sum(len(row["input_ids"]) for row in rows) // SEED_LENGTH)
     arguments = SFTConfig(
         output_dir=str(folder), packing=True, max_length=SEED_LENGTH, completion_only_loss=True, use_cpu=True, bf16=False,

@@ -126,7 +126,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         raise JobError(ExitCode.BAD_DATA, "EmptyDataset", f"{config.dataset / TRAIN_FILE} holds no sample to train on")
 
     import torch
-    from transformers import TrainingArguments, set_seed
+    from transformers import set_seed
     from transformers.utils.logging import disable_progress_bar
 
     from tradewind.pretrained.cpu import cpu_threads
@@ -134,6 +134,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
     from tradewind.training.artifact import publish_adapter
     from tradewind.training.checkpoint import Checkpoints, Resumption
     from tradewind.training.collator import PlannedBatches, join_steps, plan_batches
+    from tradewind.training.events import FOLDER as CURVES
+    from tradewind.training.events import EventFile
     from tradewind.training.memory import choose_fit, limit_bytes, remember, remembered, set_checkpointing
     from tradewind.training.packing import Packing
     from tradewind.training.planner import plan_words, smaller
@@ -141,7 +143,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     from tradewind.training.progress import ProgressReporter
     from tradewind.training.request import LAYERS, earlier_fingerprint, request_of
     from tradewind.training.sharing import choose_sharing, costs_of
-    from tradewind.training.trainer import AdapterTrainer, DivergedError
+    from tradewind.training.trainer import AdapterTrainer, DivergedError, training_arguments
 
     # Preflight.
     threads = int(extra.threads or 0) or int(os.environ.get("OMP_NUM_THREADS", "0")) or cpu_threads()
@@ -264,37 +266,9 @@ def train(config: TrainConfig) -> dict[str, Any]:
         packing = Packing(sharing.costs, taken.fit.max_tokens)
 
         began = time.monotonic()
+        curves = EventFile(config.output / CURVES, config.attempt, step=resumed.step or 0)
         try:
-            arguments = TrainingArguments(
-                output_dir=str(config.output / "checkpoints"),
-                per_device_train_batch_size=1,  # an item is a planned optimiser step
-                gradient_accumulation_steps=1,
-                num_train_epochs=1,  # the plan holds all epochs
-                learning_rate=learning_rate,
-                lr_scheduler_type=extra.lr_scheduler_type,
-                warmup_steps=settings.warmup_steps,
-                weight_decay=float(extra.weight_decay),
-                max_grad_norm=float(extra.max_grad_norm),
-                adam_beta1=float(extra.adam_beta1),
-                adam_beta2=float(extra.adam_beta2),
-                seed=settings.seed,
-                data_seed=settings.seed,
-                train_sampling_strategy="sequential",
-                save_strategy="steps",
-                save_steps=settings.save_every_steps,
-                logging_steps=int(extra.logging_steps),
-                logging_nan_inf_filter=False,
-                bf16=method.dtype is torch.bfloat16,
-                fp16=method.dtype is torch.float16,
-                use_cpu=not torch.cuda.is_available(),
-                dataloader_pin_memory=torch.cuda.is_available(),
-                remove_unused_columns=False,
-                disable_tqdm=True,
-                report_to=[],
-            )
-            arguments._n_gpu = min(
-                arguments.n_gpu, 1
-            )  # one process trains on one GPU; DataParallel would split the plan
+            arguments = training_arguments(config, learning_rate, method.dtype)
             trainer = AdapterTrainer(
                 model=model,
                 args=arguments,
@@ -307,6 +281,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
                 patience=patience,
                 stop_requested=lambda: stopping,
                 on_progress=lambda trainer: progress.report(progress_of(trainer, config, resumed.message)),  # noqa: B023
+                on_values=curves.add,
             )
             trainer.train_from(resumed.folder)
             if not trainer.interrupted:

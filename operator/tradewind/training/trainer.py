@@ -21,11 +21,19 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from tradewind.training.checkpoint import Checkpoints
 from tradewind.training.collator import PlannedBatches, collate
+from tradewind.training.config import TrainConfig
 from tradewind.training.loss import keeps_logits, weighted_loss
 from tradewind.training.packing import Packing
 
 BEST_WEIGHTS: Final = "best.safetensors"
 BEST_STATE: Final = "best.json"
+_CURVES: Final = {
+    "loss": "train/loss",
+    "learning_rate": "train/learning_rate",
+    "grad_norm": "train/grad_norm",
+    "eval_loss": "eval/loss",
+}
+"""Names in TensorBoard, as transformers gives them, by those of the log."""
 
 _logger = logging.getLogger(__name__)
 
@@ -74,6 +82,46 @@ class Meter:
         return self.steps / max(time.monotonic() - self.began, 1e-9)
 
 
+def training_arguments(config: TrainConfig, learning_rate: float, dtype: torch.dtype) -> TrainingArguments:
+    """What the stock Trainer is told: an item is a planned optimiser step, and the plan holds all epochs.
+
+    Args:
+        config: what the Job was told.
+        learning_rate: the peak in use, which is lower than asked after a divergence.
+        dtype: of the frozen weights.
+    """
+    settings, extra = config.hyperparameters, config.hyperparameters.extra
+    arguments = TrainingArguments(
+        output_dir=str(config.output / "checkpoints"),
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=1,
+        num_train_epochs=1,
+        learning_rate=learning_rate,
+        lr_scheduler_type=extra.lr_scheduler_type,
+        warmup_steps=settings.warmup_steps,
+        weight_decay=float(extra.weight_decay),
+        max_grad_norm=float(extra.max_grad_norm),
+        adam_beta1=float(extra.adam_beta1),
+        adam_beta2=float(extra.adam_beta2),
+        seed=settings.seed,
+        data_seed=settings.seed,
+        train_sampling_strategy="sequential",
+        save_strategy="steps",
+        save_steps=settings.save_every_steps,
+        logging_steps=int(extra.logging_steps),
+        logging_nan_inf_filter=False,
+        bf16=dtype is torch.bfloat16,
+        fp16=dtype is torch.float16,
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=torch.cuda.is_available(),
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to=[],
+    )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # one process trains on one GPU; DataParallel would split the plan
+    return arguments
+
+
 class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
     """Trains an adapter on `PlannedBatches`; one item of the dataset is one optimiser step, computed group by group."""
 
@@ -93,6 +141,7 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
         patience: int = 0,
         stop_requested: Callable[[], bool] = lambda: False,
         on_progress: Callable[["AdapterTrainer"], None] = lambda _: None,
+        on_values: Callable[[int, Mapping[str, float]], None] = lambda _, __: None,
     ) -> None:
         """Everything is given.
 
@@ -108,6 +157,7 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
             patience: evaluations without a gain after which training stops; 0 never.
             stop_requested: asked after each step; True saves a checkpoint and stops.
             on_progress: called after each step and each evaluation.
+            on_values: called with a step and the values of curves there, such as `train/loss`, at each line of the log.
         """
         super().__init__(
             model=model,
@@ -123,6 +173,7 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
         self.patience = patience
         self.stop_requested = stop_requested
         self.on_progress = on_progress
+        self.on_values = on_values
         self.best = Best()
         self.meter = Meter()
         self.step_loss: float | None = None
@@ -323,3 +374,5 @@ class _Flow(TrainerCallback):  # type: ignore[misc] # transformers has no types
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002
         shown = {key: round(value, 6) for key, value in (logs or {}).items() if isinstance(value, float)}
         _logger.info("step %s/%s %s", state.global_step, state.max_steps, json.dumps(shown))
+        if values := {name: float(logs[key]) for key, name in _CURVES.items() if logs and key in logs}:
+            self.trainer.on_values(state.global_step, values)
