@@ -30,6 +30,7 @@ from tradewind.trading.prompt import hold, render_completion, render_prompt
 from tradewind.trading.settings.adapter import ALL_LINEAR, Lora
 from tradewind.training.artifact import PROVENANCE_FILE
 from tradewind.training.config import TrainConfig
+from tradewind.training.dropout import quicken_dropout
 from tradewind.training.outcome import JobError, as_job_error, bad_config
 from tradewind.training.planner import gigabytes, needs_quantisation
 from tradewind.training.targets import Targets, resolve_targets
@@ -189,7 +190,9 @@ def with_adapter(model: Any, config: TrainConfig, method: Method, base_sha256: s
     if method.name == "qlora":
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     if config.warm_start is not None:
-        return _warm_start(model, config.warm_start, config.lora, targets, base_sha256), targets
+        warm = _warm_start(model, config.warm_start, config.lora, targets, base_sha256)
+        quicken_dropout(warm)
+        return warm, targets
     try:
         adapted = get_peft_model(
             model,
@@ -210,6 +213,7 @@ def with_adapter(model: Any, config: TrainConfig, method: Method, base_sha256: s
             "lora.targetModules", f"{str(error)[:400]}; name linear layers of the base or all-linear"
         ) from error
     _refuse_other_layers(adapted, targets, "lora.targetModules", "name linear layers of the base or all-linear")
+    quicken_dropout(adapted)
     return adapted, targets
 
 
