@@ -241,10 +241,10 @@ def measure(name: str, samples: Sequence[TokenizedSample], flags: argparse.Names
     for number in range(flags.rounds + 1):  # the first warms up
         for one, recipe in recipes.items():
             before = rest()
-            took, (losses[one], _) = bench.step(recipe)
+            spent, (losses[one], _) = bench.step(recipe)
             peaks[one] = max(peaks.get(one, 0), peak() - before)
             if number:
-                seconds[one].append(took)
+                seconds[one].append(spent)
     if find_spec("trl") is not None:
         before = rest()
         with tempfile.TemporaryDirectory() as folder:

@@ -250,8 +250,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
             taken, _ = earlier_plan
             set_checkpointing(model, on=taken.fit.checkpointing)
         else:
-            passes = [*PlannedBatches(ready.samples, plan)]
-            found_fit = choose_fit(model, sharing.costs, passes, tokenizer.pad_token_id, asked=extra.gradient_checkpointing,
+            steps = [tuple(ready.samples[index] for index in step) for step in plan]
+            found_fit = choose_fit(model, sharing.costs, steps, tokenizer.pad_token_id, asked=extra.gradient_checkpointing,
                                    half=half, limit=limit_bytes())  # fmt: skip
             if found_fit is None and config.method == "auto" and method.name == "lora" and torch.cuda.is_available():
                 method = base.choose_method(

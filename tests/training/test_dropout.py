@@ -1,6 +1,6 @@
 import pytest
 import torch
-from test_sharing import adapted
+from architectures import adapted
 from torch import nn
 
 from tradewind.training.dropout import QuarterDropout, quicken_dropout
@@ -21,6 +21,7 @@ def test_a_share_of_the_elements_is_dropped_and_the_others_make_up_for_it(p: flo
     (value,) = dropped.detach()[dropped.detach() != 0].unique()
     assert float(value) == pytest.approx(1 / (1 - p), rel=2e-4)
     dropped.sum().backward()
+    assert given.grad is not None
     assert torch.equal(given.grad, dropped.detach()), "the gradient goes where the value went"
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_sharing import adapted, samples
+from architectures import adapted, samples
 
 from tradewind.training.collator import group_tensors
 from tradewind.training.loss import weighted_loss
@@ -114,6 +114,7 @@ def test_what_is_taken_is_set_on_the_model_and_computes_the_same() -> None:
     found = choose_fit(model, None, [made], 0, asked="auto", half=None, limit=1)
     assert found is None, "one byte is not enough for anything"
     found = choose_fit(model, None, [made[:4], made], 0, asked="true", half=None, limit=None)
+    assert found is not None
     assert found.fit == Fit(Group(tuple(made)).computed, True)
     assert base.is_activation_checkpointing
 

@@ -1,26 +1,18 @@
 """Shared prefixes on the architectures that people mount: exact to rounding, or found out before the training and left alone."""
 
-import random
-from typing import Any
-
 import pytest
 import torch
-from architectures import CONFIGS, make_model
-from peft import LoraConfig, get_peft_model
+from architectures import CONFIGS, TOKENS, adapted, make_model, samples
 
-from tradewind.trading.settings.adapter import Lora
 from tradewind.training.collator import group_tensors
 from tradewind.training.loss import weighted_loss
 from tradewind.training.packing import Group, Packing
-from tradewind.training.preflight import TokenizedSample
 from tradewind.training.sharing import choose_sharing, costs_of, deviation, shared_prefix
-from tradewind.training.targets import resolve_targets
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning"),  # peft's name for it is an old one
     pytest.mark.filterwarnings("ignore:fan_in_fan_out:UserWarning"),  # peft sets it right for GPT-2
 ]
-TOKENS = 320
 NOT_SHARED = {
     "Mistral, window": "Mistral",  # by what it is asked at 64 tokens and more
     "Gemma 2": "eager",
@@ -31,32 +23,6 @@ NOT_SHARED = {
     "BLOOM": "eager",
     "MPT": "eager",
 }
-
-
-def samples(static: int = 40, seed: int = 1) -> list[TokenizedSample]:
-    draw = random.Random(seed)
-    beginning = [draw.randrange(2, 300) for _ in range(static)]
-    made = []
-    for _ in range(9):
-        own, answer = draw.randrange(10, 60), draw.randrange(4, 9)
-        ids = (*beginning, *(draw.randrange(2, 300) for _ in range(own + answer)))
-        made.append(TokenizedSample(ids, static + own, draw.choice((0.3, 1.0, 1.5))))
-    return made
-
-
-def adapted(name: str, *, dropout: float = 0.0) -> tuple[Any, Any]:
-    """A model whose attention says something, with an adapter that does too, and what its tokens cost."""
-    model = make_model(name, TOKENS)
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            parameter.data.normal_(0, 0.15)
-    costs = costs_of(model)
-    targets = resolve_targets(model, Lora().target_modules)
-    settings = LoraConfig(
-        task_type="CAUSAL_LM", r=4, lora_dropout=dropout, target_modules=list(targets.modules),
-        exclude_modules=targets.exclude, init_lora_weights=False,
-    )  # fmt: skip
-    return get_peft_model(model, settings), costs
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -88,8 +88,9 @@ def step_bytes(model: Any, group: Group, pad_token_id: int, half: torch.dtype | 
             inputs = {name: tensor.to(device) for name, tensor in group_tensors(group, pad_token_id).items()}
             with contextlib.nullcontext() if half is None else torch.autocast(device.type, half):
                 total, weight = weighted_loss(model, inputs, keeps=keeps_logits(model))
-            (total / weight).backward()
-        return _peak(device) + _ADAM_BYTES * sum(weight.numel() for weight in trained)
+            (total / weight).backward()  # type: ignore[no-untyped-call]
+        moments: int = _ADAM_BYTES * sum(weight.numel() for weight in trained)
+        return _peak(device) + moments
     except torch.OutOfMemoryError:
         return None
     finally:
