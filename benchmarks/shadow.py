@@ -16,7 +16,6 @@ import os
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -31,6 +30,7 @@ from benchmarks.gateway import BODY, HOLD, cpu_seconds, free_port, process, read
 
 from tradewind import migrations
 from workshop.benchmark import print_ratios, size
+from workshop.callers import Caller, message, p99, paced
 from workshop.postgres import running
 from workshop.progress import say
 from workshop.waiting import wait_for
@@ -43,7 +43,6 @@ FLAGS.add_argument("--arm-ms", type=float, default=10.0, help="what an arm takes
 FLAGS.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
 
 ALLOWED_MS = 1.0
-_IDLE_SECONDS = 2.0
 _FLOOR_MS = 0.1  # a difference below it is noise: the ratio stops there
 MODES = {"alone": "none", "with shadow": "candidate"}
 
@@ -65,76 +64,18 @@ async def serve_arms(port: int, seconds: float) -> None:
         await server.serve_forever()
 
 
-async def message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
-    """Head and body of one HTTP message."""
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = next(line for line in head.lower().splitlines() if line.startswith(b"content-length:"))
-    return head, await reader.readexactly(int(length.partition(b":")[2]))
-
-
-class Caller:
-    """Asks one gateway over connections that are kept open, with less of the processor than an HTTP library takes."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._idle: list[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]] = []
-
-    async def ask(self, body: dict[str, object]) -> float:
-        """Milliseconds until the answer."""
-        started = time.perf_counter()
-        reader, writer = await self._connection(started)
-        text = json.dumps(body).encode()
-        head = b"POST /v1/decisions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-        writer.write(head % len(text) + text)
-        status, answer = await message(reader)
-        took = (time.perf_counter() - started) * 1000
-        if not status.startswith(b"HTTP/1.1 200"):
-            raise RuntimeError(answer.decode())
-        self._idle.append((time.perf_counter(), reader, writer))
-        return took
-
-    async def _connection(self, now: float) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """One that was used lately, or a new one: a gateway closes what is idle for five seconds."""
-        while self._idle:
-            used_at, reader, writer = self._idle.pop()
-            if now - used_at < _IDLE_SECONDS:
-                return reader, writer
-            writer.close()
-        return await asyncio.open_connection("127.0.0.1", self._port)
-
-
-async def turn(caller: Caller, prefix: str, rate: float, seconds: float) -> list[float]:
-    """Milliseconds of each answer, asked at a fixed rate. Each question has a scope of its own: in one they wait in turn."""
-    times: list[float] = []
-
-    async def one(number: int) -> None:
-        scope = {"symbol": "BTC", "book": str(number % 500)}
-        times.append(await caller.ask(BODY | {"decision_id": f"{prefix}-{number}", "scope": scope}))
-
-    began = time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for number in range(int(rate * seconds)):
-            await asyncio.sleep(max(0.0, began + number / rate - time.perf_counter()))
-            group.create_task(one(number))
-    return times
-
-
-def p99(times: list[float]) -> float:
-    return statistics.quantiles(times, n=100)[98]
-
-
 async def compare(ports: dict[str, int], pids: dict[str, int], flags: argparse.Namespace) -> float:
     """Milliseconds that the shadow adds to the 99th percentile."""
     times: dict[str, list[list[float]]] = {name: [] for name in ports}
     cpu = dict.fromkeys(ports, 0.0)
     callers = {name: Caller(port) for name, port in ports.items()}
     for caller in callers.values():
-        await turn(caller, "warm", flags.rate / 2, min(flags.seconds, 5))
+        await paced(caller, BODY, "warm", flags.rate / 2, min(flags.seconds, 5))
     for number in range(flags.turns):
         order = list(callers.items())
         for name, caller in order if number % 2 else order[::-1]:
             before = cpu_seconds(pids[name])
-            times[name].append(await turn(caller, f"{number}", flags.rate, flags.seconds))
+            times[name].append(await paced(caller, BODY, f"{number}", flags.rate, flags.seconds))
             await asyncio.sleep(0.2)  # the last shadows
             cpu[name] += cpu_seconds(pids[name]) - before
     for name, turns in times.items():

@@ -59,6 +59,12 @@ class Asked:
     def all(self, *_: object) -> tuple[()]:
         return ()
 
+    def by_name(self, *_: object) -> dict[str, Any]:
+        return {}
+
+    def naming(self, *_: object) -> tuple[()]:
+        return ()
+
     @property
     def seal(self) -> Signer:
         return Signer.generated()

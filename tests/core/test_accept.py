@@ -76,7 +76,7 @@ async def test_a_replay_between_two_blocks_reads_the_rows_where_accept_is_asked_
 
     database = Stored()
     world: Any = SimpleNamespace(
-        get=lambda *_: case.seen.endpoint, all=lambda *_: (), database=database, memory=lambda _: None
+        get=lambda *_: case.seen.endpoint, by_name=lambda *_: {}, database=database, memory=lambda _: None
     )
     assert (await observe(experiment, world)).table is None
     annotations = {"tradewind.dev/accept": "r1"}

@@ -238,8 +238,10 @@ def test_a_refused_run_or_schedule_makes_nothing_and_says_why(kind: str) -> None
 
 def test_a_training_under_way_is_followed_to_its_end_and_no_new_attempt_is_made() -> None:
     patch = {"resource": {"spec": {"priorityClassName": "system-node-critical"}}}
-    for golden, goes_on in (("training-with-progress", True), ("failed-attempt", False)):
-        case = build("training_run", merged(_input(golden), patch))
+    unknown = {"resource": {"status": {"result": {"steps": 400}}}}  # nobody knows what was made
+    ends = [("training-with-progress", {}, True), ("failed-attempt", {}, False), ("failed-attempt", unknown, False)]
+    for golden, more, goes_on in ends:
+        case = build("training_run", merged(_input(golden), merged(patch, more)))
         decision = decided(case, OPEN)
         assert made(decision, "Job") == []
         kept = decision.status.condition("PolicyKept")  # type: ignore[attr-defined]

@@ -162,6 +162,13 @@ class Place:
     def all(self, kind: type[Resource], _: str) -> tuple[Resource, ...]:
         return tuple(self.endpoints) if kind is Endpoint else ()
 
+    def by_name(self, kind: type[Resource], _: str) -> dict[str, Resource]:
+        return {one.name: one for one in self.all(kind, "")}
+
+    def naming(self, kind: type[Resource], named: Resource) -> tuple[Resource, ...]:
+        wanted = Neighbour(type(named), named.name)
+        return tuple(one for one in self.all(kind, "") if wanted in set(neighbours(one)))  # type: ignore[arg-type]
+
     def get(self, kind: type[Resource], _: str, name: str) -> Resource | None:
         return next((one for one in self.all(kind, "") if one.name == name), None)
 

@@ -102,8 +102,8 @@ class Surroundings:
     def get(self, *_: Any) -> Endpoint:
         return self.endpoint
 
-    def all(self, *_: Any) -> tuple[Any, ...]:
-        return ()
+    def by_name(self, *_: Any) -> dict[str, Any]:
+        return {}
 
     def memory(self, _: str) -> Memory:
         return self.kept

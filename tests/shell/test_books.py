@@ -20,6 +20,7 @@ from tradewind.shell.cluster import ClusterError
 from tradewind.shell.database import Database
 from tradewind.shell.operator import revisit
 from tradewind.shell.reconcile import Reconciler
+from tradewind.shell.shards import UNDIVIDED, Shard
 from tradewind.shell.watch import refresh
 from tradewind.shell.world import ClusterWorld
 
@@ -53,7 +54,7 @@ class Books:
     async def reconciled(self, server: Server, *objects: Key, watched: bool = True) -> list[float | None]:
         cache = Cache()
         if watched:
-            await refresh(cache, server, ())  # type: ignore[arg-type]
+            await refresh(cache, server, UNDIVIDED)  # type: ignore[arg-type]
         world = ClusterWorld(server, self.database, cache, SIGNER)  # type: ignore[arg-type]
         reconcile = Reconciler(world, PLATFORM, enqueue=lambda _: None, clock=lambda: NOW)
         return [await reconcile(of) for of in objects]
@@ -87,7 +88,7 @@ async def test_who_is_gone_is_aborted_and_who_exists_is_not(books: Books) -> Non
         thing("ABExperiment", "unreadable", {"endpointRef": "trader"}),
     )
     cache = Cache()
-    await refresh(cache, server, ())  # type: ignore[arg-type]
+    await refresh(cache, server, UNDIVIDED)  # type: ignore[arg-type]
     server.put(thing("ABExperiment", "not-seen-yet", SPEC))  # another operator has started it
     world = ClusterWorld(server, books.database, cache, SIGNER)  # type: ignore[arg-type]
     await Reconciler(world, PLATFORM, enqueue=lambda _: None, clock=lambda: NOW)(key("Endpoint", "trader"))
@@ -140,7 +141,7 @@ async def test_endpoints_that_went_while_nobody_looked_get_a_turn(books: Books) 
     await books.database.record_experiment("trading", started("deleted"))
     await books.database.record_experiment("elsewhere", started("deleted"))
     found: asyncio.Queue[Key] = asyncio.Queue()
-    task = asyncio.create_task(revisit(books.database, Cache(), ("trading",), found.put_nowait))
+    task = asyncio.create_task(revisit(books.database, Cache(), Shard(among=("trading",)), found.put_nowait))
     assert await found.get() == key("Endpoint", "trader")
     task.cancel()
     assert found.empty()

@@ -1,17 +1,20 @@
 """The cache: each version is parsed once, the newest stays, lists find what the watch has missed."""
 
+from random import Random
 from typing import Any
 
 import pytest
 from server_double import Server, key, reconciler, thing
 
 from tradewind.api.ab_experiment import ABExperiment
+from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
 from tradewind.api.parse import InvalidSpec
 from tradewind.core.registry import BY_KIND
 from tradewind.shell.cache import PARSES, Cache, Key, key_of
 from tradewind.shell.cluster import ClusterError
 from tradewind.shell.index import open_keys
+from tradewind.shell.shards import UNDIVIDED, Shard
 from tradewind.shell.watch import fill, refresh
 
 API = {"external": {"baseURL": "http://api.test/v1", "model": "m"}}
@@ -25,7 +28,7 @@ def parses() -> float:
 
 
 async def refreshed(cache: Cache, server: Server, *namespaces: str) -> list[Key]:
-    return list(await refresh(cache, server, namespaces))  # type: ignore[arg-type]
+    return list(await refresh(cache, server, Shard(among=namespaces)))  # type: ignore[arg-type]
 
 
 def test_a_version_is_parsed_once_and_an_older_one_changes_nothing() -> None:
@@ -126,7 +129,7 @@ async def test_nothing_is_whole_before_there_is_a_list_of_each_kind(monkeypatch:
 
     server = Server()
     server.listing = listing  # type: ignore[method-assign, assignment]
-    await fill(Cache(), server, ())  # type: ignore[arg-type]
+    await fill(Cache(), server, UNDIVIDED)  # type: ignore[arg-type]
     assert set(asked) == set(BY_KIND)
     assert asked.count("ModelVersion") == 3
 
@@ -170,3 +173,36 @@ async def test_of_what_is_over_only_what_others_read_is_kept_and_its_own_turn_lo
     written = server.status("ABExperiment", "ab")
     assert [entry["reason"] for entry in written["history"]] == ["Started", "Over"]
     assert written["riskBudgetUSD"] == 7.0
+
+
+def test_who_names_whom_follows_every_change() -> None:
+    random, server, cache = Random(13), Server(), Cache()
+    names = ("a", "b", "c")
+    for _ in range(600):
+        name, named = random.choice(names), random.choice(names)
+        if random.random() < 0.5:
+            body = thing(
+                "ABExperiment", name, SPEC | {"endpointRef": {"name": named}, "candidate": random.choice(names)}
+            )
+            if random.random() < 0.2:
+                body["status"] = {"phase": "RolledBack", "baselineRef": {"name": random.choice(names)}}
+        else:
+            body = thing("Endpoint", name, {"fallback": named})
+            if random.random() < 0.2:
+                body["spec"] = {}
+        raw = server.put(body)
+        if random.random() < 0.3:
+            cache.drop(raw)
+        elif random.random() < 0.05:
+            cache.forget("trading")
+        else:
+            cache.take(raw)
+        for kind in (ABExperiment, Endpoint):
+            there = {one.name: one for one in cache.all(kind, "trading")}
+            assert cache.by_name(kind, "trading") == there
+            for of, wanted in ((Endpoint, named), (ModelVersion, named)):
+                found = {n.name for n in cache.naming(kind, Key(of.__name__, "trading", wanted))}
+                neighbours = BY_KIND[kind.__name__].neighbours
+                assert found == {
+                    n for n, one in there.items() if (of, wanted) in {(x.kind, x.name) for x in neighbours(one)}
+                }

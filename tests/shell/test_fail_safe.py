@@ -19,6 +19,7 @@ from tradewind.shell.cache import Cache, Key
 from tradewind.shell.cluster import ClusterError
 from tradewind.shell.index import changed
 from tradewind.shell.operator import heard
+from tradewind.shell.shards import UNDIVIDED
 from tradewind.shell.watch import refresh
 from tradewind.shell.workqueue import WorkQueue
 from tradewind.trading.evidence import guardrails
@@ -200,7 +201,7 @@ async def test_an_object_that_we_fail_to_read_says_so_and_stops_nobody(
 
     monkeypatch.setattr(caching, "parse", raises)
     server, cache = Server(thing(kind, "x", spec)), Cache()
-    assert await refresh(cache, server, ()) == [key(kind, "x")]  # type: ignore[arg-type]
+    assert await refresh(cache, server, UNDIVIDED) == [key(kind, "x")]  # type: ignore[arg-type]
     await reconciler(server, cache)(key(kind, "x"))
     (said,) = server.status(kind, "x")["conditions"]
     assert (said["status"], said["reason"]) == ("False", "InvalidSpec")

@@ -14,6 +14,7 @@ from tradewind.core.registry import BY_KIND
 from tradewind.shell.cache import Cache
 from tradewind.shell.cluster import ClusterError
 from tradewind.shell.reconcile import Reconciler
+from tradewind.shell.shards import UNDIVIDED
 from tradewind.shell.watch import refresh
 from tradewind.shell.world import ClusterWorld
 from tradewind.trading.routing import ROUTING_KEY, SIGNATURE_KEY, Routing
@@ -46,7 +47,7 @@ class Rig:
 
     async def turn(self) -> Json:
         """One turn of the Endpoint; its status."""
-        await refresh(self.world.cache, self.server, ())  # type: ignore[arg-type]
+        await refresh(self.world.cache, self.server, UNDIVIDED)  # type: ignore[arg-type]
         self.server.calls.clear()
         await self.reconcile(key("Endpoint", "trader"))
         return self.server.status("Endpoint", "trader")

@@ -11,6 +11,7 @@ from tradewind.api.common import IN_USE_FINALIZER
 from tradewind.shell.cache import Cache
 from tradewind.shell.cluster import ClusterError
 from tradewind.shell.going import _PARALLEL, Going
+from tradewind.shell.shards import Shard
 from tradewind.shell.watch import refresh
 from tradewind.shell.world import ClusterWorld
 
@@ -68,7 +69,7 @@ class Dying(Server):
 async def test_all_versions_are_let_go_of_without_the_namespaces_role_a_few_at_a_time() -> None:
     server = Dying(place(), *(held(f"v{n}") for n in range(150)))
     server.rights = False
-    going = Going(("trading",))
+    going = Going(Shard(among=("trading",)))
     await going.turn(server)  # type: ignore[arg-type]
     assert [server.finalizers(f"v{n}") for n in range(150)] == [[OTHERS]] * 150, "only the operator's own is taken"
     assert server.most == _PARALLEL
@@ -87,7 +88,7 @@ async def test_a_namespace_that_stays_keeps_its_versions() -> None:
 
 async def test_namespaces_that_the_operator_does_not_watch_are_no_concern_of_it() -> None:
     server = Dying(place(), held("v"))
-    going = Going(("other",))
+    going = Going(Shard(among=("other",)))
     going.note(place(), deleted=False)
     await going.turn(server)  # type: ignore[arg-type]
     assert "trading" not in going
@@ -174,7 +175,7 @@ async def test_a_refusal_in_a_namespace_that_stays_is_an_error() -> None:
 async def test_an_operator_that_starts_beside_a_namespace_that_goes_gets_its_lists() -> None:
     server, cache = Dying(place(), held("v")), Cache()
     server.rights = False
-    await refresh(cache, server, ("trading",))  # type: ignore[arg-type]
+    await refresh(cache, server, Shard(among=("trading",)))  # type: ignore[arg-type]
     server.put(place(going=False))
     with pytest.raises(ClusterError, match="forbidden"):
-        await refresh(cache, server, ("trading",))  # type: ignore[arg-type]
+        await refresh(cache, server, Shard(among=("trading",)))  # type: ignore[arg-type]

@@ -66,6 +66,29 @@ def test_version_concerns_whoever_may_wait_for_it_in_its_namespace() -> None:
     }
 
 
+def test_version_concerns_nobody_who_does_not_name_it() -> None:
+    watched = Watched()
+    watched.sees(ENDPOINT)
+    watched.sees(
+        thing(
+            "Endpoint",
+            "asked",
+            {"fallback": "api"},
+            annotations={"tradewind.dev/promote": "v8/r1", "tradewind.dev/by": "ada"},
+        )
+    )
+    watched.sees(thing("Endpoint", "quiet", {"fallback": "api"}))
+    watched.sees(thing("ABExperiment", "first", SPEC | {"endpointRef": {"name": "quiet"}, "candidate": "v9"}))
+    watched.sees(thing("ABExperiment", "second", SPEC | {"baseline": "v7"}))
+    for version, concerned in {
+        "v6": set(),
+        "v7": {key("ABExperiment", "second"), key("Endpoint", "trader")},
+        "v8": {key("Endpoint", "asked")},
+        "v9": {key("ABExperiment", "first"), key("Endpoint", "quiet")},
+    }.items():
+        assert set(watched.sees(thing("ModelVersion", version, API))) == {key("ModelVersion", version)} | concerned
+
+
 def test_what_was_deleted_is_forgotten_but_its_neighbours_are_told() -> None:
     watched = Watched()
     watched.sees(ENDPOINT)

@@ -12,6 +12,7 @@ from tradewind.core.decision import Apply, Create, Decision, Owner, RecordExperi
 from tradewind.core.registry import BY_KIND
 from tradewind.shell.cache import Cache
 from tradewind.shell.reconcile import Reconciler
+from tradewind.shell.shards import UNDIVIDED
 from tradewind.shell.watch import refresh
 from tradewind.trading.routing import Routing
 
@@ -28,7 +29,7 @@ class Rig:
         self.world = reconciler(self.server, self.cache).world
 
     async def watched(self) -> Self:
-        await refresh(self.cache, self.server, ())  # type: ignore[arg-type]
+        await refresh(self.cache, self.server, UNDIVIDED)  # type: ignore[arg-type]
         return self
 
     def seeing(self, kind: str, case: Case) -> Reconciler:

@@ -11,6 +11,7 @@ from tradewind.core.decision import Apply, Owner
 from tradewind.core.prompts import PromptFault
 from tradewind.core.registry import BY_KIND
 from tradewind.shell.cache import Cache
+from tradewind.shell.shards import UNDIVIDED
 from tradewind.shell.watch import refresh
 from tradewind.trading.external_prompt import PromptTemplate
 from tradewind.trading.routing import ROUTING_KEY, SIGNATURE_KEY, Routing
@@ -29,7 +30,7 @@ def config_map(data: dict[str, str]) -> dict[str, Any]:
 async def test_an_edit_is_read_at_the_next_turn_and_a_loss_keeps_the_last_words() -> None:
     case = load("endpoint", "own-prompt-is-routed")
     server, cache = Server(manifest(case.resource), *map(manifest, case.seen.versions.values())), Cache()
-    await refresh(cache, server, ())  # type: ignore[arg-type]
+    await refresh(cache, server, UNDIVIDED)  # type: ignore[arg-type]
     world = reconciler(server, cache).world
     kind, version = BY_KIND["Endpoint"], case.seen.versions["deepseek-api"]
 

@@ -10,6 +10,7 @@ from tradewind.api.common import ENABLED_LABEL
 from tradewind.shell import reach as reaching
 from tradewind.shell.cache import Cache, Key
 from tradewind.shell.reach import Reach, add_all, fill, within
+from tradewind.shell.shards import UNDIVIDED, Shard
 from tradewind.shell.watch import refresh
 
 API = {"external": {"baseURL": "http://api.test/v1", "model": "m"}}
@@ -30,7 +31,7 @@ class Labelled(Server):
 
 
 def test_named_namespaces_need_no_label() -> None:
-    reach = Reach(("a", "b"))
+    reach = Reach(Shard(among=("a", "b")))
     assert "a" in reach
     assert "c" not in reach
     reach.note(place("c"), deleted=False)
@@ -74,7 +75,7 @@ async def test_nothing_is_done_outside() -> None:
         done.append(one)
         return 5.0
 
-    turn = within(Reach(("a",)), work)
+    turn = within(Reach(Shard(among=("a",))), work)
     assert await turn(Key("Endpoint", "a", "x")) == 5.0
     assert await turn(Key("Endpoint", "b", "x")) is None
     assert done == [Key("Endpoint", "a", "x")]
@@ -84,7 +85,7 @@ async def test_what_is_left_alone_is_said_once_and_counted(monkeypatch: pytest.M
     told: list[dict[str, Any]] = []
     monkeypatch.setattr(reaching.log, "warning", lambda event, **more: told.append({"event": event} | more))
     cache = Cache()
-    await refresh(cache, Server(thing("ModelVersion", "v1", API), thing("ModelVersion", "v2", API)), ())  # type: ignore[arg-type]
+    await refresh(cache, Server(thing("ModelVersion", "v1", API), thing("ModelVersion", "v2", API)), UNDIVIDED)  # type: ignore[arg-type]
     reach = Reach()
     reach.tell(cache)
     reach.tell(cache)

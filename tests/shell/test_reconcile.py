@@ -13,6 +13,7 @@ from tradewind.core.decision import Decision, PublishEpoch
 from tradewind.core.registry import BY_KIND
 from tradewind.shell.cache import Cache
 from tradewind.shell.cluster import ClusterError
+from tradewind.shell.shards import UNDIVIDED
 from tradewind.shell.watch import refresh
 
 API = {"external": {"baseURL": "http://api.test/v1", "model": "m"}}
@@ -71,7 +72,7 @@ async def test_a_spec_that_cannot_be_read_is_said_once_and_left_alone() -> None:
 async def test_a_version_in_use_gets_the_finalizer_and_loses_it() -> None:
     endpoint = thing("Endpoint", "trader", {"fallback": "api"})
     server, cache = Server(thing("ModelVersion", "api", API, labels={"team": "fx"}), endpoint), Cache()
-    await refresh(cache, server, ())  # type: ignore[arg-type]
+    await refresh(cache, server, UNDIVIDED)  # type: ignore[arg-type]
     reconcile = reconciler(server, cache)
     await reconcile(key("ModelVersion", "api"))
     assert server.metadata("ModelVersion", "api")["finalizers"] == [IN_USE_FINALIZER]
@@ -81,7 +82,7 @@ async def test_a_version_in_use_gets_the_finalizer_and_loses_it() -> None:
     assert server.calls == []
     del server.objects["Endpoint", "trader"]
     server.version += 1
-    await refresh(cache, server, ())  # type: ignore[arg-type]
+    await refresh(cache, server, UNDIVIDED)  # type: ignore[arg-type]
     await reconcile(key("ModelVersion", "api"))
     assert server.metadata("ModelVersion", "api")["finalizers"] == []
 

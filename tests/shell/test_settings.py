@@ -73,6 +73,28 @@ def test_lists_and_numbers_are_read() -> None:
     assert settings.dsn == "postgresql://x"
 
 
+def test_a_shard_has_its_part_of_the_namespaces_in_whatever_order_they_are_named() -> None:
+    named = {"TRADEWIND_WATCH_NAMESPACES": "c, a b"}
+    parts = [settings_from_environment(WHOLE | named | {"TRADEWIND_SHARD": f"{index}/2"}) for index in (0, 1)]
+    assert [part.watch_namespaces for part in parts] == [("a", "c"), ("b",)]
+    assert parts[0].shard.layout == parts[1].shard.layout
+    by_label = settings_from_environment(WHOLE | {"TRADEWIND_SHARD": "1/2"})
+    assert (by_label.shard.index, by_label.shard.count, by_label.watch_namespaces) == (1, 2, ())
+    assert settings_from_environment(WHOLE | named).shard.layout is None
+
+
+@pytest.mark.parametrize("text", ["2/2", "0/0", "-1/2", "1", "one/2", "0/2/3", "0/12345", "0 / 2"])
+def test_a_shard_that_is_none_is_named_with_its_remedy(text: str) -> None:
+    with pytest.raises(SettingsError, match=rf"TRADEWIND_SHARD must be INDEX/COUNT .* got '{text}'.*operator.shards"):
+        settings_from_environment(WHOLE | {"TRADEWIND_SHARD": text})
+
+
+def test_a_shard_without_a_namespace_is_refused() -> None:
+    more = {"TRADEWIND_WATCH_NAMESPACES": "a,b,a", "TRADEWIND_SHARD": "2/3"}
+    with pytest.raises(SettingsError, match=r"TRADEWIND_SHARD: 3 shards leave shard 2 none of the 2 .*name more"):
+        settings_from_environment(WHOLE | more)
+
+
 def test_what_authors_may_do_is_read_and_refused_where_nothing_is_said() -> None:
     assert settings_from_environment(WHOLE).platform.policy == Policy()
     assert not Policy().allow_unauthenticated_gateways

@@ -13,6 +13,7 @@ from tradewind.core.registry import BY_KIND
 from tradewind.shell.cache import Cache, Key
 from tradewind.shell.cluster import ClusterError
 from tradewind.shell.reconcile import Reconciler
+from tradewind.shell.shards import UNDIVIDED
 from tradewind.shell.views import PODS_SECONDS, Place, Views
 from tradewind.shell.watch import compare, mend, refresh
 
@@ -53,8 +54,8 @@ class Deciding:
         return [call for call in self.server.calls if not call.startswith("event")]
 
     async def resync(self) -> None:
-        await mend(self.cache, self.server, (), delay=0)  # type: ignore[arg-type]
-        await compare(self.views, self.server, ())  # type: ignore[arg-type]
+        await mend(self.cache, self.server, UNDIVIDED, delay=0)  # type: ignore[arg-type]
+        await compare(self.views, self.server, UNDIVIDED)  # type: ignore[arg-type]
 
 
 async def test_a_child_is_written_again_only_after_somebody_changed_it() -> None:
@@ -165,12 +166,12 @@ def test_an_older_list_says_nothing_of_what_was_written_since() -> None:
 
 async def test_a_kind_of_which_the_watch_misses_something_is_read_before_each_turn() -> None:
     server, cache = Server(thing("ModelVersion", "a", API), ENDPOINT), Cache()
-    await refresh(cache, server, ())  # type: ignore[arg-type]
+    await refresh(cache, server, UNDIVIDED)  # type: ignore[arg-type]
     assert not cache.trusts("Endpoint"), "nothing is believed before the first resync"
 
     async def mended() -> list[Key]:
         server.lists.clear()
-        return await mend(cache, server, (), delay=0)  # type: ignore[arg-type]
+        return await mend(cache, server, UNDIVIDED, delay=0)  # type: ignore[arg-type]
 
     assert await mended() == []
     assert all(cache.trusts(kind) for kind in BY_KIND)
@@ -184,7 +185,7 @@ async def test_a_kind_of_which_the_watch_misses_something_is_read_before_each_tu
 
 async def test_what_the_watch_tells_while_a_resync_waits_was_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     server, cache = Server(thing("ModelVersion", "a", API)), Cache()
-    await refresh(cache, server, ())  # type: ignore[arg-type]
+    await refresh(cache, server, UNDIVIDED)  # type: ignore[arg-type]
     newer = server.put(thing("ModelVersion", "a", API))
 
     async def told(_: float) -> None:
@@ -192,7 +193,7 @@ async def test_what_the_watch_tells_while_a_resync_waits_was_not_missed(monkeypa
 
     monkeypatch.setattr("tradewind.shell.watch.asyncio.sleep", told)
     looks = len(server.looks)
-    assert await mend(cache, server, ()) == []  # type: ignore[arg-type]
+    assert await mend(cache, server, UNDIVIDED) == []  # type: ignore[arg-type]
     assert (len(server.looks), cache.trusts("ModelVersion")) == (looks, True)
 
 

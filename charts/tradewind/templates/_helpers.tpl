@@ -8,6 +8,33 @@
 {{- printf "%s-operator" (include "tradewind.fullname" .) }}
 {{- end }}
 
+{{/* How many operators share the namespaces. */}}
+{{- define "tradewind.shards" -}}
+{{- $shards := int (default 1 .Values.operator.shards) }}{{/* none: helm upgrade --reuse-values */}}
+{{- $named := include "tradewind.namespaces" . | fromJsonArray }}
+{{- if and $named (gt $shards (len $named)) }}
+{{- fail (printf "operator.shards is %d, more than the namespaces that are watched (%d), and each shard needs one of its own: name more in watchNamespaces, or lower operator.shards" $shards (len $named)) }}
+{{- end }}
+{{- $shards }}
+{{- end }}
+
+{{/* Name of a shard's Deployment and Service: (list . 1). The first has the name and the labels of a single operator, which are
+immutable in a selector. */}}
+{{- define "tradewind.shard" -}}
+{{- include "tradewind.operator" (index . 0) }}
+{{- with index . 1 }}-{{ . }}{{ end }}
+{{- end }}
+
+{{/* By which a shard's pods are told from those of the others: 1. */}}
+{{- define "tradewind.shardLabels" -}}
+{{- if . -}}
+app.kubernetes.io/component: operator-shard
+tradewind.dev/shard: {{ . | quote }}
+{{- else -}}
+app.kubernetes.io/component: operator
+{{- end }}
+{{- end }}
+
 {{/* Cluster-wide names carry the namespace, so that two installations do not meet. */}}
 {{- define "tradewind.clusterwide" -}}
 {{- printf "%s-%s" .Release.Namespace (include "tradewind.fullname" .) }}

@@ -31,10 +31,18 @@ class DatabaseUnavailableError(Exception):
 
 
 class Neighbour(NamedTuple):
-    """Who must be looked at when a resource changes: one of its namespace by name, or (None) all that are not finished."""
+    """Who must be looked at when a resource changes: one of its namespace by name, or some that are not finished.
+
+    Attributes:
+        name: None: all of the kind, or those that `naming` or `through` says.
+        naming: those of the kind that have the changed resource as a neighbour by name.
+        through: those of the kind that are a neighbour, by name, of what is of this kind and names the changed resource.
+    """
 
     kind: type[Resource]
     name: str | None = None
+    naming: bool = False
+    through: type[Resource] | None = None
 
 
 class OfEndpoint(NamedTuple):
@@ -157,6 +165,12 @@ class World(Protocol):
 
     def all(self, kind: type[R], namespace: str) -> tuple[R, ...]:
         """Every valid object of one of our kinds in a namespace, by name, as last seen."""
+
+    def by_name(self, kind: type[R], namespace: str) -> Mapping[str, R]:
+        """The same; what is made of it is to be made anew, not changed."""
+
+    def naming(self, kind: type[R], named: Resource) -> tuple[R, ...]:
+        """Those of a kind that have a resource of their namespace as a neighbour by name, sorted by their own."""
 
     def is_going(self, namespace: str) -> bool:
         """Whether a namespace is being deleted, as last seen."""

@@ -36,7 +36,7 @@ WRITES: Final[dict[str, str]] = {
     "probes": "INSERT DELETE",
 }
 """What a gateway writes. Everything else with a namespace may be read."""
-OWNERS: Final = frozenset({"tenants", "installations", "schema_version"})
+OWNERS: Final = frozenset({"tenants", "installations", "operator_shards", "schema_version"})
 """Tables that no tenant reads: they are of the installation."""
 _UNWRITTEN: Final = "database_role"
 """Filled in by the server alone."""

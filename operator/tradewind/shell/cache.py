@@ -17,10 +17,12 @@ start, another weight and a promotion rest on (reconcile.py).
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
 from prometheus_client import Counter
+from pydantic import BaseModel
 
 from tradewind.api.common import Resource
 from tradewind.api.parse import FieldError, InvalidSpec, parse
@@ -61,7 +63,9 @@ class Cache:
 
     def __init__(self) -> None:
         self._entries: dict[tuple[str, str], dict[str, _Entry]] = {}
-        self._listed: dict[tuple[str, str], tuple[Resource, ...]] = {}  # each list is made once a change
+        self._named: dict[tuple[str, str], Mapping[str, Resource]] = {}  # each is made once a change
+        self._naming: dict[Key, set[Key]] = {}
+        self._parts: dict[tuple[type[BaseModel], str], BaseModel] = {}
         self._deleted: dict[Key, int] = {}
         self._quiet: dict[Key, int] = {}
         self._behind = frozenset(BY_KIND)
@@ -111,11 +115,21 @@ class Cache:
 
     def all(self, kind: type[R], namespace: str) -> tuple[R, ...]:
         """Every valid object of a kind in a namespace, by name."""
+        return tuple(self.by_name(kind, namespace).values())
+
+    def by_name(self, kind: type[R], namespace: str) -> Mapping[str, R]:
+        """The same with their names."""
         place = kind.__name__, namespace
-        if place not in self._listed:
+        if place not in self._named:
             entries = sorted(self._entries.get(place, {}).items())
-            self._listed[place] = tuple(e.parsed for _, e in entries if isinstance(e.parsed, Resource))
-        return self._listed[place]  # type: ignore[return-value]
+            found = {name: e.parsed for name, e in entries if isinstance(e.parsed, Resource)}
+            self._named[place] = MappingProxyType(found)
+        return self._named[place]  # type: ignore[return-value]
+
+    def naming(self, kind: type[R], named: Key) -> tuple[R, ...]:
+        """Every valid object of a kind that has this one as a neighbour by name, sorted by its own."""
+        keys = sorted(key for key in self._naming.get(named, ()) if key.kind == kind.__name__)
+        return tuple(entry.parsed for entry in map(self._known, keys) if entry is not None)  # type: ignore[misc]
 
     def everything(self) -> Iterator[tuple[Key, Resource | InvalidSpec]]:
         """Every object, also what cannot be read."""
@@ -133,9 +147,8 @@ class Cache:
         if self._is_news(key, version):
             head = _head(parsed, raw)
             over = head is None and isinstance(parsed, Resource)
-            entry = _Entry(version, BY_KIND[key.kind].slim(parsed) if over else parsed, head)
-            self._entries.setdefault((key.kind, key.namespace), {})[key.name] = entry
-            self._listed.pop((key.kind, key.namespace), None)
+            kept = self._shared(BY_KIND[key.kind].slim(parsed)) if over else parsed
+            self._put(key, _Entry(version, kept, head))
         return parsed
 
     def drop(self, raw: Json) -> Resource | InvalidSpec:
@@ -143,8 +156,7 @@ class Cache:
         key, version = key_of(raw), _version(raw["metadata"])
         known = self._known(key)
         if known is not None and known.version <= version:
-            self._entries[key.kind, key.namespace].pop(key.name)
-            self._listed.pop((key.kind, key.namespace), None)
+            self._pop(key)
         if known is None or known.version <= version:
             self._deleted[key] = version
         self._quiet.pop(key, None)
@@ -165,9 +177,9 @@ class Cache:
                 continue
             for name, entry in list(entries.items()):
                 if Key(kind, place, name) not in listed and entry.version <= as_of:
-                    changed.append((Key(kind, place, name), entries.pop(name).parsed))
+                    changed.append((Key(kind, place, name), entry.parsed))
+                    self._pop(Key(kind, place, name))
                     self._quiet.pop(Key(kind, place, name), None)
-                    self._listed.pop((of, place), None)
         for key, gone in list(self._deleted.items()):
             if key.kind == kind and namespace in (None, key.namespace) and gone <= as_of:
                 del self._deleted[key]  # no list can bring it back any more
@@ -175,9 +187,39 @@ class Cache:
 
     def forget(self, namespace: str) -> None:
         """Forget a namespace that does not exist."""
-        for place in [place for place in self._entries if place[1] == namespace]:
-            del self._entries[place]
-            self._listed.pop(place, None)
+        for kind, place in [known for known in self._entries if known[1] == namespace]:
+            for name in list(self._entries[kind, place]):
+                self._pop(Key(kind, place, name))
+            del self._entries[kind, place]
+
+    def _shared(self, parsed: Resource) -> Resource:
+        """The same, with parts of its spec that are as another's being that one's: of thousands that are over, most are alike."""
+        spec: BaseModel = parsed.spec  # type: ignore[attr-defined]
+        parts = {name: part for name, part in spec if isinstance(part, BaseModel)}
+        same = {
+            name: self._parts.setdefault((type(part), part.model_dump_json()), part) for name, part in parts.items()
+        }
+        return parsed.model_copy(update={"spec": spec.model_copy(update=same)})
+
+    def _put(self, key: Key, entry: _Entry) -> None:
+        entries = self._entries.setdefault((key.kind, key.namespace), {})
+        before, now = _neighbours(key, entries.get(key.name)), _neighbours(key, entry)
+        entries[key.name] = entry
+        self._named.pop((key.kind, key.namespace), None)
+        self._rename(key, before - now, now - before)
+
+    def _pop(self, key: Key) -> None:
+        entry = self._entries[key.kind, key.namespace].pop(key.name)
+        self._named.pop((key.kind, key.namespace), None)
+        self._rename(key, _neighbours(key, entry), frozenset())
+
+    def _rename(self, key: Key, no_more: Iterable[Key], anew: Iterable[Key]) -> None:
+        for named in no_more:
+            self._naming[named].discard(key)
+            if not self._naming[named]:
+                del self._naming[named]
+        for named in anew:
+            self._naming.setdefault(named, set()).add(key)
 
     def _known(self, key: Key) -> _Entry | None:
         return self._entries.get((key.kind, key.namespace), {}).get(key.name)
@@ -185,6 +227,14 @@ class Cache:
     def _is_news(self, key: Key, version: int) -> bool:
         """Whether a version is newer than what is known of an object, its deletion included."""
         return version > self.version(key)
+
+
+def _neighbours(key: Key, entry: _Entry | None) -> frozenset[Key]:
+    """Whom an object has as neighbours by name."""
+    if entry is None or isinstance(entry.parsed, InvalidSpec):
+        return frozenset()
+    found = BY_KIND[key.kind].neighbours(entry.parsed)
+    return frozenset(Key(one.kind.__name__, key.namespace, one.name) for one in found if one.name is not None)
 
 
 def _parsed(key: Key, raw: Json) -> Resource | InvalidSpec:

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.request import getproxies
 
 import aiohttp
 import yaml
@@ -64,7 +65,10 @@ class Cluster:
                 message = f"no cluster is configured ({what}): set KUBECONFIG to a file with a current context"
                 message += f", or name one by --context: {', '.join(known)}" if known else ""
                 raise ClusterError(message, 0) from error
-        return cls(client.ApiClient())
+        settings = client.Configuration.get_default_copy()
+        if not getproxies():  # else aiohttp looks for a netrc file before each request, in a thread
+            settings.client_session_kwargs = {"trust_env": False}
+        return cls(client.ApiClient(settings))
 
     async def __aenter__(self) -> Self:
         return self

@@ -136,6 +136,7 @@ class EvidenceReader:
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, ...], _Kept] = {}
+        self._rows_kept = 0
         self.rows_read = 0
         """Rows that were read so far, for benchmarks and tests."""
 
@@ -157,12 +158,17 @@ class EvidenceReader:
         finally:
             await connection.set_isolation_level(None)
             await connection.set_read_only(None)
-        self._kept.pop(name, None)
         rows, prior = await beside_the_loop(len(kept.rows), _packed, kept.rows, kept.prior)
+        self._forget(name)
         self._kept[name] = replace(kept, rows=rows, prior=prior)
-        while len(self._kept) > 1 and sum(len(each) for each in self._kept.values()) > MOST_ROWS:
-            del self._kept[next(iter(self._kept))]
+        self._rows_kept += len(self._kept[name])
+        while len(self._kept) > 1 and self._rows_kept > MOST_ROWS:
+            self._forget(next(iter(self._kept)))
         return await beside_the_loop(len(kept.rows), kept.rows.evidence, kept.prior)
+
+    def _forget(self, name: tuple[str, ...]) -> None:
+        gone = self._kept.pop(name, None)
+        self._rows_kept -= len(gone) if gone is not None else 0
 
     async def _recalled(self, name: tuple[str, ...]) -> _Kept | None:
         kept = self._kept.get(name)

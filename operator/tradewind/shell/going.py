@@ -6,7 +6,7 @@ chart). What is found goes by the API server's list, so that a restart of the op
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -14,6 +14,7 @@ import structlog
 from tradewind.api.common import API_VERSION, IN_USE_FINALIZER
 from tradewind.shell.cluster import Cluster, ClusterError, Json
 from tradewind.shell.holds import hold_patch
+from tradewind.shell.shards import UNDIVIDED, Shard
 
 log = structlog.get_logger()
 
@@ -27,11 +28,11 @@ class Going:
     """The namespaces that are being deleted, as last seen.
 
     Args:
-        named: only these; empty: all.
+        shard: whose namespaces alone are of concern, labelled or not.
     """
 
-    def __init__(self, named: Sequence[str] = ()) -> None:
-        self._named = frozenset(named)
+    def __init__(self, shard: Shard = UNDIVIDED) -> None:
+        self._shard = shard
         self._names: set[str] = set()
         self._news = asyncio.Event()
 
@@ -43,7 +44,7 @@ class Going:
         metadata = namespace["metadata"]
         if deleted or not metadata.get("deletionTimestamp"):
             self._names.discard(metadata["name"])
-        elif self._concerns(metadata["name"]) and metadata["name"] not in self._names:
+        elif metadata["name"] in self._shard and metadata["name"] not in self._names:
             self._names.add(metadata["name"])
             self._news.set()
 
@@ -68,7 +69,7 @@ class Going:
             ClusterError: there is no list of namespaces.
         """
         found = await cluster.select("v1", "Namespace", field_selector="status.phase=Terminating")
-        self._names = {item["metadata"]["name"] for item in found if self._concerns(item["metadata"]["name"])}
+        self._names = {item["metadata"]["name"] for item in found if item["metadata"]["name"] in self._shard}
         for name in sorted(self._names):
             try:
                 count = await let_go(cluster, name)
@@ -77,9 +78,6 @@ class Going:
             else:
                 if count:
                     log.info("namespace is being deleted: versions let go of", namespace=name, versions=count)
-
-    def _concerns(self, name: str) -> bool:
-        return not self._named or name in self._named
 
 
 async def stays(cluster: Cluster, namespace: str) -> bool:

@@ -9,6 +9,7 @@ from tradewind.api.parse import InvalidSpec
 from tradewind.core.endpoint.manifests import endpoint_of
 from tradewind.core.manifests.common import OWNER_KIND, OWNER_NAME
 from tradewind.core.registry import BY_KIND
+from tradewind.core.world import Neighbour
 from tradewind.shell.cache import Cache, Key, key_of
 
 Json = Mapping[str, Any]
@@ -34,13 +35,25 @@ def concerned(cache: Cache, key: Key, parsed: Resource | InvalidSpec) -> Iterato
         yield key
     if isinstance(parsed, InvalidSpec):
         return
-    for kind, name in BY_KIND[key.kind].neighbours(parsed):
-        named = cache.get(kind, key.namespace, name) if name is not None else None
-        if name is not None and named is None:
-            yield Key(kind.__name__, key.namespace, name)  # not seen yet, or not valid
-        for one in cache.all(kind, key.namespace) if name is None else filter(None, (named,)):
-            if is_open(one):
-                yield Key(kind.__name__, key.namespace, one.name)
+    for neighbour in BY_KIND[key.kind].neighbours(parsed):
+        for found in _found(cache, key, neighbour):
+            one = cache.get(neighbour.kind, *found[1:])
+            if one is None or is_open(one):  # None: not seen yet, or not valid
+                yield found
+
+
+def _found(cache: Cache, key: Key, neighbour: Neighbour) -> Iterator[Key]:
+    kind, name, naming, through = neighbour
+    if name is not None:
+        yield Key(kind.__name__, key.namespace, name)
+    elif through is not None:
+        for namer in cache.naming(through, key):
+            for one in BY_KIND[through.__name__].neighbours(namer):
+                if one.kind is kind and one.name is not None and is_open(namer):
+                    yield Key(kind.__name__, key.namespace, one.name)
+    else:
+        for found in cache.naming(kind, key) if naming else cache.all(kind, key.namespace):
+            yield Key(kind.__name__, key.namespace, found.name)
 
 
 def is_open(parsed: Resource | InvalidSpec) -> bool:

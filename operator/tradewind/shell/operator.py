@@ -7,7 +7,7 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
@@ -34,6 +34,7 @@ from tradewind.shell.reach import Reach, follow, within
 from tradewind.shell.reach import fill as fill_reach
 from tradewind.shell.reconcile import Reconciler
 from tradewind.shell.settings import Settings
+from tradewind.shell.shards import SHARD, Shard
 from tradewind.shell.views import Views
 from tradewind.shell.watch import fill, resync, watch
 from tradewind.shell.workqueue import WorkQueue
@@ -64,15 +65,18 @@ async def run(settings: Settings) -> None:
         cluster = await stack.enter_async_context(await Cluster.connect())
         database = None
         if settings.dsn is not None:
-            claim = Claim(settings.platform.installation, _holder(settings), partial(_cluster_uid, cluster))
+            claim = Claim(
+                settings.platform.installation, _holder(settings), partial(_cluster_uid, cluster), shard=settings.shard
+            )
             database = await stack.enter_async_context(Database(settings.dsn, settings.platform.installation, claim))
         reports: dict[tuple[str, str], ProgressStatus] = {}
         cache = Cache()
-        namespaces = settings.watch_namespaces
-        going = Going(namespaces)
+        shard = settings.shard
+        SHARD.labels(str(shard.index), str(shard.count)).set(1)
+        going = Going(shard)
         views = Views()
         world = ClusterWorld(cluster, database, cache, settings.signer, reports, going=going, views=views)
-        reach = Reach(namespaces)
+        reach = Reach(shard)
         filled = asyncio.Event()
 
         def waits() -> bool:
@@ -90,7 +94,7 @@ async def run(settings: Settings) -> None:
         reconciler = Reconciler(world, settings.platform, enqueue=queue.add)
 
         async def work() -> None:
-            await fill(cache, cluster, namespaces)  # half a view decides nothing
+            await fill(cache, cluster, shard)  # half a view decides nothing
             await fill_reach(reach, cluster)
             pulse = Pulse(database, look_at_everything) if database is not None else None
             if pulse is not None:
@@ -100,13 +104,14 @@ async def run(settings: Settings) -> None:
             async with asyncio.TaskGroup() as group:
                 group.create_task(queue.run(settings.workers), name="workqueue")
                 every = settings.resync_seconds
-                rounds = resync(cache, views, cluster, namespaces, queue.add, queue.add_by, every)
+                rounds = resync(cache, views, cluster, shard, queue.add, queue.add_round, every)
                 group.create_task(rounds, name="resync")
-                if not namespaces:
+                group.create_task(_keep_what_was_made(queue, every), name="keep")
+                if not shard.named:
                     group.create_task(follow(reach, cluster, cache, queue.add, seconds=every), name="reach")
                 if database is not None and pulse is not None:
                     group.create_task(pulse.run(), name="pulse")
-                    group.create_task(revisit(database, cache, namespaces, queue.add), name="revisit")
+                    group.create_task(revisit(database, cache, shard, queue.add), name="revisit")
 
         def look_at_everything() -> None:
             for key in index.open_keys(cache):
@@ -127,6 +132,7 @@ async def run(settings: Settings) -> None:
         await _serve(stack, _health_app(queue, filled, waits), settings.health_port)
         log.info(
             "started",
+            shard=str(shard),
             namespaces=settings.watch_namespaces or f"those with {ENABLED_LABEL}=true",
             database=database.place if database else None,
         )
@@ -139,6 +145,13 @@ async def run(settings: Settings) -> None:
             task.result()  # an operator that lost one of its parts must not live on without it
 
 
+async def _keep_what_was_made(queue: WorkQueue[Key], seconds: float) -> None:
+    """Once everything had its first turn: what these have made stays as well, and is half of what a full collection walks over."""
+    await asyncio.sleep(seconds)
+    await queue.drained()
+    keep_for_good()
+
+
 def heard(queue: WorkQueue[Key], cache: Cache, payload: str) -> None:
     """Ask for a look after a notification of the database: a replay waits for it, trades come in numbers."""
     for key, replay in index.notified(cache, payload):
@@ -146,13 +159,13 @@ def heard(queue: WorkQueue[Key], cache: Cache, payload: str) -> None:
 
 
 async def revisit(
-    database: Database, cache: Cache, namespaces: Sequence[str], add: Callable[[Key], None], seconds: float = 600.0
+    database: Database, cache: Cache, shard: Shard, add: Callable[[Key], None], seconds: float = 600.0
 ) -> None:
     """Give a turn to Endpoints that went with an experiment that has no verdict, for ever: no watch tells of them."""
     while True:
         try:
             for namespace, name in await database.undecided_endpoints():
-                if (not namespaces or namespace in namespaces) and cache.get(Endpoint, namespace, name) is None:
+                if namespace in shard and cache.get(Endpoint, namespace, name) is None:
                     add(Key("Endpoint", namespace, name))
         except DatabaseUnavailableError as error:
             log.debug("experiments without an object were not looked for", error=str(error))

@@ -1,4 +1,4 @@
-"""Where the operator acts: in the namespaces that are named to it, or in those that carry the label.
+"""Where the operator acts: in the namespaces that are named to it, or in those of its shard that carry the label.
 
 An operator for the whole cluster may read everywhere, since Kubernetes' rights know no labels. It acts in labelled namespaces
 alone, and the chart's admission policy refuses its writes anywhere else, whoever has its token.
@@ -6,7 +6,7 @@ alone, and the chart's admission policy refuses its writes anywhere else, whoeve
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import structlog
@@ -16,6 +16,7 @@ from tradewind.api.common import ENABLED_LABEL
 from tradewind.shell.cache import Cache, Key
 from tradewind.shell.cluster import Cluster, ClusterError
 from tradewind.shell.index import is_open
+from tradewind.shell.shards import UNDIVIDED, Shard
 
 log = structlog.get_logger()
 
@@ -31,22 +32,22 @@ class Reach:
     """The namespaces in which the operator acts.
 
     Args:
-        named: exactly these; empty: those with the label, as last seen.
+        shard: whose they are by name; where none are named, those of them with the label, as last seen.
     """
 
-    def __init__(self, named: Sequence[str] = ()) -> None:
-        self.named = tuple(named)
+    def __init__(self, shard: Shard = UNDIVIDED) -> None:
+        self.shard = shard
         self._labelled: set[str] = set()
         self._outside: set[str] = set()
 
     def __contains__(self, namespace: str) -> bool:
-        return namespace in (self.named or self._labelled)
+        return namespace in (self.shard.named or self._labelled)
 
     def note(self, namespace: Mapping[str, Any], *, deleted: bool) -> bool:
         """Take a Namespace as a watch shows it. True: it has come into reach."""
         metadata = namespace["metadata"]
         name: str = metadata["name"]
-        if deleted or (metadata.get("labels") or {}).get(ENABLED_LABEL) != "true":
+        if deleted or name not in self.shard or (metadata.get("labels") or {}).get(ENABLED_LABEL) != "true":
             self._labelled.discard(name)
             return False
         came = name not in self._labelled
@@ -60,12 +61,14 @@ class Reach:
             ClusterError: there is no list.
         """
         found = await cluster.select("v1", "Namespace", label_selector=f"{ENABLED_LABEL}=true")
-        before, self._labelled = self._labelled, {item["metadata"]["name"] for item in found}
+        names = {item["metadata"]["name"] for item in found}
+        before, self._labelled = self._labelled, {name for name in names if name in self.shard}
         return frozenset(self._labelled - before)
 
     def tell(self, cache: Cache) -> None:
         """Say of which namespaces objects are left alone: in the log when one is new, and in the metrics."""
-        counts = Counter(key.namespace for key, _ in cache.everything() if key.namespace not in self)
+        left = (key.namespace for key, _ in cache.everything() if key.namespace not in self)
+        counts = Counter(namespace for namespace in left if namespace in self.shard)
         for name in sorted(counts.keys() - self._outside):
             remedy = f"kubectl label namespace {name} {ENABLED_LABEL}=true"
             log.warning("namespace without the label: left alone", namespace=name, objects=counts[name], remedy=remedy)
@@ -94,7 +97,7 @@ def add_all(cache: Cache, add: Callable[[Key], None], namespace: str) -> None:
 
 async def fill(reach: Reach, cluster: Cluster) -> None:
     """Learn which namespaces carry the label; tries until it knows."""
-    while not reach.named:
+    while not reach.shard.named:
         try:
             await reach.refresh(cluster)
         except ClusterError as error:

@@ -16,6 +16,7 @@ from tradewind.core.network import Network
 from tradewind.core.platform import Platform
 from tradewind.core.policy import Policy
 from tradewind.schema.rules import first_fault
+from tradewind.shell.shards import Shard
 from tradewind.trading.signature import KeyFormatError, Signer, Verifier
 
 
@@ -59,6 +60,11 @@ VARIABLES = (
         "",
         "namespaces to watch, by comma or space; empty: those with the label tradewind.dev/enabled=true",
     ),
+    Variable(
+        "TRADEWIND_SHARD",
+        "0/1",
+        "which of several operators this is, as INDEX/COUNT from 0: each has a part of the namespaces, and a lease of its own",
+    ),
     Variable("TRADEWIND_WORKERS", "4", "reconciles that run at the same time"),
     Variable(
         "TRADEWIND_RESYNC_SECONDS", "30", "what is not finished is looked at again after so long, whatever was missed"
@@ -80,6 +86,7 @@ VARIABLES = (
 
 
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
+_SHARD = re.compile(r"([0-9]{1,4})/([0-9]{1,4})")
 _OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
@@ -89,7 +96,7 @@ class Settings:
 
     Attributes:
         dsn: libpq connection string of the database; None: up, but every kind that needs data holds.
-        watch_namespaces: empty: those with the label `tradewind.dev/enabled=true`.
+        shard: which of several operators this is.
         workers: reconciles that run at the same time.
         resync_seconds: every resource is looked at again after this time, whatever was missed.
     """
@@ -97,12 +104,17 @@ class Settings:
     platform: Platform
     signer: Signer
     dsn: str | None
-    watch_namespaces: tuple[str, ...]
+    shard: Shard
     workers: int
     resync_seconds: float
     health_port: int
     metrics_port: int
     log_level: str
+
+    @property
+    def watch_namespaces(self) -> tuple[str, ...]:
+        """This operator's own; empty: those of its shard with the label `tradewind.dev/enabled=true`."""
+        return self.shard.named
 
 
 def settings_from_environment(env: Mapping[str, str] | None = None) -> Settings:
@@ -133,7 +145,7 @@ def settings_from_environment(env: Mapping[str, str] | None = None) -> Settings:
         ),
         signer=signer,
         dsn=texts["TRADEWIND_DSN"] or None,
-        watch_namespaces=_words(texts["TRADEWIND_WATCH_NAMESPACES"]),
+        shard=_shard(texts["TRADEWIND_SHARD"], _words(texts["TRADEWIND_WATCH_NAMESPACES"])),
         workers=_whole_number(texts, "TRADEWIND_WORKERS"),
         resync_seconds=float(_whole_number(texts, "TRADEWIND_RESYNC_SECONDS")),
         health_port=_whole_number(texts, "TRADEWIND_HEALTH_PORT"),
@@ -174,6 +186,22 @@ def _signer(texts: Mapping[str, str]) -> Signer:
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(text.replace(",", " ").split())
+
+
+def _shard(text: str, among: tuple[str, ...]) -> Shard:
+    match = _SHARD.fullmatch(text)
+    if match is None or int(match[1]) >= int(match[2]):
+        raise SettingsError(
+            f"TRADEWIND_SHARD must be INDEX/COUNT with an index from 0 below the count, such as 0/2, got {text!r}; "
+            "the chart sets it by operator.shards"
+        )
+    shard = Shard(int(match[1]), int(match[2]), among)
+    if among and not shard.named:
+        raise SettingsError(
+            f"TRADEWIND_SHARD: {shard.count} shards leave shard {shard.index} none of the {len(set(among))} namespaces of "
+            "TRADEWIND_WATCH_NAMESPACES; name more of them, or set operator.shards to their number at most"
+        )
+    return shard
 
 
 def _secrets(texts: Mapping[str, str], name: str) -> tuple[str, ...]:

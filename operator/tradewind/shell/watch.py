@@ -21,6 +21,7 @@ from tradewind.shell.going import Going, stays
 from tradewind.shell.index import changed, concerned, open_keys, owner_of, published_for
 from tradewind.shell.memory import give_back
 from tradewind.shell.reach import Reach, add_all
+from tradewind.shell.shards import Shard
 from tradewind.shell.views import Views
 
 log = structlog.get_logger()
@@ -55,7 +56,7 @@ async def watch(
     cache: Cache, views: Views, add: Callable[[Key], None], reach: Reach, going: Going, stop: asyncio.Event
 ) -> None:
     """Note and enqueue every change until told to stop."""
-    namespaces = reach.named
+    namespaces = reach.shard.named
     options = kopf.OperatorSettings()
     options.posting.enabled = False
     options.watching.server_timeout = 600
@@ -81,13 +82,17 @@ def _handlers(
 ) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
-    async def on_ours(event: Mapping[str, Any], **_: Any) -> None:
+    async def on_ours(event: Mapping[str, Any], namespace: str, **_: Any) -> None:
+        if namespace not in reach.shard:
+            return
         deleted, listed = event["type"] == "DELETED", event["type"] is None
         for key in changed(cache, event["object"], deleted=deleted, listed=listed):
             add(key)
 
-    async def on_child(event: Mapping[str, Any], param: tuple[str, str], **_: Any) -> None:
+    async def on_child(event: Mapping[str, Any], namespace: str, param: tuple[str, str], **_: Any) -> None:
         body = event["object"]
+        if namespace not in reach.shard:
+            return
         if not views.watched(*param, body, deleted=event["type"] == "DELETED"):
             return  # we wrote it
         for key in {owner_of(body), published_for(body) if "data" in body or "spec" not in body else None}:
@@ -97,7 +102,7 @@ def _handlers(
     async def on_namespace(event: Mapping[str, Any], **_: Any) -> None:
         deleted = event["type"] == "DELETED"
         going.note(event["object"], deleted=deleted)
-        if not reach.named and reach.note(event["object"], deleted=deleted):
+        if not reach.shard.named and reach.note(event["object"], deleted=deleted):
             add_all(cache, add, event["object"]["metadata"]["name"])
 
     def on_login(**kwargs: Any) -> Any:
@@ -120,11 +125,11 @@ def _handlers(
     return registry
 
 
-async def fill(cache: Cache, cluster: Cluster, namespaces: Sequence[str]) -> None:
+async def fill(cache: Cache, cluster: Cluster, shard: Shard) -> None:
     """Take a whole list of each kind, also of those that have no objects; tries until it has them all."""
     while True:
         try:
-            await refresh(cache, cluster, namespaces)
+            await refresh(cache, cluster, shard)
         except ClusterError as error:
             log.warning("waiting for a list of each kind", error=str(error))
             await asyncio.sleep(_RETRY_SECONDS)
@@ -136,35 +141,37 @@ async def resync(
     cache: Cache,
     views: Views,
     cluster: Cluster,
-    namespaces: Sequence[str],
+    shard: Shard,
     add: Callable[[Key], None],
-    add_by: Callable[[Key, float], None],
+    add_round: Callable[[Sequence[Key], float], None],
     seconds: float,
 ) -> None:
     """Find what the watch has missed, and look at everything that is not finished, for ever.
 
     Args:
         add: asks for a turn now.
-        add_by: asks for one within so many seconds.
+        add_round: asks for one of each within so many seconds.
     """
     while True:
         await asyncio.sleep(seconds)
         try:
-            for key in await mend(cache, cluster, namespaces):
+            for key in await mend(cache, cluster, shard):
                 add(key)
         except ClusterError as error:
             cache.trust(behind=BY_KIND)
             log.warning("list failed", error=str(error))
-        await compare(views, cluster, namespaces)
+        await compare(views, cluster, shard)
         await asyncio.to_thread(give_back)
-        for key in open_keys(cache):
-            add_by(key, seconds)
+        add_round(list(open_keys(cache)), seconds)
 
 
-async def refresh(cache: Cache, cluster: Cluster, namespaces: Sequence[str]) -> list[Key]:
-    """Compare the cache with a list of each kind; parses what differs alone. Gives whom the differences concern."""
+async def refresh(cache: Cache, cluster: Cluster, shard: Shard) -> list[Key]:
+    """Compare the cache with a list of each kind; parses what differs alone, and nothing of another shard.
+
+    Gives whom the differences concern.
+    """
     found: list[Key] = []
-    for kind, namespace in _places(namespaces):
+    for kind, namespace in _places(shard):
         listed: set[Key] = set()
         version = "0"
         try:
@@ -173,6 +180,8 @@ async def refresh(cache: Cache, cluster: Cluster, namespaces: Sequence[str]) -> 
                     if not number % _AT_ONCE:
                         await asyncio.sleep(0)
                     key = key_of(raw)
+                    if key.namespace not in shard:
+                        continue
                     listed.add(key)
                     if int(raw["metadata"]["resourceVersion"]) > cache.version(key):
                         found += concerned(cache, key, cache.take(raw))
@@ -185,7 +194,7 @@ async def refresh(cache: Cache, cluster: Cluster, namespaces: Sequence[str]) -> 
     return found
 
 
-async def mend(cache: Cache, cluster: Cluster, namespaces: Sequence[str], delay: float = _DELAY_SECONDS) -> list[Key]:
+async def mend(cache: Cache, cluster: Cluster, shard: Shard, delay: float = _DELAY_SECONDS) -> list[Key]:
     """Read what the watch has missed, and trust it of the kinds of which it has missed nothing. Gives whom it concerns.
 
     Raises:
@@ -193,12 +202,13 @@ async def mend(cache: Cache, cluster: Cluster, namespaces: Sequence[str], delay:
     """
     lists: list[tuple[str, str | None, dict[Key, int], int]] = []
     suspects: set[Key] = set()
-    for kind, namespace in _places(namespaces):
+    for kind, namespace in _places(shard):
         versions: dict[Key, int] = {}
         version = "0"
         try:
             async for page, version in cluster.pages(API_VERSION, kind, namespace, metadata=True):  # noqa: B007
-                versions |= {key_of(raw): int(raw["metadata"]["resourceVersion"]) for raw in page}
+                found_here = (raw for raw in page if raw["metadata"]["namespace"] in shard)
+                versions |= {key_of(raw): int(raw["metadata"]["resourceVersion"]) for raw in found_here}
         except ClusterError as error:
             await _refused(error, cluster, namespace)
             cache.forget(str(namespace))
@@ -223,17 +233,17 @@ async def mend(cache: Cache, cluster: Cluster, namespaces: Sequence[str], delay:
     return found
 
 
-async def compare(views: Views, cluster: Cluster, namespaces: Sequence[str]) -> None:
+async def compare(views: Views, cluster: Cluster, shard: Shard) -> None:
     """Find which children are not as they were written."""
     for of_kind in views.kinds():
         try:
-            for namespace in namespaces or (None,):
+            for namespace in shard.named or (None,):
                 items: list[Any] = []
                 version = "0"
                 try:
                     pages = cluster.pages(*of_kind, namespace, metadata=True, label_selector=CHILD_SELECTOR)
                     async for page, version in pages:  # noqa: B007
-                        items += page
+                        items += (item for item in page if item["metadata"]["namespace"] in shard)
                 except ClusterError as error:
                     await _refused(error, cluster, namespace)
                     continue
@@ -243,8 +253,8 @@ async def compare(views: Views, cluster: Cluster, namespaces: Sequence[str]) -> 
             log.warning("list of children failed", kind=of_kind[1], error=str(error))
 
 
-def _places(namespaces: Sequence[str]) -> list[tuple[str, str | None]]:
-    return [(kind, namespace) for kind in BY_KIND for namespace in (namespaces or (None,))]
+def _places(shard: Shard) -> list[tuple[str, str | None]]:
+    return [(kind, namespace) for kind in BY_KIND for namespace in (shard.named or (None,))]
 
 
 async def _refused(error: ClusterError, cluster: Cluster, namespace: str | None) -> None:

@@ -9,7 +9,7 @@ from tradewind.api.training_run import TrainingRun
 from tradewind.api.training_run_status import ProgressStatus
 from tradewind.core.pods import is_ready
 from tradewind.core.world import DatabaseUnavailableError, Json
-from tradewind.shell.cache import Cache
+from tradewind.shell.cache import Cache, Key
 from tradewind.shell.cluster import Cluster
 from tradewind.shell.database import Database
 from tradewind.shell.views import Place, Views
@@ -70,6 +70,14 @@ class ClusterWorld:
     def all(self, kind: type[R], namespace: str) -> tuple[R, ...]:
         """Every valid object of one of our kinds in a namespace, as last seen."""
         return self.cache.all(kind, namespace)
+
+    def by_name(self, kind: type[R], namespace: str) -> Mapping[str, R]:
+        """Every valid object of one of our kinds in a namespace, as last seen."""
+        return self.cache.by_name(kind, namespace)
+
+    def naming(self, kind: type[R], named: Resource) -> tuple[R, ...]:
+        """Those of a kind that have an object as a neighbour by name, as last seen."""
+        return self.cache.naming(kind, Key(type(named).__name__, named.namespace, named.name))
 
     def is_going(self, namespace: str) -> bool:
         """Whether a namespace is being deleted."""

@@ -17,6 +17,7 @@ from tradewind.core.endpoint import arm_target
 from tradewind.core.policy import Policy
 from tradewind.gateway.protocols import PROTOCOLS, ArmQuestion
 from tradewind.shell.cache import Cache
+from tradewind.shell.shards import UNDIVIDED
 from tradewind.shell.watch import refresh
 from tradewind.trading.decision import DecisionInput
 from tradewind.trading.evidence import EvidenceSpec, judge
@@ -77,11 +78,11 @@ def test_an_api_of_the_new_protocol_is_asked_by_it_and_lies_outside() -> None:
 
 async def test_the_new_kind_is_reconciled_by_the_shell_as_it_is() -> None:
     server, cache = Server(thing("Notice", "hours", {"endpoint": "trader", "text": "closed on Sundays"})), Cache()
-    await refresh(cache, server, ())
+    await refresh(cache, server, UNDIVIDED)
     await reconciler(server, cache)(key("Notice", "hours"))
     said = server.condition("Notice", "hours", "Ready")
     assert (said["status"], said["reason"]) == ("False", "EndpointMissing")
     server.put(thing("Endpoint", "trader", {"fallback": "api"}))
-    await refresh(cache, server, ())
+    await refresh(cache, server, UNDIVIDED)
     await reconciler(server, cache)(key("Notice", "hours"))
     assert server.condition("Notice", "hours", "Ready")["status"] == "True"

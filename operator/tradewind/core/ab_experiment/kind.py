@@ -19,8 +19,9 @@ from tradewind.core.world import Neighbour
 def neighbours(experiment: ABExperiment) -> Iterator[Neighbour]:
     """Its Endpoint, both versions, and the schedule that made it."""
     yield Neighbour(Endpoint, experiment.spec.endpoint_ref.name)
-    baseline = experiment.status.baseline_ref
-    for name in {experiment.spec.candidate} | ({baseline.name} if baseline is not None else set()):
+    refs = (experiment.status.baseline_ref, experiment.status.candidate_ref)
+    named = (experiment.spec.candidate, experiment.spec.baseline, *(ref.name for ref in refs if ref is not None))
+    for name in sorted({name for name in named if name is not None}):
         yield Neighbour(ModelVersion, name)
     yield from scheduled_by(experiment)
 

@@ -25,7 +25,7 @@ async def observe(experiment: ABExperiment, world: World) -> Seen:
     namespace = experiment.namespace
     seen = Seen(
         endpoint=world.get(Endpoint, namespace, experiment.spec.endpoint_ref.name),
-        versions={version.name: version for version in world.all(ModelVersion, namespace)},
+        versions=world.by_name(ModelVersion, namespace),
     )
     if seen.endpoint is not None and _starts(experiment, seen.endpoint):
         seen = await _fresh(experiment, seen.endpoint, seen, world)

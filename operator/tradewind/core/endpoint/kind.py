@@ -6,6 +6,7 @@ from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
 from tradewind.core.endpoint import decide
+from tradewind.core.endpoint.by_hand import named_by_hand
 from tradewind.core.endpoint.fail_safe import fail_safe
 from tradewind.core.endpoint.hosting import hosts_of
 from tradewind.core.endpoint.observe import gone, observe
@@ -22,7 +23,8 @@ def neighbours(endpoint: Endpoint) -> Iterator[Neighbour]:
     if status.active_experiment is not None:
         yield Neighbour(ABExperiment, status.active_experiment.name)
     champions = (ref.name for ref in (status.champion_ref, status.previous_champion_ref) if ref is not None)
-    for name in {endpoint.spec.fallback, *champions, *(arm.version for arm in status.arms or ())}:
+    asked = {endpoint.spec.fallback, *champions, *(arm.version for arm in status.arms or ())}
+    for name in sorted(asked | named_by_hand(endpoint)):
         yield Neighbour(ModelVersion, name)
 
 

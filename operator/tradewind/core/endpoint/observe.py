@@ -5,7 +5,7 @@ read fresh, for what they lead to is not taken back: the experiment that holds t
 version that it promoted and the one that is asked for by hand (their hashes are stored for good).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -34,8 +34,8 @@ from tradewind.trading.routing import Routing
 async def observe(endpoint: Endpoint, world: World) -> Seen:
     """Facts about an Endpoint."""
     namespace = endpoint.namespace
-    versions = {version.name: version for version in world.all(ModelVersion, namespace)}
-    experiments = {e.name: e for e in world.all(ABExperiment, namespace)}
+    versions = world.by_name(ModelVersion, namespace)
+    experiments = {e.name: e for e in world.naming(ABExperiment, endpoint)}
     active = endpoint.status.active_experiment
     if active is not None:
         experiments.pop(active.name, None)
@@ -43,13 +43,9 @@ async def observe(endpoint: Endpoint, world: World) -> Seen:
         if held is not None:
             experiments[held.name] = held
         if held is not None and was_promoted(held):
-            versions.pop(held.spec.candidate, None)
-            candidate = await world.fresh(ModelVersion, namespace, held.spec.candidate)
-            versions |= {candidate.name: candidate} if candidate is not None else {}
+            versions = await _fresh(versions, held.spec.candidate, namespace, world)
     for name in named_by_hand(endpoint):
-        versions.pop(name, None)
-        version = await world.fresh(ModelVersion, namespace, name)
-        versions |= {name: version} if version is not None else {}
+        versions = await _fresh(versions, name, namespace, world)
     own = await world.pods(namespace, gateway_pods(endpoint.name))
     sharing, elsewhere = await _sharing(endpoint, own, world)
     pods = [*own, *elsewhere]
@@ -73,7 +69,7 @@ async def observe(endpoint: Endpoint, world: World) -> Seen:
         mounted=frozenset.intersection(*mounted) if mounted else None,
         routing=routing,
         document=document,
-        prompts=await read_prompts((v for name, v in versions.items() if name in may_be_asked), world),
+        prompts=await read_prompts((versions[name] for name in sorted(may_be_asked & versions.keys())), world),
     )
     try:
         requests = [request_key(verb.name, verb.request) for verb in asked(endpoint)]
@@ -94,6 +90,15 @@ async def observe(endpoint: Endpoint, world: World) -> Seen:
         return replace(
             seen, database_error=str(error), schema_missing=error.schema_missing, installation_taken=error.taken
         )
+
+
+async def _fresh(
+    versions: Mapping[str, ModelVersion], name: str, namespace: str, world: World
+) -> Mapping[str, ModelVersion]:
+    """The versions, with one of them as the API server has it now."""
+    version = await world.fresh(ModelVersion, namespace, name)
+    others = {known: one for known, one in versions.items() if known != name}
+    return others if version is None else {**others, name: version}
 
 
 async def _sharing(endpoint: Endpoint, own: Sequence[Json], world: World) -> tuple[Sharing, list[Json]]:
@@ -120,7 +125,7 @@ def _guests(endpoint: Endpoint, world: World) -> tuple[Endpoint, ...]:
     """Other Endpoints that the pods of this one are to answer for, or still do."""
     return tuple(
         one
-        for one in world.all(Endpoint, endpoint.namespace)
+        for one in world.naming(Endpoint, endpoint)
         if one.name != endpoint.name
         and one.metadata.deletion_timestamp is None
         and (known := known_hosting(one)) is not None
@@ -160,10 +165,10 @@ async def orphans(
     A view of a moment ago may lack one that another operator has just started, or that cannot be parsed: whom it does
     not show is asked for by name.
     """
-    known = {experiment.metadata.uid for experiment in world.all(ABExperiment, namespace)}
     gone: list[StartedExperiment] = []
     for started in undecided:
-        if started.uid in known:
+        known = world.get(ABExperiment, namespace, started.name)
+        if known is not None and known.metadata.uid == started.uid:
             continue
         body = await world.read(API_VERSION, "ABExperiment", namespace, started.name)
         if body is None or body["metadata"]["uid"] != started.uid:

@@ -19,6 +19,8 @@ Json = dict[str, Any]
 
 SERVED_BY = "serving.kserve.io/inferenceservice"
 """Label that KServe gives a predictor's pod: the name of its InferenceService."""
+_OPERATORS = ("operator", "operator-shard")
+"""Components of the chart: the first or only operator, and the others (operator.shards)."""
 _HTTP = 8080
 _PRIVATE4 = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
 _PRIVATE6 = ("fc00::/7",)
@@ -70,7 +72,10 @@ def with_run_policy(effects: Sequence[Effect], owner: Owner, platform: Platform)
         return tuple(effects)
     operator = {
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": platform.operator_namespace}},
-        "podSelector": {"matchLabels": {COMPONENT: "operator", "app.kubernetes.io/name": "tradewind"}},
+        "podSelector": {
+            "matchLabels": {"app.kubernetes.io/name": "tradewind"},
+            "matchExpressions": [{"key": COMPONENT, "operator": "In", "values": list(_OPERATORS)}],
+        },
     }
     egress = [_DNS, _target(platform.network.database), _rule("to", [operator], (platform.progress_port,))]
     pods = {MANAGED_BY: "tradewind", OWNER_KIND: owner.kind, OWNER_NAME: owner.name}

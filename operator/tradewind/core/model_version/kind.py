@@ -15,8 +15,9 @@ from tradewind.core.world import Neighbour
 
 def neighbours(version: ModelVersion) -> Iterator[Neighbour]:
     """Whoever may wait for it, and the run that made it."""
-    yield Neighbour(Endpoint)
-    yield Neighbour(ABExperiment)
+    yield Neighbour(Endpoint, naming=True)
+    yield Neighbour(Endpoint, through=ABExperiment)
+    yield Neighbour(ABExperiment, naming=True)
     yield Neighbour(TrainingSchedule)
     if version.spec.adapter is not None and version.spec.adapter.training_run:
         yield Neighbour(TrainingRun, version.spec.adapter.training_run)

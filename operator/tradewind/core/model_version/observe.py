@@ -48,7 +48,7 @@ def _arms(version: ModelVersion, world: World) -> tuple[Arm, ...]:
     """What the Endpoints found of this very version by asking it."""
     return tuple(
         Arm(point.name, arm)
-        for point in world.all(Endpoint, version.namespace)
+        for point in world.naming(Endpoint, version)
         for arm in point.status.arms or ()
         if arm.version == version.name and arm.uid == version.metadata.uid
     )
@@ -58,7 +58,7 @@ def _holders(version: ModelVersion, world: World) -> tuple[tuple[str, ...], Stag
     """Who needs this version, and its stage. One that has only the name of who is needed may go: it is in the way."""
     holders: list[str] = []
     stage = Stage.CANDIDATE
-    for point in world.all(Endpoint, version.namespace):
+    for point in world.naming(Endpoint, version):
         champion, fallback = point.status.champion_ref, point.status.fallback_ref
         reigns = champion is not None and is_meant(version, champion)
         if reigns:
@@ -68,7 +68,7 @@ def _holders(version: ModelVersion, world: World) -> tuple[tuple[str, ...], Stag
         named = fallback is None or fallback.name != version.name or is_meant(version, fallback)
         if reigns or (point.spec.fallback == version.name and named):
             holders.append(f"Endpoint/{point.name}")
-    for experiment in world.all(ABExperiment, version.namespace):
+    for experiment in world.naming(ABExperiment, version):
         running = experiment.status.t0 is not None and experiment.status.phase not in TERMINAL
         arms = (experiment.status.candidate_ref, experiment.status.baseline_ref)
         if running and any(ref is not None and is_meant(version, ref) for ref in arms):

@@ -86,9 +86,15 @@ class _Turn:
         return policy_fact(faults, self.run.status)
 
     @property
+    def made(self) -> str | None:
+        """SHA-256 of the adapter that was trained; None: there is none, or nobody knows what was made."""
+        result = self.status.result
+        return result.sha256 if result is not None and is_sha256(result.sha256) else None
+
+    @property
     def makes_a_pod(self) -> bool:
         """Whether the next step would make one: a Job that runs, or ended well, is followed to its end."""
-        if self.status.result is not None:
+        if self.made is not None:
             return False
         job = self.seen.snapshot if self.status.dataset is None else self.seen.training
         return job is None or job.failed
@@ -133,8 +139,8 @@ def _next(turn: _Turn) -> Decision:
     """The step that a run is at."""
     if turn.status.dataset is None:
         return _snapshot(turn)
-    if turn.status.result is not None and is_sha256(turn.status.result.sha256):  # without, nobody knows what was made
-        return _register(turn, turn.status.result, str(turn.status.result.sha256))
+    if turn.status.result is not None and turn.made is not None:
+        return _register(turn, turn.status.result, turn.made)
     return _train(turn)
 
 

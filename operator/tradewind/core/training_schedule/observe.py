@@ -19,7 +19,7 @@ async def observe(schedule: TrainingSchedule, world: World) -> Seen:
     runs = world.all(TrainingRun, namespace)
     return Seen(
         runs=tuple(run for run in runs if run.metadata.labels.get(SCHEDULE_LABEL) == schedule.name),
-        versions={version.name: version for version in world.all(ModelVersion, namespace)},
+        versions=world.by_name(ModelVersion, namespace),
         experiments=world.all(ABExperiment, namespace),
         endpoint=world.get(Endpoint, namespace, template.endpoint_ref.name) if template is not None else None,
         new_samples=await _new_samples(schedule, world),
