@@ -28,6 +28,7 @@ from tradewind.shell.cluster import Cluster, ClusterError
 from tradewind.shell.database import Database
 from tradewind.shell.going import Going
 from tradewind.shell.loop import LoopWatch
+from tradewind.shell.memory import share_arenas
 from tradewind.shell.progress import progress_app
 from tradewind.shell.pulse import Pulse
 from tradewind.shell.reach import Reach, follow, within
@@ -54,6 +55,7 @@ QUEUE_DEPTH = Gauge("tradewind_queue_depth", "Keys in line or being worked on.")
 
 async def run(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT."""
+    share_arenas()
     _configure_logging(settings.log_level)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
