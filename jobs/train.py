@@ -8,6 +8,7 @@ checkpoint. Killed at any moment and started again, it resumes and ends with the
 """
 
 import argparse
+import gc
 import hashlib
 import json
 import logging
@@ -31,7 +32,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from tradewind.trading.exits import ExitCode
 from tradewind.training.config import TrainConfig, load_train_config
-from tradewind.training.outcome import JobError, bad_config, storage_error, write_result
+from tradewind.training.outcome import JobError, bad_config, out_of_memory, storage_error, write_result
 
 FLAGS = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 FLAGS.add_argument("--config", type=Path, help="JSON file; default: the variable TRADEWIND_CONFIG")
@@ -92,8 +93,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
 
     adapter, report = config.output / ADAPTER, config.output / RESULT
     divergences_file = config.output / "diverged.json"
-    stored = bring(config.stores, config.output, names=(divergences_file.name,),
-                   dataset=config.dataset.is_relative_to(config.output), stopped=lambda: stopping)  # fmt: skip
+    own_data = config.dataset.is_relative_to(config.output)
+    stored = bring(config.stores, config.output, dataset=own_data, stopped=lambda: stopping)
     if (earlier := finished_result(config)) is not None:
         logger.info("%s is complete", adapter)
         return earlier
@@ -129,24 +130,32 @@ def train(config: TrainConfig) -> dict[str, Any]:
         raise JobError(ExitCode.BAD_DATA, "EmptyDataset", f"{config.dataset / TRAIN_FILE} holds no sample to train on")
 
     import torch
-    from transformers import TrainingArguments, set_seed
+    from transformers import set_seed
     from transformers.utils.logging import disable_progress_bar
 
     from tradewind.pretrained.cpu import cpu_threads
     from tradewind.training import base
     from tradewind.training.artifact import publish_adapter
     from tradewind.training.checkpoint import Checkpoints, Resumption
-    from tradewind.training.collator import PlannedBatches, plan_batches
+    from tradewind.training.collator import PlannedBatches, join_steps, plan_batches
+    from tradewind.training.events import FOLDER as CURVES
+    from tradewind.training.events import EventFile
+    from tradewind.training.memory import RECORD, choose_fit, limit_bytes, remember, remembered, set_checkpointing
+    from tradewind.training.packing import Packing
+    from tradewind.training.planner import plan_words, smaller
     from tradewind.training.preflight import check_room, check_stop_token, tokenize
     from tradewind.training.progress import ProgressReporter
     from tradewind.training.request import LAYERS, earlier_fingerprint, request_of
-    from tradewind.training.trainer import AdapterTrainer, DivergedError
+    from tradewind.training.sharing import choose_sharing, costs_of
+    from tradewind.training.trainer import AdapterTrainer, DivergedError, training_arguments
 
     # Preflight.
     threads = int(extra.threads or 0) or int(os.environ.get("OMP_NUM_THREADS", "0")) or cpu_threads()
     torch.set_num_threads(threads)
     disable_progress_bar()
-    method = base.choose_method(config.method)
+    earlier_plan = remembered(config.output)
+    no_room = earlier_plan[0].reason if earlier_plan is not None and earlier_plan[1] == "qlora" else ""
+    method = base.choose_method(config.method, no_room=no_room or base.lack_of_room(config.base))
     tokenizer = base.load_tokenizer(config.base)
     fit = partial(tokenize, tokenizer=tokenizer, max_length=settings.max_length, max_too_long_share=max_too_long_share)
     ready, ready_eval = fit(examples), fit(eval_examples)
@@ -163,11 +172,12 @@ def train(config: TrainConfig) -> dict[str, Any]:
         message = f"no sample of {config.dataset / TRAIN_FILE} fits hyperparameters.maxLength {settings.max_length}"
         raise JobError(ExitCode.PREFLIGHT, "TooLong", message)
 
-    # The plan: which samples share a pass, to the end of the training.
+    # The plan: which samples share an optimiser step, to the end of the training.
     lengths = [len(sample.input_ids) for sample in ready.samples]
     plan = plan_batches(lengths, batch_size=settings.batch_size, epochs=epochs, seed=settings.seed)
     if extra.max_steps is not None:
         plan = plan[: int(extra.max_steps) * settings.gradient_accumulation]
+    plan = join_steps(plan, settings.gradient_accumulation)
     eval_lengths = [len(sample.input_ids) for sample in ready_eval.samples]
     eval_plan = plan_batches(eval_lengths, batch_size=4 * settings.batch_size, epochs=1, seed=settings.seed)
 
@@ -197,18 +207,31 @@ def train(config: TrainConfig) -> dict[str, Any]:
         "image": os.environ.get("TRADEWIND_IMAGE_DIGEST", ""),
     }
     progress = ProgressReporter(config.progress_url, config.progress_token_file, config.progress_seconds)
+    ran_out = False
+    model: Any = None
+    trainer: Any = None
 
     while True:
         # A training that diverged is started over once, at half the learning rate.
         divergences = json.loads(divergences_file.read_text(encoding="utf-8")) if divergences_file.is_file() else 0
         learning_rate = float(settings.learning_rate) / 2**divergences
+        facts["method"] = provenance["method"] = method.name
         decisive = facts | {"learningRate": learning_rate}
+        model = trainer = None  # one model at a time
+        gc.collect()
+        torch.cuda.empty_cache()
         try:
             set_seed(settings.seed)
             model, attention = base.load_model(config.base, method, tokenizer)
             check_stop_token(tokenizer, model)
             check_room(model, lengths + eval_lengths)
+            costs = costs_of(model)
             model, targets = base.with_adapter(model, config, method, base_sha256)
+            half = None if method.dtype is torch.float32 else method.dtype
+            sharing = choose_sharing(
+                model, costs, ready.samples, tokenizer.pad_token_id, asked=extra.packing == "auto", half=half
+            )
+            logger.info("%s", sharing.reason)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise out_of_memory(error) from error
         asked = decisive | {"baseSha256": base_sha256} | ({} if targets.as_asked else {LAYERS: list(targets.modules)})
@@ -226,49 +249,45 @@ def train(config: TrainConfig) -> dict[str, Any]:
             logger.warning("%s", resumed.message)
             progress.report({"attempt": config.attempt, "message": resumed.message}, force=True)
 
+        # What a run was trained with is what it goes on with: another cut of a pass would be another order of sums.
+        earlier_plan = remembered(config.output) if resumed.step is not None or ran_out else None
+        if earlier_plan is not None:
+            taken, _ = earlier_plan
+            set_checkpointing(model, on=taken.fit.checkpointing)
+        else:
+            steps = [tuple(ready.samples[index] for index in step) for step in plan]
+            found_fit = choose_fit(model, sharing.costs, steps, tokenizer.pad_token_id, asked=extra.gradient_checkpointing,
+                                   half=half, limit=limit_bytes())  # fmt: skip
+            if found_fit is None and config.method == "auto" and method.name == "lora" and torch.cuda.is_available():
+                method = base.choose_method(
+                    "auto", no_room="a step of the longest sample does not fit with weights of two bytes"
+                )
+                continue
+            if found_fit is None:
+                raise out_of_memory(MemoryError(f"a step of the longest sample ({max(lengths)} tokens) does not fit"))
+            taken = found_fit
+            remember(config.output, taken.fit, method.name, taken.reason)
+            stored.keep(config.output / RECORD)
+        logger.info("%s", taken.reason)
+        packing = Packing(sharing.costs, taken.fit.max_tokens)
+
         began = time.monotonic()
+        curves = EventFile(config.output / CURVES, config.attempt, step=resumed.step or 0)
         try:
-            arguments = TrainingArguments(
-                output_dir=str(config.output / "checkpoints"),
-                per_device_train_batch_size=1,  # an item is a planned pass of settings.batch_size samples
-                gradient_accumulation_steps=settings.gradient_accumulation,
-                num_train_epochs=1,  # the plan holds all epochs
-                learning_rate=learning_rate,
-                lr_scheduler_type=extra.lr_scheduler_type,
-                warmup_steps=settings.warmup_steps,
-                weight_decay=float(extra.weight_decay),
-                max_grad_norm=float(extra.max_grad_norm),
-                adam_beta1=float(extra.adam_beta1),
-                adam_beta2=float(extra.adam_beta2),
-                seed=settings.seed,
-                data_seed=settings.seed,
-                train_sampling_strategy="sequential",
-                save_strategy="steps",
-                save_steps=settings.save_every_steps,
-                logging_steps=int(extra.logging_steps),
-                logging_nan_inf_filter=False,
-                bf16=method.dtype is torch.bfloat16,
-                fp16=method.dtype is torch.float16,
-                use_cpu=not torch.cuda.is_available(),
-                dataloader_pin_memory=torch.cuda.is_available(),
-                remove_unused_columns=False,
-                disable_tqdm=True,
-                report_to=[],
-            )
-            arguments._n_gpu = min(
-                arguments.n_gpu, 1
-            )  # one process trains on one GPU; DataParallel would split the plan
+            arguments = training_arguments(config, learning_rate, method.dtype)
             trainer = AdapterTrainer(
                 model=model,
                 args=arguments,
                 train=PlannedBatches(ready.samples, plan),
                 evaluation=PlannedBatches(ready_eval.samples, eval_plan),
                 pad_token_id=tokenizer.pad_token_id,
+                packing=packing,
                 checkpoints=checkpoints,
                 eval_every_steps=settings.eval_every_steps,
                 patience=patience,
                 stop_requested=lambda: stopping,
                 on_progress=lambda trainer: progress.report(progress_of(trainer, config, resumed.message)),  # noqa: B023
+                on_values=curves.add,
             )
             trainer.train_from(resumed.folder)
             if not trainer.interrupted:
@@ -282,7 +301,19 @@ def train(config: TrainConfig) -> dict[str, Any]:
             stored.keep(divergences_file)
             continue
         except (torch.OutOfMemoryError, MemoryError) as error:
-            raise out_of_memory(error) from error
+            less = smaller(taken.fit, longest=max(lengths + eval_lengths), asked=extra.gradient_checkpointing)
+            if less is None:
+                raise out_of_memory(error) from error
+            logger.warning("out of memory at %d tokens at once; going on with %s", taken.fit.max_tokens, less)
+            remember(
+                config.output,
+                less,
+                method.name,
+                f"{taken.reason}, then ran out of memory: {less.max_tokens} tokens at once",
+            )
+            stored.keep(config.output / RECORD)
+            ran_out = True
+            continue
         break
 
     step = trainer.state.global_step
@@ -307,7 +338,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         "baseSha256": base_sha256,
         "steps": step,
         "bestStep": provenance["bestStep"],
-        "epoch": round(min(step * settings.gradient_accumulation / len(plan), 1.0) * epochs, 3),
+        "epoch": round(min(step / len(plan), 1.0) * epochs, 3),
         "loss": losses[-1] if losses else trainer.step_loss,
         "evalLoss": None if trainer.best.weights is None else round(trainer.best.eval_loss, 6),
         "tokensPerSecond": round(trainer.meter.tokens_per_second, 1),
@@ -317,7 +348,14 @@ def train(config: TrainConfig) -> dict[str, Any]:
         "changedByTokenizer": changed,
         "plan": {
             "method": method.name,
-            "reason": plan_words(method.reason, attention, targets.words, base.trainable_share(trainer.model)),
+            "reason": plan_words(
+                method.reason,
+                attention,
+                targets.words,
+                base.trainable_share(trainer.model),
+                sharing.reason,
+                taken.reason,
+            ),
             "maxLength": settings.max_length,
             "batchSize": settings.batch_size,
         },
@@ -329,19 +367,6 @@ def train(config: TrainConfig) -> dict[str, Any]:
     write_atomic(report, json.dumps(result))
     stored.publish()
     return result
-
-
-def plan_words(reason: str, attention: str, layers: str, share: float) -> str:
-    """Why it is trained as it is, on which layers, and how much of the model that is."""
-    eager = "; eager attention: the model has no sdpa" if attention == "eager" else ""
-    return f"{reason}{eager}; adapter on {layers}: {100 * share:.3g} % of the weights"
-
-
-def out_of_memory(error: BaseException) -> JobError:
-    remedy = (
-        "halve hyperparameters.batchSize and double gradientAccumulation, lower maxLength, or use method qlora on a GPU"
-    )
-    return JobError(ExitCode.OUT_OF_MEMORY, "OutOfMemory", f"{str(error)[:300]}; {remedy}")
 
 
 def progress_of(trainer: Any, config: TrainConfig, message: str) -> dict[str, float | int | str | None]:

@@ -115,9 +115,11 @@ def drawn(random: Random, kind: str | None = None) -> Drawn:
     }
     if random.randrange(2):
         metadata["name"] = case.resource.name
-    if "status" not in raw and random.randrange(2):
-        raw["status"] = case.resource.status.to_manifest()  # type: ignore[attr-defined]
-    started = kind == "ABExperiment" and "phase" in raw.get("status", {})  # from its start on, its spec stays
+    given: dict[str, Any] = case.resource.status.to_manifest()  # type: ignore[attr-defined]
+    # From its start on, an experiment's spec stays: nobody has another's status then.
+    if "status" not in raw and random.randrange(2) and not (kind == "ABExperiment" and "phase" in given):
+        raw["status"] = given
+    started = kind == "ABExperiment" and "phase" in raw.get("status", {})
     for _ in range(0 if started and random.randrange(2) else random.choice((0, 1, 1, 2, 3, 6))):
         if started:
             del raw["status"]

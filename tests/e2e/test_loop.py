@@ -75,6 +75,9 @@ def version(space: Space, gateway: GatewayClient) -> str:
     assert len(status["dataset"]["sha256"]) == 64
     assert all(gate.get("passed") is not False for gate in status["gates"])
     assert status["result"]["steps"] > 0
+    assert "beginnings that prompts share are computed once" in status["plan"]["reason"], (
+        "exact by the torch of the image, too"
+    )
     assert status["attempts"] == 1
     assert condition(run, "Registered")["status"] == "True"
     return str(status["modelVersionRef"]["name"])

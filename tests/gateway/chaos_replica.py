@@ -50,9 +50,9 @@ def unmount(folder: Path) -> None:
 def fill(folder: Path) -> Path:
     """Takes all the room of a disk; delete the file to give it back."""
     filler = folder / "filler"
-    room = os.statvfs(folder)
-    with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(1, room.f_bavail * room.f_frsize))
+    with filler.open("wb") as file, contextlib.suppress(OSError):  # no space left: others write meanwhile, too
+        while room := os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize:
+            os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, room)
     return filler
 
 

@@ -122,7 +122,7 @@ async def test_a_hundred_thousand_decisions(stoppable_postgres: PostgresServer, 
     """Every fault of every replica, again and again, with the API server away for a minute."""
     seed = SEED
     async with world(
-        stoppable_postgres, tmp_path, seed=seed, clients=12, valid=30, block=60, away=30, megabytes=1500
+        stoppable_postgres, tmp_path, seed=seed, clients=32, valid=30, block=60, away=30, megabytes=1500
     ) as made:
         while len(made.ledger.heard) < DECISIONS and time.monotonic() - made.began < MINUTES * 60:
             chance = random.Random(seed)

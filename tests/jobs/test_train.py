@@ -42,6 +42,10 @@ def test_a_run_publishes_an_adapter_that_verifies_and_says_what_it_is_made_of(tr
     log = (trainer.folder / "log-0").read_text()
     losses = [float(value) for value in re.findall(r'"eval_loss": ([0-9.]+)', log)]
     assert undisturbed["evalLoss"] == min(losses) < losses[0]
+    assert "beginnings that prompts share are computed once" in undisturbed["plan"]["reason"]
+    assert "tokens at once takes" in undisturbed["plan"]["reason"]
+    (curves,) = (trainer.folder / "undisturbed" / "tensorboard").iterdir()
+    assert curves.read_bytes().count(b"eval/loss") == len(losses)
     card = (adapter / "README.md").read_text()
     assert trainer.data_sha256 in card
     assert "2026-02-01" in card

@@ -197,10 +197,30 @@ async def test_a_round_leaves_those_alone_whose_turn_comes_in_time() -> None:
         turns.append(key)
 
     async with working(work) as (queue, _):
-        queue.add_after("soon", 10.0)
+        queue.add_after("soon", 45 * TICK)
         queue.add_after("late", 100.0)
-        for key in ("soon", "late", "never"):
-            queue.add_by(key, 30.0)
-        await until(lambda: len(turns) == 2)
+        queue.add_round(("late", "soon", "never"), 60 * TICK)
+        await until(lambda: len(turns) == 3)
+        assert turns == ["late", "never", "soon"]  # at 0, at 40, as it was
+        queue.add_round([str(number) for number in range(200)], 60.0)
+        await until(lambda: len(turns) == 4)
         await asyncio.sleep(TICK)
-        assert sorted(turns) == ["late", "never"]
+        assert turns[3:] == ["0"]
+
+
+async def test_it_is_drained_once_nothing_is_in_line_or_in_work() -> None:
+    go = asyncio.Event()
+
+    async def work(_: str) -> None:
+        await go.wait()
+
+    async with working(work) as (queue, _):
+        await queue.drained()
+        queue.add("a")
+        waiting = asyncio.create_task(queue.drained())
+        await asyncio.sleep(TICK)
+        queue.add("a")
+        assert not waiting.done()
+        go.set()
+        await waiting
+        assert queue.depth == 0

@@ -13,7 +13,7 @@ from tradewind.training.stored import StoredOutput, bring
 
 def job(rig: Rig, run: str, pod: Path, *, dataset: bool = False, owner: str = "tradewind/trading/r") -> StoredOutput:
     output = rig.stored(f"s3://models/runs/{run}", pod, field="spec.output")
-    return bring(Stores(output=output, owner=owner), pod, names=("diverged.json",), dataset=dataset)
+    return bring(Stores(output=output, owner=owner), pod, dataset=dataset)
 
 
 def snapshot(rig: Rig, run: str, pod: Path, lines: str) -> None:
@@ -51,7 +51,7 @@ def test_a_trainer_without_a_snapshot_and_a_stranger_are_refused(rig: Rig, tmp_p
 
 
 def test_a_job_without_stores_has_a_folder_and_nothing_else(tmp_path: Path) -> None:
-    output = bring(Stores(), tmp_path / "out", names=("diverged.json",), dataset=True)
+    output = bring(Stores(), tmp_path / "out", dataset=True)
     output.keep(tmp_path / "none")
     output.publish()
     assert not (tmp_path / "out").exists()

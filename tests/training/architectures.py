@@ -1,7 +1,12 @@
 """Tiny models with random weights of the architectures that people mount as bases."""
 
+import random
 from typing import Any, Final
 
+from tradewind.trading.settings.adapter import Lora
+from tradewind.training.preflight import TokenizedSample
+
+TOKENS: Final = 320
 _COMMON: Final = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 4096}
 _GROUPED: Final = {"intermediate_size": 48, "num_key_value_heads": 2, "head_dim": 16}
 _EXPERTS: Final = {"num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
@@ -58,3 +63,35 @@ def make_model(name: str, tokens: int, *, end: int = 1) -> Any:
     model = AutoModelForCausalLM.from_config(config)
     model.generation_config.eos_token_id = end
     return model
+
+
+def samples(static: int = 40, seed: int = 1) -> list[TokenizedSample]:
+    """Nine samples of a few dozen tokens that begin with the same `static` ones."""
+    draw = random.Random(seed)
+    beginning = [draw.randrange(2, 300) for _ in range(static)]
+    made = []
+    for _ in range(9):
+        own, answer = draw.randrange(10, 60), draw.randrange(4, 9)
+        ids = (*beginning, *(draw.randrange(2, 300) for _ in range(own + answer)))
+        made.append(TokenizedSample(ids, static + own, draw.choice((0.3, 1.0, 1.5))))
+    return made
+
+
+def adapted(name: str, *, dropout: float = 0.0) -> tuple[Any, Any]:
+    """A model whose attention says something, with an adapter that does too, and what its tokens cost."""
+    from peft import LoraConfig, get_peft_model
+
+    from tradewind.training.sharing import costs_of
+    from tradewind.training.targets import resolve_targets
+
+    model = make_model(name, TOKENS)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            parameter.data.normal_(0, 0.15)
+    costs = costs_of(model)
+    targets = resolve_targets(model, Lora().target_modules)
+    settings = LoraConfig(
+        task_type="CAUSAL_LM", r=4, lora_dropout=dropout, target_modules=list(targets.modules),
+        exclude_modules=targets.exclude, init_lora_weights=False,
+    )  # fmt: skip
+    return get_peft_model(model, settings), costs

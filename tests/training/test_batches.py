@@ -136,13 +136,25 @@ def test_the_plan_covers_each_epoch_once_and_pads_little() -> None:
     assert len(plan_batches(lengths, batch_size=4, epochs=0.25, seed=1)) == 26
 
 
+def test_an_optimiser_step_has_the_samples_of_its_passes() -> None:
+    from tradewind.training.collator import join_steps, plan_batches
+
+    plan = plan_batches([100] * 43, batch_size=4, epochs=1, seed=1)
+    steps = join_steps(plan, 3)
+    assert len(steps) == 4, "11 passes: three steps of 3 and one of 2"
+    assert [index for step in steps for index in step] == list(itertools.chain.from_iterable(plan))
+    assert [len(step) for step in steps[:-1]] == [sum(map(len, plan[i : i + 3])) for i in (0, 3, 6)]
+
+
 def test_loss_and_gradient_are_those_of_each_sample_alone(base: Path, tokenizer, examples) -> None:
-    """Right padding without a mask, gathered logits and accumulation change nothing."""
+    """Shared prefixes, right padding without a mask, gathered logits and accumulation change nothing."""
     import torch
     from torch.nn import functional
     from transformers import AutoModelForCausalLM
 
+    from tradewind.training.attention import enable_shared_prefixes
     from tradewind.training.collator import collate
+    from tradewind.training.packing import Costs, Packing
     from tradewind.training.trainer import AdapterTrainer
 
     samples = tokenized(examples, tokenizer).samples[:6]
@@ -160,17 +172,20 @@ def test_loss_and_gradient_are_those_of_each_sample_alone(base: Path, tokenizer,
     model.zero_grad()
 
     trainer = AdapterTrainer.__new__(AdapterTrainer)
-    batches = [collate([samples[:4]], tokenizer.pad_token_id), collate([samples[4:]], tokenizer.pad_token_id)]
-    items = trainer._get_num_items_in_batch(batches, torch.device("cpu"))
-    for keeps_logits in (True, False):
-        trainer._keeps_logits = keeps_logits
-        losses = [trainer.compute_loss(model, batch, num_items_in_batch=items) for batch in batches]
-        total = torch.stack(losses).sum()
-        assert total.item() == pytest.approx(reference.item(), rel=1e-6)
-        total.backward()
-        for name, parameter in model.named_parameters():
-            assert torch.allclose(parameter.grad, expected[name], atol=1e-7), name
-        model.zero_grad()
-    assert batches[0]["logits_to_keep"].numel() < batches[0]["input_ids"].shape[1] / 3, (
-        "logits of completions, not of prompts"
-    )
+    enable_shared_prefixes(model)
+    for packing in (Packing(), Packing(Costs(1.0, 0.0)), Packing(Costs(1.0, 0.0), max_tokens=1000)):
+        batches = [collate([part], tokenizer.pad_token_id, packing) for part in (samples[:4], samples[4:])]
+        groups = [group for batch in batches for group in batch["groups"]]
+        assert any("attention_mask" in group for group in groups) == (packing.costs is not None)
+        items = trainer._get_num_items_in_batch(batches, torch.device("cpu"))
+        for keeps_logits in (True, False):
+            trainer._keeps_logits = keeps_logits
+            losses = [trainer.compute_loss(model, group, num_items_in_batch=items) for group in groups]
+            total = torch.stack(losses).sum()
+            assert total.item() == pytest.approx(reference.item(), rel=1e-6)
+            total.backward()
+            for name, parameter in model.named_parameters():
+                assert torch.allclose(parameter.grad, expected[name], atol=1e-7), name
+            model.zero_grad()
+        learned = sum(int(group["keep"].sum()) for group in groups)
+        assert learned == sum(made.supervised for made in samples), "logits of completions, not of prompts or padding"

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import structlog
 from prometheus_client import Counter
+from pydantic import BaseModel
 
 from tradewind.api.common import Resource
 from tradewind.api.parse import FieldError, InvalidSpec, parse
@@ -64,6 +65,7 @@ class Cache:
         self._entries: dict[tuple[str, str], dict[str, _Entry]] = {}
         self._named: dict[tuple[str, str], Mapping[str, Resource]] = {}  # each is made once a change
         self._naming: dict[Key, set[Key]] = {}
+        self._parts: dict[tuple[type[BaseModel], str], BaseModel] = {}
         self._deleted: dict[Key, int] = {}
         self._quiet: dict[Key, int] = {}
         self._behind = frozenset(BY_KIND)
@@ -145,7 +147,8 @@ class Cache:
         if self._is_news(key, version):
             head = _head(parsed, raw)
             over = head is None and isinstance(parsed, Resource)
-            self._put(key, _Entry(version, BY_KIND[key.kind].slim(parsed) if over else parsed, head))
+            kept = self._shared(BY_KIND[key.kind].slim(parsed)) if over else parsed
+            self._put(key, _Entry(version, kept, head))
         return parsed
 
     def drop(self, raw: Json) -> Resource | InvalidSpec:
@@ -188,6 +191,15 @@ class Cache:
             for name in list(self._entries[kind, place]):
                 self._pop(Key(kind, place, name))
             del self._entries[kind, place]
+
+    def _shared(self, parsed: Resource) -> Resource:
+        """The same, with parts of its spec that are as another's being that one's: of thousands that are over, most are alike."""
+        spec: BaseModel = parsed.spec  # type: ignore[attr-defined]
+        parts = {name: part for name, part in spec if isinstance(part, BaseModel)}
+        same = {
+            name: self._parts.setdefault((type(part), part.model_dump_json()), part) for name, part in parts.items()
+        }
+        return parsed.model_copy(update={"spec": spec.model_copy(update=same)})
 
     def _put(self, key: Key, entry: _Entry) -> None:
         entries = self._entries.setdefault((key.kind, key.namespace), {})

@@ -28,6 +28,7 @@ from tradewind.shell.cluster import Cluster, ClusterError
 from tradewind.shell.database import Database
 from tradewind.shell.going import Going
 from tradewind.shell.loop import LoopWatch
+from tradewind.shell.memory import share_arenas
 from tradewind.shell.progress import progress_app
 from tradewind.shell.pulse import Pulse
 from tradewind.shell.reach import Reach, follow, within
@@ -54,6 +55,7 @@ QUEUE_DEPTH = Gauge("tradewind_queue_depth", "Keys in line or being worked on.")
 
 async def run(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT."""
+    share_arenas()
     _configure_logging(settings.log_level)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -104,8 +106,9 @@ async def run(settings: Settings) -> None:
             async with asyncio.TaskGroup() as group:
                 group.create_task(queue.run(settings.workers), name="workqueue")
                 every = settings.resync_seconds
-                rounds = resync(cache, views, cluster, shard, queue.add, queue.add_by, every)
+                rounds = resync(cache, views, cluster, shard, queue.add, queue.add_round, every)
                 group.create_task(rounds, name="resync")
+                group.create_task(_keep_what_was_made(queue, every), name="keep")
                 if not shard.named:
                     group.create_task(follow(reach, cluster, cache, queue.add, seconds=every), name="reach")
                 if database is not None and pulse is not None:
@@ -142,6 +145,13 @@ async def run(settings: Settings) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
         for task in done - {stopping}:
             task.result()  # an operator that lost one of its parts must not live on without it
+
+
+async def _keep_what_was_made(queue: WorkQueue[Key], seconds: float) -> None:
+    """Once everything had its first turn: what these have made stays as well, and is half of what a full collection walks over."""
+    await asyncio.sleep(seconds)
+    await queue.drained()
+    keep_for_good()
 
 
 def heard(queue: WorkQueue[Key], cache: Cache, payload: str) -> None:

@@ -5,7 +5,7 @@ is and says nothing of what was deleted meanwhile, and one that hangs says nothi
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import kopf
@@ -143,14 +143,14 @@ async def resync(
     cluster: Cluster,
     shard: Shard,
     add: Callable[[Key], None],
-    add_by: Callable[[Key, float], None],
+    add_round: Callable[[Sequence[Key], float], None],
     seconds: float,
 ) -> None:
     """Find what the watch has missed, and look at everything that is not finished, for ever.
 
     Args:
         add: asks for a turn now.
-        add_by: asks for one within so many seconds.
+        add_round: asks for one of each within so many seconds.
     """
     while True:
         await asyncio.sleep(seconds)
@@ -162,8 +162,7 @@ async def resync(
             log.warning("list failed", error=str(error))
         await compare(views, cluster, shard)
         await asyncio.to_thread(give_back)
-        for key in open_keys(cache):
-            add_by(key, seconds)
+        add_round(list(open_keys(cache)), seconds)
 
 
 async def refresh(cache: Cache, cluster: Cluster, shard: Shard) -> list[Key]:

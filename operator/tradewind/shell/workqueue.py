@@ -7,8 +7,9 @@ is lost and no resource is reconciled by two workers.
 import asyncio
 import contextlib
 import heapq
+import math
 import random
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -44,6 +45,8 @@ class WorkQueue(Generic[K]):
         self._timers: list[tuple[float, int, K]] = []
         self._order = 0
         self._timer_changed = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._drained.set()
         self.last_progress = 0.0
         """Loop time at which a worker last finished a key: what liveness looks at."""
 
@@ -54,6 +57,7 @@ class WorkQueue(Generic[K]):
             self._again.add(key)
         elif key not in self._queued:
             self._queued.add(key)
+            self._drained.clear()
             self._ready.put_nowait(key)
 
     def add_after(self, key: K, seconds: float) -> None:
@@ -72,16 +76,21 @@ class WorkQueue(Generic[K]):
         if key not in self._failures:
             self.add_after(key, seconds)
 
-    def add_by(self, key: K, seconds: float) -> None:
-        """Ask for a turn now, unless one is due within that time anyway: a round must not bring everybody into line at once."""
-        due = self._due.get(key)
-        if due is None or due > asyncio.get_running_loop().time() + seconds:
-            self.add(key)
+    def add_round(self, keys: Sequence[K], seconds: float) -> None:
+        """Ask for a turn of each within that time, unless one is due in it anyway: evenly spread, so that nobody stands in line."""
+        end = asyncio.get_running_loop().time() + seconds
+        for number, key in enumerate(keys):
+            if self._due.get(key, math.inf) > end:
+                self.add_after(key, seconds * number / len(keys))
 
     @property
     def depth(self) -> int:
         """Keys in line or being worked on."""
         return len(self._queued) + len(self._busy)
+
+    async def drained(self) -> None:
+        """Wait until nothing is in line or being worked on."""
+        await self._drained.wait()
 
     async def run(self, workers: int) -> None:
         """Work until cancelled."""
@@ -127,3 +136,5 @@ class WorkQueue(Generic[K]):
                 if key in self._again:
                     self._again.discard(key)
                     self.add(key)
+                if not self.depth:
+                    self._drained.set()

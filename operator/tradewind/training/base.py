@@ -6,6 +6,7 @@ fetched. Does not belong here: the training itself.
 
 import json
 import logging
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model, prepare_model_for_kbit_training
 from peft.tuners.lora import LoraLayer
+from safetensors import safe_open
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from tradewind.pretrained.fault import listed
@@ -26,10 +28,11 @@ from tradewind.trading.decision import DecisionInput
 from tradewind.trading.exits import ExitCode
 from tradewind.trading.prompt import hold, render_completion, render_prompt
 from tradewind.trading.settings.adapter import ALL_LINEAR, Lora
-from tradewind.trading.settings.hyperparameters import ExtraHyperparameters
 from tradewind.training.artifact import PROVENANCE_FILE
 from tradewind.training.config import TrainConfig
+from tradewind.training.dropout import quicken_dropout
 from tradewind.training.outcome import JobError, as_job_error, bad_config
+from tradewind.training.planner import gigabytes, needs_quantisation
 from tradewind.training.targets import Targets, resolve_targets
 
 _logger = logging.getLogger(__name__)
@@ -50,8 +53,12 @@ class Method:
     reason: str
 
 
-def choose_method(asked: str) -> Method:
-    """The method for this machine: a GPU trains bf16 LoRA where it can, a CPU fp32 LoRA; QLoRA is only taken when asked for.
+def choose_method(asked: str, *, no_room: str = "") -> Method:
+    """The method for this machine: a GPU trains bf16 LoRA where it can, a CPU fp32 LoRA.
+
+    Args:
+        asked: auto, lora or qlora.
+        no_room: why LoRA on half-precision weights does not fit the GPU, which is when auto takes QLoRA; empty: it may.
 
     Raises:
         JobError: exit 64 for qlora without a CUDA GPU.
@@ -64,10 +71,30 @@ def choose_method(asked: str) -> Method:
         return Method("lora", torch.float32, "no CUDA GPU: float32 LoRA on the CPU")
     half = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     name = str(half).removeprefix("torch.")
-    if asked == "qlora":
-        return Method("qlora", half, f"asked for: nf4 with double quantisation, computing in {name}")
+    if asked == "qlora" or (asked == "auto" and no_room):
+        why = "asked for" if asked == "qlora" else no_room
+        return Method("qlora", half, f"nf4 with double quantisation, computing in {name}: {why}")
     why = "asked for" if asked == "lora" else "faster than QLoRA wherever it fits"
     return Method("lora", half, f"{name} LoRA on {torch.cuda.get_device_name()}: {why}")
+
+
+def lack_of_room(folder: Path) -> str:
+    """Why weights of two bytes do not fit this machine's GPU; empty where they do, or there is none."""
+    if not torch.cuda.is_available():
+        return ""
+    parameters, gpu_bytes = parameters_of(folder), torch.cuda.get_device_properties(0).total_memory
+    if not needs_quantisation(parameters, gpu_bytes):
+        return ""
+    return f"{parameters:.3g} weights of two bytes leave no room on a GPU of {gigabytes(gpu_bytes)}"
+
+
+def parameters_of(folder: Path) -> int:
+    """Numbers in a folder's safetensors, from their headers alone."""
+    count = 0
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as tensors:
+            count += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+    return count
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -160,16 +187,12 @@ def with_adapter(model: Any, config: TrainConfig, method: Method, base_sha256: s
         JobError: exit 64 where the settings do not fit the model or the warm start; exit 65 for a warm start that is not whole.
     """
     targets = resolve_targets(model, config.lora.target_modules)
-    checkpointing = _wants_gradient_checkpointing(config.hyperparameters.extra)
     if method.name == "qlora":
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    if checkpointing:
-        # transformers renamed the method in 5.x
-        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-        enable({"use_reentrant": False})
-        model.enable_input_require_grads()
     if config.warm_start is not None:
-        return _warm_start(model, config.warm_start, config.lora, targets, base_sha256), targets
+        warm = _warm_start(model, config.warm_start, config.lora, targets, base_sha256)
+        quicken_dropout(warm)
+        return warm, targets
     try:
         adapted = get_peft_model(
             model,
@@ -190,6 +213,7 @@ def with_adapter(model: Any, config: TrainConfig, method: Method, base_sha256: s
             "lora.targetModules", f"{str(error)[:400]}; name linear layers of the base or all-linear"
         ) from error
     _refuse_other_layers(adapted, targets, "lora.targetModules", "name linear layers of the base or all-linear")
+    quicken_dropout(adapted)
     return adapted, targets
 
 
@@ -271,12 +295,6 @@ def _refuse_other_layers(adapted: Any, targets: Targets, field: str, remedy: str
             if names
         )
         raise bad_config(field, f"not the layers that were asked for: {said}; {remedy}")
-
-
-def _wants_gradient_checkpointing(extra: ExtraHyperparameters) -> bool:
-    if extra.gradient_checkpointing == "auto":
-        return torch.cuda.is_available()
-    return extra.gradient_checkpointing == "true"
 
 
 def _changed_text(tokenizer: Any) -> str | None:

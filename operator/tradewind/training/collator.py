@@ -1,20 +1,23 @@
-"""Which samples share a forward pass, and the tensors of that pass.
+"""Which samples share a pass, and the tensors of that pass.
 
-Belongs here: the plan of a whole training and the collator. Does not belong here: the loss.
+Belongs here: the plan of a whole training and the collator. Does not belong here: the loss, and what of a pass is computed once
+(packing.py).
 """
 
+import itertools
 import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch.utils.data import Dataset
 
+from tradewind.training.attention import shared_mask
+from tradewind.training.packing import Group, Packing
 from tradewind.training.preflight import TokenizedSample
 
-IGNORED: Final = -100  # cross_entropy's ignore_index
 _WINDOW_BATCHES: Final = 50  # samples of this many passes are sorted by length together
 
 MicroBatch = tuple[TokenizedSample, ...]
@@ -47,9 +50,20 @@ def plan_batches(lengths: Sequence[int], *, batch_size: int, epochs: float, seed
     return plan[: math.ceil(math.ceil(len(lengths) / batch_size) * epochs)]
 
 
+def join_steps(plan: Sequence[tuple[int, ...]], accumulation: int) -> list[tuple[int, ...]]:
+    """The passes of each optimiser step as one: its samples share what they have in common, and memory says how they are cut.
+
+    Args:
+        plan: as `plan_batches` makes it.
+        accumulation: passes of an optimiser step.
+    """
+    parts = (plan[start : start + accumulation] for start in range(0, len(plan), accumulation))
+    return [tuple(itertools.chain.from_iterable(part)) for part in parts]
+
+
 @dataclass(frozen=True)
 class PlannedBatches(Dataset[MicroBatch]):
-    """The plan as a dataset: item i is the i-th forward pass."""
+    """The plan as a dataset: item i is the i-th optimiser step, or pass of an evaluation."""
 
     samples: Sequence[TokenizedSample]
     plan: Sequence[tuple[int, ...]]
@@ -61,30 +75,53 @@ class PlannedBatches(Dataset[MicroBatch]):
         return tuple(self.samples[i] for i in self.plan[index])
 
 
-def collate(batch: Sequence[MicroBatch], pad_token_id: int) -> dict[str, torch.Tensor]:
-    """Tensors of one pass over B samples of at most L tokens, with logits at K positions.
-
-    Samples are padded on the right only, so causal attention never looks at padding and needs no mask: the fast kernel stays
-    in use. Positions are kept where any sample of the pass has something to learn.
+def collate(batch: Sequence[MicroBatch], pad_token_id: int, packing: Packing) -> dict[str, Any]:
+    """Tensors of one pass, group by group.
 
     Returns:
-        input_ids [B, L]; logits_to_keep [K], positions whose logits are computed; labels [B, K], the token that follows each,
-        or -100; weights [B]; tokens [], real tokens without padding.
+        groups: tensors of each group, see `group_tensors`; tokens []: of all samples, without padding.
     """
     (samples,) = batch
-    width = max(len(sample.input_ids) for sample in samples)
-    # A token is predicted at the position before it.
-    first = min(sample.prompt_length for sample in samples) - 1
-    input_ids = torch.full((len(samples), width), pad_token_id, dtype=torch.long)
-    labels = torch.full((len(samples), width - 1 - first), IGNORED, dtype=torch.long)
-    for row, sample in enumerate(samples):
-        ids = torch.tensor(sample.input_ids, dtype=torch.long)
-        input_ids[row, : len(ids)] = ids
-        labels[row, sample.prompt_length - 1 - first : len(ids) - 1 - first] = ids[sample.prompt_length :]
     return {
-        "input_ids": input_ids,
-        "logits_to_keep": torch.arange(first, width - 1),
-        "labels": labels,
-        "weights": torch.tensor([sample.weight for sample in samples], dtype=torch.float32),
+        "groups": [group_tensors(group, pad_token_id) for group in packing.arrange(samples)],
         "tokens": torch.tensor(sum(len(sample.input_ids) for sample in samples)),
+    }
+
+
+def group_tensors(group: Group, pad_token_id: int) -> dict[str, torch.Tensor]:
+    """Tensors of a group in R rows of L tokens with N supervised tokens.
+
+    Samples are padded on the right only, so causal attention never looks at padding. Rows of their own need no mask: the fast kernel
+    stays in use. Where a prefix of P tokens is shared by n samples of at most P + S, there is one row of P + n * S.
+
+    Returns:
+        input_ids [R, L]; keep [R, L], True at positions whose logits are needed; labels [N], the token that follows each of them;
+        weights [N], of their samples. Shared alone: position_ids [1, L]; attention_mask [1, 1, S, P + S], see attention.py.
+    """
+    prefix, own = group.prefix, group.width - group.prefix
+    input_ids = torch.full((len(group.samples), own), pad_token_id, dtype=torch.long)
+    keep = torch.zeros_like(input_ids, dtype=torch.bool)
+    labels: list[int] = []
+    weights: list[float] = []
+    for row, sample in enumerate(group.samples):
+        ids = sample.input_ids[prefix:]
+        input_ids[row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
+        # A token is predicted at the position before it.
+        keep[row, sample.prompt_length - 1 - prefix : len(ids) - 1] = True
+        labels += sample.input_ids[sample.prompt_length :]
+        weights += [sample.weight] * sample.supervised
+    tensors = {
+        "labels": torch.tensor(labels, dtype=torch.long),
+        "weights": torch.tensor(weights, dtype=torch.float32),
+    }
+    if not prefix:
+        return {"input_ids": input_ids, "keep": keep, **tensors}
+    beginning = torch.tensor([group.samples[0].input_ids[:prefix]], dtype=torch.long)
+    positions = [*range(prefix), *(len(group.samples) * list(range(prefix, group.width)))]
+    return {
+        "input_ids": torch.cat((beginning, input_ids.view(1, -1)), dim=1),
+        "keep": torch.cat((torch.zeros_like(beginning, dtype=torch.bool), keep.view(1, -1)), dim=1),
+        "position_ids": torch.tensor([positions], dtype=torch.long),
+        "attention_mask": shared_mask(prefix, own),
+        **tensors,
     }

@@ -66,6 +66,12 @@ def storage_error(error: BaseException) -> JobError | None:
     return None
 
 
+def out_of_memory(error: BaseException) -> JobError:
+    """Exit 68 where memory ran out and there is nothing left to give up."""
+    remedy = "request more memory, lower hyperparameters.maxLength, or use method qlora on a GPU"
+    return JobError(ExitCode.OUT_OF_MEMORY, "OutOfMemory", f"{str(error)[:300]}; {remedy}")
+
+
 @contextlib.contextmanager
 def as_job_error(field: str) -> Iterator[None]:
     """What is unfit to be used ends the Job, named by the field that asked for it."""

@@ -72,18 +72,20 @@ class StoredOutput:
             with as_job_errors():
                 publish_folder(self.bucket, dataset, folder_hashes(dataset), below=DATASET, replace=True)
 
-    def restore(self, names: tuple[str, ...], *, dataset: bool) -> None:
+    def restore(self, *, dataset: bool) -> None:
         """What earlier Jobs of the run have left: a published adapter with its report, small files, the dataset."""
         bucket = self.bucket
         if bucket is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        found = [*names, RESULT] if published_sums(bucket, ADAPTER) is not None else names
+        published = published_sums(bucket, ADAPTER) is not None
+        left_out = (OWNER,) if published else (OWNER, RESULT)
+        found = [name for name in bucket.names() if "/" not in name and name.endswith(".json") and name not in left_out]
         for name in found:
             content = bucket.read(name)
             if content is not None:
                 write_atomic(self.folder / name, content.decode("utf-8"))
-        if RESULT in found:
+        if published:
             fetch_folder(bucket, self.folder / ADAPTER, below=ADAPTER)
         elif dataset:
             fetch_folder(bucket, self.folder / DATASET, below=DATASET)
@@ -93,7 +95,6 @@ def bring(
     stores: Stores,
     output: Path,
     *,
-    names: tuple[str, ...] = (),
     dataset: bool = False,
     stopped: Callable[[], bool] = lambda: False,
 ) -> StoredOutput:
@@ -102,7 +103,6 @@ def bring(
     Args:
         stores: of its configuration.
         output: the run's folder on the disk.
-        names: small files that attempts leave for each other.
         dataset: whether the dataset is the run's own, in its output.
         stopped: whether the pod is being stopped.
 
@@ -116,7 +116,7 @@ def bring(
             return StoredOutput(output)
         made = StoredOutput(output, Bucket(stores.output, stopped=stopped))
         _claim(made, stores.owner)
-        made.restore(names, dataset=dataset)
+        made.restore(dataset=dataset)
     return made
 
 

@@ -4,7 +4,6 @@ Belongs here: what differs from the stock Trainer. Does not belong here: configu
 """
 
 import contextlib
-import inspect
 import json
 import logging
 import math
@@ -18,14 +17,23 @@ from typing import Any, Final
 import torch
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
-from torch.nn import functional
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from tradewind.training.checkpoint import Checkpoints
-from tradewind.training.collator import IGNORED, PlannedBatches, collate
+from tradewind.training.collator import PlannedBatches, collate
+from tradewind.training.config import TrainConfig
+from tradewind.training.loss import keeps_logits, weighted_loss
+from tradewind.training.packing import Packing
 
 BEST_WEIGHTS: Final = "best.safetensors"
 BEST_STATE: Final = "best.json"
+_CURVES: Final = {
+    "loss": "train/loss",
+    "learning_rate": "train/learning_rate",
+    "grad_norm": "train/grad_norm",
+    "eval_loss": "eval/loss",
+}
+"""Names in TensorBoard, as transformers gives them, by those of the log."""
 
 _logger = logging.getLogger(__name__)
 
@@ -74,8 +82,48 @@ class Meter:
         return self.steps / max(time.monotonic() - self.began, 1e-9)
 
 
+def training_arguments(config: TrainConfig, learning_rate: float, dtype: torch.dtype) -> TrainingArguments:
+    """What the stock Trainer is told: an item is a planned optimiser step, and the plan holds all epochs.
+
+    Args:
+        config: what the Job was told.
+        learning_rate: the peak in use, which is lower than asked after a divergence.
+        dtype: of the frozen weights.
+    """
+    settings, extra = config.hyperparameters, config.hyperparameters.extra
+    arguments = TrainingArguments(
+        output_dir=str(config.output / "checkpoints"),
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=1,
+        num_train_epochs=1,
+        learning_rate=learning_rate,
+        lr_scheduler_type=extra.lr_scheduler_type,
+        warmup_steps=settings.warmup_steps,
+        weight_decay=float(extra.weight_decay),
+        max_grad_norm=float(extra.max_grad_norm),
+        adam_beta1=float(extra.adam_beta1),
+        adam_beta2=float(extra.adam_beta2),
+        seed=settings.seed,
+        data_seed=settings.seed,
+        train_sampling_strategy="sequential",
+        save_strategy="steps",
+        save_steps=settings.save_every_steps,
+        logging_steps=int(extra.logging_steps),
+        logging_nan_inf_filter=False,
+        bf16=dtype is torch.bfloat16,
+        fp16=dtype is torch.float16,
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=torch.cuda.is_available(),
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to=[],
+    )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # one process trains on one GPU; DataParallel would split the plan
+    return arguments
+
+
 class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
-    """Trains an adapter on `PlannedBatches`; one item of the dataset is one forward pass."""
+    """Trains an adapter on `PlannedBatches`; one item of the dataset is one optimiser step, computed group by group."""
 
     control: Any
 
@@ -87,28 +135,35 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
         train: PlannedBatches,
         evaluation: PlannedBatches,
         pad_token_id: int,
+        packing: Packing,
         checkpoints: Checkpoints,
         eval_every_steps: int,
         patience: int = 0,
         stop_requested: Callable[[], bool] = lambda: False,
         on_progress: Callable[["AdapterTrainer"], None] = lambda _: None,
+        on_values: Callable[[int, Mapping[str, float]], None] = lambda _, __: None,
     ) -> None:
         """Everything is given.
 
         Args:
             model: a PEFT model.
-            args: batch size 1 (an item is a batch), one epoch (the plan holds all).
+            args: batch size 1 and no accumulation (an item is a step), one epoch (the plan holds all).
             train: the plan of the training.
             evaluation: the evaluation set in passes; may be empty.
             pad_token_id: fills rows on the right.
+            packing: how the samples of a pass are computed.
             checkpoints: where checkpoints go.
             eval_every_steps: steps between evaluations; there is one at the end in any case.
             patience: evaluations without a gain after which training stops; 0 never.
             stop_requested: asked after each step; True saves a checkpoint and stops.
             on_progress: called after each step and each evaluation.
+            on_values: called with a step and the values of curves there, such as `train/loss`, at each line of the log.
         """
         super().__init__(
-            model=model, args=args, train_dataset=train, data_collator=partial(collate, pad_token_id=pad_token_id)
+            model=model,
+            args=args,
+            train_dataset=train,
+            data_collator=partial(collate, pad_token_id=pad_token_id, packing=packing),
         )
         self.loss_is_scaled_for_ga = True
         self.model_accepts_loss_kwargs = True  # releases before 5.20 know this name alone
@@ -118,12 +173,13 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
         self.patience = patience
         self.stop_requested = stop_requested
         self.on_progress = on_progress
+        self.on_values = on_values
         self.best = Best()
         self.meter = Meter()
         self.step_loss: float | None = None
         self.eval_loss: float | None = None
         self._partial_loss = 0.0
-        self._keeps_logits = "logits_to_keep" in inspect.signature(model.get_base_model().forward).parameters
+        self._keeps_logits = keeps_logits(model)
         self._draft: Path | None = None
         self.remove_callback(PrinterCallback)
         self.add_callback(_Flow(self))
@@ -186,7 +242,9 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
         """Sum of the weights of all supervised tokens of an optimiser step: what its loss is divided by."""
         if not batch_samples:
             return None
-        return torch.stack([_token_weights(inputs).sum() for inputs in batch_samples]).sum().to(device)
+        return (
+            torch.stack([group["weights"].sum() for item in batch_samples for group in item["groups"]]).sum().to(device)
+        )
 
     def compute_loss(
         self,
@@ -195,17 +253,20 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
         return_outputs: bool = False,  # noqa: ARG002, FBT001, FBT002 - the base's signature
         num_items_in_batch: Any = None,
     ) -> torch.Tensor:
-        """Weighted mean negative log-likelihood of the supervised tokens, in nats."""
-        total, weight = self._weighted_loss(model, inputs)
+        """Weighted mean negative log-likelihood of the supervised tokens of a group, in nats."""
+        total, weight = weighted_loss(model, inputs, keeps=self._keeps_logits)
         return total / (weight if num_items_in_batch is None else num_items_in_batch)
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
-        """One forward and backward pass.
+        """The forward and backward passes of the groups of one item; their losses add up to the item's.
 
         Raises:
             DivergedError: before the weights are touched.
         """
-        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+        losses = [
+            super(AdapterTrainer, self).training_step(model, group, num_items_in_batch) for group in inputs["groups"]
+        ]
+        loss = torch.stack(losses).sum()
         value = loss.item()
         if not math.isfinite(value):
             raise DivergedError(f"the loss is {value} at step {self.state.global_step + 1}")
@@ -227,10 +288,11 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
                     self.control.should_save = self.control.should_training_stop = True
                     return {}
                 inputs = self._prepare_inputs(self.data_collator([self.evaluation[index]]))
-                with self.compute_loss_context_manager():
-                    part, part_weight = self._weighted_loss(self.model, inputs)
-                total += part.item()
-                weight += part_weight.item()
+                for group in inputs["groups"]:
+                    with self.compute_loss_context_manager():
+                        part, part_weight = weighted_loss(self.model, group, keeps=self._keeps_logits)
+                    total += part.item()
+                    weight += part_weight.item()
         step = self.state.global_step
         if not weight > 0 or not math.isfinite(total):
             raise DivergedError(f"the evaluation loss is {total / weight if weight else math.nan} at step {step}")
@@ -247,19 +309,6 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
-
-    def _weighted_loss(self, model: Any, inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sum of weight x negative log-likelihood over supervised tokens, and the sum of the weights."""
-        keep, labels = inputs["logits_to_keep"], inputs["labels"]
-        if self._keeps_logits:
-            logits = model(input_ids=inputs["input_ids"], use_cache=False, logits_to_keep=keep).logits
-        else:
-            logits = model(input_ids=inputs["input_ids"], use_cache=False).logits[:, keep]
-        losses = functional.cross_entropy(
-            logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none"
-        )
-        weights = _token_weights(inputs)
-        return (losses * weights.flatten()).sum(), weights.sum()
 
     def _get_output_dir(self, trial: Any) -> str:
         return super()._get_output_dir(trial) if self._draft is None else str(self._draft)
@@ -325,7 +374,5 @@ class _Flow(TrainerCallback):  # type: ignore[misc] # transformers has no types
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002
         shown = {key: round(value, 6) for key, value in (logs or {}).items() if isinstance(value, float)}
         _logger.info("step %s/%s %s", state.global_step, state.max_steps, json.dumps(shown))
-
-
-def _token_weights(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    return (inputs["labels"] != IGNORED) * inputs["weights"][:, None]
+        if values := {name: float(logs[key]) for key, name in _CURVES.items() if logs and key in logs}:
+            self.trainer.on_values(state.global_step, values)

@@ -249,7 +249,7 @@ def _ended(turn: _Turn, training: JobFacts) -> Decision:
     if ended.end is End.FINAL:
         return turn.failed(ended.reason, f"attempt {attempt} ended with {training.exit_code}: {message}")
     if training.out_of_memory:
-        message = "killed for memory: raise spec.resources.limits.memory, or halve hyperparameters.batchSize"
+        message = "killed for memory: raise spec.resources.limits.memory, or lower hyperparameters.maxLength"
     elif ended.end is End.INTERRUPTED and training.reason != "DeadlineExceeded":
         return _interrupted(turn, message)
     failures = (turn.status.failures or 0) + 1

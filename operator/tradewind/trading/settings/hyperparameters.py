@@ -61,7 +61,10 @@ class ExtraHyperparameters(StrictModel):
     adam_beta2: Number = "0.999"
     """Decay of the mean of squared gradients (AdamW), below 1."""
     gradient_checkpointing: Literal["auto", "true", "false"] = "auto"
-    """Whether activations are computed again instead of kept; auto: on a GPU."""
+    """Whether activations are computed again instead of kept; auto: where memory asks for it, as a step before the training shows."""
+    packing: Literal["auto", "false"] = "auto"
+    """Whether tokens that prompts begin with alike are computed once for all samples of a pass; auto: where the model gives the same
+    loss and gradient."""
     early_stopping_patience: Annotated[
         str, Checked("[0-9]{1,9}", "must be a whole number in quotes, 0 or more, such as '3'", 16)
     ] = "0"
@@ -101,9 +104,9 @@ class Hyperparameters(StrictModel):
     learning_rate: PositiveDecimal = "0.0002"
     """Peak learning rate."""
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 4
-    """Samples of one forward pass on one GPU."""
+    """Samples of an optimiser step, times gradientAccumulation. How many are computed at once is chosen by memory."""
     gradient_accumulation: Annotated[int, Field(ge=1, le=1024)] = 4
-    """Forward passes of one optimiser step."""
+    """How many times batchSize samples one optimiser step has."""
     warmup_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 50
     """Steps until the learning rate has its peak."""
     max_length: MaxLength = 2048

@@ -1,0 +1,161 @@
+"""Memory as it is measured: one step of the largest group, forward and backward, and what there is at most.
+
+Belongs here: the probe step, the limits of a GPU and of a pod, the record that a resumed run goes by. Does not belong here: what follows
+from it (planner.py).
+"""
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from tradewind.training.collator import group_tensors
+from tradewind.training.files import write_atomic
+from tradewind.training.loss import keeps_logits, weighted_loss
+from tradewind.training.packing import Costs, Group, Packing
+from tradewind.training.planner import Asked, Fit, Taken, Tried, next_fit
+from tradewind.training.preflight import TokenizedSample
+
+RECORD: Final = "plan.json"
+CGROUP: Final = Path("/sys/fs/cgroup")
+_ADAM_BYTES: Final = 8  # two moments of a trained weight
+_PASSES: Final = 8  # of a plan that are looked at, the largest ones
+
+
+def choose_fit(
+    model: Any,
+    costs: Costs | None,
+    passes: Sequence[Sequence[TokenizedSample]],
+    pad_token_id: int,
+    *,
+    asked: Asked,
+    half: torch.dtype | None,
+    limit: int | None,
+) -> Taken | None:
+    """Steps of the largest group until one fits; None where none does. The model is left with the checkpointing that is taken.
+
+    Args:
+        model: the PEFT model; its weights, its gradients and the state of random numbers stay as they are.
+        costs: as packing takes them.
+        passes: the samples of each optimiser step.
+        pad_token_id: fills rows on the right.
+        asked: `gradient_checkpointing`.
+        half: numbers of the training where they are not float32.
+        limit: bytes, as `limit_bytes` says.
+    """
+    heaviest = sorted(passes, key=lambda one: -sum(len(sample.input_ids) for sample in one))[:_PASSES]
+    longest = max((sample for one in passes for sample in one), key=lambda sample: len(sample.input_ids))
+    largest = max(_groups(Packing(costs), heaviest), key=lambda group: group.computed).computed
+    tried: list[Tried] = []
+    while True:
+        step = next_fit(tried, limit=limit, largest=largest, longest=len(longest.input_ids), asked=asked)
+        if not isinstance(step, Fit):
+            return step
+        set_checkpointing(model, on=step.checkpointing)
+        found = [*_groups(Packing(costs, step.max_tokens), heaviest), Group((longest,))]
+        group = max(found, key=lambda group: group.computed)
+        tried.append(Tried(step, step_bytes(model, group, pad_token_id, half)))
+
+
+def set_checkpointing(model: Any, *, on: bool) -> None:
+    """Whether the activations of a PEFT model's layers are computed again in the backward pass instead of kept."""
+    base = model.get_base_model()
+    # transformers renamed both in 5.x
+    if on:
+        enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+    elif getattr(base, "is_activation_checkpointing", getattr(base, "is_gradient_checkpointing", False)):
+        disable = getattr(base, "activation_checkpointing_disable", None) or base.gradient_checkpointing_disable
+        disable()
+
+
+def step_bytes(model: Any, group: Group, pad_token_id: int, half: torch.dtype | None) -> int | None:
+    """Peak of the GPU, or of this process, at a forward and backward pass in training mode, and the optimiser's state on top.
+
+    Returns:
+        Bytes; None where the GPU has no room for it.
+    """
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    device = trained[0].device
+    was_training = model.training
+    model.train()
+    _reset_peak(device)
+    try:
+        with torch.random.fork_rng():
+            inputs = {name: tensor.to(device) for name, tensor in group_tensors(group, pad_token_id).items()}
+            with contextlib.nullcontext() if half is None else torch.autocast(device.type, half):
+                total, weight = weighted_loss(model, inputs, keeps=keeps_logits(model))
+            (total / weight).backward()  # type: ignore[no-untyped-call]
+        moments: int = _ADAM_BYTES * sum(weight.numel() for weight in trained)
+        return _peak(device) + moments
+    except torch.OutOfMemoryError:
+        return None
+    finally:
+        model.zero_grad(set_to_none=True)
+        model.train(was_training)
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def limit_bytes(cgroup: Path = CGROUP, meminfo: Path = Path("/proc/meminfo")) -> int | None:
+    """Bytes that this process may take: of the GPU, or the least of its pod's limit and what the node has free beside it."""
+    if torch.cuda.is_available():
+        free, _ = torch.cuda.mem_get_info()
+        return free + torch.cuda.memory_reserved()
+    limits = [_stated(cgroup / "memory.max"), _stated(cgroup / "memory" / "memory.limit_in_bytes")]
+    with contextlib.suppress(OSError, KeyError, ValueError):
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
+        limits.append(1024 * int(lines["MemAvailable"].split()[0]) + _of_status("VmRSS"))
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def remember(folder: Path, fit: Fit, method: str, reason: str) -> None:
+    """What a run is trained with: a resumed one goes on with it, and so to the same sums."""
+    record = {"maxTokens": fit.max_tokens, "checkpointing": fit.checkpointing, "method": method, "reason": reason}
+    write_atomic(folder / RECORD, json.dumps(record))
+
+
+def remembered(folder: Path) -> tuple[Taken, str] | None:
+    """What a run was trained with so far, and its method; None where there is no readable record, as of an earlier release."""
+    try:
+        record: Mapping[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        return Taken(Fit(int(record["maxTokens"]), bool(record["checkpointing"])), str(record["reason"])), str(
+            record["method"]
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _groups(packing: Packing, passes: Sequence[Sequence[TokenizedSample]]) -> list[Group]:
+    return [group for one in passes for group in packing.arrange(one)]
+
+
+def _reset_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark of the resident set
+
+
+def _peak(device: torch.device) -> int:
+    return int(torch.cuda.max_memory_allocated()) if device.type == "cuda" else _of_status("VmHWM")
+
+
+def _of_status(name: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return 1024 * int(line.split()[1])
+    return 0
+
+
+def _stated(file: Path) -> int | None:
+    """The limit in a file of a control group; None where there is none."""
+    try:
+        value = int(file.read_text())
+    except (OSError, ValueError):
+        return None
+    return value if value < 1 << 60 else None
