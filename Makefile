@@ -26,7 +26,9 @@ demo: packages $(STAMP) cluster  ## the whole loop on a real cluster: outcomes -
 
 test: export OMP_NUM_THREADS := 1
 test: packages check  ## everything: checks, fast tests, then the real cluster (SOAK=1: also the long soaks)
-	@echo "== tests without a cluster"
+	@echo "== the S3 server of the tests, built the first time"
+	$(BIN)/python -m workshop.stores
+	echo "== tests without a cluster"
 	$(BIN)/pytest tests -m "not e2e and not slow and not whole" -n auto
 	echo "== recipes, hooks and benchmarks as a whole"
 	$(BIN)/pytest tests -m whole -n auto

@@ -22,7 +22,7 @@ from workshop.postgres import PostgresServer, running
 _TORCH_FOLDERS = ("predictor", "training")
 _TORCH_FILES = ("test_train.py", "test_base_model.py", "test_tiny_llama.py")
 _COSTLY = {"postgres_server", "stopped_postgres", "scratch", "store_rig"}
-"""Fixtures of a PostgreSQL, and of a whole checkout in which all checks run once more."""
+"""Fixtures of a PostgreSQL or an S3 server, and of a whole checkout in which all checks run once more."""
 
 
 @pytest.fixture(scope="session")

@@ -111,3 +111,7 @@ def running(folder: Path, *, region: str = REGION, options: tuple[str, ...] = ()
         yield server
     finally:
         server.stop()
+
+
+if __name__ == "__main__":
+    print(program())
