@@ -221,6 +221,8 @@ def test_where_one_is_away_the_other_goes_on_and_nobody_decides_in_its_place(
     operators: Operators, cluster: Cluster
 ) -> None:
     operators.scale_second(0)
+    # A pod that is being ended decides until it lets go.
+    wait_for("its lease to be let go", lambda: set(operators.leases()[1]), lambda held: held == {"0"}, seconds=40)
     ours, theirs = (Space(cluster, home) for home in HOMES)
     for space in (ours, theirs):
         space.apply(external("late", "steady", host=ARMS))
