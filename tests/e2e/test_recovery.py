@@ -80,8 +80,7 @@ def test_champion_history_and_decisions_come_back(
         assert _champion(space) == ("next", "api")
         assert gateway.decide("after")["_model_used"] == "next"
         assert gateway.decide("before") == answered
-    held = space.wait_condition("ABExperiment", "again", "Admissible", "False", seconds=90)
-    assert condition(held, "Admissible")["reason"] == "AlreadyTested"
+    space.wait_condition("ABExperiment", "again", "Admissible", "False", reason="AlreadyTested", seconds=90)
     ends = installation.database.sql(
         "SELECT name, decision, decision_reason FROM tradewind.experiments WHERE namespace = %s", space.name
     )
