@@ -20,6 +20,7 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("USER", "tradewind")
 
+from tradewind.pretrained.files import file_sha256
 from tradewind.trading.dataset import Sample, build_dataset, dataset_lines
 from tradewind.trading.exits import ExitCode
 from tradewind.trading.gates import evaluate_gates
@@ -30,7 +31,6 @@ from tradewind.training.files import (
     TRAIN_FILE,
     Example,
     dataset_sha256,
-    file_sha256,
     published_folder,
 )  # fmt: skip
 from tradewind.training.log import DecisionLog, Range

@@ -138,16 +138,21 @@ async def test_whoever_gets_the_installation_looks_at_everything(postgres_dsn: s
         assert len(told) == 1
 
 
+async def says_what_is_missing(one: Database, dsn: str) -> None:
+    """On a schema of before, and until it is of today."""
+    await one.beat()
+    told = await refusal(one)
+    assert told is not None
+    assert told.schema_missing
+    migrations.upgrade(dsn)
+    await one.beat()
+    assert await refusal(one) is None
+
+
 async def test_a_schema_of_before_is_said_to_be_missing(empty_postgres_dsn: str) -> None:
     migrations.upgrade(empty_postgres_dsn, "0017")
     async with operator(empty_postgres_dsn, "uid", "ns/one") as one:
-        await one.beat()
-        told = await refusal(one)
-        assert told is not None
-        assert told.schema_missing
-        migrations.upgrade(empty_postgres_dsn)
-        await one.beat()
-        assert await refusal(one) is None
+        await says_what_is_missing(one, empty_postgres_dsn)
 
 
 async def test_an_operator_with_a_tenants_role_is_told_which_it_needs(postgres_dsn: str) -> None:
@@ -379,13 +384,7 @@ async def test_a_single_operator_neither_needs_nor_writes_the_leases_of_shards(p
 async def test_shards_on_a_schema_of_before_are_told_what_is_missing(empty_postgres_dsn: str) -> None:
     migrations.upgrade(empty_postgres_dsn, "0019")
     async with of_shard(empty_postgres_dsn, 0) as one:
-        await one.beat()
-        told = await refusal(one)
-        assert told is not None
-        assert told.schema_missing
-        migrations.upgrade(empty_postgres_dsn)
-        await one.beat()
-        assert await refusal(one) is None
+        await says_what_is_missing(one, empty_postgres_dsn)
 
 
 async def test_another_cluster_is_refused_whether_it_has_shards_or_not(postgres_dsn: str) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from tradewind.stores.bucket import Bucket
-from tradewind.stores.folders import file_sha256
 from tradewind.trading.artifact import SUMS_FILE, artifact_sha256, sums_text
 from tradewind.trading.settings.stores import StoredFolder
+from tradewind.training.files import folder_hashes
 from workshop.stores import ACCESS_KEY, SECRET_KEY, StoreServer
 
 LOOPBACK = ("127.0.0.0/8",)
@@ -63,10 +63,6 @@ class Rig:
 
 def with_sums(folder: Path) -> str:
     """Writes SHA256SUMS as somebody who copies files does, and returns the folder's hash."""
-    hashes = {
-        p.relative_to(folder).as_posix(): file_sha256(p)
-        for p in folder.rglob("*")
-        if p.is_file() and p.name != SUMS_FILE
-    }
+    hashes = folder_hashes(folder)
     (folder / SUMS_FILE).write_text(sums_text(hashes))
     return artifact_sha256(hashes)

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from store_rig import Rig, with_sums
 
+from tradewind.pretrained.files import file_sha256
 from tradewind.stores.bucket import STOPPED, Bucket
 from tradewind.stores.faults import StoreError
-from tradewind.stores.folders import fetch_folder, file_sha256, is_inside, publish_folder, published_sums
+from tradewind.stores.folders import fetch_folder, is_inside, publish_folder, published_sums
 from tradewind.trading.artifact import artifact_sha256
 from tradewind.trading.exits import ExitCode
+from tradewind.training.files import folder_hashes
 
 FILES = {"config.json": b"{}", "model.safetensors": b"w" * 100_000, "deep/er/tokenizer.json": b'{"a": 1}'}
 
@@ -25,14 +27,6 @@ def make(folder: Path, files: dict[str, bytes] = FILES) -> str:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     return with_sums(folder)
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    return {
-        p.relative_to(folder).as_posix(): file_sha256(p)
-        for p in folder.rglob("*")
-        if p.is_file() and p.name != "SHA256SUMS"
-    }
 
 
 @pytest.fixture
@@ -50,7 +44,7 @@ def uri(base: Path) -> str:
 def test_a_folder_is_fetched_whole_with_its_hash(rig: Rig, base: Path, tmp_path: Path) -> None:
     (base / "left-over.bin").write_bytes(b"not listed")
     actual = fetch_folder(rig.bucket(uri(base)), tmp_path / "base")
-    assert actual == artifact_sha256(hashes(tmp_path / "base"))
+    assert actual == artifact_sha256(folder_hashes(tmp_path / "base"))
     assert (tmp_path / "base/model.safetensors").read_bytes() == FILES["model.safetensors"]
     assert not (tmp_path / "base/left-over.bin").exists()
     assert not list((tmp_path / "base").rglob(".fetching*"))
@@ -62,7 +56,7 @@ def test_only_what_is_needed_is_fetched(rig: Rig, base: Path, tmp_path: Path) ->
         base, {"model.safetensors.index.json": b'{"weight_map": {"a": "model.safetensors"}}'}
     )  # of no use without them
     fetch_folder(rig.bucket(uri(base)), tmp_path, only=(".json",))
-    assert set(hashes(tmp_path)) == {"config.json", "deep/er/tokenizer.json"}
+    assert set(folder_hashes(tmp_path)) == {"config.json", "deep/er/tokenizer.json"}
 
 
 def cut(base: Path) -> None:
@@ -151,18 +145,18 @@ def test_what_is_published_verifies_and_is_never_overwritten(rig: Rig, bucket_fo
     publish_folder(
         bucket,
         tmp_path / "one",
-        hashes(tmp_path / "one"),
+        folder_hashes(tmp_path / "one"),
         below="adapter",
         beside={"result.json": tmp_path / "result.json"},
     )
     subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=bucket_folder / "runs/a/adapter", check=True)
     assert (bucket_folder / "runs/a/result.json").read_text() == "{}"
 
-    publish_folder(bucket, tmp_path / "one", hashes(tmp_path / "one"), below="adapter")
+    publish_folder(bucket, tmp_path / "one", folder_hashes(tmp_path / "one"), below="adapter")
     with pytest.raises(StoreError, match="not overwritten") as error:
-        publish_folder(bucket, tmp_path / "two", hashes(tmp_path / "two"), below="adapter")
+        publish_folder(bucket, tmp_path / "two", folder_hashes(tmp_path / "two"), below="adapter")
     assert (error.value.code, error.value.reason) == (ExitCode.BAD_CONFIG, "AlreadyPublished")
-    assert published_sums(bucket, "adapter") == hashes(tmp_path / "one")
+    assert published_sums(bucket, "adapter") == folder_hashes(tmp_path / "one")
     assert (bucket_folder / "runs/a/adapter/config.json").read_bytes() == b"{}"
 
 
@@ -175,8 +169,8 @@ def test_what_was_not_published_to_its_end_does_not_exist_and_is_written_over(
     (begun / "SHA256SUMS").unlink()
     bucket = rig.bucket("s3://models/runs/b")
     assert published_sums(bucket, "adapter") is None
-    publish_folder(bucket, tmp_path / "one", hashes(tmp_path / "one"), below="adapter")
-    assert fetch_folder(bucket, tmp_path / "back", below="adapter") == artifact_sha256(hashes(tmp_path / "one"))
+    publish_folder(bucket, tmp_path / "one", folder_hashes(tmp_path / "one"), below="adapter")
+    assert fetch_folder(bucket, tmp_path / "back", below="adapter") == artifact_sha256(folder_hashes(tmp_path / "one"))
 
 
 def test_a_snapshot_that_nobody_knows_of_is_replaced(rig: Rig, tmp_path: Path) -> None:
@@ -184,8 +178,8 @@ def test_a_snapshot_that_nobody_knows_of_is_replaced(rig: Rig, tmp_path: Path) -
     make(tmp_path / "two", FILES | {"config.json": b"[2]"})
     bucket = rig.bucket("s3://models/runs/c")
     for folder in (tmp_path / "one", tmp_path / "two"):
-        publish_folder(bucket, folder, hashes(folder), below="dataset", replace=True)
-    assert published_sums(bucket, "dataset") == hashes(tmp_path / "two")
+        publish_folder(bucket, folder, folder_hashes(folder), below="dataset", replace=True)
+    assert published_sums(bucket, "dataset") == folder_hashes(tmp_path / "two")
 
 
 def test_of_many_that_publish_at_once_one_wins(rig: Rig, tmp_path: Path) -> None:
@@ -250,7 +244,7 @@ def test_the_init_container_fetches_and_says_why_not(rig: Rig, base: Path, tmp_p
     stores = {"read": [rig.described(uri(base), tmp_path / "mnt")]}
     done = fetch_process(stores, tmp_path)
     assert done.returncode == 0, done.stderr
-    assert set(hashes(tmp_path / "mnt")) == set(FILES)
+    assert set(folder_hashes(tmp_path / "mnt")) == set(FILES)
     swapped(base)
     shutil.rmtree(tmp_path / "mnt")
     done = fetch_process(stores, tmp_path)

@@ -3,14 +3,12 @@
 Here belongs reading files and comparing hashes. What a hash is made of is `trading.artifact`'s business.
 """
 
-import hashlib
 from pathlib import Path
 
 from tradewind.predictor.failure import StartError
+from tradewind.pretrained.files import file_sha256
 from tradewind.trading.artifact import SUMS_FILE, artifact_sha256, sums_text
 from tradewind.trading.exits import ExitCode
-
-_CHUNK_BYTES = 1 << 20
 
 
 def verify_artifact(directory: Path, expected: str) -> str:
@@ -71,20 +69,12 @@ def hash_files(directory: Path, *, follow_links: bool = False) -> dict[str, str]
                 f"{relative} is a link or a special file: an artifact holds regular files only, copy its content there",
             )
         if path.is_file():
-            hashes[relative] = _sha256(path)
+            hashes[relative] = file_sha256(path)
     if not hashes:
         raise StartError(
             ExitCode.BAD_CONFIG, ExitCode.BAD_CONFIG.reason, f"{directory} is empty: mount the model there"
         )
     return hashes
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _suspect(directory: Path, hashes: dict[str, str]) -> str:

@@ -3,6 +3,7 @@
 A file that was cut, or is a Git LFS pointer, ends a load somewhere deep in a library, or not at all. Here it ends with its name.
 """
 
+import hashlib
 import json
 import struct
 from pathlib import Path
@@ -15,6 +16,12 @@ INDEX_FILE: Final = "model.safetensors.index.json"
 _LFS: Final = b"version https://git-lfs"
 _LENGTH_BYTES: Final = 8
 _MAX_HEADER_BYTES: Final = 100_000_000  # as the format has it
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, 64 hex digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def check_files(folder: Path) -> None:

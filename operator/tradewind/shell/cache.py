@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
+from weakref import WeakValueDictionary
 
 import structlog
 from prometheus_client import Counter
@@ -65,7 +66,7 @@ class Cache:
         self._entries: dict[tuple[str, str], dict[str, _Entry]] = {}
         self._named: dict[tuple[str, str], Mapping[str, Resource]] = {}  # each is made once a change
         self._naming: dict[Key, set[Key]] = {}
-        self._parts: dict[tuple[type[BaseModel], str], BaseModel] = {}
+        self._parts: WeakValueDictionary[tuple[type[BaseModel], str], BaseModel] = WeakValueDictionary()
         self._deleted: dict[Key, int] = {}
         self._quiet: dict[Key, int] = {}
         self._behind = frozenset(BY_KIND)

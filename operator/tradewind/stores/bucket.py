@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
@@ -21,6 +21,9 @@ from tradewind.stores.faults import StoreError, is_absence, refused, told, unava
 from tradewind.stores.identity import Credential, credentials
 from tradewind.trading.hosts import Asked, barred
 from tradewind.trading.settings.stores import StoredFolder, endpoint_of
+
+if TYPE_CHECKING:
+    from obstore import GetResult
 
 PATIENCE: Final = timedelta(minutes=2)
 _TRIES: Final = 100  # `PATIENCE` ends them: the pauses are drawn, and a few short ones would be over in a second
@@ -79,11 +82,8 @@ class Bucket:
             StoreError: also for an object of more than 16 MiB.
         """
         with self._told():
-            try:
-                found = obstore.get(self._store, self._key(name))
-            except FileNotFoundError as error:
-                if not is_absence(error):
-                    raise
+            found = self._found(name)
+            if found is None:
                 return None
             if found.meta["size"] > _SMALL_BYTES:
                 raise refused(
@@ -95,11 +95,8 @@ class Bucket:
         """Write an object into a file and return its SHA-256; None where there is none."""
         digest = hashlib.sha256()
         with self._told():
-            try:
-                found = obstore.get(self._store, self._key(name))
-            except FileNotFoundError as error:
-                if not is_absence(error):
-                    raise
+            found = self._found(name)
+            if found is None:
                 return None
             with target.open("wb") as file:
                 for piece in found.stream(min_chunk_size=_CHUNK_BYTES):
@@ -143,6 +140,14 @@ class Bucket:
             except FileNotFoundError as error:
                 if not is_absence(error):
                     raise
+
+    def _found(self, name: str) -> "GetResult | None":
+        try:
+            return obstore.get(self._store, self._key(name))
+        except FileNotFoundError as error:
+            if not is_absence(error):
+                raise
+            return None
 
     def _key(self, name: str) -> str:
         return "/".join(part for part in (self.folder.prefix, name) if part)

@@ -4,14 +4,13 @@ A reader takes the files that it names, each by its hash, and nothing else that 
 `SHA256SUMS` by a request that fails where there is one already: what is published stays as it is.
 """
 
-import hashlib
 import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from tradewind.pretrained.files import INDEX_FILE
+from tradewind.pretrained.files import INDEX_FILE, file_sha256
 from tradewind.stores.bucket import Bucket
 from tradewind.stores.faults import damaged, missing, refused
 from tradewind.trading.artifact import SUMS_FILE, artifact_sha256, sums_text
@@ -165,12 +164,6 @@ def is_inside(name: str) -> bool:
         and "\\" not in name
         and "\0" not in name
     )
-
-
-def file_sha256(file: Path) -> str:
-    """SHA-256 of a file, 64 hex digits."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _taken(bucket: Bucket, below: str) -> Exception:

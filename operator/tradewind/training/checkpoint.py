@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tradewind.training.files import file_sha256, published_folder, write_atomic
+from tradewind.pretrained.files import file_sha256
+from tradewind.training.files import published_folder, write_atomic
 from tradewind.training.request import Request, differences
 
 MANIFEST: Final = "checkpoint.json"

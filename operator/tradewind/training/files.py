@@ -4,7 +4,6 @@ Belongs here: bytes on a disk. Does not belong here: what they mean to a model.
 """
 
 import contextlib
-import hashlib
 import json
 import math
 import os
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from tradewind.pretrained.files import file_sha256
 from tradewind.trading.artifact import SUMS_FILE, artifact_sha256, sums_text
 from tradewind.trading.exits import ExitCode
 from tradewind.training.outcome import JobError
@@ -21,7 +21,6 @@ from tradewind.training.outcome import JobError
 TRAIN_FILE: Final = "train.jsonl"
 EVAL_FILE: Final = "eval.jsonl"
 MANIFEST_FILE: Final = "manifest.json"
-_CHUNK_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +30,6 @@ class Example:
     prompt: str
     completion: str
     weight: float
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, 64 hex digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def folder_hashes(folder: Path) -> dict[str, str]:
