@@ -107,8 +107,7 @@ def installation(
 
 @pytest.fixture(scope="session")
 def arms(cluster: Cluster, installation: Installation) -> str:
-    service = cluster.must_get("Service", "arms", SYSTEM)
-    return f"http://{service['spec']['clusterIP']}"
+    return Space(cluster, SYSTEM).address("arms")
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import json
 from contextlib import suppress
 
+import httpx
 from gateway_client import GatewayClient
 
 from workshop.client import Json
@@ -42,9 +43,21 @@ class Space(Namespace):
         """
         if until is not None:
             self.wait_condition("Endpoint", endpoint, until, seconds=seconds)
-        name = f"{endpoint}-gateway"
-        service = self.wait("Service", name, "has an address", lambda seen: seen["spec"].get("clusterIP"), seconds=60)
-        return GatewayClient(f"http://{service['spec']['clusterIP']}")
+        return GatewayClient(self.address(f"{endpoint}-gateway", taken=until is not None))
+
+    def address(self, service: str, *, taken: bool = True) -> str:
+        """URL of a Service's ClusterIP.
+
+        Args:
+            service: its name.
+            taken: wait until a connection is taken: kube-proxy learns of a ready pod up to a second after the pod is,
+                and refuses until then.
+        """
+        found = self.wait("Service", service, "has an address", lambda seen: seen["spec"].get("clusterIP"), seconds=60)
+        url = f"http://{found['spec']['clusterIP']}"
+        if taken:
+            wait_for(f"{service} to take a connection", lambda: _refusal(url), lambda why: not why, every=0.1)
+        return url
 
     def clear(self) -> None:
         """Remove our kinds; holders of references first, so that no finalizer is left behind."""
@@ -78,3 +91,12 @@ class Space(Namespace):
     def _held(self, *, deleted: bool = False) -> list[str]:
         versions = [v["metadata"] for v in self.select("ModelVersion")]
         return [v["name"] for v in versions if v.get("finalizers") and (v.get("deletionTimestamp") or not deleted)]
+
+
+def _refusal(url: str) -> str:
+    """Why nobody takes a connection there; whatever is answered is none."""
+    try:
+        httpx.get(url, timeout=5, trust_env=False)
+    except httpx.TransportError as error:
+        return f"{type(error).__name__} {error}"
+    return ""

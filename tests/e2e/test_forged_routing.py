@@ -64,8 +64,7 @@ def as_editor(space: Space, *arguments: str) -> str:
 
 def asked_there(space: Space) -> Json:
     """What the attacker's host was asked, by whomever: probes count, too."""
-    address = space.must_get("Service", EVIL)["spec"]["clusterIP"]
-    counts: Json = httpx.get(f"http://{address}/asks", timeout=30, trust_env=False).json()
+    counts: Json = httpx.get(f"{space.address(EVIL)}/asks", timeout=30, trust_env=False).json()
     return counts
 
 

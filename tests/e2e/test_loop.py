@@ -57,8 +57,7 @@ def gateway(space: Space, models: Path, arms: str) -> Iterator[GatewayClient]:
     """An Endpoint on recorded data with 300 closed trades of its first champion: three of four won."""
     space.apply(external("api", "follow"), endpoint("trader", "api", clock="replay"))
     space.wait_condition("Endpoint", "trader", "Ready", seconds=180)
-    service = space.must_get("Service", "trader-gateway")
-    with GatewayClient(f"http://{service['spec']['clusterIP']}") as client:
+    with space.gateway("trader") as client:
         for index in range(SAMPLES):
             trade(client, f"a{index}", START + timedelta(hours=index), won=index % 4 != 3)
         yield client

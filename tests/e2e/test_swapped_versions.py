@@ -31,8 +31,7 @@ def trader(space: Space, installation: Installation) -> Iterator[GatewayClient]:
 
 def _asked(space: Space) -> int:
     """Questions that reached the attacker's host."""
-    service = space.must_get("Service", "thief")
-    with httpx.Client(base_url=f"http://{service['spec']['clusterIP']}", trust_env=False) as http:
+    with httpx.Client(base_url=space.address("thief"), trust_env=False) as http:
         return sum(http.get("/asks").json().values())
 
 
