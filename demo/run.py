@@ -2,9 +2,9 @@
 
     python demo/run.py            options by environment: COST_BP=1.2 BARS=5000 DEMO_NAMESPACE=tradewind-demo
 
-Phases: charts, the stand-in API and the tiny base model; the API arm alone on the first 60 % of the bars; a LoRA on what
-its trades came to; the A/B test in Replay on the rest; a second experiment with a broken arm; report and timings under
-build/demo. Nothing decides here but the operator: the driver applies manifests, starts paper traders and waits. Each run
+Phases: charts, the stand-in API; the API arm alone on the first 60 % of the bars, the tiny base model beside it; a LoRA on what
+its trades came to, and beside it a second experiment with a broken arm; the A/B test in Replay on the rest; report and
+timings under build/demo. Nothing decides here but the operator: the driver applies manifests, starts paper traders and waits. Each run
 uses names of its own, so that a second run starts anew; base model, images and cluster are reused.
 """
 
@@ -67,21 +67,19 @@ class Demo:
             ("charts: kinds, operator, database", 10, self.install),
             ("what earlier runs left", 5, self.clear_earlier),
             ("stand-in API, secrets, storage", 1, self.prepare),
-            (
-                "tiny base model (made the first time, then reused)",
-                10 if self.kept_base is not None and self.kept_base.is_dir() else 150,
-                self.make_base_model,
-            ),
+            ("tiny base model begins (made the first time, then reused)", 1, self.begin_base_model),
             ("Endpoint with the API arm", 5, self.make_endpoint),
-            ("first part of the bars: the API arm alone", 60, self.trade_first_part),
-            ("LoRA training on its outcomes", 220, self.train),
-            ("A/B test in Replay on the rest of the bars", 60, self.test),
-            ("second experiment: every fifth answer of the candidate is broken", 25, self.test_broken),
+            ("first part of the bars: the API arm alone", 45, self.trade_first_part),
             (
-                "latency of both arms, 50 requests each (the stand-in's are delayed on purpose)",
-                20,
-                self.measure_latency,
+                "tiny base model",
+                1 if self.kept_base is not None and self.kept_base.is_dir() else 110,
+                self.end_base_model,
             ),
+            ("second experiment begins: every fifth answer of its candidate is broken", 3, self.begin_broken),
+            ("LoRA training on its outcomes, the second experiment beside it", 90, self.train),
+            ("A/B test in Replay on the rest of the bars", 60, self.test),
+            ("verdict of the second experiment", 1, self.end_broken),
+            ("latency of both arms, 50 requests each (the stand-in's are delayed on purpose)", 8, self.measure_latency),
             ("report", 5, self.report),
         )
         self.progress.expected = {name: float(seconds) for name, seconds, _ in phases}  # on two cores
@@ -141,20 +139,22 @@ class Demo:
         for name in ("standin", "standin-broken"):
             space.wait_available(name, seconds=180)
 
-    def make_base_model(self) -> None:
+    def begin_base_model(self) -> None:
+        """Nobody needs it before the training: the API arm trades meanwhile."""
         self.space.apply(base_model_scripts())
         self._bring_kept_base()
-        job = f"base-model-{self.plan.run}"
-        self._apply("base-model.yaml", job=job)
-        made_model = self.space.wait_job(job, seconds=20 * 60)
+        self._apply("base-model.yaml", job=f"base-model-{self.plan.run}")
+
+    def end_base_model(self) -> None:
+        made_model = self.space.wait_job(f"base-model-{self.plan.run}", seconds=20 * 60)
         self._keep_base()
         self.values["base_key"] = str(made_model["key"])[:12]
         self.facts["baseModel"] = made_model
         self.say("found complete, verified" if made_model.get("reused") else f"{made_model.get('seconds')} s")
 
     def make_endpoint(self) -> None:
-        # The second one is asked much later; until then its gateway has long started.
-        for manifest in ("endpoint.yaml", "endpoint-broken.yaml"):
+        # The second one is asked later; until then its gateway has long started and draws for its experiment.
+        for manifest in ("endpoint.yaml", "endpoint-broken.yaml", "guardrail.yaml"):
             self._apply(manifest)
         self.space.wait_condition("ModelVersion", f"api-standin-{self.plan.run}", "Ready", seconds=300, final=FAILED)
         self._endpoint_url(f"trader-{self.plan.run}")
@@ -162,7 +162,7 @@ class Demo:
     def trade_first_part(self) -> None:
         summary = self._trade("trade-api", f"trader-{self.plan.run}", WARMUP, self.plan.split)
         self.facts["firstPart"] = summary
-        self.say(_traded(summary))
+        self.say(_told(summary))
 
     def train(self) -> None:
         name = f"lora-{self.plan.run}"
@@ -193,15 +193,19 @@ class Demo:
         self._say_forecast(name)
         summary = self._trade("trade-ab", endpoint, self.plan.split, len(self.plan.bars), watched=name)
         self.facts["test"] = summary
-        self.say(_traded(summary))
+        self.say(_told(summary))
         self._verdict(name)
 
-    def test_broken(self) -> None:
+    def begin_broken(self) -> None:
+        """It mostly waits for its weights, the training for nobody: they share the machine well."""
         name = f"broken-{self.plan.run}"
-        self._apply("guardrail.yaml")
         self._wait_active(name, name)
         start = self.plan.broken_start
-        self.facts["broken"] = self._trade("trade-broken", name, start, start + BROKEN_BARS, watched=name)
+        self._begin_trade("trade-broken", name, start, start + BROKEN_BARS, watched=name)
+
+    def end_broken(self) -> None:
+        name = f"broken-{self.plan.run}"
+        self.facts["broken"] = self._traded("trade-broken", watched=name)
         verdict = self._verdict(name)
         if verdict.get("decision") != "rollback":
             raise StepError(
@@ -291,10 +295,13 @@ class Demo:
         self.space.wait("Endpoint", endpoint, f"runs {experiment}", draws, seconds=300)
 
     def _trade(self, what: str, endpoint: str, start: int, stop: int, watched: str | None = None) -> Json:
-        job = f"{what}-{self.plan.run}"
+        self._begin_trade(what, endpoint, start, stop, watched)
+        return self._traded(what, watched)
+
+    def _begin_trade(self, what: str, endpoint: str, start: int, stop: int, watched: str | None = None) -> None:
         self._apply(
             "trader.yaml",
-            job=job,
+            job=f"{what}-{self.plan.run}",
             gateway=self._endpoint_url(endpoint),
             start=str(start),
             stop=str(stop),
@@ -304,6 +311,9 @@ class Demo:
             post_bars="\n            - --post-bars" if watched else "",
         )
 
+    def _traded(self, what: str, watched: str | None = None) -> Json:
+        """What a trader that was begun says at its end."""
+
         def also() -> str:
             if watched is None:
                 return ""
@@ -311,7 +321,7 @@ class Demo:
             weight, evidence = status.get("weight") or {}, status.get("evidence") or {}
             return f"{status.get('phase', '')}, weight {weight.get('desired', '-')}, {evidence.get('blocks', 0)} blocks"
 
-        return self.space.wait_job(job, seconds=40 * 60, also=also)
+        return self.space.wait_job(f"{what}-{self.plan.run}", seconds=40 * 60, also=also)
 
     def _say_forecast(self, name: str) -> None:
         """What the operator expects of the test, from the baseline's own decisions."""
@@ -332,7 +342,7 @@ class Demo:
         return verdict
 
 
-def _traded(summary: Json) -> str:
+def _told(summary: Json) -> str:
     parts = [
         f"{arm}: {found['decisions']} decisions, {found['trades']} trades, {found['wins']} won, {found['pnlUSD']:+.2f} USD"
         for arm, found in summary["arms"].items()
