@@ -140,9 +140,9 @@ def train(config: TrainConfig) -> dict[str, Any]:
     from tradewind.training.collator import PlannedBatches, join_steps, plan_batches
     from tradewind.training.events import FOLDER as CURVES
     from tradewind.training.events import EventFile
-    from tradewind.training.memory import RECORD, choose_fit, limit_bytes, remember, remembered, set_checkpointing
+    from tradewind.training.memory import RECORD, Record, choose_fit, limit_bytes, set_checkpointing
     from tradewind.training.packing import Packing
-    from tradewind.training.planner import plan_words, smaller
+    from tradewind.training.planner import Fit, Taken, plan_words, smaller
     from tradewind.training.preflight import check_room, check_stop_token, tokenize
     from tradewind.training.progress import ProgressReporter
     from tradewind.training.request import LAYERS, earlier_fingerprint, request_of
@@ -153,8 +153,9 @@ def train(config: TrainConfig) -> dict[str, Any]:
     threads = int(extra.threads or 0) or int(os.environ.get("OMP_NUM_THREADS", "0")) or cpu_threads()
     torch.set_num_threads(threads)
     disable_progress_bar()
-    earlier_plan = remembered(config.output)
-    no_room = earlier_plan[0].reason if earlier_plan is not None and earlier_plan[1] == "qlora" else ""
+    earlier_plan = Record.read(config.output)
+    no_room = earlier_plan.taken.reason if earlier_plan is not None and earlier_plan.method == "qlora" else ""
+    killed_at = earlier_plan.taken.fit if earlier_plan is not None and config.after_out_of_memory else None
     method = base.choose_method(config.method, no_room=no_room or base.lack_of_room(config.base))
     tokenizer = base.load_tokenizer(config.base)
     fit = partial(tokenize, tokenizer=tokenizer, max_length=settings.max_length, max_too_long_share=max_too_long_share)
@@ -208,6 +209,11 @@ def train(config: TrainConfig) -> dict[str, Any]:
     }
     progress = ProgressReporter(config.progress_url, config.progress_token_file, config.progress_seconds)
     ran_out = False
+
+    def record(taken: Taken, method: str) -> None:
+        Record(taken, method, config.attempt).write(config.output)
+        stored.keep(config.output / RECORD)
+
     model: Any = None
     trainer: Any = None
 
@@ -250,14 +256,21 @@ def train(config: TrainConfig) -> dict[str, Any]:
             progress.report({"attempt": config.attempt, "message": resumed.message}, force=True)
 
         # What a run was trained with is what it goes on with: another cut of a pass would be another order of sums.
-        earlier_plan = remembered(config.output) if resumed.step is not None or ran_out else None
+        # But for what it was killed at for memory: nothing of that is gone on with.
+        earlier_plan = Record.read(config.output) if resumed.step is not None or ran_out else None
+        if earlier_plan is not None and killed_at is not None and earlier_plan.attempt != config.attempt:
+            earlier_plan = None
         if earlier_plan is not None:
-            taken, _ = earlier_plan
+            taken = earlier_plan.taken
             set_checkpointing(model, on=taken.fit.checkpointing)
         else:
             steps = [tuple(ready.samples[index] for index in step) for step in plan]
+
+            def trying(fit: Fit, name: str = method.name) -> None:
+                record(Taken(fit, f"tried {fit.max_tokens} tokens at once"), name)
+
             found_fit = choose_fit(model, sharing.costs, steps, tokenizer.pad_token_id, asked=extra.gradient_checkpointing,
-                                   half=half, limit=limit_bytes())  # fmt: skip
+                                   half=half, limit=limit_bytes(), killed_at=killed_at, before=trying)  # fmt: skip
             if found_fit is None and config.method == "auto" and method.name == "lora" and torch.cuda.is_available():
                 method = base.choose_method(
                     "auto", no_room="a step of the longest sample does not fit with weights of two bytes"
@@ -266,8 +279,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
             if found_fit is None:
                 raise out_of_memory(MemoryError(f"a step of the longest sample ({max(lengths)} tokens) does not fit"))
             taken = found_fit
-            remember(config.output, taken.fit, method.name, taken.reason)
-            stored.keep(config.output / RECORD)
+            record(taken, method.name)
         logger.info("%s", taken.reason)
         packing = Packing(sharing.costs, taken.fit.max_tokens)
 
@@ -305,13 +317,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
             if less is None:
                 raise out_of_memory(error) from error
             logger.warning("out of memory at %d tokens at once; going on with %s", taken.fit.max_tokens, less)
-            remember(
-                config.output,
-                less,
-                method.name,
-                f"{taken.reason}, then ran out of memory: {less.max_tokens} tokens at once",
-            )
-            stored.keep(config.output / RECORD)
+            words = f"{taken.reason}, then ran out of memory: {less.max_tokens} tokens at once"
+            record(Taken(less, words), method.name)
             ran_out = True
             continue
         break

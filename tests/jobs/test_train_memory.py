@@ -89,3 +89,34 @@ def test_a_plan_that_was_begun_is_gone_on_with(job, config, monkeypatch) -> None
     result = job.train(config)
     assert json.loads((config.output / "plan.json").read_text()) == plan
     assert result["resumedFrom"] == 2
+
+
+@pytest.mark.parametrize("step", [0, 2], ids=["while it measures", "in the middle of the training"])
+def test_an_attempt_after_a_kill_for_memory_takes_less(job, config, monkeypatch, step: int) -> None:
+    """The kernel gives no error to catch: all that is left of the attempt is what it wrote before."""
+
+    class KilledError(BaseException):
+        pass
+
+    def kill(*_: Any, **__: Any) -> Any:
+        raise KilledError
+
+    real = AdapterTrainer.training_step
+
+    def training_step(self: AdapterTrainer, *arguments: Any) -> torch.Tensor:
+        return kill() if self.state.global_step == step else real(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        if step:
+            patch.setattr(AdapterTrainer, "training_step", training_step)
+        else:
+            patch.setattr("tradewind.training.memory.step_bytes", kill)
+        with pytest.raises(KilledError):
+            job.train(config)
+    killed = json.loads((config.output / "plan.json").read_text())
+    result = job.train(config.model_copy(update={"attempt": 2, "after_out_of_memory": True}))
+    taken = json.loads((config.output / "plan.json").read_text())
+    assert (taken["maxTokens"], taken["checkpointing"]) != (killed["maxTokens"], killed["checkpointing"])
+    assert f"{killed['maxTokens']} at once" in result["plan"]["reason"]
+    assert "did not fit" in result["plan"]["reason"]
+    assert result["resumedFrom"] == (step or None)

@@ -6,7 +6,7 @@ from architectures import adapted, samples
 
 from tradewind.training.collator import group_tensors
 from tradewind.training.loss import weighted_loss
-from tradewind.training.memory import choose_fit, limit_bytes, remember, remembered, set_checkpointing, step_bytes
+from tradewind.training.memory import Record, choose_fit, limit_bytes, set_checkpointing, step_bytes
 from tradewind.training.packing import Group
 from tradewind.training.planner import Fit, Taken, Tried, fits, needs_quantisation, next_fit, smaller
 
@@ -154,8 +154,29 @@ def test_the_limit_is_the_pods_or_what_the_node_has_free(tmp_path: Path, files, 
 
 
 def test_a_resumed_run_goes_by_what_it_began_with(tmp_path: Path) -> None:
-    assert remembered(tmp_path) is None
-    remember(tmp_path, Fit(900, True), "qlora", "why")
-    assert remembered(tmp_path) == (Taken(Fit(900, True), "why"), "qlora")
+    assert Record.read(tmp_path) is None
+    kept = Record(Taken(Fit(900, True), "why"), "qlora", 2)
+    kept.write(tmp_path)
+    assert Record.read(tmp_path) == kept
     (tmp_path / "plan.json").write_text('{"maxTokens": 1')
-    assert remembered(tmp_path) is None
+    assert Record.read(tmp_path) is None
+
+
+def test_what_it_was_killed_at_is_not_tried_again() -> None:
+    model, _ = adapted("Llama")
+    made = samples()
+    tried: list[Fit] = []
+
+    def chosen(killed_at: Fit | None) -> Fit:
+        tried.clear()
+        found = choose_fit(
+            model, None, [made * 40], 0, asked="auto", half=None, limit=None, killed_at=killed_at, before=tried.append
+        )
+        assert found is not None
+        return found.fit
+
+    first = chosen(None)
+    second = chosen(first)
+    assert tried == [second]
+    assert (second.max_tokens, second.checkpointing) < (first.max_tokens, True)
+    assert chosen(Fit(1, False)) == first, "a record of other samples says nothing"

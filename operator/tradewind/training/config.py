@@ -60,10 +60,15 @@ class SnapshotConfig(Selection):
 
 
 class TrainConfig(Recipe):
-    """Configuration of `jobs/train.py`."""
+    """Configuration of `jobs/train.py`.
+
+    Attributes:
+        after_out_of_memory: the attempt before was killed for memory: this one takes less.
+    """
 
     run: Given
     attempt: Annotated[int, Field(ge=0)] = 1
+    after_out_of_memory: bool = False
     base: Path
     base_uri: str = ""
     base_revision: str = ""

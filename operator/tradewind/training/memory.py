@@ -6,7 +6,8 @@ from it (planner.py).
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from tradewind.training.collator import group_tensors
 from tradewind.training.files import write_atomic
 from tradewind.training.loss import keeps_logits, weighted_loss
 from tradewind.training.packing import Costs, Group, Packing
-from tradewind.training.planner import Asked, Fit, Taken, Tried, next_fit
+from tradewind.training.planner import Asked, Fit, Taken, Tried, fits, next_fit
 from tradewind.training.preflight import TokenizedSample
 
 RECORD: Final = "plan.json"
@@ -34,6 +35,8 @@ def choose_fit(
     asked: Asked,
     half: torch.dtype | None,
     limit: int | None,
+    killed_at: Fit | None = None,
+    before: Callable[[Fit], None] | None = None,
 ) -> Taken | None:
     """Steps of the largest group until one fits; None where none does. The model is left with the checkpointing that is taken.
 
@@ -45,15 +48,20 @@ def choose_fit(
         asked: `gradient_checkpointing`.
         half: numbers of the training where they are not float32.
         limit: bytes, as `limit_bytes` says.
+        killed_at: what an attempt before was killed at for memory: it is not tried again, nor what takes more.
+        before: called with each fit before it is tried: where the process is killed at it, nothing tells of it afterwards.
     """
     heaviest = sorted(passes, key=lambda one: -sum(len(sample.input_ids) for sample in one))[:_PASSES]
     longest = max((sample for one in passes for sample in one), key=lambda sample: len(sample.input_ids))
     largest = max(_groups(Packing(costs), heaviest), key=lambda group: group.computed).computed
-    tried: list[Tried] = []
+    order = fits(largest, len(longest.input_ids), asked)
+    tried = [Tried(killed_at, None)] if killed_at in order else []
     while True:
         step = next_fit(tried, limit=limit, largest=largest, longest=len(longest.input_ids), asked=asked)
         if not isinstance(step, Fit):
             return step
+        if before is not None:
+            before(step)
         set_checkpointing(model, on=step.checkpointing)
         found = [*_groups(Packing(costs, step.max_tokens), heaviest), Group((longest,))]
         group = max(found, key=lambda group: group.computed)
@@ -112,21 +120,32 @@ def limit_bytes(cgroup: Path = CGROUP, meminfo: Path = Path("/proc/meminfo")) ->
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def remember(folder: Path, fit: Fit, method: str, reason: str) -> None:
-    """What a run is trained with: a resumed one goes on with it, and so to the same sums."""
-    record = {"maxTokens": fit.max_tokens, "checkpointing": fit.checkpointing, "method": method, "reason": reason}
-    write_atomic(folder / RECORD, json.dumps(record))
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a run is trained with, or was trying when it was written."""
 
+    taken: Taken
+    method: str
+    attempt: int
 
-def remembered(folder: Path) -> tuple[Taken, str] | None:
-    """What a run was trained with so far, and its method; None where there is no readable record, as of an earlier release."""
-    try:
-        record: Mapping[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return Taken(Fit(int(record["maxTokens"]), bool(record["checkpointing"])), str(record["reason"])), str(
-            record["method"]
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    def write(self, folder: Path) -> None:
+        """Keep it: a resumed run goes on with it, and so to the same sums."""
+        fit = self.taken.fit
+        content = {
+            "maxTokens": fit.max_tokens, "checkpointing": fit.checkpointing, "method": self.method, "reason": self.taken.reason,
+            "attempt": self.attempt,
+        }  # fmt: skip
+        write_atomic(folder / RECORD, json.dumps(content))
+
+    @classmethod
+    def read(cls, folder: Path) -> "Record | None":
+        """None where there is no readable one."""
+        try:
+            found: Mapping[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+            fit = Fit(int(found["maxTokens"]), bool(found["checkpointing"]))
+            return cls(Taken(fit, str(found["reason"])), str(found["method"]), int(found.get("attempt", 0)))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
 
 def _groups(packing: Packing, passes: Sequence[Sequence[TokenizedSample]]) -> list[Group]:

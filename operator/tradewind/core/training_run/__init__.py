@@ -249,7 +249,10 @@ def _ended(turn: _Turn, training: JobFacts) -> Decision:
     if ended.end is End.FINAL:
         return turn.failed(ended.reason, f"attempt {attempt} ended with {training.exit_code}: {message}")
     if training.out_of_memory:
-        message = "killed for memory: raise spec.resources.limits.memory, or lower hyperparameters.maxLength"
+        message = (
+            "killed for memory: the next attempt takes less at once; if none fits, raise spec.resources.limits.memory, "
+            "or lower hyperparameters.maxLength"
+        )
     elif ended.end is End.INTERRUPTED and training.reason != "DeadlineExceeded":
         return _interrupted(turn, message)
     failures = (turn.status.failures or 0) + 1
@@ -264,8 +267,16 @@ def _ended(turn: _Turn, training: JobFacts) -> Decision:
 
 def _attempt(turn: _Turn, reason: Reason, message: str) -> Decision:
     attempt = (turn.status.attempts or 0) + 1
-    run = turn.run.model_copy(update={"status": turn.status})
-    create = Create(build_train_job(run, turn.owner, turn.platform, attempt, turn.seen.warm_start))
+    run, before = turn.run.model_copy(update={"status": turn.status}), turn.seen.training
+    job = build_train_job(
+        run,
+        turn.owner,
+        turn.platform,
+        attempt,
+        turn.seen.warm_start,
+        after_out_of_memory=before is not None and before.out_of_memory,
+    )
+    create = Create(job)
     text = f"attempt {attempt}: {message}"
     turn = turn.having(attempts=attempt, phase=TrainingRunPhase.TRAINING)
     return turn.decision([Fact("Training", True, reason, text), _open(reason, text)], (create,))

@@ -103,9 +103,19 @@ def empty_window(run: TrainingRun, started: datetime) -> str | None:
 
 
 def build_train_job(
-    run: TrainingRun, owner: Owner, platform: Platform, attempt: int, warm_start: ModelVersion | None
+    run: TrainingRun,
+    owner: Owner,
+    platform: Platform,
+    attempt: int,
+    warm_start: ModelVersion | None,
+    *,
+    after_out_of_memory: bool = False,
 ) -> Manifest:
-    """The Job of one attempt; it resumes from the newest checkpoint that verifies."""
+    """The Job of one attempt; it resumes from the newest checkpoint that verifies.
+
+    Args:
+        after_out_of_memory: the attempt before was killed for memory, so the trainer takes less at once.
+    """
     spec = run.spec
     mounts = Mounts(platform.policy)
     base = spec.base_model
@@ -122,6 +132,7 @@ def build_train_job(
     config: dict[str, Any] = {
         "run": run.name,
         "attempt": attempt,
+        **({"afterOutOfMemory": True} if after_out_of_memory else {}),
         "base": BASE_PATH,
         "baseUri": spec.base_model.uri,
         "baseRevision": spec.base_model.revision,
