@@ -40,6 +40,7 @@ NAMESPACES = {
         "forged_routing",
         "foreign_objects",
         "install",
+        "interrupted",
         "live",
         "loop",
         "namespace_going",

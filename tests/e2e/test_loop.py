@@ -4,7 +4,6 @@ The base model is random but for a handful of steps, so no verdict is expected o
 over to the next, and what the statuses and the rows say.
 """
 
-import os
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,13 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from gateway_client import GatewayClient
 from installation import Installation
 from space import Space
+from volumes import claim, make_base, owned
 
-from cluster.layout import Layout
-from demo.manifest import base_model_scripts, render
 from manifests import endpoint, experiment, external, resource
 from workshop.client import condition
 
@@ -26,30 +23,14 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 SAMPLES = 300
-VOLUMES = Layout.default().volumes
 
 
 @pytest.fixture(scope="module")
 def models(space: Space, images: dict[str, str]) -> Iterator[Path]:
     """The claim `models` with a tiny base model in it, and its folder on this machine."""
-    if not VOLUMES.is_dir():
-        pytest.skip("the volumes of the cluster are not on this machine (CLUSTER=current)")
-    folder = VOLUMES / space.name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    os.chown(folder, 65532, 65532)
-    space.cluster.kubectl("delete", "pv", space.name, "--ignore-not-found", "--wait=false")
-    size = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": ""}
-    claim = {"claimRef": {"namespace": space.name, "name": "models"}, "persistentVolumeReclaimPolicy": "Retain"}
-    volume = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": space.name}}
-    space.apply({**volume, "spec": {**size, **claim, "hostPath": {"path": str(folder), "type": "Directory"}}})
-    asked = {"accessModes": ["ReadWriteOnce"], "storageClassName": "", "volumeName": space.name}
-    asked["resources"] = {"requests": {"storage": "1Gi"}}
-    space.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "models"}, "spec": asked})
-    _make_base(space, images)
-    yield folder
-    space.cluster.kubectl("delete", "pv", space.name, "--ignore-not-found", "--wait=false")
-    shutil.rmtree(folder, ignore_errors=True)
+    with claim(space, "models") as folder:
+        make_base(space, images)
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -195,8 +176,7 @@ def test_a_tampered_adapter_is_refused_with_both_hashes(space: Space, version: s
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(bytes(data))
-    for path in (target, *target.rglob("*")):
-        os.chown(path, 65532, 65532)
+    owned(target)
     small = {"requests": {"cpu": "50m", "memory": "256Mi"}}
     spec = {"adapter": {**original, "uri": "pvc://models/tampered"}, "serving": {"resources": small}}
     space.apply(resource("ModelVersion", "tampered", spec))
@@ -262,17 +242,6 @@ def training_run(name: str, *, min_samples: int, epochs: str = "1") -> dict[str,
             },
         },
     )
-
-
-def _make_base(space: Space, images: dict[str, str]) -> None:
-    """The demo's Job, with the smallest sizes."""
-    sizes = ["--steps", "4", "--batch", "4", "--hidden", "64", "--layers", "2", "--threads", "1"]
-    filled = {f"image_{name}": reference for name, reference in images.items()}
-    text = render("base-model.yaml", {"job": "base", "namespace": space.name, "run": "e2e", **filled})
-    job = yaml.safe_load(text)
-    job["spec"]["template"]["spec"]["containers"][0]["args"] += sizes
-    space.apply(base_model_scripts(), job)
-    space.wait_job("base", seconds=300)
 
 
 def _iso(moment: datetime) -> str:

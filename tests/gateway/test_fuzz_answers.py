@@ -205,7 +205,7 @@ def refused(random: Random) -> None:
     status = random.choice((None, 0, 200, 301, 400, 401, 402, 429, 500, 529, 999))
     told = refusal(status, body, headers, secret="sk-canary-f00dfeed")
     assert unstorable(told.detail) is None
-    assert b"sk-canary-f00dfeed" not in body or "canary" not in told.detail
+    assert "sk-canary-f00dfeed" not in told.detail
     assert told.wait is None or 0 <= told.wait <= MOST_WAIT_SECONDS
 
 

@@ -89,6 +89,13 @@ def test_every_sample_reaches_its_jobs_as_it_stands(sample: Path, tmp_path: Path
         assert all(getattr(snapshot, name) == getattr(run.spec.dataset, name) for name in names)
 
 
+def test_the_trainer_is_told_what_its_predecessor_was_killed_for(tmp_path: Path) -> None:
+    run = load(TrainingRun, min(SAMPLES.glob("trainingrun-*.yaml")))
+    for killed in (False, True):
+        job = build_train_job(run, OWNER, PLATFORM, 2, None, after_out_of_memory=killed)
+        assert load_train_config(config_of(job, tmp_path)).after_out_of_memory is killed
+
+
 EDGES: dict[str, list[Any]] = {
     "must be a SHA-256": ["0" * 64],
     "must be a Kubernetes quantity": ["0", "1.5Gi", 4],

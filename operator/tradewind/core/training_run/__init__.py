@@ -314,7 +314,7 @@ def _progress(turn: _Turn, training: JobFacts) -> Decision:
             "Stalled",
             stalled,
             Reason.STALLED if stalled else Reason.PROGRESSING,
-            f"no progress since {last.isoformat()}" if stalled else "",
+            _stalled_words(turn.run, turn.status.attempts or 0, last) if stalled else "",
         ),
         _open(Reason.TRAINING, "training") if held is None else _open(under_way.reason, under_way.message),
     ]
@@ -414,6 +414,14 @@ def _seconds(training: JobFacts) -> float:
     if training.started_at is None or training.finished_at is None:
         return 0.0
     return (training.finished_at - training.started_at).total_seconds()
+
+
+def _stalled_words(run: TrainingRun, attempt: int, last: datetime) -> str:
+    job = train_name(run.name, attempt)
+    return (
+        f"no progress since {last.isoformat()}: see `kubectl -n {run.namespace} logs job/{job}`; deleting its pod lets the next attempt "
+        "go on from the newest checkpoint; raise spec.stallTimeout where a step takes longer"
+    )
 
 
 def _noted(message: str, note: str | None) -> str:
