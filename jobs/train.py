@@ -136,6 +136,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     from tradewind.pretrained.cpu import cpu_threads
     from tradewind.training import base
     from tradewind.training.artifact import publish_adapter
+    from tradewind.training.baseline import base_loss
     from tradewind.training.checkpoint import Checkpoints, Resumption
     from tradewind.training.collator import PlannedBatches, join_steps, plan_batches
     from tradewind.training.events import FOLDER as CURVES
@@ -336,6 +337,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         )
 
     provenance |= {"steps": step, "bestStep": trainer.best.step or step, "learningRate": learning_rate}
+    of_the_base = base_loss(trainer)
     progress.report(progress_of(trainer, config, resumed.message), force=True)
     sha256 = publish_adapter(adapter, trainer.model, tokenizer, provenance)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
@@ -348,6 +350,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         "epoch": round(min(step / len(plan), 1.0) * epochs, 3),
         "loss": losses[-1] if losses else trainer.step_loss,
         "evalLoss": None if trainer.best.weights is None else round(trainer.best.eval_loss, 6),
+        "baseEvalLoss": None if of_the_base is None else round(of_the_base, 6),
         "tokensPerSecond": round(trainer.meter.tokens_per_second, 1),
         "seconds": round(time.monotonic() - began, 1),
         "samples": len(ready.samples),
@@ -376,7 +379,9 @@ def train(config: TrainConfig) -> dict[str, Any]:
     return result
 
 
-def progress_of(trainer: Any, config: TrainConfig, message: str) -> dict[str, float | int | str | None]:
+def progress_of(trainer: Any, config: TrainConfig, message: str) -> dict[str, Any]:
+    from tradewind.training.curve import curve_of
+
     step, total = trainer.state.global_step, trainer.state.max_steps
     speed = trainer.meter.steps_per_second
     return {
@@ -390,6 +395,7 @@ def progress_of(trainer: Any, config: TrainConfig, message: str) -> dict[str, fl
         "loss": trainer.step_loss,
         "evalLoss": trainer.eval_loss,
         "message": message or None,
+        "curve": curve_of(trainer.state.log_history, step=step, loss=trainer.step_loss),
     }
 
 
