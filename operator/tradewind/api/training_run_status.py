@@ -12,7 +12,6 @@ from tradewind.api.common import CommonStatus, GateResult, ObjectStatusRef
 from tradewind.schema.rules import StatusModel
 from tradewind.schema.scalars import Count, Text64, Text256, Text1024, Timestamp
 
-
 CURVE_POINTS: Final = 200
 """Of a curve that a status keeps: some 12 KB."""
 

@@ -80,7 +80,10 @@ async def watch(
                 print(f"tradewind get: {told}", file=sys.stderr)
                 return CommandExit.NO
             bar = sys.stdout.isatty()
-            now = {_key(body): facts(body, bar=bar) if asked.name else {"": "  ".join(at_a_glance(body))} for body in objects}
+            now = {
+                _key(body): facts(body, bar=bar) if asked.name else {"": "  ".join(at_a_glance(body))}
+                for body in objects
+            }
             if args.output == "json":
                 changed = [body for body in objects if known is None or known.get(_key(body)) != now[_key(body)]]
                 _print(*(json.dumps(body) for body in changed))

@@ -342,7 +342,18 @@ def _trained(turn: _Turn, result: Mapping[str, Any]) -> Decision:
     if result.get("baseSha256") is not None and not is_sha256(result["baseSha256"]):
         message = "the trainer ended well without saying what it stands on: baseSha256 of its termination message is no SHA-256"
         return turn.failed(Reason.TRAINING_FAILED, message)
-    known = ("sha256", "baseSha256", "steps", "samples", "seconds", "loss", "evalLoss", "baseEvalLoss", "tokensPerSecond", "torch")
+    known = (
+        "sha256",
+        "baseSha256",
+        "steps",
+        "samples",
+        "seconds",
+        "loss",
+        "evalLoss",
+        "baseEvalLoss",
+        "tokensPerSecond",
+        "torch",
+    )
     try:
         made = ResultStatus.model_validate({name: result.get(name) for name in known} | {"uri": adapter_uri(turn.run)})
     except ValueError as error:
