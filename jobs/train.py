@@ -136,7 +136,6 @@ def train(config: TrainConfig) -> dict[str, Any]:
     from tradewind.pretrained.cpu import cpu_threads
     from tradewind.training import base
     from tradewind.training.artifact import publish_adapter
-    from tradewind.training.baseline import base_loss
     from tradewind.training.checkpoint import Checkpoints, Resumption
     from tradewind.training.collator import PlannedBatches, join_steps, plan_batches
     from tradewind.training.events import FOLDER as CURVES
@@ -337,7 +336,6 @@ def train(config: TrainConfig) -> dict[str, Any]:
         )
 
     provenance |= {"steps": step, "bestStep": trainer.best.step or step, "learningRate": learning_rate}
-    of_the_base = base_loss(trainer)
     progress.report(progress_of(trainer, config, resumed.message), force=True)
     sha256 = publish_adapter(adapter, trainer.model, tokenizer, provenance)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
@@ -350,7 +348,6 @@ def train(config: TrainConfig) -> dict[str, Any]:
         "epoch": round(min(step / len(plan), 1.0) * epochs, 3),
         "loss": losses[-1] if losses else trainer.step_loss,
         "evalLoss": None if trainer.best.weights is None else round(trainer.best.eval_loss, 6),
-        "baseEvalLoss": None if of_the_base is None else round(of_the_base, 6),
         "tokensPerSecond": round(trainer.meter.tokens_per_second, 1),
         "seconds": round(time.monotonic() - began, 1),
         "samples": len(ready.samples),
