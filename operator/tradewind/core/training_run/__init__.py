@@ -350,7 +350,6 @@ def _trained(turn: _Turn, result: Mapping[str, Any]) -> Decision:
         "seconds",
         "loss",
         "evalLoss",
-        "baseEvalLoss",
         "tokensPerSecond",
         "torch",
     )
