@@ -131,8 +131,6 @@ class ResultStatus(StatusModel):
     """Last training loss."""
     eval_loss: float | None = None
     """Best evaluation loss."""
-    base_eval_loss: float | None = None
-    """Loss of the base model, without the adapter, on the same evaluation rows."""
     tokens_per_second: float | None = None
     """Mean speed."""
     torch: Text64 | None = None
