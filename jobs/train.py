@@ -376,7 +376,9 @@ def train(config: TrainConfig) -> dict[str, Any]:
     return result
 
 
-def progress_of(trainer: Any, config: TrainConfig, message: str) -> dict[str, float | int | str | None]:
+def progress_of(trainer: Any, config: TrainConfig, message: str) -> dict[str, Any]:
+    from tradewind.training.curve import curve_of
+
     step, total = trainer.state.global_step, trainer.state.max_steps
     speed = trainer.meter.steps_per_second
     return {
@@ -390,6 +392,7 @@ def progress_of(trainer: Any, config: TrainConfig, message: str) -> dict[str, fl
         "loss": trainer.step_loss,
         "evalLoss": trainer.eval_loss,
         "message": message or None,
+        "curve": curve_of(trainer.state.log_history, step=step, loss=trainer.step_loss),
     }
 
 

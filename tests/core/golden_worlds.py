@@ -407,6 +407,7 @@ def _schedule_facts(facts: Json, _: Json) -> training_schedule.Seen:
         versions=_versions(facts) if "versions" in facts else None,
         experiments=tuple(resource_of({"kind": "ABExperiment"} | e) for e in facts.get("experiments") or ()),
         endpoint=resource_of({"kind": "Endpoint"} | one) if one else None,
+        endpoints=tuple(resource_of({"kind": "Endpoint"} | e) for e in facts.get("endpoints") or ()),
         new_samples=facts.get("newSamples"),
     )
 

@@ -148,7 +148,7 @@ async def test_a_loss_that_is_no_number_is_left_out(rig: Rig) -> None:
 
 
 async def test_a_body_that_is_too_long_is_refused(rig: Rig) -> None:
-    assert await rig.post(bearer("weekly-train-1-x7k2p"), json.dumps({"x": "y" * 5000})) == 413
+    assert await rig.post(bearer("weekly-train-1-x7k2p"), json.dumps({"x": "y" * 40_000})) == 413
 
 
 async def test_an_api_server_that_does_not_answer_is_503(rig: Rig) -> None:
@@ -247,3 +247,22 @@ async def test_a_review_that_failed_is_not_kept(rig: Rig) -> None:
     assert await rig.post(mine) == 503
     rig.reviews.down = False
     assert await rig.post(mine) == 200
+
+
+async def test_a_runs_own_pods_are_held_to_a_rate_and_other_runs_are_not(rig: Rig) -> None:
+    mine = bearer(GOOD, exp=4e9)
+    assert [await rig.post(mine) for _ in range(8)] == [200] * 5 + [429] * 3
+    assert len(rig.told) == 5
+    async with rig.client.post(URL, data=json.dumps(REPORT), headers=mine) as answer:
+        assert (answer.status, answer.headers["Retry-After"]) == (429, "5")
+    other = bearer("other-train-1-x7k2p", exp=4e9)
+    assert await rig.post(other, url="/v1/trainingruns/trading/other/progress") == 200
+    rig.now = 5.0
+    assert await rig.post(mine) == 200
+
+
+async def test_the_curve_of_a_long_training_is_taken_and_a_longer_one_refused(rig: Rig) -> None:
+    points = [{"step": 10 * n, "loss": 1.23456, "learningRate": 0.000123456, "evalLoss": 1.23456} for n in range(200)]
+    assert await rig.post(bearer(GOOD), REPORT | {"curve": points}) == 200
+    assert len(rig.store["trading", "weekly"].curve) == 200
+    assert await rig.post(bearer(GOOD), REPORT | {"curve": [*points, points[0]]}) == 400

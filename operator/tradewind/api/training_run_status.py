@@ -4,13 +4,16 @@ Belongs here: the fields of the status. Does not belong here: what users write (
 """
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from tradewind.api.common import CommonStatus, GateResult, ObjectStatusRef
 from tradewind.schema.rules import StatusModel
 from tradewind.schema.scalars import Count, Text64, Text256, Text1024, Timestamp
+
+CURVE_POINTS: Final = 200
+"""Of a curve that a status keeps: some 12 KB."""
 
 
 class TrainingRunPhase(StrEnum):
@@ -60,6 +63,19 @@ class PlanStatus(StatusModel):
     """Samples of one forward pass on one GPU."""
 
 
+class CurvePoint(StatusModel):
+    """What was measured at one optimiser step."""
+
+    step: Count
+    """The optimiser step."""
+    loss: float | None = None
+    """Training loss, the mean of the steps since the point before in the trainer's log."""
+    eval_loss: float | None = None
+    """Loss on the evaluation rows."""
+    learning_rate: float | None = None
+    """Learning rate in use."""
+
+
 class ProgressStatus(StatusModel):
     """How far training is; at most 10 s old while it runs."""
 
@@ -83,6 +99,8 @@ class ProgressStatus(StatusModel):
     """Which checkpoints the attempt did not resume from, and what differs; absent where there is nothing to say."""
     last_updated_time: Timestamp | None = None
     """When the trainer last reported."""
+    curve: Annotated[tuple[CurvePoint, ...], Field(max_length=CURVE_POINTS)] = ()
+    """The training so far by its steps, thinned evenly; it stays once the Jobs are gone."""
 
 
 class CheckpointStatus(StatusModel):

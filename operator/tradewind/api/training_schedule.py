@@ -4,15 +4,18 @@ Belongs here: the fields of the kind and the rules across them. Does not belong 
 """
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
 from tradewind.api.ab_experiment import ExperimentSettings
 from tradewind.api.common import CommonStatus, LocalRef, ObjectStatusRef, Resource, TemplateMeta
 from tradewind.api.training_run import TrainingRunSpec
-from tradewind.schema.rules import Rule, StrictModel
-from tradewind.schema.scalars import Count, Cron, Duration, Timestamp, TimeZone
+from tradewind.schema.rules import Rule, StatusModel, StrictModel
+from tradewind.schema.scalars import Count, Cron, Duration, Text64, Text1024, Timestamp, TimeZone
+
+STARTS: Final = 16
+"""Times whose outcome a status keeps."""
 
 
 class TrainingSchedulePhase(StrEnum):
@@ -74,15 +77,32 @@ class TrainingScheduleSpec(StrictModel):
     starting_deadline: Duration = "6h"
     """How late a run may start; a later one is missed."""
     min_new_samples: Annotated[int, Field(ge=0, le=10_000_000)] = 0
-    """Closed trades since the last run's watermark; with fewer the run is skipped."""
+    """Closed trades since the last run's watermark; with fewer the run is skipped. Where the database does not answer, the run is
+    made and its own gates decide."""
     successful_runs_history_limit: Annotated[int, Field(ge=0, le=100)] = 3
-    """Finished runs that are kept. Their ModelVersions stay in any case."""
+    """Finished runs that are kept, beside those of champions, of what champions started from, and of versions that an experiment
+    names. Their ModelVersions stay in any case."""
     failed_runs_history_limit: Annotated[int, Field(ge=0, le=100)] = 3
     """Failed or skipped runs that are kept."""
     suspend: bool = False
     """Whether no run is made."""
     experiment_template: ExperimentTemplate | None = None
     """The ABExperiment of each new ModelVersion; absent: none."""
+
+
+class ScheduledStart(StatusModel):
+    """What came of a time at which a run was due."""
+
+    time: Timestamp
+    """When it was due."""
+    outcome: Text64
+    """RunStarted, or why there is no run, as in the reasons of the condition Ready."""
+    run: ObjectStatusRef | None = None
+    """The run; absent: none was made."""
+    new_samples: Count | None = None
+    """Closed trades since the watermark, as counted then; absent: not asked or not known."""
+    message: Text1024 = ""
+    """The same in words."""
 
 
 class TrainingScheduleStatus(CommonStatus):
@@ -96,6 +116,8 @@ class TrainingScheduleStatus(CommonStatus):
     """When a run was last due."""
     last_successful_time: Timestamp | None = None
     """When a run last succeeded."""
+    starts: Annotated[tuple[ScheduledStart, ...], Field(max_length=STARTS)] = ()
+    """What came of the newest times, the newest last; of several that passed while nobody looked, the last alone."""
     next_schedule_time: Timestamp | None = None
     """When the next run is due."""
     last_run_ref: ObjectStatusRef | None = None

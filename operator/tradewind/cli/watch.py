@@ -18,6 +18,7 @@ from typing import Any
 
 from tradewind.api.common import API_VERSION
 from tradewind.api.registry import BY_KIND, Kind
+from tradewind.cli.progress_line import progress_line
 from tradewind.cli.scope import connected, not_there
 from tradewind.shell.cluster import Cluster, ClusterError
 from tradewind.trading.exits import CommandExit
@@ -78,7 +79,11 @@ async def watch(
                 told = gone or await not_there(cluster, kind, str(asked.namespace), asked.name)
                 print(f"tradewind get: {told}", file=sys.stderr)
                 return CommandExit.NO
-            now = {_key(body): facts(body) if asked.name else {"": "  ".join(at_a_glance(body))} for body in objects}
+            bar = sys.stdout.isatty()
+            now = {
+                _key(body): facts(body, bar=bar) if asked.name else {"": "  ".join(at_a_glance(body))}
+                for body in objects
+            }
             if args.output == "json":
                 changed = [body for body in objects if known is None or known.get(_key(body)) != now[_key(body)]]
                 _print(*(json.dumps(body) for body in changed))
@@ -117,8 +122,12 @@ def changes(
     return lines
 
 
-def facts(body: Json) -> Facts:
-    """What of an object is worth a line when it changes: phase, weight, verdict, conditions, progress, verbs."""
+def facts(body: Json, *, bar: bool = False) -> Facts:
+    """What of an object is worth a line when it changes: phase, weight, verdict, conditions, progress, verbs.
+
+    Args:
+        bar: progress with a bar, for a terminal.
+    """
     status = body.get("status") or {}
     found = {"phase": status.get("phase", "-")}
     weight, verdict, progress = status.get("weight") or {}, status.get("verdict"), status.get("progress") or {}
@@ -128,7 +137,7 @@ def facts(body: Json) -> Facts:
     if verdict:
         found["verdict"] = f"{verdict['decision']} ({verdict['reason']}): {verdict.get('message', '')}"
     if progress.get("percent") is not None:
-        found["progress"] = f"{progress['percent']:.0f} %"
+        found["progress"] = progress_line(progress, bar=bar)
     evidence = status.get("evidence") or {}
     if evidence.get("blocks") is not None:
         found["blocks"] = str(evidence["blocks"])

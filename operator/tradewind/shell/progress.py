@@ -1,7 +1,8 @@
 """Where trainers report: one POST a few seconds apart, proven by a ServiceAccount token for this audience alone.
 
 The token's pod must be a pod of that run: job pods need no right in Kubernetes, and no pod can speak for another run. The port
-is open to whoever reaches it, so that nonsense must cost less here than where it was made: see tokens.py.
+is open to whoever reaches it, so that nonsense must cost less here than where it was made: see tokens.py. Each report that is
+taken is a turn and a write of the run's status, so that a run's own pods are held to a rate, too.
 """
 
 import json
@@ -19,9 +20,15 @@ from tradewind.api.training_run_status import ProgressStatus
 from tradewind.core.manifests.job import PROGRESS_AUDIENCE
 from tradewind.shell.cluster import Cluster, ClusterError
 from tradewind.shell.tokens import TokenReviews, TooManyReviewsError, claims_of
+from tradewind.trading.rates import Buckets, Rate
 
 log = structlog.get_logger()
-_MAX_BODY = 4096
+_MAX_BODY = 32_768
+"""A curve of the most points is some 15 KB."""
+_REPORTS = Rate(burst=5, per_second=0.2)
+"""Of one run: trainers report every ten seconds, and at once where they resume and end."""
+_KEPT = 1_000
+"""Runs whose newest report is kept; their statuses have it, too."""
 
 
 def progress_app(
@@ -30,8 +37,9 @@ def progress_app(
     notify: Callable[[str, str], None],
     clock: Callable[[], float] = time.monotonic,
 ) -> web.Application:
-    """The application. `notify(namespace, run)` is told of each report; `clock` measures how often tokens are reviewed."""
+    """The application. `notify(namespace, run)` is told of each report; `clock` measures how often tokens and reports come."""
     reviews = TokenReviews(lambda token: cluster.review_token(token, PROGRESS_AUDIENCE), clock)
+    reports = Buckets(_REPORTS)
 
     async def push(request: web.Request) -> web.Response:
         namespace, run = request.match_info["namespace"], request.match_info["run"]
@@ -51,12 +59,19 @@ def progress_app(
             return _refuse(503, f"the token could not be reviewed: {error}")
         if user != claims.user:
             return _refuse(401, f"the token is not valid for audience {PROGRESS_AUDIENCE}")
+        if seconds := reports.take(f"{namespace}/{run}", clock()):
+            message = f"reports come too often: come again in {seconds:.0f} s"
+            return _refuse(429, message, {"Retry-After": str(math.ceil(seconds))})
         try:
             body = json.loads(await request.text(), parse_constant=lambda _: None)  # a loss may be NaN, JSON has none
             body["lastUpdatedTime"] = datetime.now(UTC).replace(microsecond=0).isoformat()
-            store[namespace, run] = ProgressStatus.model_validate(body)
+            report = ProgressStatus.model_validate(body)
         except (ValueError, TypeError, ValidationError) as error:
             return _refuse(400, f"the report is not readable: {str(error)[:200]}")
+        store.pop((namespace, run), None)
+        store[namespace, run] = report
+        while len(store) > _KEPT:
+            del store[next(iter(store))]
         notify(namespace, run)
         return web.json_response({"accepted": True})
 

@@ -138,5 +138,8 @@ class ClusterWorld:
             del self.routings[next(iter(self.routings))]
 
     def progress(self, run: TrainingRun) -> ProgressStatus | None:
-        """The newest report of a run's trainer."""
-        return self.reports.get(run.key)
+        """The newest report of a run's trainer, none of an earlier run of its name."""
+        report, made = self.reports.get(run.key), run.metadata.creation_timestamp
+        if report is None or (made is not None and (report.last_updated_time or made) < made):
+            return None
+        return report

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 TIMEOUT_SECONDS: Final = 5.0
-Progress = Mapping[str, float | int | str | None]
+Progress = Mapping[str, object]
 
 _logger = logging.getLogger(__name__)
 

@@ -236,10 +236,22 @@ def _train(turn: _Turn) -> Decision:
     if training is None:
         return _interrupted(turn, "its Job is gone")
     if training.succeeded:
-        return _trained(_billed(turn, training), training.result)
+        return _trained(_billed(_reported(turn), training), training.result)
     if training.failed:
-        return _ended(_billed(turn, training), training)
+        return _ended(_billed(_reported(turn), training), training)
     return _progress(turn, training)
+
+
+def _reported(turn: _Turn) -> _Turn:
+    """The turn with the last report in its status: one of a training that ended at once may come with the end itself."""
+    known, told = turn.status.progress, turn.seen.progress
+    if told is None or (known is not None and _told_at(known) > _told_at(told)):
+        return turn
+    return turn.having(progress=told)
+
+
+def _told_at(progress: ProgressStatus) -> float:
+    return progress.last_updated_time.timestamp() if progress.last_updated_time else 0.0
 
 
 def _ended(turn: _Turn, training: JobFacts) -> Decision:
@@ -330,7 +342,17 @@ def _trained(turn: _Turn, result: Mapping[str, Any]) -> Decision:
     if result.get("baseSha256") is not None and not is_sha256(result["baseSha256"]):
         message = "the trainer ended well without saying what it stands on: baseSha256 of its termination message is no SHA-256"
         return turn.failed(Reason.TRAINING_FAILED, message)
-    known = ("sha256", "baseSha256", "steps", "samples", "seconds", "loss", "evalLoss", "tokensPerSecond", "torch")
+    known = (
+        "sha256",
+        "baseSha256",
+        "steps",
+        "samples",
+        "seconds",
+        "loss",
+        "evalLoss",
+        "tokensPerSecond",
+        "torch",
+    )
     try:
         made = ResultStatus.model_validate({name: result.get(name) for name in known} | {"uri": adapter_uri(turn.run)})
     except ValueError as error:

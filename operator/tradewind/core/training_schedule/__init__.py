@@ -3,8 +3,9 @@ r"""TrainingSchedule: TrainingRuns at set times, and an ABExperiment for each Mo
     due --suspended, too late, too few new samples, Forbid and one active--> nothing, until the next time
      \--> TrainingRun <schedule>-<minute> -> its ModelVersion Ready -> ABExperiment <version>-vs-champion
 
-Names come from the time that was due, so that a restarted operator makes nothing twice. What it makes is never owned by
-it: deleting a schedule leaves every run, version and experiment where it is.
+Names come from the instant that was due (times.py), so that a restarted operator makes nothing twice. What it makes is never
+owned by it: deleting a schedule leaves every run, version and experiment where it is. What came of each time stands in
+status.starts. A week that failed, was skipped or was missed is no reason against the next.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,8 +15,6 @@ from enum import StrEnum
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from croniter import croniter
-
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.ab_experiment_status import ABExperimentPhase
 from tradewind.api.common import API_VERSION, ObjectStatusRef
@@ -24,7 +23,9 @@ from tradewind.api.model_version import ModelVersion
 from tradewind.api.training_run import TrainingRun
 from tradewind.api.training_run_status import TrainingRunPhase
 from tradewind.api.training_schedule import (
+    STARTS,
     ConcurrencyPolicy,
+    ScheduledStart,
     TrainingSchedule,
     TrainingSchedulePhase,
     TrainingScheduleStatus,
@@ -36,6 +37,8 @@ from tradewind.core.platform import Platform
 from tradewind.core.policy import policy_fact, run_faults
 from tradewind.core.training_run import TERMINAL as RUN_TERMINAL
 from tradewind.core.training_run.manifests import model_version_name
+from tradewind.core.training_schedule.history import ended, named_versions, pruned
+from tradewind.core.training_schedule.times import due_times
 from tradewind.core.world import Neighbour
 from tradewind.schema.scalars import as_timedelta
 
@@ -75,6 +78,7 @@ class Seen:
         versions: every ModelVersion of the namespace by name.
         experiments: every ABExperiment of the namespace.
         endpoint: the Endpoint of experimentTemplate, if there is one.
+        endpoints: every Endpoint of the namespace.
         new_samples: closed trades since the last watermark; None: not known.
     """
 
@@ -82,6 +86,7 @@ class Seen:
     versions: Mapping[str, ModelVersion] | None = None
     experiments: tuple[ABExperiment, ...] = ()
     endpoint: Endpoint | None = None
+    endpoints: tuple[Endpoint, ...] = ()
     new_samples: int | None = None
 
 
@@ -93,14 +98,15 @@ def decide(schedule: TrainingSchedule, seen: Seen, now: datetime, *, platform: P
     try:
         zone = ZoneInfo(schedule.spec.time_zone)
         base = status.last_schedule_time or schedule.metadata.creation_timestamp or now
-        due, upcoming = _times(schedule.spec.schedule, zone, base, now)
+        due, upcoming = due_times(schedule.spec.schedule, zone, base, now)
     except (ValueError, KeyError, OSError) as error:
         message = (
             f"spec.schedule or spec.timeZone: {error}; write five cron fields, such as '0 2 * * 0', and an IANA zone"
         )
         facts = [Fact("Ready", False, Reason.INVALID_SCHEDULE, message)]
         return Decision(_with(schedule, status.model_copy(update={"phase": TrainingSchedulePhase.INVALID}), facts, now))
-    effects: list[Effect] = list(_history(schedule, seen))
+    named = named_versions(seen.experiments, (*seen.endpoints, *filter(None, (seen.endpoint,))), seen.runs)
+    effects: list[Effect] = list(pruned(schedule, seen.runs, named))
     status = _observed(schedule, seen).model_copy(update={"next_schedule_time": upcoming})
     experiment, taken = _experiment(schedule, seen)
     if experiment:
@@ -123,7 +129,8 @@ def decide(schedule: TrainingSchedule, seen: Seen, now: datetime, *, platform: P
     if due is not None:
         started, fact = _due(schedule, seen, due, now)
         effects += started
-        status = status.model_copy(update={"last_schedule_time": due})
+        told = _told(schedule, seen, due, fact)
+        status = status.model_copy(update={"last_schedule_time": due, "starts": (*status.starts, told)[-STARTS:]})
     status = status.model_copy(update={"phase": TrainingSchedulePhase.ACTIVE})
     effects += experiment  # last: a name that somebody else has must not keep runs from being made
     facts = [fact, *taken] if refused is None else [fact, refused, *taken]
@@ -143,31 +150,21 @@ def run_name(schedule: str, due: datetime) -> str:
     return f"{schedule}-{int(due.timestamp() // 60)}"
 
 
-def _times(cron: str, zone: ZoneInfo, base: datetime, now: datetime) -> tuple[datetime | None, datetime]:
-    """The newest time that was due since `base` (None: none), and the next one."""
-    local = now.astimezone(zone)
-    previous: datetime = croniter(cron, local + timedelta(seconds=1)).get_prev(datetime)
-    upcoming: datetime = croniter(cron, local).get_next(datetime)
-    due = previous if base.astimezone(zone) < previous <= local else None
-    return due, upcoming
-
-
 def _due(schedule: TrainingSchedule, seen: Seen, due: datetime, now: datetime) -> tuple[list[Effect], Fact]:
-    spec = schedule.spec
+    spec, name = schedule.spec, run_name(schedule.name, due)
+    if any(run.name == name for run in seen.runs):  # it was made, and nobody was left to write that down
+        return [], Fact("Ready", True, Reason.STARTED, f"made {name}")
     if now - due > as_timedelta(spec.starting_deadline):
         return [], Fact("Ready", True, Reason.MISSED, f"the run of {due.isoformat()} is past spec.startingDeadline")
     if spec.min_new_samples and seen.new_samples is not None and seen.new_samples < spec.min_new_samples:
         message = f"{seen.new_samples} new samples against spec.minNewSamples {spec.min_new_samples}: skipped"
         return [], Fact("Ready", True, Reason.TOO_FEW_SAMPLES, message)
     active = [run for run in seen.runs if run.status.phase not in RUN_TERMINAL]
-    name = run_name(schedule.name, due)
     effects: list[Effect] = []
     if active and spec.concurrency_policy is ConcurrencyPolicy.FORBID:
         return [], Fact("Ready", True, Reason.FORBIDDEN, f"{active[0].name} is not finished: skipped")
     if spec.concurrency_policy is ConcurrencyPolicy.REPLACE:
-        effects += [
-            Delete(API_VERSION, "TrainingRun", run.name, run.metadata.uid) for run in active if run.name != name
-        ]
+        effects += [Delete(API_VERSION, "TrainingRun", run.name, run.metadata.uid) for run in active]
     meta = spec.template.metadata
     manifest: dict[str, Any] = {
         "apiVersion": API_VERSION,
@@ -181,6 +178,13 @@ def _due(schedule: TrainingSchedule, seen: Seen, due: datetime, now: datetime) -
         "spec": spec.template.spec.to_manifest(),
     }
     return [*effects, Create(manifest)], Fact("Ready", True, Reason.STARTED, f"made {name}")
+
+
+def _told(schedule: TrainingSchedule, seen: Seen, due: datetime, fact: Fact) -> ScheduledStart:
+    made = ObjectStatusRef(name=run_name(schedule.name, due)) if fact.reason == Reason.STARTED else None
+    return ScheduledStart(
+        time=due, outcome=str(fact.reason), run=made, new_samples=seen.new_samples, message=fact.message[:1024]
+    )
 
 
 def _experiment(schedule: TrainingSchedule, seen: Seen) -> tuple[list[Effect], list[Fact]]:
@@ -200,7 +204,7 @@ def _wanted_experiment(schedule: TrainingSchedule, seen: Seen) -> list[Effect]:
     if template is None or seen.endpoint is None or seen.versions is None:
         return []
     finished = [run for run in seen.runs if run.status.phase is TrainingRunPhase.SUCCEEDED]
-    newest = max(finished, key=lambda run: str(run.status.completion_time), default=None)
+    newest = max(finished, key=ended, default=None)
     if newest is None:
         return []
     version = seen.versions.get(model_version_name(newest))
@@ -236,22 +240,6 @@ def _wanted_experiment(schedule: TrainingSchedule, seen: Seen) -> list[Effect]:
         "spec": {**settings, "candidate": version.name},
     }
     return [*(Delete(API_VERSION, "ABExperiment", e.name, e.metadata.uid) for e in waiting), Create(manifest)]
-
-
-def _history(schedule: TrainingSchedule, seen: Seen) -> list[Effect]:
-    """Finished runs past the limits, oldest first. Their ModelVersions stay."""
-    gone: list[Effect] = []
-    good = [r for r in seen.runs if r.status.phase is TrainingRunPhase.SUCCEEDED]
-    bad = [r for r in seen.runs if r.status.phase in (TrainingRunPhase.FAILED, TrainingRunPhase.SKIPPED)]
-    limits = (
-        (good, schedule.spec.successful_runs_history_limit),
-        (bad, schedule.spec.failed_runs_history_limit),
-    )
-    for runs, limit in limits:
-        ordered = sorted(runs, key=lambda run: str(run.status.completion_time))
-        past = ordered[: max(len(ordered) - limit, 0)]
-        gone += [Delete(API_VERSION, "TrainingRun", run.name, run.metadata.uid) for run in past]
-    return gone
 
 
 def _observed(schedule: TrainingSchedule, seen: Seen) -> TrainingScheduleStatus:

@@ -22,6 +22,7 @@ async def observe(schedule: TrainingSchedule, world: World) -> Seen:
         versions=world.by_name(ModelVersion, namespace),
         experiments=world.all(ABExperiment, namespace),
         endpoint=world.get(Endpoint, namespace, template.endpoint_ref.name) if template is not None else None,
+        endpoints=world.all(Endpoint, namespace),
         new_samples=await _new_samples(schedule, world),
     )
 
