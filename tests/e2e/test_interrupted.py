@@ -160,13 +160,14 @@ def doomed(runs: Runs) -> Iterator[Runs]:
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_kills_at_random_moments_change_no_bit(runs: Runs, kills: int) -> None:
     """One of them finds its newest checkpoint damaged, and goes back to the one before."""
-    name, alone, epochs = f"killed-{kills}", "calm", {}
+    name, alone = f"killed-{kills}", "calm"
+    longer: dict[str, Any] = {}
     if kills > 3:
-        alone, epochs = "calm-long", {"epochs": "12"}
-        runs.begin(alone, **epochs)
+        alone, longer = "calm-long", {"epochs": "12"}
+        runs.begin(alone, **longer)
         runs.ended(alone, seconds=900)
     draw = random.Random(SEED)
-    runs.begin(name, **epochs)
+    runs.begin(name, **longer)
     step = 0
     for kill in range(kills):
         step = runs.further(name, step)

@@ -31,7 +31,8 @@ def progress_line(progress: Mapping[str, Any], *, bar: bool) -> str:
 
 def in_words(seconds: float) -> str:
     """A length of time in its two largest units: 3d 4h, 2h 5m, 4m 10s, 9s."""
-    left, parts = round(seconds), []
+    left = round(seconds)
+    parts: list[str] = []
     for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
         count, left = divmod(left, length)
         if count or (unit == "s" and not parts):
