@@ -68,7 +68,7 @@ def _asked(config: TrainConfig, provenance: Mapping[str, Any]) -> Request:
         "method": provenance.get("method") if config.method == "auto" else config.method,
         "objective": config.objective,
         "warmStart": warm_start,
-        **settings_of(config.lora, config.hyperparameters),
+        **settings_of(config.lora, config.hyperparameters, config.kto),
     }
 
 
