@@ -30,7 +30,7 @@ def request_of(config: TrainConfig, facts: Request) -> Request:
         config: what the Job was told.
         facts: what else decides the weights: hashes of base and data, the method that was chosen, the learning rate in use.
     """
-    return {**facts, **settings_of(config.lora, config.hyperparameters, config.kto)}
+    return {**facts, **settings_of(config.lora, config.hyperparameters, kto_of(config))}
 
 
 def differences(then: Request, now: Request) -> str:
@@ -44,6 +44,11 @@ def differences(then: Request, now: Request) -> str:
         for name in sorted(before)
         if before.get(name) != now.get(name)
     )
+
+
+def kto_of(config: TrainConfig) -> Kto:
+    """The knobs of kto that decide something: under sft nothing reads them."""
+    return Kto() if config.objective == "sft" else config.kto
 
 
 def settings_of(lora: Lora, hyperparameters: Hyperparameters, kto: Kto) -> dict[str, JsonValue]:
