@@ -1,11 +1,17 @@
 """The loss against the paper's formula written out in numpy, its gradient against the derivative, and the two sides' weights."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
-from tradewind.training.collator import mismatch, plan_training
-from tradewind.training.kto import Sides, balanced, baseline, kto_losses
+from tiny_base import make_base
+from tradewind.training.collator import group_tensors, mismatch, plan_training
+from tradewind.training.kto import Sides, balanced, baseline, kto_losses, put_back, trained_weights
+from tradewind.training.loss import completion_logps
+from tradewind.training.packing import Group
 from tradewind.training.preflight import TokenizedSample
 
 POLICY = np.array([-12.0, -30.5, -7.25, -18.0])
@@ -86,3 +92,40 @@ def test_sft_plans_only_what_is_imitated() -> None:
 
     assert planned(desirable=True) == {0, 1, 2, 3, 4}
     assert planned(desirable=False) == set(range(8))
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft asks by the old name
+def test_the_reference_is_the_model_as_it_began_and_nothing_of_it_stays(tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(3)
+    base = AutoModelForCausalLM.from_pretrained(make_base(tmp_path / "base"), dtype=torch.float32)
+    model = get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj", "v_proj"], lora_dropout=0.5))
+    began = trained_weights(model)
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data.add_(torch.randn_like(weight))
+    group = group_tensors(Group(tuple(samples(2, 1))), 0)
+
+    def logps() -> torch.Tensor:
+        model.eval()
+        with torch.no_grad():
+            return completion_logps(model, group, keeps=True)
+
+    trained = logps()
+    with model.disable_adapter():
+        without = logps()
+    with put_back(model, began):
+        assert torch.equal(completion_logps(model, group, keeps=True), without)
+    assert torch.equal(logps(), trained)
+    assert not torch.allclose(trained, without)
+    whole = [logps_of_one(model, sample) for sample in samples(2, 1)]
+    assert trained.tolist() == pytest.approx(whole, rel=1e-4)
+
+
+def logps_of_one(model: Any, sample: TokenizedSample) -> float:
+    """Token by token, from all logits."""
+    with torch.no_grad():
+        said = model(torch.tensor([sample.input_ids])).logits[0].log_softmax(-1)
+    return sum(float(said[at - 1, sample.input_ids[at]]) for at in range(sample.prompt_length, len(sample.input_ids)))

@@ -131,7 +131,7 @@ class Sample:
 
     def as_json(self) -> dict[str, JsonValue]:
         """The line of the dataset's file."""
-        return {
+        line: dict[str, JsonValue] = {
             "prompt": self.prompt,
             "completion": self.completion,
             "weight": self.weight,
@@ -143,9 +143,9 @@ class Sample:
             "ends_at": self.ends_at.isoformat(),
             "source_model": self.source_model,
             "regime": self.regime,
-        } | (
-            {} if self.desirable else {"desirable": False}
-        )  # what is imitated has the line, and the hash, it always had
+        }
+        # What is imitated has the line, and so the hash, that it always had.
+        return line if self.desirable else line | {"desirable": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,7 +341,8 @@ def return_factor(earned: float, typical: float, exponent: float, *, imitated: b
         return 1.0
     power = -exponent if imitated and earned < 0 else exponent
     ratio = min(max(abs(earned) / typical, 1e-9), 1e9)
-    return min(max(ratio**power, _LEAST_FACTOR), _MOST_FACTOR)
+    factor: float = ratio**power
+    return min(max(factor, _LEAST_FACTOR), _MOST_FACTOR)
 
 
 def _samples_of(row: LoggedDecision, imitation: Imitation, typical: float) -> tuple[Sample, ...]:

@@ -270,8 +270,8 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
         """Weighted mean negative log-likelihood of the supervised tokens of a group, in nats; of KTO, the group's part of the mean."""
         self.noise.tokens = int(inputs["width"])
         if "reference" in inputs:
-            losses: torch.Tensor = self._kto_losses(inputs)
-            return losses.sum() / num_items_in_batch
+            summed: torch.Tensor = self._kto_losses(inputs).sum() / num_items_in_batch
+            return summed
         total, weight = weighted_loss(model, inputs, keeps=self._keeps_logits)
         return total / (weight if num_items_in_batch is None else num_items_in_batch)
 
