@@ -151,7 +151,7 @@ def preflight(samples: Sequence[Sample], base: Path, max_length: int) -> int:
     from tradewind.training.preflight import tokenize
 
     tokenizer = load_tokenizer(base)
-    examples = [Example(sample.prompt, sample.completion, sample.weight) for sample in samples]
+    examples = [Example(sample.prompt, sample.completion, sample.weight, sample.desirable) for sample in samples]
     return tokenize(examples, tokenizer, max_length=max_length, max_too_long_share=1.0).too_long
 
 

@@ -137,13 +137,14 @@ def train(config: TrainConfig) -> dict[str, Any]:
     from tradewind.training import base
     from tradewind.training.artifact import publish_adapter
     from tradewind.training.checkpoint import Checkpoints, Resumption
-    from tradewind.training.collator import PlannedBatches, join_steps, plan_batches
+    from tradewind.training.collator import PlannedBatches, plan_batches, plan_training
     from tradewind.training.events import FOLDER as CURVES
     from tradewind.training.events import EventFile
+    from tradewind.training.kto import balanced
     from tradewind.training.memory import RECORD, Record, choose_fit, limit_bytes, set_checkpointing
     from tradewind.training.packing import Packing
     from tradewind.training.planner import Fit, Taken, plan_words, smaller
-    from tradewind.training.preflight import check_room, check_stop_token, tokenize
+    from tradewind.training.preflight import check_room, check_sides, check_stop_token, tokenize
     from tradewind.training.progress import ProgressReporter
     from tradewind.training.request import LAYERS, earlier_fingerprint, request_of
     from tradewind.training.sharing import choose_sharing, costs_of
@@ -173,14 +174,38 @@ def train(config: TrainConfig) -> dict[str, Any]:
         message = f"no sample of {config.dataset / TRAIN_FILE} fits hyperparameters.maxLength {settings.max_length}"
         raise JobError(ExitCode.PREFLIGHT, "TooLong", message)
 
+    sides = None
+    if config.objective != "sft":
+        numbers = (
+            None if value is None else float(value)
+            for value in (config.kto.desirable_weight, config.kto.undesirable_weight)
+        )
+        check_sides(ready.samples, ready_eval.samples, config.objective)
+        good, bad = numbers
+        sides = balanced(ready.samples, beta=float(config.kto.beta), desirable=good, undesirable=bad)
+        logger.info("kto: weight %.4g of desirable, %.4g of undesirable samples", sides.desirable, sides.undesirable)
+    elif not any(sample.desirable for sample in ready.samples):
+        message = (
+            f"no sample of {config.dataset / TRAIN_FILE} is to be imitated; choose an objective of kto, or other data"
+        )
+        raise JobError(ExitCode.BAD_DATA, "EmptyDataset", message)
+
     # The plan: which samples share an optimiser step, to the end of the training.
     lengths = [len(sample.input_ids) for sample in ready.samples]
-    plan = plan_batches(lengths, batch_size=settings.batch_size, epochs=epochs, seed=settings.seed)
-    if extra.max_steps is not None:
-        plan = plan[: int(extra.max_steps) * settings.gradient_accumulation]
-    plan = join_steps(plan, settings.gradient_accumulation)
+    planned = partial(plan_training, ready.samples, batch_size=settings.batch_size, seed=settings.seed,
+                      accumulation=settings.gradient_accumulation)  # fmt: skip
+    sft_share = {"sft": 1.0, "kto": 0.0, "sft-then-kto": float(config.kto.sft_share)}[config.objective]
+    most = None if extra.max_steps is None else int(extra.max_steps)
+    sft_most, kto_most = (None, None) if most is None else (round(most * sft_share), most - round(most * sft_share))
+    sft_plan = planned(epochs=epochs * sft_share, max_steps=sft_most, desirable=True)
+    plan = sft_plan + planned(epochs=epochs * (1 - sft_share), max_steps=kto_most, desirable=False)
     eval_lengths = [len(sample.input_ids) for sample in ready_eval.samples]
     eval_plan = plan_batches(eval_lengths, batch_size=4 * settings.batch_size, epochs=1, seed=settings.seed)
+
+    room_lengths = lengths + eval_lengths
+    if sides is not None:  # each prompt meets the completion of another sample
+        both = ready.samples + ready_eval.samples
+        room_lengths += [max(s.prompt_length for s in both) + max(s.supervised for s in both)]
 
     facts: dict[str, Any] = {
         "baseModel": config.base_uri or config.base.name,
@@ -204,6 +229,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         "watermark": watermark,
         "lora": config.lora.model_dump(mode="json"),
         "hyperparameters": settings.model_dump(mode="json"),
+        **({} if sides is None else {"kto": config.kto.model_dump(mode="json")}),
         "run": config.run,
         "image": os.environ.get("TRADEWIND_IMAGE_DIGEST", ""),
     }
@@ -230,12 +256,17 @@ def train(config: TrainConfig) -> dict[str, Any]:
             set_seed(settings.seed)
             model, attention = base.load_model(config.base, method, tokenizer)
             check_stop_token(tokenizer, model)
-            check_room(model, lengths + eval_lengths)
+            check_room(model, room_lengths)
             costs = costs_of(model)
             model, targets = base.with_adapter(model, config, method, base_sha256)
             half = None if method.dtype is torch.float32 else method.dtype
             sharing = choose_sharing(
-                model, costs, ready.samples, tokenizer.pad_token_id, asked=extra.packing == "auto", half=half
+                model,
+                costs,
+                [s for s in ready.samples if s.desirable],
+                tokenizer.pad_token_id,
+                asked=extra.packing == "auto",
+                half=half,
             )
             logger.info("%s", sharing.reason)
         except (torch.OutOfMemoryError, MemoryError) as error:
@@ -297,6 +328,9 @@ def train(config: TrainConfig) -> dict[str, Any]:
                 checkpoints=checkpoints,
                 eval_every_steps=settings.eval_every_steps,
                 patience=patience,
+                sides=sides,
+                kto_after=len(sft_plan),
+                noise_alpha=float(extra.neftune_noise_alpha),
                 stop_requested=lambda: stopping,
                 on_progress=lambda trainer: progress.report(progress_of(trainer, config, resumed.message)),  # noqa: B023
                 on_values=curves.add,

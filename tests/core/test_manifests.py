@@ -14,6 +14,7 @@ from tradewind.core.endpoint.manifests import build_gateway
 from tradewind.core.model_version.manifests import build_inference_service
 from tradewind.core.registry import BY_KIND as KINDS
 from tradewind.core.training_run.manifests import build_snapshot_job, build_train_job
+from tradewind.training.config import SnapshotConfig
 
 DISPOSABLE = {
     "ConfigMap", "Deployment", "HorizontalPodAutoscaler", "InferenceService", "Job", "PodDisruptionBudget", "Role",
@@ -309,3 +310,14 @@ def test_a_variable_of_the_users_stands_once() -> None:
     point = resource_of({"kind": "Endpoint", "metadata": {"name": "trader"}, "spec": spec})
     (_, pod), *_ = pods_of([build_gateway(point, Owner.of(point), PLATFORM, {})[-1]])
     assert [e["value"] for e in pod["containers"][0]["env"] if e["name"] == "PGSSLMODE"] == ["verify-ca"]
+
+
+@pytest.mark.parametrize("objective", ["sft", "kto", "sft-then-kto"])
+def test_the_snapshot_keeps_bad_decisions_for_an_objective_that_learns_from_them(objective: str) -> None:
+    world = load("training_run", "snapshot-starts")
+    run = world.resource.model_copy(update={"spec": world.resource.spec.model_copy(update={"objective": objective})})
+    point = resource_of({"kind": "Endpoint", "metadata": {"name": "trader"}, "spec": {"fallback": "api"}})
+    job = build_snapshot_job(run, point, Owner.of(run), PLATFORM, world.now)  # type: ignore[arg-type]
+    ((_, pod),) = pods_of([job])
+    (text,) = [each["value"] for each in pod["containers"][0]["env"] if each["name"] == "TRADEWIND_CONFIG"]
+    assert SnapshotConfig.model_validate_json(text).imitation().avoid_bad is (objective != "sft")

@@ -66,6 +66,42 @@ def test_good_trades_are_imitated_by_weight_and_bad_ones_never() -> None:
     assert len(dataset.trades) == 5, "the gates see bad trades too"
 
 
+def test_bad_trades_are_samples_to_avoid_where_the_objective_learns_from_them() -> None:
+    rows = [trade(0, 2.0), trade(1, -4.0), trade(2, -2.0), *(logged_hold(n) for n in range(3, 9))]
+    dataset = build_dataset(rows, Imitation(avoid_bad=True), NO_SPLIT)
+    sides = {s.decision_id: (s.label, s.weight, s.desirable) for s in dataset.train if s.label != Teaching.LOGGED_HOLD}
+    assert sides == {
+        "d0000": ("good_decision", 1.0, True),
+        "d0001": ("bad_decision", 1.0, False),
+        "d0002": ("acceptable_loss", 0.3, True),
+    }
+    lines = [json.loads(line) for line in dataset_lines(dataset.train).splitlines()]
+    assert [line["decision_id"] for line in lines if "desirable" in line] == ["d0001"]
+    assert dataset.dropped == {Dropped.HOLD_SURPLUS: 2}, (
+        "two trades are imitated, as many holds as in the log go with them"
+    )
+    without = Imitation(labels=DatasetLabels.model_validate({"weights": {"bad": "0"}}), avoid_bad=True)
+    assert all(sample.desirable for sample in build_dataset(rows, without, NO_SPLIT).train)
+
+
+def test_weights_follow_the_net_return_within_bounds_when_asked() -> None:
+    rows = [
+        trade(0, 1.0),
+        trade(1, 2.0),
+        trade(2, 4.5),
+        trade(3, 50.0),
+        trade(4, -1.0),
+        trade(5, -2.0),
+        trade(6, -50.0),
+    ]
+    labels = DatasetLabels(return_exponent="0.5")
+    dataset = build_dataset(rows, Imitation(labels=labels, avoid_bad=True), NO_SPLIT)
+    plain = build_dataset(rows, Imitation(avoid_bad=True), NO_SPLIT)
+    factors = [one.weight / other.weight for one, other in zip(dataset.train, plain.train, strict=True)]
+    # The median return is 2 %: roots of 1/2, 1, 9/4, then the bound; a loss that is imitated counts the less, one to avoid the more.
+    assert factors == pytest.approx([0.5**0.5, 1, 1.5, 2, 2**0.5, 1, 2])
+
+
 def test_a_losing_trade_teaches_to_hold_on_the_same_input_when_asked() -> None:
     dataset = build_dataset(
         [trade(0, -2.0), trade(1, -4.0), trade(2, 2.0)],

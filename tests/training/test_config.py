@@ -69,11 +69,15 @@ def test_decimals_and_durations_are_text_as_in_the_spec(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"objective": "kto"}, "objective: an objective of kto or sft-then-kto is not supported yet; use sft"),
+        (
+            {"objective": "kto", "hyperparameters": {"batchSize": 1, "gradientAccumulation": 1}},
+            "objective: kto holds the samples of a step",
+        ),
+        ({"objective": "dpo"}, "objective: "),
         ({"packing": "sharedPrefix"}, "packing: is not supported; remove it"),
         (
-            {"hyperparameters": {"extra": {"neftune_noise_alpha": "5"}}},
-            "hyperparameters.extra.neftune_noise_alpha: is not",
+            {"hyperparameters": {"extra": {"neftune_alpha": "5"}}},
+            "hyperparameters.extra.neftune_alpha: is not",
         ),
         (
             {"hyperparameters": {"learningRate": "0"}},
@@ -100,7 +104,7 @@ def test_what_is_wrong_or_not_there_yet_is_refused_by_name(tmp_path: Path, chang
             {"since": "yesterday"},
             "since: must be a time such as 2026-01-31T00:00:00Z or a length of time back from the start such as 90d",
         ),
-        ({"labels": {"weights": {"bad": 1}}}, "labels.weights.bad: is not supported; remove it"),
+        ({"labels": {"weights": {"neutral": 1}}}, "labels.weights.neutral: is not supported; remove it"),
         ({"split": {"embargo": "two days"}}, "split.embargo: must be a whole number and one unit"),
         ({"split": {"evalFraction": "1"}}, "split.evalFraction: must be a fraction from 0 to below 1"),
     ],

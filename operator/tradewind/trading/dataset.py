@@ -3,7 +3,8 @@
 Belongs here: filtering, labelling, duplicates, weights and the split in time, all pure. Does not belong here: the query that
 reads the rows, the files that the samples are written to, and the gates that judge the result (gates.py).
 
-A decision teaches only once it is known how it ended. A good trade is imitated, a sound but unlucky one weakly, a bad one never.
+A decision teaches only once it is known how it ended. A good trade is imitated, a sound but unlucky one weakly, a bad one never: it is
+left out, or is a sample to avoid where the objective learns from such.
 """
 
 import hashlib
@@ -13,7 +14,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from statistics import median
 from types import MappingProxyType
+from typing import Final
 
 from pydantic import JsonValue
 
@@ -25,6 +28,9 @@ from tradewind.trading.prompt import OffGridError, hold, render_completion, rend
 from tradewind.trading.settings.dataset import DatasetSplit
 from tradewind.trading.settings.labels import DatasetLabels
 from tradewind.trading.teaching import Dropped, Teaching
+
+_LEAST_FACTOR: Final = 0.5
+_MOST_FACTOR: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,7 @@ class Imitation:
 
     Attributes:
         max_samples: the newest decisions that are kept; None for all.
+        avoid_bad: bad decisions are samples to avoid (kto) instead of none.
     """
 
     labels: DatasetLabels = field(default_factory=DatasetLabels)
@@ -79,9 +86,10 @@ class Imitation:
     include_fallback: bool = False
     dedupe: Dedupe = Dedupe.EXACT
     max_samples: int | None = None
+    avoid_bad: bool = False
 
     def weight(self, label: Label) -> float:
-        """Sample weight of a label; 0 is not imitated, as bad and neutral decisions never are."""
+        """Sample weight of a label; 0 gives no sample, as neutral decisions never do and bad ones only to be avoided."""
         weights = self.labels.weights
         match label:
             case Label.EXCELLENT:
@@ -90,7 +98,9 @@ class Imitation:
                 return float(weights.good)
             case Label.ACCEPTABLE_LOSS:
                 return float(weights.acceptable_loss)
-            case Label.BAD | Label.NEUTRAL:
+            case Label.BAD:
+                return float(weights.bad) if self.avoid_bad else 0.0
+            case Label.NEUTRAL:
                 return 0.0
 
     @property
@@ -103,7 +113,7 @@ class Imitation:
 class Sample:
     """One prompt and the completion to be learned, with its weight in the loss.
 
-    `ends_at` is the last moment that the sample knows of: the close of its trade, or the decision itself for a logged hold.
+    `desirable` is False where the completion is to be avoided. `ends_at` is the last moment that the sample knows of: the close of its trade, or the decision itself for a logged hold.
     """
 
     prompt: str
@@ -117,10 +127,11 @@ class Sample:
     ends_at: datetime
     source_model: str
     regime: str
+    desirable: bool = True
 
     def as_json(self) -> dict[str, JsonValue]:
         """The line of the dataset's file."""
-        return {
+        line: dict[str, JsonValue] = {
             "prompt": self.prompt,
             "completion": self.completion,
             "weight": self.weight,
@@ -133,6 +144,8 @@ class Sample:
             "source_model": self.source_model,
             "regime": self.regime,
         }
+        # What is imitated has the line, and so the hash, that it always had.
+        return line if self.desirable else line | {"desirable": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +178,7 @@ class Dataset:
     invalid_answers: int
     newest: datetime | None
     watermark: datetime | None
+    avoids_bad: bool = False
 
     @property
     def samples(self) -> tuple[Sample, ...]:
@@ -216,6 +230,7 @@ def build_dataset(rows: Iterable[LoggedDecision], imitation: Imitation, split: D
         invalid_answers=invalid,
         newest=ordered[-1].decided_at if ordered else None,
         watermark=max((sample.ends_at for sample in samples), default=None),
+        avoids_bad=imitation.avoid_bad,
     )
 
 
@@ -268,9 +283,11 @@ _Taught = tuple[LoggedDecision, tuple[Sample, ...]]
 def _taught(rows: Iterable[LoggedDecision], imitation: Imitation, dropped: Counter[Dropped]) -> list[_Taught]:
     """The decisions that teach, with what they teach."""
     taught: list[_Taught] = []
+    rows = tuple(rows)
+    scales = _median_returns(rows)
     for row in rows:
         try:
-            samples = _samples_of(row, imitation)
+            samples = _samples_of(row, imitation, scales.get(row.symbol, 0.0))
         except OffGridError:
             dropped[Dropped.OFF_GRID] += 1
             continue
@@ -296,7 +313,39 @@ def _without_duplicates(taught: Sequence[_Taught], dedupe: Dedupe, dropped: Coun
     return kept
 
 
-def _samples_of(row: LoggedDecision, imitation: Imitation) -> tuple[Sample, ...]:
+def _return(row: LoggedDecision) -> float | None:
+    return row.pnl_usd / row.trade_size_usd if row.pnl_usd is not None and row.trade_size_usd else None
+
+
+def _median_returns(rows: Iterable[LoggedDecision]) -> dict[str, float]:
+    """Median size of the net return of each symbol's trades: what is much for one is little for another."""
+    sizes: dict[str, list[float]] = {}
+    for row in rows:
+        if not row.follows_up and (earned := _return(row)) is not None:
+            sizes.setdefault(row.symbol, []).append(abs(earned))
+    return {symbol: median(values) for symbol, values in sizes.items()}
+
+
+def return_factor(earned: float, typical: float, exponent: float, *, imitated: bool) -> float:
+    """What a trade's weight is multiplied with for its net return, 1/2 to 2; 1 where `exponent` or `typical` is 0.
+
+    A gain counts the more the larger it is, and so does a loss that is avoided; a loss that is imitated the less.
+
+    Args:
+        earned: net profit by the size of the trade.
+        typical: median size of that of its symbol's trades.
+        exponent: 0..1.
+        imitated: whether the decision is imitated, or avoided.
+    """
+    if not exponent or not typical:
+        return 1.0
+    power = -exponent if imitated and earned < 0 else exponent
+    ratio = min(max(abs(earned) / typical, 1e-9), 1e9)
+    factor: float = ratio**power
+    return min(max(factor, _LEAST_FACTOR), _MOST_FACTOR)
+
+
+def _samples_of(row: LoggedDecision, imitation: Imitation, typical: float) -> tuple[Sample, ...]:
     assert row.answer is not None
     regime = row.shown.market_data.get("market_regime")
     taught = Sample(
@@ -323,7 +372,10 @@ def _samples_of(row: LoggedDecision, imitation: Imitation) -> tuple[Sample, ...]
     if row.follows_up:
         # How the position ended says less about each step on the way than about its opening.
         weight = min(weight, imitation.hold_weight)
-    own = replace(taught, weight=weight, label=str(label), ends_at=row.closed_at)
+    elif (earned := _return(row)) is not None:
+        exponent = float(imitation.labels.return_exponent)
+        weight *= return_factor(earned, typical, exponent, imitated=label is not Label.BAD)
+    own = replace(taught, weight=weight, label=str(label), ends_at=row.closed_at, desirable=label is not Label.BAD)
     samples = [replace(own, completion=render_completion(row.answer))] if weight > 0 else []
     lost = row.pnl_usd < 0 if row.pnl_usd is not None else label in (Label.BAD, Label.ACCEPTABLE_LOSS)
     holding_was_better = lost and not row.follows_up
@@ -335,6 +387,7 @@ def _samples_of(row: LoggedDecision, imitation: Imitation) -> tuple[Sample, ...]
                 weight=imitation.hold_weight,
                 label=Teaching.COUNTERFACTUAL_HOLD,
                 action=Action.HOLD,
+                desirable=True,
             )
         )
     return tuple(samples)
@@ -352,7 +405,8 @@ def _without_hold_surplus(
     if not logged_trades:
         return taught
     holds = [row.decision_id for row, _ in taught if _is_hold(row)]
-    allowed = math.ceil((len(taught) - len(holds)) * logged_holds / logged_trades)
+    imitated = sum(any(sample.desirable for sample in samples) for _, samples in taught) - len(holds)
+    allowed = math.ceil(imitated * logged_holds / logged_trades)
     if len(holds) <= allowed:
         return taught
     by_draw = sorted(holds, key=lambda decision_id: hashlib.sha256(decision_id.encode()).digest())

@@ -25,6 +25,8 @@ class GateName(StrEnum):
 
     MIN_SAMPLES = "minSamples"
     MIN_PER_CLASS = "minPerClass"
+    MIN_DESIRABLE = "minDesirable"
+    MIN_UNDESIRABLE = "minUndesirable"
     MAX_CLASS_SHARE = "maxClassShare"
     MAX_ACTION_SHARE = "maxActionShare"
     MAX_SYMBOL_SHARE = "maxSymbolShare"
@@ -46,7 +48,7 @@ class Gate:
 
 
 def evaluate_gates(dataset: Dataset, thresholds: DatasetGates, now: datetime) -> tuple[Gate, ...]:
-    """All gates of a dataset, in the order of `GateName`.
+    """All gates of a dataset, in the order of `GateName`; those on both sides of kto where bad decisions are learned from.
 
     Args:
         dataset: as `build_dataset` made it.
@@ -54,7 +56,7 @@ def evaluate_gates(dataset: Dataset, thresholds: DatasetGates, now: datetime) ->
         now: the moment of the snapshot; the age is measured from it.
     """
     labels = Counter(trade.label for trade in dataset.trades)
-    directions = Counter(sample.action for sample in dataset.samples if sample.action.opens)
+    directions = Counter(sample.action for sample in dataset.samples if sample.desirable and sample.action.opens)
     reviews = [trade.review for trade in dataset.trades if trade.review is not None]
     gates = [
         _at_least(GateName.MIN_SAMPLES, dataset.decisions, thresholds.min_samples),
@@ -63,10 +65,11 @@ def evaluate_gates(dataset: Dataset, thresholds: DatasetGates, now: datetime) ->
             min((labels[label] for label in dataset.imitated), default=None),
             thresholds.min_per_class,
         ),
+        *_both_sides(dataset, thresholds),
         _at_most(GateName.MAX_CLASS_SHARE, _largest_share(labels), thresholds.max_class_share),
         _at_most(
             GateName.MAX_ACTION_SHARE,
-            _largest_share(Counter(sample.action for sample in dataset.samples)),
+            _largest_share(Counter(sample.action for sample in dataset.samples if sample.desirable)),
             thresholds.max_action_share,
         ),
         _at_most(
@@ -91,6 +94,17 @@ def evaluate_gates(dataset: Dataset, thresholds: DatasetGates, now: datetime) ->
     if thresholds.require_review and not reviews:
         gates = [replace(gate, passed=False) if gate.name is GateName.MIN_REVIEWED_ACCURACY else gate for gate in gates]
     return tuple(gates)
+
+
+def _both_sides(dataset: Dataset, thresholds: DatasetGates) -> tuple[Gate, ...]:
+    if not dataset.avoids_bad:
+        return ()
+    # Of the training side: one class there alone is what kto cannot be trained on.
+    desirable = sum(sample.desirable for sample in dataset.train)
+    return (
+        _at_least(GateName.MIN_DESIRABLE, desirable, thresholds.min_desirable),
+        _at_least(GateName.MIN_UNDESIRABLE, len(dataset.train) - desirable, thresholds.min_undesirable),
+    )
 
 
 def label_consistency(trades: Sequence[ClosedTrade]) -> float | None:

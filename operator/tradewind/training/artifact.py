@@ -16,6 +16,11 @@ from tradewind.training.files import folder_hashes, published_folder, write_atom
 from tradewind.training.outcome import JobError
 
 PROVENANCE_FILE: Final = "training.json"
+_AIMS: Final = {
+    "sft": "Imitates logged decisions that turned out well.",
+    "kto": "Learned to prefer logged decisions that turned out well to ones that turned out badly.",
+    "sft-then-kto": "Imitates logged decisions that turned out well, and then learned to avoid ones that turned out badly.",
+}
 
 
 def publish_adapter(target: Path, model: Any, tokenizer: Any, provenance: Mapping[str, Any]) -> str:
@@ -84,7 +89,7 @@ def _model_card(provenance: Mapping[str, Any]) -> str:
     return (
         f"---\nlibrary_name: peft\nbase_model: {json.dumps(provenance['baseModel'])}\n---\n"
         "# Trading decisions, LoRA adapter\n\n"
-        "Imitates logged decisions that turned out well. It was not tested on decisions later than its watermark, and nothing\n"
+        f"{_AIMS[provenance['objective']]} It was not tested on decisions later than its watermark, and nothing\n"
         "here says that it earns money: that is what the A/B test is for.\n\n"
         f"| | |\n| --- | --- |\n{rows}\n"
     )

@@ -8,7 +8,7 @@ import itertools
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
@@ -61,6 +61,34 @@ def join_steps(plan: Sequence[tuple[int, ...]], accumulation: int) -> list[tuple
     return [tuple(itertools.chain.from_iterable(part)) for part in parts]
 
 
+def plan_training(
+    samples: Sequence[TokenizedSample],
+    *,
+    batch_size: int,
+    accumulation: int,
+    epochs: float,
+    seed: int,
+    max_steps: int | None,
+    desirable: bool,
+) -> list[tuple[int, ...]]:
+    """Indices of each optimiser step, over all samples or over those to imitate.
+
+    Args:
+        samples: of the training.
+        batch_size: samples of one pass.
+        accumulation: passes of a step.
+        epochs: passes over the chosen samples; 0: no step.
+        seed: of the shuffles.
+        max_steps: at most; None: as the epochs say.
+        desirable: whether only samples to imitate are taken.
+    """
+    chosen = [index for index, sample in enumerate(samples) if sample.desirable or not desirable]
+    lengths = [len(samples[index].input_ids) for index in chosen]
+    plan = plan_batches(lengths, batch_size=batch_size, epochs=epochs, seed=seed)
+    steps = join_steps(plan if max_steps is None else plan[: max_steps * accumulation], accumulation)
+    return [tuple(chosen[index] for index in step) for step in steps]
+
+
 @dataclass(frozen=True)
 class PlannedBatches(Dataset[MicroBatch]):
     """The plan as a dataset: item i is the i-th optimiser step, or pass of an evaluation."""
@@ -75,17 +103,33 @@ class PlannedBatches(Dataset[MicroBatch]):
         return tuple(self.samples[i] for i in self.plan[index])
 
 
-def collate(batch: Sequence[MicroBatch], pad_token_id: int, packing: Packing) -> dict[str, Any]:
+def collate(
+    batch: Sequence[MicroBatch], pad_token_id: int, packing: Packing, *, mismatched: bool = False
+) -> dict[str, Any]:
     """Tensors of one pass, group by group.
 
     Returns:
-        groups: tensors of each group, see `group_tensors`; tokens []: of all samples, without padding.
+        groups: tensors of each group, see `group_tensors`; tokens []: of all samples, without padding; with `mismatched`,
+        mismatched: the same of each prompt with the completion of the sample that follows in the pass, empty for one sample.
     """
     (samples,) = batch
+    pairs = mismatch(samples) if mismatched else ()
     return {
+        "mismatched": [group_tensors(group, pad_token_id) for group in packing.arrange(pairs)] if pairs else [],
         "groups": [group_tensors(group, pad_token_id) for group in packing.arrange(samples)],
         "tokens": torch.tensor(sum(len(sample.input_ids) for sample in samples)),
     }
+
+
+def mismatch(samples: Sequence[TokenizedSample]) -> MicroBatch:
+    """Each prompt with the completion of the sample after it; of the last with that of the first. One sample has no other."""
+    if len(samples) < 2:
+        return ()
+    following = (*samples[1:], samples[0])
+    return tuple(
+        replace(sample, input_ids=sample.input_ids[: sample.prompt_length] + other.input_ids[other.prompt_length :])
+        for sample, other in zip(samples, following, strict=True)
+    )
 
 
 def group_tensors(group: Group, pad_token_id: int) -> dict[str, torch.Tensor]:
@@ -96,23 +140,30 @@ def group_tensors(group: Group, pad_token_id: int) -> dict[str, torch.Tensor]:
 
     Returns:
         input_ids [R, L]; keep [R, L], True at positions whose logits are needed; labels [N], the token that follows each of them;
-        weights [N], of their samples. Shared alone: position_ids [1, L]; attention_mask [1, 1, S, P + S], see attention.py.
+        weights [N], of their samples, 0 where those are to be avoided; owners [N], rows of their samples; sample_weights [n];
+        desirable [n]; width [], tokens of the longest sample. Shared alone: position_ids [1, L]; attention_mask [1, 1, S, P + S], see attention.py.
     """
     prefix, own = group.prefix, group.width - group.prefix
     input_ids = torch.full((len(group.samples), own), pad_token_id, dtype=torch.long)
     keep = torch.zeros_like(input_ids, dtype=torch.bool)
     labels: list[int] = []
     weights: list[float] = []
+    owners: list[int] = []
     for row, sample in enumerate(group.samples):
         ids = sample.input_ids[prefix:]
         input_ids[row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
         # A token is predicted at the position before it.
         keep[row, sample.prompt_length - 1 - prefix : len(ids) - 1] = True
         labels += sample.input_ids[sample.prompt_length :]
-        weights += [sample.weight] * sample.supervised
+        weights += [sample.weight if sample.desirable else 0.0] * sample.supervised
+        owners += [row] * sample.supervised
     tensors = {
         "labels": torch.tensor(labels, dtype=torch.long),
         "weights": torch.tensor(weights, dtype=torch.float32),
+        "owners": torch.tensor(owners, dtype=torch.long),
+        "sample_weights": torch.tensor([sample.weight for sample in group.samples], dtype=torch.float32),
+        "desirable": torch.tensor([sample.desirable for sample in group.samples], dtype=torch.bool),
+        "width": torch.tensor(group.width),
     }
     if not prefix:
         return {"input_ids": input_ids, "keep": keep, **tensors}

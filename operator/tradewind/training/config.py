@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -43,6 +43,7 @@ class SnapshotConfig(Selection):
 
     endpoint: EndpointKey
     output: Path
+    objective: Literal["sft", "kto", "sft-then-kto"] = "sft"
     include_fallback: bool = False
     base_tokenizer: Path | None = None
     max_length: MaxLength = Hyperparameters().max_length
@@ -56,6 +57,7 @@ class SnapshotConfig(Selection):
             include_fallback=self.include_fallback,
             dedupe=Dedupe(self.dedupe),
             max_samples=self.max_samples,
+            avoid_bad=self.objective != "sft",
         )
 
 

@@ -30,6 +30,7 @@ class Example:
     prompt: str
     completion: str
     weight: float
+    desirable: bool = True
 
 
 def folder_hashes(folder: Path) -> dict[str, str]:
@@ -99,10 +100,15 @@ def read_examples(path: Path) -> list[Example]:
         for number, line in enumerate(stream, start=1):
             try:
                 sample: Any = json.loads(line)
-                example = Example(str(sample["prompt"]), str(sample["completion"]), float(sample["weight"]))
+                desirable = sample.get("desirable", True)
+                example = Example(
+                    str(sample["prompt"]), str(sample["completion"]), float(sample["weight"]), desirable is True
+                )
+                if not isinstance(desirable, bool):
+                    raise TypeError(f"desirable is {desirable!r}; true or false")
                 if not math.isfinite(example.weight):
                     raise ValueError(f"weight {example.weight}")
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise JobError(
                     ExitCode.BAD_DATA, "InvalidDataset", f"{path.name} line {number} is no sample: {error!r}"
                 ) from None

@@ -13,7 +13,7 @@ from tradewind.training.artifact import PROVENANCE_FILE, published_sha256
 from tradewind.training.config import TrainConfig
 from tradewind.training.files import folder_sha256, read_manifest
 from tradewind.training.outcome import JobError
-from tradewind.training.request import Request, differences, settings_of
+from tradewind.training.request import Request, differences, kto_of, settings_of
 
 ADAPTER: Final = "adapter"
 RESULT: Final = "result.json"
@@ -68,7 +68,7 @@ def _asked(config: TrainConfig, provenance: Mapping[str, Any]) -> Request:
         "method": provenance.get("method") if config.method == "auto" else config.method,
         "objective": config.objective,
         "warmStart": warm_start,
-        **settings_of(config.lora, config.hyperparameters),
+        **settings_of(config.lora, config.hyperparameters, kto_of(config)),
     }
 
 
@@ -79,6 +79,7 @@ def _published(provenance: Mapping[str, Any], asked: Request) -> Request:
     then |= {f"lora.{wire_name(name)}": value for name, value in provenance["lora"].items()}
     then |= {f"hyperparameters.{wire_name(name)}": value for name, value in settings.items() if name != "extra"}
     then |= {f"hyperparameters.extra.{name}": value for name, value in settings.get("extra", {}).items()}
+    then |= {f"kto.{wire_name(name)}": value for name, value in provenance.get("kto", {}).items()}
     return {name: asked[name] if _same_number(value, asked.get(name)) else value for name, value in then.items()}
 
 

@@ -24,11 +24,21 @@ def weighted_loss(model: Any, inputs: Mapping[str, torch.Tensor], *, keeps: bool
         inputs: tensors of a group, as `collate` makes them.
         keeps: whether the model leaves out logits (`keeps_logits`).
     """
+    losses = _token_losses(model, inputs, keeps=keeps)
+    return (losses * inputs["weights"]).sum(), inputs["weights"].sum()
+
+
+def completion_logps(model: Any, inputs: Mapping[str, torch.Tensor], *, keeps: bool) -> torch.Tensor:
+    """Log-probability of each sample's completion given its prompt, in nats [n]."""
+    losses = _token_losses(model, inputs, keeps=keeps)
+    return torch.zeros_like(inputs["sample_weights"], dtype=losses.dtype).index_add(0, inputs["owners"], -losses)
+
+
+def _token_losses(model: Any, inputs: Mapping[str, torch.Tensor], *, keeps: bool) -> torch.Tensor:
     keep = inputs["keep"]
     given = {name: inputs[name] for name in ("input_ids", "position_ids", "attention_mask") if name in inputs}
     if keeps:
         logits = model(**given, use_cache=False, logits_to_keep=keep).logits
     else:
         logits = model(**given, use_cache=False).logits[keep]
-    losses = functional.cross_entropy(logits.float(), inputs["labels"], reduction="none")
-    return (losses * inputs["weights"]).sum(), inputs["weights"].sum()
+    return functional.cross_entropy(logits.float(), inputs["labels"], reduction="none")

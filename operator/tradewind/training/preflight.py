@@ -20,11 +20,12 @@ _MAX_CHANGED_SHARE: Final = 0.01  # of the samples; more prompts that a tokenize
 
 @dataclass(frozen=True, slots=True)
 class TokenizedSample:
-    """Token ids of prompt, completion and stop token; what follows `prompt_length` is learned."""
+    """Token ids of prompt, completion and stop token; what follows `prompt_length` is learned, or avoided."""
 
     input_ids: tuple[int, ...]
     prompt_length: int
     weight: float
+    desirable: bool = True
 
     @property
     def supervised(self) -> int:
@@ -74,7 +75,7 @@ def tokenize(examples: Sequence[Example], tokenizer: Any, *, max_length: int, ma
         if len(given) + len(completion) + 1 > max_length:
             too_long += 1
             continue
-        samples.append(TokenizedSample((*given, *completion, stop), len(given), example.weight))
+        samples.append(TokenizedSample((*given, *completion, stop), len(given), example.weight, example.desirable))
     if too_long > max_too_long_share * len(examples):
         longest = max(len(p) + len(c) + 1 for p, c in zip(prompts, completions, strict=True))
         raise JobError(
@@ -84,6 +85,30 @@ def tokenize(examples: Sequence[Example], tokenizer: Any, *, max_length: int, ma
             f" has {longest}); set it to {longest}, shorten what arms are shown, or allow more by extra.max_too_long_share",
         )
     return Preflight(tuple(samples), too_long, changed)
+
+
+def check_sides(samples: Sequence[TokenizedSample], evaluation: Sequence[TokenizedSample], objective: str) -> None:
+    """Refuse data that KTO cannot be trained on: it holds what is to be imitated against what is to be avoided.
+
+    Args:
+        samples: of the training.
+        evaluation: may be empty; one side alone is measured as it is.
+        objective: as it was asked for.
+
+    Raises:
+        JobError: exit 65.
+    """
+    good = sum(sample.desirable for sample in samples)
+    bad = len(samples) - good
+    if not good or not bad:
+        kind = "to imitate" if bad else "to avoid"
+        raise JobError(
+            ExitCode.BAD_DATA,
+            "OneSided",
+            f"objective: {objective} needs samples to imitate and samples to avoid, and of {len(samples)} none is {kind}"
+            f' ({len(evaluation)} more are for evaluation); take a dataset of both (lines with "desirable": false are to avoid,'
+            " dataset.labels.weights.bad above 0 makes them), or use sft",
+        )
 
 
 def check_stop_token(tokenizer: Any, model: Any) -> None:

@@ -16,6 +16,7 @@ from pydantic import JsonValue
 from tradewind.schema.rules import StrictModel
 from tradewind.trading.settings.adapter import Lora
 from tradewind.trading.settings.hyperparameters import Hyperparameters
+from tradewind.trading.settings.recipe import Kto
 from tradewind.training.config import TrainConfig
 
 Request: TypeAlias = Mapping[str, JsonValue]
@@ -29,12 +30,12 @@ def request_of(config: TrainConfig, facts: Request) -> Request:
         config: what the Job was told.
         facts: what else decides the weights: hashes of base and data, the method that was chosen, the learning rate in use.
     """
-    return {**facts, **settings_of(config.lora, config.hyperparameters)}
+    return {**facts, **settings_of(config.lora, config.hyperparameters, kto_of(config))}
 
 
 def differences(then: Request, now: Request) -> str:
     """What differs, such as `hyperparameters.epochs was 3 and is 4`; empty where nothing does."""
-    defaults = settings_of(Lora(), Hyperparameters())
+    defaults = settings_of(Lora(), Hyperparameters(), Kto())
     before = {name: defaults[name] for name in now if name in defaults} | dict(then)
     if LAYERS in now:
         before.setdefault(LAYERS, before.get("lora.targetModules"))
@@ -45,9 +46,14 @@ def differences(then: Request, now: Request) -> str:
     )
 
 
-def settings_of(lora: Lora, hyperparameters: Hyperparameters) -> dict[str, JsonValue]:
+def kto_of(config: TrainConfig) -> Kto:
+    """The knobs of kto that decide something: under sft nothing reads them."""
+    return Kto() if config.objective == "sft" else config.kto
+
+
+def settings_of(lora: Lora, hyperparameters: Hyperparameters, kto: Kto) -> dict[str, JsonValue]:
     """Each setting under its name in the manifest, such as `lora.rank`."""
-    return _flat("lora", lora) | _flat("hyperparameters", hyperparameters)
+    return _flat("lora", lora) | _flat("hyperparameters", hyperparameters) | _flat("kto", kto)
 
 
 def _flat(prefix: str, model: StrictModel) -> dict[str, JsonValue]:

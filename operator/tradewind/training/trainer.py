@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,11 +22,14 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from tradewind.training.checkpoint import Checkpoints
 from tradewind.training.collator import PlannedBatches, collate
 from tradewind.training.config import TrainConfig
-from tradewind.training.loss import keeps_logits, weighted_loss
+from tradewind.training.kto import Sides, baseline, kto_losses, put_back, trained_weights
+from tradewind.training.loss import completion_logps, keeps_logits, weighted_loss
+from tradewind.training.noise import EmbeddingNoise
 from tradewind.training.packing import Packing
 
 BEST_WEIGHTS: Final = "best.safetensors"
 BEST_STATE: Final = "best.json"
+REFERENCE: Final = "reference.safetensors"
 _CURVES: Final = {
     "loss": "train/loss",
     "learning_rate": "train/learning_rate",
@@ -139,6 +142,9 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
         checkpoints: Checkpoints,
         eval_every_steps: int,
         patience: int = 0,
+        sides: Sides | None = None,
+        kto_after: int = 0,
+        noise_alpha: float = 0.0,
         stop_requested: Callable[[], bool] = lambda: False,
         on_progress: Callable[["AdapterTrainer"], None] = lambda _: None,
         on_values: Callable[[int, Mapping[str, float]], None] = lambda _, __: None,
@@ -155,6 +161,9 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
             checkpoints: where checkpoints go.
             eval_every_steps: steps between evaluations; there is one at the end in any case.
             patience: evaluations without a gain after which training stops; 0 never.
+            sides: of KTO; None: sft alone.
+            kto_after: steps of sft before KTO, where there are sides.
+            noise_alpha: of NEFTune; 0: no noise.
             stop_requested: asked after each step; True saves a checkpoint and stops.
             on_progress: called after each step and each evaluation.
             on_values: called with a step and the values of curves there, such as `train/loss`, at each line of the log.
@@ -163,7 +172,7 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
             model=model,
             args=args,
             train_dataset=train,
-            data_collator=partial(collate, pad_token_id=pad_token_id, packing=packing),
+            data_collator=partial(collate, pad_token_id=pad_token_id, packing=packing, mismatched=sides is not None),
         )
         self.loss_is_scaled_for_ga = True
         self.model_accepts_loss_kwargs = True  # releases before 5.20 know this name alone
@@ -174,6 +183,10 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
         self.stop_requested = stop_requested
         self.on_progress = on_progress
         self.on_values = on_values
+        self.sides = sides
+        self.kto_after = kto_after
+        self.reference: Mapping[str, torch.Tensor] | None = None
+        self.noise = EmbeddingNoise(model, noise_alpha)
         self.best = Best()
         self.meter = Meter()
         self.step_loss: float | None = None
@@ -187,7 +200,8 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
     @property
     def exhausted(self) -> bool:
         """Whether patience has run out."""
-        return 0 < self.patience <= self.best.without_gain
+        waited = self.best.without_gain >= self.patience > 0
+        return waited and (self.sides is None or self.best.evaluated_step > self.kto_after)
 
     @property
     def evaluation_due(self) -> bool:
@@ -253,7 +267,11 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
         return_outputs: bool = False,  # noqa: ARG002, FBT001, FBT002 - the base's signature
         num_items_in_batch: Any = None,
     ) -> torch.Tensor:
-        """Weighted mean negative log-likelihood of the supervised tokens of a group, in nats."""
+        """Weighted mean negative log-likelihood of the supervised tokens of a group, in nats; of KTO, the group's part of the mean."""
+        self.noise.tokens = int(inputs["width"])
+        if "reference" in inputs:
+            summed: torch.Tensor = self._kto_losses(inputs).sum() / num_items_in_batch
+            return summed
         total, weight = weighted_loss(model, inputs, keeps=self._keeps_logits)
         return total / (weight if num_items_in_batch is None else num_items_in_batch)
 
@@ -263,9 +281,14 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
         Raises:
             DivergedError: before the weights are touched.
         """
-        losses = [
-            super(AdapterTrainer, self).training_step(model, group, num_items_in_batch) for group in inputs["groups"]
-        ]
+        groups = inputs["groups"]
+        if self.sides is not None and self.state.global_step >= self.kto_after:
+            if self.reference is None:
+                self.reference = trained_weights(self.model)
+                self.best = Best(evaluated_step=self.best.evaluated_step)  # what was measured before is another measure
+            groups = self._against_reference(self._prepare_inputs(inputs))
+            num_items_in_batch = torch.tensor(sum(len(group["desirable"]) for group in groups))
+        losses = [super(AdapterTrainer, self).training_step(model, group, num_items_in_batch) for group in groups]
         loss = torch.stack(losses).sum()
         value = loss.item()
         if not math.isfinite(value):
@@ -274,8 +297,48 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
         self.meter.tokens += int(inputs["tokens"])
         return loss
 
+    def _logps(self, groups: Sequence[Mapping[str, torch.Tensor]]) -> list[torch.Tensor]:
+        # Left before weights are exchanged: autocast keeps what it has made of them.
+        with self.compute_loss_context_manager():
+            return [completion_logps(self.model, group, keeps=self._keeps_logits) for group in groups]
+
+    def _against_reference(self, inputs: Mapping[str, Any]) -> list[dict[str, torch.Tensor]]:
+        """The groups of an item with what KTO holds them against: `reference` [n] and `moved` []. The model is left in evaluation mode."""
+        groups, pairs = inputs["groups"], inputs["mismatched"]
+        assert self.reference is not None
+        with put_back(self.model, self.reference):
+            reference, of_pairs = self._logps(groups), self._logps(pairs)
+        with torch.no_grad():
+            policy = self._logps(pairs)
+        nothing = torch.zeros(0)
+        moved = baseline(torch.cat(policy or [nothing]), torch.cat(of_pairs or [nothing]))
+        return [
+            {**group, "reference": values, "moved": moved.to(values.device)}
+            for group, values in zip(groups, reference, strict=True)
+        ]
+
+    def _kto_losses(self, group: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        assert self.sides is not None
+        policy = completion_logps(self.model, group, keeps=self._keeps_logits)
+        losses = kto_losses(policy, group["reference"], group["moved"], group["desirable"], self.sides)
+        return losses * group["sample_weights"]
+
+    def _evaluated(self, inputs: Mapping[str, Any]) -> tuple[float, float]:
+        """Sum of the losses of a pass, and what it is divided by: tokens by weight, or samples where KTO has begun."""
+        total = count = 0.0
+        kto = self.reference is not None
+        for group in self._against_reference(inputs) if kto else inputs["groups"]:
+            with self.compute_loss_context_manager():
+                if kto:
+                    part, weight = self._kto_losses(group).sum(), group["sample_weights"].sum()
+                else:
+                    part, weight = weighted_loss(self.model, group, keeps=self._keeps_logits)
+            total += part.item()
+            count += weight.item()
+        return total, count
+
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Weighted mean loss per supervised token of the whole evaluation set; keeps the best adapter.
+        """Weighted mean loss of the whole evaluation set, per supervised token or, of KTO, per sample; keeps the best adapter.
 
         Where a stop is asked for meanwhile, it is given up (evaluating can last longer than the time that is left): the
         checkpoint that is then saved says so, and who resumes from it evaluates first.
@@ -288,11 +351,9 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
                     self.control.should_save = self.control.should_training_stop = True
                     return {}
                 inputs = self._prepare_inputs(self.data_collator([self.evaluation[index]]))
-                for group in inputs["groups"]:
-                    with self.compute_loss_context_manager():
-                        part, part_weight = weighted_loss(self.model, group, keeps=self._keeps_logits)
-                    total += part.item()
-                    weight += part_weight.item()
+                part, part_weight = self._evaluated(inputs)
+                total += part
+                weight += part_weight
         step = self.state.global_step
         if not weight > 0 or not math.isfinite(total):
             raise DivergedError(f"the evaluation loss is {total / weight if weight else math.nan} at step {step}")
@@ -331,12 +392,16 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
 
     def _save_best(self, folder: Path) -> None:
         best = self.best
+        if self.reference is not None:
+            save_file({name: weight.cpu() for name, weight in self.reference.items()}, folder / REFERENCE)
         if best.weights is not None:
             save_file(dict(best.weights), folder / BEST_WEIGHTS)
             state = {key: value for key, value in vars(best).items() if key != "weights"}
             (folder / BEST_STATE).write_text(json.dumps(state), encoding="utf-8")
 
     def _load_best(self, folder: Path) -> None:
+        if (folder / REFERENCE).is_file():
+            self.reference = load_file(folder / REFERENCE)
         if (folder / BEST_STATE).is_file():
             state = json.loads((folder / BEST_STATE).read_text(encoding="utf-8"))
             self.best = Best(**state, weights=load_file(folder / BEST_WEIGHTS))

@@ -79,6 +79,7 @@ def build_snapshot_job(
         **_settings(dataset, Selection),
         "since": _bound(dataset.since, started),
         "until": _bound(dataset.until, started),
+        **({} if run.spec.objective == "sft" else {"objective": run.spec.objective}),
         "baseTokenizer": BASE_PATH,
         "maxLength": run.spec.hyperparameters.max_length,
         "output": f"{output}/{run.name}/dataset",

@@ -34,6 +34,10 @@ class DatasetGates(StrictModel):
     """Rows; fewer end the run as Skipped."""
     min_per_class: Annotated[int, Field(ge=0, le=10_000_000)] = 0
     """Rows of each label that is trained on."""
+    min_desirable: Annotated[int, Field(ge=1, le=10_000_000)] = 150
+    """Rows to imitate under an objective of kto; not asked for under sft."""
+    min_undesirable: Annotated[int, Field(ge=1, le=10_000_000)] = 150
+    """Rows of bad decisions under an objective of kto; not asked for under sft."""
     max_class_share: Fraction = "0.95"
     """Share of the most frequent label."""
     max_action_share: Fraction = "0.95"

@@ -65,6 +65,8 @@ class ExtraHyperparameters(StrictModel):
     packing: Literal["auto", "false"] = "auto"
     """Whether tokens that prompts begin with alike are computed once for all samples of a pass; auto: where the model gives the same
     loss and gradient."""
+    neftune_noise_alpha: Number = "0"
+    """Noise on what the model embeds, while training only: uniform, up to this / sqrt(tokens x width); 0: none (NEFTune)."""
     early_stopping_patience: Annotated[
         str, Checked("[0-9]{1,9}", "must be a whole number in quotes, 0 or more, such as '3'", 16)
     ] = "0"

@@ -25,7 +25,7 @@ class LabelThresholds(StrictModel):
 
 
 class LabelWeights(StrictModel):
-    """How much a decision of each label counts in training. Bad decisions are never imitated."""
+    """How much a decision of each label counts in training. Bad decisions are never imitated; kto learns to avoid them."""
 
     excellent: SampleWeight = "1.5"
     """Gains above labels.thresholds.excellent."""
@@ -33,6 +33,8 @@ class LabelWeights(StrictModel):
     """Smaller gains."""
     acceptable_loss: SampleWeight = "0.3"
     """Losses within labels.thresholds.bad: a sound decision, unlucky."""
+    bad: SampleWeight = "1.0"
+    """Larger losses, which an objective of kto learns to avoid; sft leaves them out."""
 
 
 class DatasetLabels(StrictModel):
@@ -46,3 +48,5 @@ class DatasetLabels(StrictModel):
     """Whether a losing trade enters also as `hold` on the same input: holding earned 0, which was better."""
     hold_weight: SampleWeight = "0.5"
     """Weight of holds, logged or counterfactual."""
+    return_exponent: Fraction = "0"
+    """How far a trade's weight follows its net return: times (return / its symbol's median) to this power, from 1/2 to 2; 0: not."""
