@@ -154,6 +154,7 @@ def test_loss_and_gradient_are_those_of_each_sample_alone(base: Path, tokenizer,
 
     from tradewind.training.attention import enable_shared_prefixes
     from tradewind.training.collator import collate
+    from tradewind.training.noise import EmbeddingNoise
     from tradewind.training.packing import Costs, Packing
     from tradewind.training.trainer import AdapterTrainer
 
@@ -172,6 +173,7 @@ def test_loss_and_gradient_are_those_of_each_sample_alone(base: Path, tokenizer,
     model.zero_grad()
 
     trainer = AdapterTrainer.__new__(AdapterTrainer)
+    trainer.noise = EmbeddingNoise(model, 0)
     enable_shared_prefixes(model)
     for packing in (Packing(), Packing(Costs(1.0, 0.0)), Packing(Costs(1.0, 0.0), max_tokens=1000)):
         batches = [collate([part], tokenizer.pad_token_id, packing) for part in (samples[:4], samples[4:])]
