@@ -332,7 +332,9 @@ def train(config: TrainConfig) -> dict[str, Any]:
                 kto_after=len(sft_plan),
                 noise_alpha=float(extra.neftune_noise_alpha),
                 stop_requested=lambda: stopping,
-                on_progress=lambda trainer: progress.report(progress_of(trainer, config, resumed.message)),  # noqa: B023
+                on_progress=lambda trainer: (  # after each step: a curve is drawn for those that are pushed alone
+                    progress.report(progress_of(trainer, config, resumed.message)) if progress.due else None  # noqa: B023
+                ),
                 on_values=curves.add,
             )
             trainer.train_from(resumed.folder)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Final, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -21,7 +21,7 @@ from tradewind.trading.duplicates import Dedupe
 from tradewind.trading.exits import ExitCode
 from tradewind.trading.settings.dataset import Selection
 from tradewind.trading.settings.hyperparameters import Hyperparameters, MaxLength
-from tradewind.trading.settings.recipe import Recipe
+from tradewind.trading.settings.recipe import Objective, Recipe
 from tradewind.trading.settings.stores import Stores
 from tradewind.training.outcome import JobError, bad_config
 
@@ -43,7 +43,7 @@ class SnapshotConfig(Selection):
 
     endpoint: EndpointKey
     output: Path
-    objective: Literal["sft", "kto", "sft-then-kto"] = "sft"
+    objective: Objective = "sft"
     include_fallback: bool = False
     base_tokenizer: Path | None = None
     max_length: MaxLength = Hyperparameters().max_length

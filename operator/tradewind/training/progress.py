@@ -36,14 +36,18 @@ class ProgressReporter:
     _last: float = field(default=float("-inf"), init=False)
     _busy: threading.Lock = field(default_factory=threading.Lock, init=False)
 
+    @property
+    def due(self) -> bool:
+        """Whether a report would be pushed now: nobody need measure for one that would not."""
+        return self.url is not None and time.monotonic() - self._last >= self.seconds
+
     def report(self, progress: Progress, *, force: bool = False) -> None:
         """Push unless the last push was too recent or is still under way; `force` waits for it and pushes in any case."""
-        now = time.monotonic()
-        if self.url is None or (not force and now - self._last < self.seconds):
+        if self.url is None or not (force or self.due):
             return
         if not self._busy.acquire(timeout=2 * TIMEOUT_SECONDS if force else 0):
             return
-        self._last = now
+        self._last = time.monotonic()
         thread = threading.Thread(target=self._push, args=(self.url, dict(progress)), name="progress", daemon=True)
         thread.start()
         if force:

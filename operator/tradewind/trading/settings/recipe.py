@@ -7,6 +7,8 @@ from tradewind.schema.scalars import FractionBelowOne, PositiveDecimal
 from tradewind.trading.settings.adapter import Lora
 from tradewind.trading.settings.hyperparameters import Checkpoint, Hyperparameters
 
+Objective = Literal["sft", "kto", "sft-then-kto"]
+
 
 class Kto(StrictModel):
     """Knobs of `objective: kto` and of the second part of `sft-then-kto`; nothing else reads them."""
@@ -28,7 +30,7 @@ class Recipe(StrictModel):
     """auto: the trainer measures memory and picks; the choice and the reason stand in status.plan."""
     lora: Lora = Lora()
     """The low-rank adapter."""
-    objective: Literal["sft", "kto", "sft-then-kto"] = "sft"
+    objective: Objective = "sft"
     """sft imitates good decisions; kto also learns from bad ones; sft-then-kto does one after the other."""
     kto: Kto = Kto()
     """Knobs of kto."""
