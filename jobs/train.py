@@ -373,6 +373,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
 
     provenance |= {"steps": step, "bestStep": trainer.best.step or step, "learningRate": learning_rate}
     progress.report(progress_of(trainer, config, resumed.message), force=True)
+    base_loss = trainer.base_loss()
     sha256 = publish_adapter(adapter, trainer.model, tokenizer, provenance)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     result = {
@@ -384,6 +385,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         "epoch": round(min(step / len(plan), 1.0) * epochs, 3),
         "loss": losses[-1] if losses else trainer.step_loss,
         "evalLoss": None if trainer.best.weights is None else round(trainer.best.eval_loss, 6),
+        "baseEvalLoss": None if base_loss is None else round(base_loss, 6),
         "tokensPerSecond": round(trainer.meter.tokens_per_second, 1),
         "seconds": round(time.monotonic() - began, 1),
         "samples": len(ready.samples),

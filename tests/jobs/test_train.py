@@ -89,6 +89,7 @@ def test_terminated_then_killed_then_resumed_gives_the_very_same_adapter(trainer
     assert resumed.result["resumedFrom"] < int(newest.name[5:])
     assert resumed.result["sha256"] == undisturbed["sha256"]
     assert resumed.result["evalLoss"] == undisturbed["evalLoss"]
+    assert resumed.result["baseEvalLoss"] == undisturbed["baseEvalLoss"]
 
 
 def test_a_checkpoint_of_the_release_before_is_resumed_from(trainer: Trainer, undisturbed) -> None:
@@ -195,6 +196,16 @@ def test_a_warm_start_must_fit_and_then_begins_where_it_ended(trainer: Trainer, 
     warm = trainer.start(config)
     assert warm.wait() == 0, warm.log.read_text()
     assert warm.result["evalLoss"] == pytest.approx(undisturbed["evalLoss"], rel=1e-4)
+    assert warm.result["baseEvalLoss"] == undisturbed["baseEvalLoss"]
+
+
+def test_what_was_gained_is_against_the_base_without_an_adapter(trainer: Trainer, undisturbed) -> None:
+    config = trainer.config(trainer.folder / "untrained")
+    config["hyperparameters"] |= {"epochs": "0.2", "learningRate": "0.000000001"}
+    untrained = trainer.start(config)
+    assert untrained.wait() == 0, untrained.log.read_text()
+    assert untrained.result["evalLoss"] == pytest.approx(undisturbed["baseEvalLoss"], rel=1e-5)
+    assert undisturbed["evalLoss"] < undisturbed["baseEvalLoss"]
 
 
 def test_the_command_line_names_the_missing_configuration() -> None:

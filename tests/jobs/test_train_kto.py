@@ -70,6 +70,7 @@ def test_terminated_then_killed_then_resumed_gives_the_very_same_adapter(trainer
     assert resumed["resumedFrom"] is not None
     assert resumed["sha256"] == undisturbed["sha256"]
     assert resumed["evalLoss"] == undisturbed["evalLoss"]
+    assert resumed["baseEvalLoss"] is None  # the loss is of another kind
 
 
 def test_what_is_to_be_avoided_is_never_imitated(trainer: Trainer, tmp_path: Path) -> None:

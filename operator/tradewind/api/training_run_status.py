@@ -131,6 +131,8 @@ class ResultStatus(StatusModel):
     """Last training loss."""
     eval_loss: float | None = None
     """Best evaluation loss."""
+    base_eval_loss: float | None = None
+    """Loss of the base model without an adapter on the same rows; absent: not measured, as after kto."""
     tokens_per_second: float | None = None
     """Mean speed."""
     torch: Text64 | None = None

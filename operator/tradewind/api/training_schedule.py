@@ -10,6 +10,7 @@ from pydantic import Field
 
 from tradewind.api.ab_experiment import ExperimentSettings
 from tradewind.api.common import CommonStatus, LocalRef, ObjectStatusRef, Resource, TemplateMeta
+from tradewind.api.search import Search, SearchStatus
 from tradewind.api.training_run import TrainingRunSpec
 from tradewind.schema.rules import Rule, StatusModel, StrictModel
 from tradewind.schema.scalars import Count, Cron, Duration, Text64, Text1024, Timestamp, TimeZone
@@ -88,6 +89,25 @@ class TrainingScheduleSpec(StrictModel):
     """Whether no run is made."""
     experiment_template: ExperimentTemplate | None = None
     """The ABExperiment of each new ModelVersion; absent: none."""
+    search: Search | None = None
+    """Settings that the runs try, the best of the last runs mostly; absent: all are trained as the template says."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.search) || !has(self.template.spec.objective) || self.template.spec.objective == 'sft'",
+            lambda s: s.search is None or s.template.spec.objective == "sft",
+            "search compares losses of sft: leave it out, or template.spec.objective",
+            "search",
+        ),
+        Rule(
+            "!has(self.search) || !has(self.template.spec.dataset.split) || "
+            "!has(self.template.spec.dataset.split.evalFraction) || "
+            "!self.template.spec.dataset.split.evalFraction.matches('^0([.]0*)?$')",
+            lambda s: s.search is None or float(s.template.spec.dataset.split.eval_fraction) > 0,
+            "search compares losses on rows that are kept for evaluation: raise template.spec.dataset.split.evalFraction above 0",
+            "search",
+        ),
+    )
 
 
 class ScheduledStart(StatusModel):
@@ -128,6 +148,8 @@ class TrainingScheduleStatus(CommonStatus):
     """Newest decision that a run has trained on."""
     new_samples: Count | None = None
     """Closed trades since then."""
+    search: SearchStatus | None = None
+    """What the search has seen."""
     waiting_experiment: ObjectStatusRef | None = None
     """ModelVersion whose experiment waits for the Endpoint."""
     last_experiment_ref: ObjectStatusRef | None = None

@@ -337,27 +337,45 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
             count += weight.item()
         return total, count
 
+    def _measured(self) -> float | None:
+        """Mean loss of the evaluation set, nan where it has no weight; None where a stop was asked for meanwhile."""
+        self.model.eval()
+        total = weight = 0.0
+        with torch.no_grad():
+            for index in range(len(self.evaluation)):
+                if self.stop_requested():
+                    return None
+                inputs = self._prepare_inputs(self.data_collator([self.evaluation[index]]))
+                part, part_weight = self._evaluated(inputs)
+                total += part
+                weight += part_weight
+        return total / weight if weight > 0 else math.nan
+
+    def base_loss(self) -> float | None:
+        """What `evaluate` gives of the base model alone: what a training is held against that other rows were kept from.
+
+        None where there is no row, after KTO (whose loss is of another model), and where a stop is asked for meanwhile.
+        """
+        if not len(self.evaluation) or self.reference is not None:
+            return None
+        with self.model.disable_adapter():
+            measured = self._measured()
+        return measured if measured is not None and math.isfinite(measured) else None
+
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Weighted mean loss of the whole evaluation set, per supervised token or, of KTO, per sample; keeps the best adapter.
 
         Where a stop is asked for meanwhile, it is given up (evaluating can last longer than the time that is left): the
         checkpoint that is then saved says so, and who resumes from it evaluates first.
         """
-        self.model.eval()
-        total = weight = 0.0
-        with torch.no_grad():
-            for index in range(len(self.evaluation)):
-                if self.stop_requested():
-                    self.control.should_save = self.control.should_training_stop = True
-                    return {}
-                inputs = self._prepare_inputs(self.data_collator([self.evaluation[index]]))
-                part, part_weight = self._evaluated(inputs)
-                total += part
-                weight += part_weight
+        measured = self._measured()
+        if measured is None:
+            self.control.should_save = self.control.should_training_stop = True
+            return {}
         step = self.state.global_step
-        if not weight > 0 or not math.isfinite(total):
-            raise DivergedError(f"the evaluation loss is {total / weight if weight else math.nan} at step {step}")
-        self.eval_loss = total / weight
+        if not math.isfinite(measured):
+            raise DivergedError(f"the evaluation loss is {measured} at step {step}")
+        self.eval_loss = measured
         if self.eval_loss < self.best.eval_loss:
             state = get_peft_model_state_dict(self.model)
             weights = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}

@@ -350,6 +350,7 @@ def _trained(turn: _Turn, result: Mapping[str, Any]) -> Decision:
         "seconds",
         "loss",
         "evalLoss",
+        "baseEvalLoss",
         "tokensPerSecond",
         "torch",
     )

@@ -38,6 +38,7 @@ from tradewind.core.policy import policy_fact, run_faults
 from tradewind.core.training_run import TERMINAL as RUN_TERMINAL
 from tradewind.core.training_run.manifests import model_version_name
 from tradewind.core.training_schedule.history import ended, named_versions, pruned
+from tradewind.core.training_schedule.search import choose, searched
 from tradewind.core.training_schedule.times import due_times
 from tradewind.core.world import Neighbour
 from tradewind.schema.scalars import as_timedelta
@@ -127,7 +128,7 @@ def decide(schedule: TrainingSchedule, seen: Seen, now: datetime, *, platform: P
         invalid = status.model_copy(update={"phase": TrainingSchedulePhase.INVALID})
         return Decision(_with(schedule, invalid, facts, now), (*effects, *experiment), _FAR)
     if due is not None:
-        started, fact = _due(schedule, seen, due, now)
+        started, fact = _due(schedule.model_copy(update={"status": status}), seen, due, now)
         effects += started
         told = _told(schedule, seen, due, fact)
         status = status.model_copy(update={"last_schedule_time": due, "starts": (*status.starts, told)[-STARTS:]})
@@ -165,6 +166,7 @@ def _due(schedule: TrainingSchedule, seen: Seen, due: datetime, now: datetime) -
         return [], Fact("Ready", True, Reason.FORBIDDEN, f"{active[0].name} is not finished: skipped")
     if spec.concurrency_policy is ConcurrencyPolicy.REPLACE:
         effects += [Delete(API_VERSION, "TrainingRun", run.name, run.metadata.uid) for run in active]
+    chosen = choose(schedule, due)
     meta = spec.template.metadata
     manifest: dict[str, Any] = {
         "apiVersion": API_VERSION,
@@ -175,9 +177,10 @@ def _due(schedule: TrainingSchedule, seen: Seen, due: datetime, now: datetime) -
             "labels": {**meta.labels, SCHEDULE_LABEL: schedule.name},
             "annotations": dict(meta.annotations),
         },
-        "spec": spec.template.spec.to_manifest(),
+        "spec": chosen.spec,
     }
-    return [*effects, Create(manifest)], Fact("Ready", True, Reason.STARTED, f"made {name}")
+    words = f"made {name} with {chosen.words}" if chosen.words else f"made {name}"
+    return [*effects, Create(manifest)], Fact("Ready", True, Reason.STARTED, words)
 
 
 def _told(schedule: TrainingSchedule, seen: Seen, due: datetime, fact: Fact) -> ScheduledStart:
@@ -251,6 +254,7 @@ def _observed(schedule: TrainingSchedule, seen: Seen) -> TrainingScheduleStatus:
     changes: dict[str, Any] = {
         "active": tuple(ObjectStatusRef(name=run.name, uid=run.metadata.uid) for run in active[-32:]),
         "new_samples": seen.new_samples,
+        "search": searched(schedule, seen.runs),
         "waiting_experiment": next(
             (
                 ObjectStatusRef(name=e.name, uid=e.metadata.uid)

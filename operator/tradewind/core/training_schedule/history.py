@@ -13,13 +13,17 @@ from tradewind.api.training_run_status import TrainingRunPhase
 from tradewind.api.training_schedule import TrainingSchedule
 from tradewind.core.decision import Delete
 from tradewind.core.training_run.manifests import model_version_name
+from tradewind.core.training_schedule.search import unrecorded
 
 _BAD = (TrainingRunPhase.FAILED, TrainingRunPhase.SKIPPED, TrainingRunPhase.INVALID)
 
 
 def pruned(schedule: TrainingSchedule, runs: Iterable[TrainingRun], named: frozenset[str]) -> Iterator[Delete]:
-    """Finished runs past the limits, oldest first. Their ModelVersions stay, and so does every run that made one in `named`."""
+    """Finished runs past the limits, oldest first. Their ModelVersions stay, and so does every run that made one in `named`, or of
+    which a search has not kept what it gained.
+    """
     known = list(runs)
+    waiting = unrecorded(schedule, known)
     limits = (
         ((TrainingRunPhase.SUCCEEDED,), schedule.spec.successful_runs_history_limit),
         (_BAD, schedule.spec.failed_runs_history_limit),
@@ -27,7 +31,7 @@ def pruned(schedule: TrainingSchedule, runs: Iterable[TrainingRun], named: froze
     for phases, limit in limits:
         ordered = sorted((run for run in known if run.status.phase in phases), key=ended)
         for run in ordered[: max(len(ordered) - limit, 0)]:
-            if model_version_name(run) not in named:
+            if model_version_name(run) not in named and run.name not in waiting:
                 yield Delete(API_VERSION, "TrainingRun", run.name, run.metadata.uid)
 
 
