@@ -13,8 +13,10 @@ import hashlib
 import json
 import logging
 import os
+import platform
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -79,23 +81,30 @@ def train(config: TrainConfig) -> dict[str, Any]:
     epochs, max_too_long_share = float(settings.epochs), float(extra.max_too_long_share)
 
     from tradewind.training.artifact import published_sha256
-    from tradewind.training.files import (
-        EVAL_FILE,
-        TRAIN_FILE,
-        dataset_sha256,
-        folder_sha256,
-        read_examples,
-        read_manifest,
-        write_atomic,
-    )
+    from tradewind.training.files import TRAIN_FILE, write_atomic
     from tradewind.training.finished import ADAPTER, RESULT, finished_result
-    from tradewind.training.stored import bring
+    from tradewind.training.inputs import read_inputs
+    from tradewind.training.ranks import Ranks
+    from tradewind.training.stored import StoredOutput, bring
+    from tradewind.training.told import progress_of
 
-    adapter, report = config.output / ADAPTER, config.output / RESULT
-    divergences_file = config.output / "diverged.json"
+    ranks = Ranks()
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        from tradewind.training.peers import join
+
+        ranks = join(os.environ, silence_seconds=config.silence_seconds, stopped=lambda: stopping)
+
     own_data = config.dataset.is_relative_to(config.output)
-    stored = bring(config.stores, config.output, dataset=own_data, stopped=lambda: stopping)
-    if (earlier := finished_result(config)) is not None:
+    stored = bring(
+        config.stores, config.output, dataset=own_data, reads_alone=not ranks.first, stopped=lambda: stopping
+    )
+    scratch = tempfile.TemporaryDirectory()
+    if not ranks.first:  # what it writes is nobody's but its own
+        config = config.model_copy(update={"output": Path(scratch.name)})
+        stored = StoredOutput(config.output)
+    adapter, report = config.output / ADAPTER, config.output / RESULT
+    earlier: dict[str, Any] | None = ranks.share(finished_result(config) if ranks.first else None)
+    if earlier is not None:
         logger.info("%s is complete", adapter)
         return earlier
 
@@ -105,29 +114,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
         raise bad_config(
             "output", f"{config.output} cannot be made: {error.strerror}; mount a writable volume"
         ) from error
-    if not (config.base / "config.json").is_file():
-        raise bad_config("base", f"{config.base} holds no config.json: mount the base model there")
-
-    # So is the base: a version is served on the very weights that its adapter was trained on.
-    logger.info("hashing the base model in %s", config.base)
-    base_sha256 = folder_sha256(config.base)
-    if config.base_sha256 not in (None, base_sha256):
-        message = (
-            f"baseModel.sha256: {config.base} hashes to {base_sha256}, the run asks for {config.base_sha256}; "
-            "restore the base model, or name its hash as it is"
-        )
-        raise JobError(ExitCode.BAD_DATA, "BaseMismatch", message, expected=config.base_sha256, actual=base_sha256)
-
-    # The data is the one that passed the gates, or nothing is trained.
-    manifest = read_manifest(config.dataset)
-    expected, found = config.dataset_sha256 or manifest.get("sha256"), dataset_sha256(config.dataset)
-    if found != expected:
-        remedy = "snapshot again" if expected else "set datasetSha256 or bring a manifest.json"
-        message = f"datasetSha256: {config.dataset} hashes to {found}, the run asks for {expected}; {remedy}"
-        raise JobError(ExitCode.BAD_DATA, "DatasetMismatch", message, expected=expected, actual=found)
-    examples, eval_examples = read_examples(config.dataset / TRAIN_FILE), read_examples(config.dataset / EVAL_FILE)
-    if not examples:
-        raise JobError(ExitCode.BAD_DATA, "EmptyDataset", f"{config.dataset / TRAIN_FILE} holds no sample to train on")
+    given = read_inputs(config)
+    examples, eval_examples = given.examples, given.eval_examples
 
     import torch
     from transformers import set_seed
@@ -135,8 +123,17 @@ def train(config: TrainConfig) -> dict[str, Any]:
 
     from tradewind.pretrained.cpu import cpu_threads
     from tradewind.training import base
+    from tradewind.training.agreed import (
+        DIVERGED,
+        agreed_fit,
+        agreed_resumption,
+        check_method,
+        share_records,
+        sharing_a_machine,
+    )
+    from tradewind.training.arguments import training_arguments
     from tradewind.training.artifact import publish_adapter
-    from tradewind.training.checkpoint import Checkpoints, Resumption
+    from tradewind.training.checkpoint import Checkpoints
     from tradewind.training.collator import PlannedBatches, plan_batches, plan_training
     from tradewind.training.events import FOLDER as CURVES
     from tradewind.training.events import EventFile
@@ -146,18 +143,22 @@ def train(config: TrainConfig) -> dict[str, Any]:
     from tradewind.training.planner import Fit, Taken, plan_words, smaller
     from tradewind.training.preflight import check_room, check_sides, check_stop_token, tokenize
     from tradewind.training.progress import ProgressReporter
-    from tradewind.training.request import LAYERS, earlier_fingerprint, request_of
+    from tradewind.training.request import LAYERS, NODES, earlier_fingerprint, request_of
     from tradewind.training.sharing import choose_sharing, costs_of
-    from tradewind.training.trainer import AdapterTrainer, DivergedError, training_arguments
+    from tradewind.training.trainer import AdapterTrainer, DivergedError
 
     # Preflight.
     threads = int(extra.threads or 0) or int(os.environ.get("OMP_NUM_THREADS", "0")) or cpu_threads()
     torch.set_num_threads(threads)
     disable_progress_bar()
+    divergences_file = config.output / DIVERGED
+    share_records(ranks, config.output)
+    machine = sharing_a_machine(ranks, os.environ.get("TRADEWIND_NODE_NAME") or platform.node())
     earlier_plan = Record.read(config.output)
     no_room = earlier_plan.taken.reason if earlier_plan is not None and earlier_plan.method == "qlora" else ""
     killed_at = earlier_plan.taken.fit if earlier_plan is not None and config.after_out_of_memory else None
     method = base.choose_method(config.method, no_room=no_room or base.lack_of_room(config.base))
+    check_method(ranks, method)
     tokenizer = base.load_tokenizer(config.base)
     fit = partial(tokenize, tokenizer=tokenizer, max_length=settings.max_length, max_too_long_share=max_too_long_share)
     ready, ready_eval = fit(examples), fit(eval_examples)
@@ -199,6 +200,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     sft_most, kto_most = (None, None) if most is None else (round(most * sft_share), most - round(most * sft_share))
     sft_plan = planned(epochs=epochs * sft_share, max_steps=sft_most, desirable=True)
     plan = sft_plan + planned(epochs=epochs * (1 - sft_share), max_steps=kto_most, desirable=False)
+    parts = [PlannedBatches(ready.samples, plan, sides is not None, rank, ranks.size) for rank in range(ranks.size)]
     eval_lengths = [len(sample.input_ids) for sample in ready_eval.samples]
     eval_plan = plan_batches(eval_lengths, batch_size=4 * settings.batch_size, epochs=1, seed=settings.seed)
 
@@ -211,7 +213,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         "baseModel": config.base_uri or config.base.name,
         "baseRevision": config.base_revision,
         "baseConfigSha256": hashlib.sha256((config.base / "config.json").read_bytes()).hexdigest(),
-        "datasetSha256": found,
+        "datasetSha256": given.dataset_sha256,
         "samples": len(ready.samples),
         "method": method.name,
         "objective": config.objective,
@@ -222,10 +224,12 @@ def train(config: TrainConfig) -> dict[str, Any]:
     # A model knows of what its parent was shown too.
     parent = {} if config.warm_start is None else base.warm_start_provenance(config.warm_start)
     watermark = max(
-        filter(None, (manifest.get("watermark"), parent.get("watermark"))), key=datetime.fromisoformat, default=None
+        filter(None, (given.manifest.get("watermark"), parent.get("watermark"))),
+        key=datetime.fromisoformat,
+        default=None,
     )
     provenance = facts | {
-        "baseSha256": base_sha256,
+        "baseSha256": given.base_sha256,
         "watermark": watermark,
         "lora": config.lora.model_dump(mode="json"),
         "hyperparameters": settings.model_dump(mode="json"),
@@ -233,7 +237,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
         "run": config.run,
         "image": os.environ.get("TRADEWIND_IMAGE_DIGEST", ""),
     }
-    progress = ProgressReporter(config.progress_url, config.progress_token_file, config.progress_seconds)
+    progress_url = config.progress_url if ranks.first else None
+    progress = ProgressReporter(progress_url, config.progress_token_file, config.progress_seconds)
     ran_out = False
 
     def record(taken: Taken, method: str) -> None:
@@ -258,7 +263,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
             check_stop_token(tokenizer, model)
             check_room(model, room_lengths)
             costs = costs_of(model)
-            model, targets = base.with_adapter(model, config, method, base_sha256)
+            model, targets = base.with_adapter(model, config, method, given.base_sha256)
+            ranks.copy_weights(model.parameters())
             half = None if method.dtype is torch.float32 else method.dtype
             sharing = choose_sharing(
                 model,
@@ -271,16 +277,20 @@ def train(config: TrainConfig) -> dict[str, Any]:
             logger.info("%s", sharing.reason)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise out_of_memory(error) from error
-        asked = decisive | {"baseSha256": base_sha256} | ({} if targets.as_asked else {LAYERS: list(targets.modules)})
+        asked = (
+            decisive
+            | {"baseSha256": given.base_sha256, NODES: ranks.size}
+            | ({} if targets.as_asked else {LAYERS: list(targets.modules)})
+        )
         checkpoints = stored.checkpoints(
             Checkpoints(
                 config.output / "checkpoints",
                 request_of(config, asked),
-                earlier_fingerprint(config, decisive, manifest.get("watermark")),
+                earlier_fingerprint(config, decisive, given.manifest.get("watermark")),
                 config.checkpoint.keep,
             )
         )
-        resumed = checkpoints.newest() if config.checkpoint.resume else Resumption()
+        resumed = agreed_resumption(ranks, checkpoints, asked=config.checkpoint.resume)
         logger.info("from the start" if resumed.step is None else f"resuming from step {resumed.step}")
         if resumed.message:
             logger.warning("%s", resumed.message)
@@ -295,13 +305,15 @@ def train(config: TrainConfig) -> dict[str, Any]:
             taken = earlier_plan.taken
             set_checkpointing(model, on=taken.fit.checkpointing)
         else:
-            steps = [tuple(ready.samples[index] for index in step) for step in plan]
+            steps = [own for part in parts for own in (part[index].samples for index in range(len(plan))) if own]
 
             def trying(fit: Fit, name: str = method.name) -> None:
                 record(Taken(fit, f"tried {fit.max_tokens} tokens at once"), name)
 
             found_fit = choose_fit(model, sharing.costs, steps, tokenizer.pad_token_id, asked=extra.gradient_checkpointing,
-                                   half=half, limit=limit_bytes(), killed_at=killed_at, before=trying)  # fmt: skip
+                                   half=half, limit=limit_bytes(sharing=machine), killed_at=killed_at,
+                                   before=trying)  # fmt: skip
+            found_fit = agreed_fit(ranks, found_fit)
             if found_fit is None and config.method == "auto" and method.name == "lora" and torch.cuda.is_available():
                 method = base.choose_method(
                     "auto", no_room="a step of the longest sample does not fit with weights of two bytes"
@@ -317,12 +329,12 @@ def train(config: TrainConfig) -> dict[str, Any]:
         began = time.monotonic()
         curves = EventFile(config.output / CURVES, config.attempt, step=resumed.step or 0)
         try:
-            arguments = training_arguments(config, learning_rate, method.dtype)
+            arguments = training_arguments(config, learning_rate, method.dtype, rank=ranks.rank)
             trainer = AdapterTrainer(
                 model=model,
                 args=arguments,
-                train=PlannedBatches(ready.samples, plan),
-                evaluation=PlannedBatches(ready_eval.samples, eval_plan),
+                train=parts[ranks.rank],
+                evaluation=PlannedBatches(ready_eval.samples, eval_plan, sides is not None),
                 pad_token_id=tokenizer.pad_token_id,
                 packing=packing,
                 checkpoints=checkpoints,
@@ -331,6 +343,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
                 sides=sides,
                 kto_after=len(sft_plan),
                 noise_alpha=float(extra.neftune_noise_alpha),
+                ranks=ranks,
                 stop_requested=lambda: stopping,
                 on_progress=lambda trainer: (  # after each step: a curve is drawn for those that are pushed alone
                     progress.report(progress_of(trainer, config, resumed.message)) if progress.due else None  # noqa: B023
@@ -374,12 +387,15 @@ def train(config: TrainConfig) -> dict[str, Any]:
     provenance |= {"steps": step, "bestStep": trainer.best.step or step, "learningRate": learning_rate}
     progress.report(progress_of(trainer, config, resumed.message), force=True)
     base_loss = trainer.base_loss()
+    ranks.leave()
+    if not ranks.first:
+        return {"rank": ranks.rank, "steps": step}
     sha256 = publish_adapter(adapter, trainer.model, tokenizer, provenance)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     result = {
         "adapter": str(adapter),
         "sha256": sha256,
-        "baseSha256": base_sha256,
+        "baseSha256": given.base_sha256,
         "steps": step,
         "bestStep": provenance["bestStep"],
         "epoch": round(min(step / len(plan), 1.0) * epochs, 3),
@@ -400,6 +416,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
                 base.trainable_share(trainer.model),
                 sharing.reason,
                 taken.reason,
+                *([f"{ranks.size} nodes, each with its part of every step"] if ranks.size > 1 else []),
             ),
             "maxLength": settings.max_length,
             "batchSize": settings.batch_size,
@@ -412,26 +429,6 @@ def train(config: TrainConfig) -> dict[str, Any]:
     write_atomic(report, json.dumps(result))
     stored.publish()
     return result
-
-
-def progress_of(trainer: Any, config: TrainConfig, message: str) -> dict[str, Any]:
-    from tradewind.training.curve import curve_of
-
-    step, total = trainer.state.global_step, trainer.state.max_steps
-    speed = trainer.meter.steps_per_second
-    return {
-        "attempt": config.attempt,
-        "step": step,
-        "totalSteps": total,
-        "epoch": round(step / max(total, 1) * float(config.hyperparameters.epochs), 3),
-        "percent": round(100 * step / max(total, 1), 1),
-        "etaSeconds": round((total - step) / speed) if speed else None,
-        "tokensPerSecond": round(trainer.meter.tokens_per_second, 1),
-        "loss": trainer.step_loss,
-        "evalLoss": trainer.eval_loss,
-        "message": message or None,
-        "curve": curve_of(trainer.state.log_history, step=step, loss=trainer.step_loss),
-    }
 
 
 if __name__ == "__main__":

@@ -153,9 +153,10 @@ def test_loss_and_gradient_are_those_of_each_sample_alone(base: Path, tokenizer,
     from transformers import AutoModelForCausalLM
 
     from tradewind.training.attention import enable_shared_prefixes
-    from tradewind.training.collator import collate
+    from tradewind.training.collator import Part, collate
     from tradewind.training.noise import EmbeddingNoise
     from tradewind.training.packing import Costs, Packing
+    from tradewind.training.ranks import Ranks
     from tradewind.training.trainer import AdapterTrainer
 
     samples = tokenized(examples, tokenizer).samples[:6]
@@ -174,9 +175,10 @@ def test_loss_and_gradient_are_those_of_each_sample_alone(base: Path, tokenizer,
 
     trainer = AdapterTrainer.__new__(AdapterTrainer)
     trainer.noise = EmbeddingNoise(model, 0)
+    trainer.ranks = Ranks()
     enable_shared_prefixes(model)
     for packing in (Packing(), Packing(Costs(1.0, 0.0)), Packing(Costs(1.0, 0.0), max_tokens=1000)):
-        batches = [collate([part], tokenizer.pad_token_id, packing) for part in (samples[:4], samples[4:])]
+        batches = [collate([Part(part)], tokenizer.pad_token_id, packing) for part in (samples[:4], samples[4:])]
         groups = [group for batch in batches for group in batch["groups"]]
         assert any("attention_mask" in group for group in groups) == (packing.costs is not None)
         items = trainer._get_num_items_in_batch(batches, torch.device("cpu"))

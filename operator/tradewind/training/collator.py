@@ -89,35 +89,73 @@ def plan_training(
     return [tuple(chosen[index] for index in step) for step in steps]
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one process computes of an optimiser step, or of a pass of an evaluation.
+
+    Attributes:
+        samples: its own; none where a last step has fewer samples than there are processes.
+        pairs: each of these prompts with the completion of the sample that follows in the whole step; empty without KTO.
+    """
+
+    samples: MicroBatch
+    pairs: MicroBatch = ()
+
+
 @dataclass(frozen=True)
-class PlannedBatches(Dataset[MicroBatch]):
-    """The plan as a dataset: item i is the i-th optimiser step, or pass of an evaluation."""
+class PlannedBatches(Dataset[Part]):
+    """The plan as a dataset: item i is the i-th optimiser step, or pass of an evaluation.
+
+    Attributes:
+        mismatched: whether pairs are made.
+        rank, size: of the process whose parts these are, among those that share each step.
+    """
 
     samples: Sequence[TokenizedSample]
     plan: Sequence[tuple[int, ...]]
+    mismatched: bool = False
+    rank: int = 0
+    size: int = 1
 
     def __len__(self) -> int:
         return len(self.plan)
 
-    def __getitem__(self, index: int) -> MicroBatch:
-        return tuple(self.samples[i] for i in self.plan[index])
+    def __getitem__(self, index: int) -> Part:
+        samples = tuple(self.samples[i] for i in self.plan[index])
+        pairs = mismatch(samples) if self.mismatched else ()
+        if self.size == 1:
+            return Part(samples, pairs)
+        own = deal([len(sample.input_ids) for sample in samples], self.size)[self.rank]
+        return Part(tuple(samples[i] for i in own), tuple(pairs[i] for i in own if pairs))
 
 
-def collate(
-    batch: Sequence[MicroBatch], pad_token_id: int, packing: Packing, *, mismatched: bool = False
-) -> dict[str, Any]:
-    """Tensors of one pass, group by group.
+def deal(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """Samples of a step for each process, the longest first, to and fro: as many each, and about as many tokens.
+
+    Args:
+        lengths: tokens of each sample.
+        size: processes.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    parts: list[list[int]] = [[] for _ in range(size)]
+    for position, index in enumerate(order):
+        turn, place = divmod(position, size)
+        parts[size - 1 - place if turn % 2 else place].append(index)
+    return parts
+
+
+def collate(batch: Sequence[Part], pad_token_id: int, packing: Packing) -> dict[str, Any]:
+    """Tensors of one part, group by group.
 
     Returns:
-        groups: tensors of each group, see `group_tensors`; tokens []: of all samples, without padding; with `mismatched`,
-        mismatched: the same of each prompt with the completion of the sample that follows in the pass, empty for one sample.
+        groups: tensors of each group, see `group_tensors`; tokens []: of all samples, without padding; mismatched: the same of the
+        pairs.
     """
-    (samples,) = batch
-    pairs = mismatch(samples) if mismatched else ()
+    (part,) = batch
     return {
-        "mismatched": [group_tensors(group, pad_token_id) for group in packing.arrange(pairs)] if pairs else [],
-        "groups": [group_tensors(group, pad_token_id) for group in packing.arrange(samples)],
-        "tokens": torch.tensor(sum(len(sample.input_ids) for sample in samples)),
+        "mismatched": [group_tensors(group, pad_token_id) for group in packing.arrange(part.pairs)],
+        "groups": [group_tensors(group, pad_token_id) for group in packing.arrange(part.samples)],
+        "tokens": torch.tensor(sum(len(sample.input_ids) for sample in part.samples)),
     }
 
 

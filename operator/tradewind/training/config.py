@@ -66,6 +66,7 @@ class TrainConfig(Recipe):
 
     Attributes:
         after_out_of_memory: the attempt before was killed for memory: this one takes less.
+        silence_seconds: of several nodes: how long is waited for one that does not answer.
     """
 
     run: Given
@@ -82,6 +83,7 @@ class TrainConfig(Recipe):
     progress_url: Annotated[str, Field(pattern="^https?://")] | None = None
     progress_token_file: Path | None = None
     progress_seconds: Annotated[float, Field(gt=0)] = 10.0
+    silence_seconds: Annotated[float, Field(gt=0)] = 600.0
     stores: Stores = Stores()
 
 

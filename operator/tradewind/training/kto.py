@@ -12,6 +12,7 @@ from typing import Any, Final
 import torch
 
 from tradewind.training.preflight import TokenizedSample
+from tradewind.training.ranks import Ranks
 
 _MOST_DESIRABLE: Final = 4 / 3
 """Weight of the desirable side by that of the undesirable one; the paper asks for 1 to 4/3."""
@@ -56,16 +57,19 @@ def balanced(
     return Sides(beta, max(fit / ratio, 1.0), max(ratio / fit, 1.0))
 
 
-def baseline(policy: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+def baseline(policy: torch.Tensor, reference: torch.Tensor, ranks: Ranks = Ranks()) -> torch.Tensor:  # noqa: B008 - frozen
     """The paper's z0 []: how far the policy has moved, as a mean over mismatched pairs, never below 0; 0 without a pair.
 
     Args:
         policy: log-probabilities of the mismatched completions, in nats [n].
         reference: the same by the reference [n].
+        ranks: the processes over whose pairs the mean is taken.
     """
-    if not policy.numel():
-        return torch.zeros(())
-    return (policy - reference).mean().clamp(min=0).detach()
+    moved = (policy - reference).detach()
+    if ranks.size > 1:
+        total, count = ranks.sums(float(moved.sum()), moved.numel())
+        return torch.tensor(max(total / count, 0.0) if count else 0.0, dtype=moved.dtype)
+    return moved.mean().clamp(min=0) if moved.numel() else torch.zeros(())
 
 
 def kto_losses(

@@ -108,15 +108,21 @@ def step_bytes(model: Any, group: Group, pad_token_id: int, half: torch.dtype | 
             torch.cuda.empty_cache()
 
 
-def limit_bytes(cgroup: Path = CGROUP, meminfo: Path = Path("/proc/meminfo")) -> int | None:
-    """Bytes that this process may take: of the GPU, or the least of its pod's limit and what the node has free beside it."""
+def limit_bytes(cgroup: Path = CGROUP, meminfo: Path = Path("/proc/meminfo"), *, sharing: int = 1) -> int | None:
+    """Bytes that this process may take: of the GPU, or the least of its pod's limit and what the node has free beside it.
+
+    Args:
+        cgroup: the control group's folder.
+        meminfo: the kernel's account.
+        sharing: processes of the training on this machine: what is free is there for all of them.
+    """
     if torch.cuda.is_available():
         free, _ = torch.cuda.mem_get_info()
         return free + torch.cuda.memory_reserved()
     limits = [_stated(cgroup / "memory.max"), _stated(cgroup / "memory" / "memory.limit_in_bytes")]
     with contextlib.suppress(OSError, KeyError, ValueError):
         lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
-        limits.append(1024 * int(lines["MemAvailable"].split()[0]) + _of_status("VmRSS"))
+        limits.append(1024 * int(lines["MemAvailable"].split()[0]) // sharing + _of_status("VmRSS"))
     return min((limit for limit in limits if limit is not None), default=None)
 
 

@@ -83,6 +83,8 @@ class Packing:
         that order into groups is considered, with each group shared or padded.
         """
         costs = self.costs
+        if not samples:
+            return ()
         if costs is None:
             return self._padded(samples)
         ordered = sorted(samples, key=lambda sample: sample.input_ids)

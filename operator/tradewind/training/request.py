@@ -22,6 +22,8 @@ from tradewind.training.config import TrainConfig
 Request: TypeAlias = Mapping[str, JsonValue]
 LAYERS: Final = "lora.layers"  # the layers that were trained, where they are not the names that were asked for
 
+NODES: Final = "numNodes"  # each draws a dropout of its own
+
 
 def request_of(config: TrainConfig, facts: Request) -> Request:
     """The record of a training: each setting under its name in the manifest, such as `lora.rank`.
@@ -35,7 +37,7 @@ def request_of(config: TrainConfig, facts: Request) -> Request:
 
 def differences(then: Request, now: Request) -> str:
     """What differs, such as `hyperparameters.epochs was 3 and is 4`; empty where nothing does."""
-    defaults = settings_of(Lora(), Hyperparameters(), Kto())
+    defaults = {NODES: 1, **settings_of(Lora(), Hyperparameters(), Kto())}
     before = {name: defaults[name] for name in now if name in defaults} | dict(then)
     if LAYERS in now:
         before.setdefault(LAYERS, before.get("lora.targetModules"))

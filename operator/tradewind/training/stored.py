@@ -96,6 +96,7 @@ def bring(
     output: Path,
     *,
     dataset: bool = False,
+    reads_alone: bool = False,
     stopped: Callable[[], bool] = lambda: False,
 ) -> StoredOutput:
     """Fetch what a Job reads and take its output folder into possession.
@@ -104,6 +105,7 @@ def bring(
         stores: of its configuration.
         output: the run's folder on the disk.
         dataset: whether the dataset is the run's own, in its output.
+        reads_alone: another process writes the output: of it, only the dataset is brought.
         stopped: whether the pod is being stopped.
 
     Raises:
@@ -115,6 +117,10 @@ def bring(
         if stores.output is None:
             return StoredOutput(output)
         made = StoredOutput(output, Bucket(stores.output, stopped=stopped))
+        if reads_alone:
+            if dataset and made.bucket is not None:
+                fetch_folder(made.bucket, output / DATASET, below=DATASET)
+            return StoredOutput(output)
         _claim(made, stores.owner)
         made.restore(dataset=dataset)
     return made

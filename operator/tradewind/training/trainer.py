@@ -5,11 +5,9 @@ Belongs here: what differs from the stock Trainer. Does not belong here: configu
 
 import contextlib
 import json
-import logging
 import math
-import time
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -17,116 +15,41 @@ from typing import Any, Final
 import torch
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from tradewind.training.checkpoint import Checkpoints
 from tradewind.training.collator import PlannedBatches, collate
-from tradewind.training.config import TrainConfig
+from tradewind.training.flow import EnoughError, Flow
 from tradewind.training.kto import Sides, baseline, kto_losses, put_back, trained_weights
 from tradewind.training.loss import completion_logps, keeps_logits, weighted_loss
+from tradewind.training.measures import Best, Meter
 from tradewind.training.noise import EmbeddingNoise
 from tradewind.training.packing import Packing
+from tradewind.training.ranks import Ranks
 
 BEST_WEIGHTS: Final = "best.safetensors"
 BEST_STATE: Final = "best.json"
 REFERENCE: Final = "reference.safetensors"
-_CURVES: Final = {
-    "loss": "train/loss",
-    "learning_rate": "train/learning_rate",
-    "grad_norm": "train/grad_norm",
-    "eval_loss": "eval/loss",
-}
-"""Names in TensorBoard, as transformers gives them, by those of the log."""
+_RANDOM: Final = "rng_state.pth"
+"""The name that transformers looks for; those of other processes than the first have their rank in it."""
+_NO_ROOM: Final = (torch.OutOfMemoryError, MemoryError)
 
-_logger = logging.getLogger(__name__)
+
+def random_state_of(rank: int) -> str:
+    """The file of a checkpoint that has the state of a process' generators."""
+    return f"rng_state_{rank}.pth" if rank else _RANDOM
 
 
 class DivergedError(Exception):
     """A loss, a gradient or a weight is no finite number any more."""
 
 
-class _EnoughError(Exception):
-    """Patience had run out when the training was resumed: there is nothing left to train."""
-
-
-@dataclass
-class Best:
-    """The adapter with the lowest evaluation loss so far.
-
-    Attributes:
-        step: when it was.
-        evaluated_step: step of the newest evaluation.
-        without_gain: evaluations since `step`.
-    """
-
-    step: int = 0
-    evaluated_step: int = 0
-    eval_loss: float = math.inf
-    without_gain: int = 0
-    weights: Mapping[str, torch.Tensor] | None = None
-
-
-@dataclass
-class Meter:
-    """What has been trained on in this process, for speeds."""
-
-    tokens: int = 0
-    steps: int = 0
-    began: float = field(default_factory=time.monotonic)
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Mean over this process, padding not counted."""
-        return self.tokens / max(time.monotonic() - self.began, 1e-9)
-
-    @property
-    def steps_per_second(self) -> float:
-        """Mean over this process; 0 before the first step."""
-        return self.steps / max(time.monotonic() - self.began, 1e-9)
-
-
-def training_arguments(config: TrainConfig, learning_rate: float, dtype: torch.dtype) -> TrainingArguments:
-    """What the stock Trainer is told: an item is a planned optimiser step, and the plan holds all epochs.
-
-    Args:
-        config: what the Job was told.
-        learning_rate: the peak in use, which is lower than asked after a divergence.
-        dtype: of the frozen weights.
-    """
-    settings, extra = config.hyperparameters, config.hyperparameters.extra
-    arguments = TrainingArguments(
-        output_dir=str(config.output / "checkpoints"),
-        per_device_train_batch_size=1,
-        gradient_accumulation_steps=1,
-        num_train_epochs=1,
-        learning_rate=learning_rate,
-        lr_scheduler_type=extra.lr_scheduler_type,
-        warmup_steps=settings.warmup_steps,
-        weight_decay=float(extra.weight_decay),
-        max_grad_norm=float(extra.max_grad_norm),
-        adam_beta1=float(extra.adam_beta1),
-        adam_beta2=float(extra.adam_beta2),
-        seed=settings.seed,
-        data_seed=settings.seed,
-        train_sampling_strategy="sequential",
-        save_strategy="steps",
-        save_steps=settings.save_every_steps,
-        logging_steps=int(extra.logging_steps),
-        logging_nan_inf_filter=False,
-        bf16=dtype is torch.bfloat16,
-        fp16=dtype is torch.float16,
-        use_cpu=not torch.cuda.is_available(),
-        dataloader_pin_memory=torch.cuda.is_available(),
-        remove_unused_columns=False,
-        disable_tqdm=True,
-        report_to=[],
-    )
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # one process trains on one GPU; DataParallel would split the plan
-    return arguments
-
-
 class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
-    """Trains an adapter on `PlannedBatches`; one item of the dataset is one optimiser step, computed group by group."""
+    """Trains an adapter on `PlannedBatches`; one item of the dataset is one optimiser step, computed group by group.
+
+    Where several processes share each step, every one of them is a stock Trainer of its part that is alone as far as transformers
+    knows; gradients and what is divided by are summed here, so that the step is the one that a single process would make.
+    """
 
     control: Any
 
@@ -145,6 +68,7 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
         sides: Sides | None = None,
         kto_after: int = 0,
         noise_alpha: float = 0.0,
+        ranks: Ranks = Ranks(),  # noqa: B008 - frozen
         stop_requested: Callable[[], bool] = lambda: False,
         on_progress: Callable[["AdapterTrainer"], None] = lambda _: None,
         on_values: Callable[[int, Mapping[str, float]], None] = lambda _, __: None,
@@ -164,7 +88,8 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
             sides: of KTO; None: sft alone.
             kto_after: steps of sft before KTO, where there are sides.
             noise_alpha: of NEFTune; 0: no noise.
-            stop_requested: asked after each step; True saves a checkpoint and stops.
+            ranks: the processes that share each step. All of them have the same plan, and this one's parts of it.
+            stop_requested: asked after each step; True in one process saves a checkpoint and stops them all.
             on_progress: called after each step and each evaluation.
             on_values: called with a step and the values of curves there, such as `train/loss`, at each line of the log.
         """
@@ -172,7 +97,7 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
             model=model,
             args=args,
             train_dataset=train,
-            data_collator=partial(collate, pad_token_id=pad_token_id, packing=packing, mismatched=sides is not None),
+            data_collator=partial(collate, pad_token_id=pad_token_id, packing=packing),
         )
         self.loss_is_scaled_for_ga = True
         self.model_accepts_loss_kwargs = True  # releases before 5.20 know this name alone
@@ -180,6 +105,7 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
         self.checkpoints = checkpoints
         self.eval_every_steps = eval_every_steps
         self.patience = patience
+        self.ranks = ranks
         self.stop_requested = stop_requested
         self.on_progress = on_progress
         self.on_values = on_values
@@ -191,11 +117,11 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
         self.meter = Meter()
         self.step_loss: float | None = None
         self.eval_loss: float | None = None
-        self._partial_loss = 0.0
+        self.partial_loss = 0.0
         self._keeps_logits = keeps_logits(model)
         self._draft: Path | None = None
         self.remove_callback(PrinterCallback)
-        self.add_callback(_Flow(self))
+        self.add_callback(Flow(self))
 
     @property
     def exhausted(self) -> bool:
@@ -214,14 +140,19 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
     def interrupted(self) -> bool:
         """Whether the training was stopped on request before its end; one whose patience ran out is at its end."""
         unfinished = self.state.global_step < self.state.max_steps and not self.exhausted
-        return self.stop_requested() and (unfinished or self.evaluation_due)
+        return (unfinished or self.evaluation_due) and self.stopping
+
+    @property
+    def stopping(self) -> bool:
+        """Whether one of the processes is asked to stop; asked by all of them at the same place."""
+        return self.ranks.any(self.stop_requested())
 
     def train_from(self, checkpoint: Path | None) -> None:
         """Train to the end of the plan, from a checkpoint's step where one is given."""
         if checkpoint is not None:
             self._load_best(checkpoint)
         self.meter = Meter()
-        with contextlib.suppress(_EnoughError):
+        with contextlib.suppress(EnoughError):
             self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
 
     def use_best(self) -> None:
@@ -256,9 +187,9 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
         """Sum of the weights of all supervised tokens of an optimiser step: what its loss is divided by."""
         if not batch_samples:
             return None
-        return (
-            torch.stack([group["weights"].sum() for item in batch_samples for group in item["groups"]]).sum().to(device)
-        )
+        weights = [group["weights"].sum() for item in batch_samples for group in item["groups"]]
+        (total,) = self.ranks.sums(float(torch.stack(weights).sum()) if weights else 0.0)
+        return torch.tensor(total, dtype=torch.float32, device=device)
 
     def compute_loss(
         self,
@@ -286,32 +217,41 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
             if self.reference is None:
                 self.reference = trained_weights(self.model)
                 self.best = Best(evaluated_step=self.best.evaluated_step)  # what was measured before is another measure
-            groups = self._against_reference(self._prepare_inputs(inputs))
-            num_items_in_batch = torch.tensor(sum(len(group["desirable"]) for group in groups))
-        losses = [super(AdapterTrainer, self).training_step(model, group, num_items_in_batch) for group in groups]
-        loss = torch.stack(losses).sum()
-        value = loss.item()
+            groups = self._against_reference(self._prepare_inputs(inputs), self.ranks)
+            (count,) = self.ranks.sums(sum(len(group["desirable"]) for group in groups))
+            num_items_in_batch = torch.tensor(count)
+        with self.ranks.failing_together(_NO_ROOM):
+            losses = [super(AdapterTrainer, self).training_step(model, group, num_items_in_batch) for group in groups]
+        loss = torch.stack(losses).sum() if losses else torch.zeros((), device=self.args.device)
+        value, tokens = self.ranks.sums(loss.item(), int(inputs["tokens"]))
         if not math.isfinite(value):
             raise DivergedError(f"the loss is {value} at step {self.state.global_step + 1}")
-        self._partial_loss += value
-        self.meter.tokens += int(inputs["tokens"])
-        return loss
+        self.ranks.add_gradients(model.parameters())
+        self.partial_loss += value
+        self.meter.tokens += int(tokens)
+        return torch.full_like(loss, value)
 
     def _logps(self, groups: Sequence[Mapping[str, torch.Tensor]]) -> list[torch.Tensor]:
         # Left before weights are exchanged: autocast keeps what it has made of them.
         with self.compute_loss_context_manager():
             return [completion_logps(self.model, group, keeps=self._keeps_logits) for group in groups]
 
-    def _against_reference(self, inputs: Mapping[str, Any]) -> list[dict[str, torch.Tensor]]:
-        """The groups of an item with what KTO holds them against: `reference` [n] and `moved` []. The model is left in evaluation mode."""
+    def _against_reference(self, inputs: Mapping[str, Any], ranks: Ranks) -> list[dict[str, torch.Tensor]]:
+        """The groups of an item with what KTO holds them against: `reference` [n] and `moved` []. The model is left in evaluation mode.
+
+        Args:
+            inputs: of the item.
+            ranks: who else has samples of it.
+        """
         groups, pairs = inputs["groups"], inputs["mismatched"]
         assert self.reference is not None
-        with put_back(self.model, self.reference):
-            reference, of_pairs = self._logps(groups), self._logps(pairs)
-        with torch.no_grad():
-            policy = self._logps(pairs)
+        with ranks.failing_together(_NO_ROOM):
+            with put_back(self.model, self.reference):
+                reference, of_pairs = self._logps(groups), self._logps(pairs)
+            with torch.no_grad():
+                policy = self._logps(pairs)
         nothing = torch.zeros(0)
-        moved = baseline(torch.cat(policy or [nothing]), torch.cat(of_pairs or [nothing]))
+        moved = baseline(torch.cat(policy or [nothing]), torch.cat(of_pairs or [nothing]), ranks)
         return [
             {**group, "reference": values, "moved": moved.to(values.device)}
             for group, values in zip(groups, reference, strict=True)
@@ -327,7 +267,7 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
         """Sum of the losses of a pass, and what it is divided by: tokens by weight, or samples where KTO has begun."""
         total = count = 0.0
         kto = self.reference is not None
-        for group in self._against_reference(inputs) if kto else inputs["groups"]:
+        for group in self._against_reference(inputs, Ranks()) if kto else inputs["groups"]:
             with self.compute_loss_context_manager():
                 if kto:
                     part, weight = self._kto_losses(group).sum(), group["sample_weights"].sum()
@@ -342,13 +282,16 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
         self.model.eval()
         total = weight = 0.0
         with torch.no_grad():
-            for index in range(len(self.evaluation)):
-                if self.stop_requested():
+            for start in range(0, len(self.evaluation), self.ranks.size):  # a pass for each process
+                if self.stopping:
                     return None
-                inputs = self._prepare_inputs(self.data_collator([self.evaluation[index]]))
-                part, part_weight = self._evaluated(inputs)
-                total += part
-                weight += part_weight
+                with self.ranks.failing_together(_NO_ROOM):
+                    if (index := start + self.ranks.rank) < len(self.evaluation):
+                        inputs = self._prepare_inputs(self.data_collator([self.evaluation[index]]))
+                        part, part_weight = self._evaluated(inputs)
+                        total += part
+                        weight += part_weight
+        total, weight = self.ranks.sums(total, weight)
         return total / weight if weight > 0 else math.nan
 
     def base_loss(self) -> float | None:
@@ -393,9 +336,23 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
         return super()._get_output_dir(trial) if self._draft is None else str(self._draft)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """The stock checkpoint, written into a draft that becomes a checkpoint by one rename."""
-        step = self.state.global_step
+        """The stock checkpoint of the first process, written into a draft that becomes a checkpoint by one rename.
+
+        What the others would draw next lies in it too; they wait until it is written.
+        """
         self.check_weights()
+        drawn = self.ranks.gather(self._random_state()) if self.ranks.size > 1 else []
+        if self.ranks.first:
+            self._write_checkpoint(model, trial, drawn)
+        self.ranks.share(None)
+
+    def _random_state(self) -> bytes:
+        with tempfile.TemporaryDirectory() as folder:
+            self._save_rng_state(folder)
+            return (Path(folder) / _RANDOM).read_bytes()
+
+    def _write_checkpoint(self, model: Any, trial: Any, drawn: Sequence[bytes]) -> None:
+        step = self.state.global_step
         with self.checkpoints.write(step) as folder:
             self._draft = folder
             try:
@@ -406,6 +363,8 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
             for path in inner.iterdir():
                 path.rename(folder / path.name)
             inner.rmdir()
+            for rank, state in enumerate(drawn):
+                (folder / random_state_of(rank)).write_bytes(state)
             self._save_best(folder)
 
     def _save_best(self, folder: Path) -> None:
@@ -424,38 +383,3 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
             state = json.loads((folder / BEST_STATE).read_text(encoding="utf-8"))
             self.best = Best(**state, weights=load_file(folder / BEST_WEIGHTS))
             self.eval_loss = self.best.eval_loss
-
-
-class _Flow(TrainerCallback):  # type: ignore[misc] # transformers has no types
-    """After each step: the step's loss, an evaluation where one is due, a checkpoint and a stop where one was asked for."""
-
-    def __init__(self, trainer: AdapterTrainer) -> None:
-        self.trainer = trainer
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        if self.trainer.evaluation_due:
-            self.trainer.evaluate()
-        if self.trainer.exhausted:
-            raise _EnoughError
-
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        self.trainer.check_gradients()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        trainer = self.trainer
-        trainer.step_loss, trainer._partial_loss = trainer._partial_loss, 0.0
-        trainer.meter.steps += 1
-        control.should_evaluate = trainer.evaluation_due
-        if trainer.stop_requested():
-            control.should_save = True
-            control.should_training_stop = True
-        trainer.on_progress(trainer)
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        self.trainer.on_progress(self.trainer)
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002
-        shown = {key: round(value, 6) for key, value in (logs or {}).items() if isinstance(value, float)}
-        _logger.info("step %s/%s %s", state.global_step, state.max_steps, json.dumps(shown))
-        if values := {name: float(logs[key]) for key, name in _CURVES.items() if logs and key in logs}:
-            self.trainer.on_values(state.global_step, values)
