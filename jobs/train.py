@@ -90,9 +90,11 @@ def train(config: TrainConfig) -> dict[str, Any]:
 
     ranks = Ranks()
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        from tradewind.training.peers import join
+        from tradewind.training.peers import VARIABLES, join
 
         ranks = join(os.environ, silence_seconds=config.silence_seconds, stopped=lambda: stopping)
+        for name in VARIABLES:
+            os.environ.pop(name, None)
 
     own_data = config.dataset.is_relative_to(config.output)
     stored = bring(

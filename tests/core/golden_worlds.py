@@ -107,6 +107,8 @@ def carried_out(kind: str, seen: Any, effect: Any) -> Any:
             return replace(seen, sharing=replace(seen.sharing, service=sends_to))
         case Delete(api_version, gone, _) if kind == "endpoint":
             return replace(seen, left_over=seen.left_over - {(api_version, gone)})
+        case Delete(_, "Service", _) if kind == "training_run":
+            return seen
         case Delete(_, "Job", name):
             fact = next(f for part, f in _JOBS.items() if part in name)
             return replace(seen, **{fact: None})

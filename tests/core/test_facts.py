@@ -167,3 +167,63 @@ def test_a_pod_that_is_going_takes_no_traffic() -> None:
     assert is_ready(ready)
     assert not is_ready({**ready, "metadata": {"name": "p", "deletionTimestamp": "2026-03-01T11:00:00Z"}})
     assert not is_ready({"metadata": {"name": "p"}})
+
+
+INDEX = "batch.kubernetes.io/job-completion-index"
+DIED = [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]
+
+
+def node(
+    index: int, created: str, code: int | None, message: str | None = None, reason: str = "Error", phase: str = "Failed"
+):
+    state = None if code is None else ended(code, message)
+    if state is not None:
+        state["terminated"]["reason"] = reason
+    made = pod(f"r-train-1-{index}", created, state, phase=phase if state else "Running")
+    made["metadata"]["annotations"] = {INDEX: str(index)}
+    return made
+
+
+@pytest.mark.parametrize(
+    ("codes", "told"),
+    [
+        ((75, 64), 64),  # the first lost the one that was configured wrongly
+        ((1, 75), 1),
+        ((75, 75), 75),
+        ((75, None), 75),
+        ((0, 0), 0),
+        ((None, None), None),
+    ],
+)
+def test_of_pods_that_ran_together_the_one_tells_that_took_the_others_along(codes, told) -> None:
+    pods = [node(index, "2026-03-01T11:00:00Z", code) for index, code in enumerate(codes)]
+    status: dict[str, Any] = {} if codes[0] in (0, None) else {"conditions": DIED}
+    assert job_facts(job(**status), pods).exit_code == told
+    assert job_facts(job(**status), pods[::-1]).exit_code == told
+
+
+def test_one_that_was_killed_for_memory_tells_so_beside_those_that_lost_it() -> None:
+    pods = [node(0, "", 75, '{"reason": "NodeLost"}'), node(1, "", 137, reason="OOMKilled")]
+    facts = job_facts(job(conditions=DIED), pods)
+    assert facts.out_of_memory
+    assert facts.exit_code == 137
+
+
+def test_the_first_of_them_has_the_result_and_the_newest_of_each_counts() -> None:
+    done = job(conditions=[{"type": "Complete", "status": "True"}])
+    pods = [node(1, "2026-03-01T11:00:00Z", 0, '{"rank": 1}'), node(0, "2026-03-01T11:00:00Z", 0, '{"sha256": "ab"}')]
+    preempted = [node(0, "2026-03-01T10:00:00Z", 75), node(1, "2026-03-01T10:00:00Z", 75)]
+    facts = job_facts(done, [*pods, *preempted])
+    assert (facts.exit_code, facts.result) == (0, {"sha256": "ab"})
+
+
+def test_what_failed_by_a_pod_that_is_gone_was_killed() -> None:
+    """The second had done its part when the first, which publishes, was deleted."""
+    assert job_facts(job(conditions=DIED), [node(1, "", 0, '{"rank": 1}')]).exit_code is None
+
+
+def test_pods_that_run_together_run_once_all_of_them_do() -> None:
+    both = JOB | {"spec": {"parallelism": 2}}
+    assert not job_facts(both, [node(0, "", None)]).running
+    assert job_facts(both, [node(0, "", None), node(1, "", None)]).running
+    assert job_facts(both, [node(0, "", None), node(1, "", 0, phase="Succeeded")]).running

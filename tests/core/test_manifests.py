@@ -13,7 +13,7 @@ from tradewind.core.decision import FIELD_MANAGER, Apply, Create, Decision, Owne
 from tradewind.core.endpoint.manifests import build_gateway
 from tradewind.core.model_version.manifests import build_inference_service
 from tradewind.core.registry import BY_KIND as KINDS
-from tradewind.core.training_run.manifests import build_snapshot_job, build_train_job
+from tradewind.core.training_run.manifests import build_rendezvous, build_snapshot_job, build_train_job
 from tradewind.training.config import SnapshotConfig
 
 DISPOSABLE = {
@@ -233,6 +233,28 @@ def test_queued_job_is_made_suspended_and_names_its_queue() -> None:
     job = build_train_job(run, Owner(API_VERSION, "TrainingRun", "r", "trading", "u"), PLATFORM, 1, None)  # type: ignore[arg-type]
     assert job["spec"]["suspend"] is True
     assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpu"
+
+
+def test_pods_that_train_together_find_each_other_by_name() -> None:
+    run = build("training_run", {"resource": {"spec": {"numNodes": 2}}}).resource
+    owner = Owner(API_VERSION, "TrainingRun", "r", "trading", "u")
+    job, service = build_train_job(run, owner, PLATFORM, 3, None), build_rendezvous(run, owner)  # type: ignore[arg-type]
+    spec, template = job["spec"], job["spec"]["template"]
+    assert (spec["completionMode"], spec["completions"], spec["parallelism"], spec["backoffLimit"]) == (
+        "Indexed",
+        2,
+        2,
+        0,
+    )
+    assert template["spec"]["subdomain"] == service["metadata"]["name"]
+    assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["publishNotReadyAddresses"]
+    (container,) = template["spec"]["containers"]
+    env = {entry["name"]: entry for entry in container["env"]}
+    assert env["MASTER_ADDR"]["value"] == "r-train-3-0.r-train.trading.svc"
+    assert env["WORLD_SIZE"]["value"] == "2"
+    assert "job-completion-index" in env["RANK"]["valueFrom"]["fieldRef"]["fieldPath"]
 
 
 def test_model_is_mounted_read_only_with_its_hash() -> None:

@@ -87,7 +87,10 @@ def test_each_job_of_a_run_has_its_policy_before_it(case: str) -> None:
             (labels,) = pods((effect,))
             (policy,) = before.values()
             assert selects(policy, labels)
-            assert policy["spec"]["ingress"] == []
+            together = effect.manifest["spec"].get("parallelism", 1) > 1
+            peers = [{"podSelector": {"matchLabels": labels}}]
+            assert policy["spec"]["ingress"] == ([{"from": peers}] if together else [])
+            assert ({"to": peers} in policy["spec"]["egress"]) == together
 
 
 def test_predictors_are_asked_by_gateways_and_benchmarks_and_ask_nobody() -> None:

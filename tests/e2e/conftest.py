@@ -46,6 +46,7 @@ NAMESPACES = {
         "namespace_going",
         "network_policies",
         "no_host_access",
+        "nodes",
         "recovery",
         "replay",
         "secrets_go_nowhere",

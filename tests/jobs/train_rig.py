@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,15 +17,12 @@ from tiny_base import make_base, make_dataset
 
 
 @dataclass
-class Started:
-    zygote: subprocess.Popen[str]
+class Process:
+    """One of those that were started together."""
+
     pid: int
     result_file: Path
     log: Path
-
-    def wait(self) -> int:
-        assert self.zygote.stdout is not None
-        return int(self.zygote.stdout.readline())
 
     def kill(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
@@ -33,6 +31,21 @@ class Started:
     def result(self) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(self.result_file.read_text())
         return content
+
+
+@dataclass
+class Started(Process):
+    zygote: subprocess.Popen[str]
+    others: list[Process]
+
+    def wait(self) -> int:
+        """Exit status of the first process."""
+        return self.wait_all()[0]
+
+    def wait_all(self) -> list[int]:
+        assert self.zygote.stdout is not None
+        codes: list[int] = json.loads(self.zygote.stdout.readline())
+        return codes
 
 
 @dataclass
@@ -64,17 +77,38 @@ class Trainer:
             "checkpoint": {"keep": 2, "resume": True},
         } | changes  # fmt: skip
 
-    def start(self, config: dict[str, Any]) -> Started:
+    def start(self, config: dict[str, Any], *, nodes: int = 1) -> Started:
+        """Start one process, or one for each of several nodes, which this machine then is."""
         number = len(list(self.folder.glob("config-*")))
         file = self.folder / f"config-{number}.json"
         file.write_text(json.dumps(config))
-        result, log = self.folder / f"result-{number}.json", self.folder / f"log-{number}"
+        processes = []
+        port = free_port() if nodes > 1 else 0
+        for rank in range(nodes):
+            name = f"{number}-{rank}" if rank else f"{number}"
+            result, log = self.folder / f"result-{name}.json", self.folder / f"log-{name}"
+            argv = ["--config", str(file), "--result", str(result)]
+            environment = rendezvous(rank, nodes, port) if nodes > 1 else {}
+            processes.append({"argv": argv, "log": str(log), "environment": environment})
         assert self.zygote.stdin is not None
         assert self.zygote.stdout is not None
-        order = {"argv": ["--config", str(file), "--result", str(result)], "log": str(log)}
-        self.zygote.stdin.write(json.dumps(order) + "\n")
+        self.zygote.stdin.write(json.dumps({"processes": processes}) + "\n")
         self.zygote.stdin.flush()
-        return Started(self.zygote, int(self.zygote.stdout.readline()), result, log)
+        pids = json.loads(self.zygote.stdout.readline())
+        made = [Process(pid, Path(one["argv"][-1]), Path(one["log"])) for pid, one in zip(pids, processes, strict=True)]
+        return Started(made[0].pid, made[0].result_file, made[0].log, self.zygote, made[1:])
+
+
+def rendezvous(rank: int, size: int, port: int) -> dict[str, str]:
+    """What torchrun sets."""
+    names = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return {name: str(value) for name, value in names.items()}
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 @contextmanager

@@ -1,6 +1,8 @@
-"""Imports the trainer once, then forks a process for each line of stdin: {"argv": [...], "log": file}.
+"""Imports the trainer once, then forks processes for each line of stdin, one for each of its environments.
 
-Answers two lines for each: the pid at once, the exit status (negative: the signal that killed it) at its end.
+    {"processes": [{"argv": [...], "log": file, "environment": {...}}, ...]}
+
+Answers two lines of JSON for each: the pids at once, the exit statuses (negative: the signal that killed it) at the end of all.
 """
 
 import importlib.util
@@ -8,6 +10,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 # Not needed on a CPU, and half of what importing the trainer costs.
 for name in ("bitsandbytes", "datasets", "pandas"):
@@ -24,20 +27,25 @@ def main() -> None:
     import tradewind.training.trainer  # noqa: F401
 
     for line in sys.stdin:
-        order = json.loads(line)
-        pid = os.fork()
-        if pid == 0:
-            log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            os.dup2(log, 1)
-            os.dup2(log, 2)
-            code = 99
-            try:
-                code = job.main(order["argv"])
-            finally:
-                sys.stdout.flush()
-                os._exit(code)
-        print(pid, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+        pids = [start(job, process) for process in json.loads(line)["processes"]]
+        print(json.dumps(pids), flush=True)
+        print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]), flush=True)
+
+
+def start(job: Any, process: dict[str, Any]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    log = os.open(process["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.environ.update(process["environment"])
+    code = 99
+    try:
+        code = job.main(process["argv"])
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ class TrainingRunSpec(Recipe, TrainingSource):  # the fields of the last base ar
     model_version: ModelVersionTemplate = ModelVersionTemplate()
     """The ModelVersion that the run registers."""
     resources: ResourceRequirements = ResourceRequirements()
-    """Requests and limits of a trainer pod."""
+    """Requests and limits of a trainer pod, of each where there are several."""
     node_selector: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=16)] = Field(
         default_factory=dict
     )
@@ -143,7 +143,7 @@ class TrainingRunSpec(Recipe, TrainingSource):  # the fields of the last base ar
     tolerations: Annotated[tuple[Toleration, ...], Field(max_length=16)] = ()
     """Taints that trainer pods tolerate."""
     num_nodes: Annotated[int, Field(ge=1, le=64)] = 1
-    """Pods that train together."""
+    """Pods that train together, each with one GPU or the CPU: every step's samples are shared out, and the step is that of one pod."""
     queue_name: Name | None = None
     """Kueue LocalQueue; absent: the run starts at once."""
     priority_class_name: PriorityClassName | None = None
@@ -163,9 +163,11 @@ class TrainingRunSpec(Recipe, TrainingSource):  # the fields of the last base ar
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "!has(self.numNodes) || self.numNodes == 1",
-            lambda s: s.num_nodes == 1,
-            "training on several nodes is not supported yet; use 1",
+            "!has(self.numNodes) || !has(self.hyperparameters) || "
+            "(self.hyperparameters.batchSize * self.hyperparameters.gradientAccumulation) % self.numNodes == 0",
+            lambda s: s.hyperparameters.batch_size * s.hyperparameters.gradient_accumulation % s.num_nodes == 0,
+            "hyperparameters.batchSize times gradientAccumulation must be a multiple of numNodes: each node has as many samples of a "
+            "step; change one of the three",
             "numNodes",
         ),
         Rule(

@@ -165,11 +165,11 @@ class JobFacts:
     """A Job as decisions need it.
 
     Attributes:
-        exit_code: of its newest pod; None: the pod is gone.
+        exit_code: of its newest pod, of several that ran together the one that says most; None: the pod is gone.
         reason: why the Job failed, in Kubernetes' words, such as DeadlineExceeded.
         out_of_memory: the kernel killed the container for memory: also exit code 137, but no node was lost.
         result: the parsed termination message of its newest pod.
-        running: a pod of it runs.
+        running: as many pods of it run as are to run at once.
         hindrance: what keeps its pod from running, while none does.
     """
 

@@ -10,6 +10,7 @@ from tradewind.core.decision import JobFacts
 from tradewind.core.hindrance import Hindrance, of_deployment, of_events, of_pod
 from tradewind.core.manifests.common import is_child
 from tradewind.core.world import Json, World
+from tradewind.trading.exits import End, exit_code
 
 
 async def read_job(world: World, namespace: str, name: str, owner_uid: str) -> JobFacts | None:
@@ -46,12 +47,13 @@ async def held_back(world: World, namespace: str, pods: Sequence[Json], parent: 
 
 
 def job_facts(job: Json, pods: Sequence[Json]) -> JobFacts:
-    """A Job with the end of its newest pod; what keeps a pod from running is asked for by `read_job`."""
+    """A Job with the end of the pod that tells most; what keeps a pod from running is asked for by `read_job`."""
     status = job.get("status", {})
     conditions = {c["type"]: c for c in status.get("conditions", []) if c.get("status") == "True"}
-    newest = max(pods, key=lambda pod: pod["metadata"].get("creationTimestamp", ""), default=None)
-    ended = terminated(newest) if newest else None
     succeeded, failed = "Complete" in conditions, "Failed" in conditions
+    telling = _telling(pods, failed=failed)
+    ended = terminated(telling) if telling else None
+    running = sum(pod.get("status", {}).get("phase") in ("Running", "Succeeded") for pod in pods)
     message = conditions.get("Failed", {}).get("message", "")
     if ended and ended.get("message") and not result_of(ended):
         message = str(ended["message"])[-1000:]
@@ -63,13 +65,43 @@ def job_facts(job: Json, pods: Sequence[Json]) -> JobFacts:
         suspended="Suspended" in conditions,
         exit_code=ended.get("exitCode") if ended else None,
         message=message,
-        running=any(pod.get("status", {}).get("phase") == "Running" for pod in pods),
+        running=running >= job.get("spec", {}).get("parallelism", 1),
         reason=str(conditions.get("Failed", {}).get("reason", "")),
         out_of_memory=bool(ended and ended.get("reason") == "OOMKilled"),
         result=result_of(ended),
         started_at=_time((ended or {}).get("startedAt") or status.get("startTime")),
         finished_at=_time((ended or {}).get("finishedAt") or status.get("completionTime")),
     )
+
+
+_INDEX = "batch.kubernetes.io/job-completion-index"
+_ENDS = (End.DONE, End.INTERRUPTED, End.FAILED, End.FINAL)
+
+
+def _telling(pods: Sequence[Json], *, failed: bool) -> Json | None:
+    """The newest pod; of pods that ran together, the newest of each index, and of these the one whose end says most.
+
+    One that fails takes the others with it, and these only say that they lost it. Where all say the same, the first has the result.
+    None: there is none, or the Job failed by one that is gone.
+    """
+    newest: dict[str, Json] = {}
+    for pod in sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", ""))):
+        newest[pod["metadata"].get("annotations", {}).get(_INDEX, "")] = pod
+    found = max(newest.values(), key=_weight, default=None)
+    if failed and found is not None and "" not in newest and _weight(found)[0] == _ENDS.index(End.DONE):
+        return None
+    return found
+
+
+def _weight(pod: Json) -> tuple[int, bool, int]:
+    ended = terminated(pod)
+    index = pod["metadata"].get("annotations", {}).get(_INDEX, "")
+    order = -int(index) if index.isdigit() else 0
+    if ended is None:
+        return (-1, False, order)
+    out_of_memory = ended.get("reason") == "OOMKilled"
+    end = End.FAILED if out_of_memory else exit_code(ended.get("exitCode")).end
+    return (_ENDS.index(end), out_of_memory, order)
 
 
 def is_ready(pod: Json) -> bool:

@@ -21,6 +21,8 @@ from tradewind.trading.exits import ExitCode
 from tradewind.training.outcome import JobError, bad_config
 from tradewind.training.ranks import Ranks, Stopped, T
 
+VARIABLES: Final = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""Taken away from transformers once the processes have met: it would share out by itself what is shared out already."""
 MEETING_SECONDS: Final = 900.0
 """How long a process waits for the others to start: pods that get no node hold those that have one."""
 _LOOK: Final = timedelta(seconds=5)
@@ -193,4 +195,4 @@ def _decoded(content: bytes) -> Any:
     return content[1:] if content[:1] == b"b" else json.loads(content[1:])
 
 
-__all__ = ["MEETING_SECONDS", "Peers", "join"]
+__all__ = ["MEETING_SECONDS", "VARIABLES", "Peers", "join"]

@@ -33,6 +33,8 @@ class JobPod:
     placement: Mapping[str, Any] | None = None
     progress: bool = False
     grace_seconds: int = 120
+    subdomain: str | None = None
+    """The headless Service by which pods of an Indexed Job find each other."""
 
 
 def build_job(
@@ -79,6 +81,7 @@ def build_job(
                     "enableServiceLinks": False,
                     "securityContext": pod_security(MODEL_USER),
                     "terminationGracePeriodSeconds": pod.grace_seconds,
+                    **({"subdomain": pod.subdomain} if pod.subdomain else {}),
                     **pull_secrets(platform.trainer_pull_secrets),
                     **(pod.placement or {}),
                     "containers": [container],

@@ -82,9 +82,17 @@ def predictor_policy(owner: Owner, platform: Platform, stores: Sequence[str] = (
 
 
 def with_run_policy(
-    effects: Sequence[Effect], owner: Owner, platform: Platform, stores: Sequence[str] = ()
+    effects: Sequence[Effect], owner: Owner, platform: Platform, stores: Sequence[str] = (), *, peers: bool = False
 ) -> tuple[Effect, ...]:
-    """The effects, with the policy of a run's Jobs, which ask these URLs of stores, before the first of them that makes one."""
+    """The effects, with the policy of a run's Jobs before the first of them that makes one.
+
+    Args:
+        effects: of a turn.
+        owner: the run.
+        platform: of the installation.
+        stores: URLs that its Jobs ask.
+        peers: whether its pods train together: they then reach each other at every port, since gloo and NCCL listen where they like.
+    """
     first = next((n for n, e in enumerate(effects) if isinstance(e, Create) and e.manifest["kind"] == "Job"), None)
     if first is None or not platform.network.enabled:
         return tuple(effects)
@@ -98,7 +106,10 @@ def with_run_policy(
     egress = [_DNS, _target(platform.network.database), _rule("to", [operator], (platform.progress_port,))]
     egress += _stores(platform, stores)
     pods = {MANAGED_BY: "tradewind", OWNER_KIND: owner.kind, OWNER_NAME: owner.name}
-    policy = Apply(_policy(owner, f"{owner.name}-training", "training", pods, [], egress))
+    together: Sequence[Json] = [{"podSelector": {"matchLabels": child_labels(owner, "train")}}] if peers else ()
+    ingress: list[Json] = [{"from": list(together)}] if peers else []
+    egress += [{"to": list(together)}] if peers else []
+    policy = Apply(_policy(owner, f"{owner.name}-training", "training", pods, ingress, egress))
     return (*effects[:first], policy, *effects[first:])
 
 

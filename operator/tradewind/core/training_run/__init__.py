@@ -26,7 +26,7 @@ from tradewind.api.training_run_status import (
     TrainingRunStatus,
 )
 from tradewind.core.conditions import Fact, is_true, with_facts
-from tradewind.core.decision import Create, Decision, Delete, Effect, JobFacts, Owner
+from tradewind.core.decision import Apply, Create, Decision, Delete, Effect, JobFacts, Owner
 from tradewind.core.manifests.network import with_run_policy
 from tradewind.core.platform import Platform
 from tradewind.core.policy import policy_fact, run_faults
@@ -34,12 +34,14 @@ from tradewind.core.training_run.manifests import (
     adapter_of,
     adapter_uri,
     build_model_version,
+    build_rendezvous,
     build_snapshot_job,
     build_train_job,
     checkpoint_uri,
     dataset_uri,
     empty_window,
     model_version_name,
+    rendezvous_name,
     snapshot_name,
     stores_of,
     train_name,
@@ -134,7 +136,10 @@ def decide(run: TrainingRun, seen: Seen, now: datetime, *, platform: Platform, o
         return (turn if status.phase else turn.having(phase=TrainingRunPhase.PENDING)).decision(facts, (), _RETRY)
     decision = _next(turn)
     return replace(
-        decision, effects=with_run_policy(decision.effects, owner, platform, stores_of(turn.run, seen.warm_start))
+        decision,
+        effects=with_run_policy(
+            decision.effects, owner, platform, stores_of(turn.run, seen.warm_start), peers=run.spec.num_nodes > 1
+        ),
     )
 
 
@@ -288,10 +293,10 @@ def _attempt(turn: _Turn, reason: Reason, message: str) -> Decision:
         turn.seen.warm_start,
         after_out_of_memory=before is not None and before.out_of_memory,
     )
-    create = Create(job)
+    together = (Apply(build_rendezvous(run, turn.owner)),) if run.spec.num_nodes > 1 else ()
     text = f"attempt {attempt}: {message}"
     turn = turn.having(attempts=attempt, phase=TrainingRunPhase.TRAINING)
-    return turn.decision([Fact("Training", True, reason, text), _open(reason, text)], (create,))
+    return turn.decision([Fact("Training", True, reason, text), _open(reason, text)], (*together, Create(job)))
 
 
 def _interrupted(turn: _Turn, message: str) -> Decision:
@@ -414,7 +419,9 @@ def _expire(run: TrainingRun, now: datetime) -> Decision:
         return Decision(run.status)
     jobs = [snapshot_name(run.name), *(train_name(run.name, n) for n in range(1, (run.status.attempts or 0) + 1))]
     gone = Fact("JobsDeleted", True, Reason.EXPIRED, "spec.ttlSecondsAfterFinished is over; the status stays")
-    return Decision(_with(run, run.status, [gone], now), tuple(Delete("batch/v1", "Job", name) for name in jobs))
+    service = (Delete("v1", "Service", rendezvous_name(run.name)),) if run.spec.num_nodes > 1 else ()
+    deletions = (*(Delete("batch/v1", "Job", name) for name in jobs), *service)
+    return Decision(_with(run, run.status, [gone], now), deletions)
 
 
 def _plan(result: Mapping[str, Any]) -> PlanStatus:
@@ -427,8 +434,9 @@ def _plan(result: Mapping[str, Any]) -> PlanStatus:
 def _billed(turn: _Turn, training: JobFacts) -> _Turn:
     """The turn with the GPU seconds of an attempt that has ended; each attempt ends once."""
     spec = turn.run.spec
-    gpus = spec.resources.limits.get("nvidia.com/gpu", "0")
-    seconds = (turn.status.gpu_seconds or 0.0) + _seconds(training) * (int(gpus) if gpus.isdigit() else 0)
+    each = spec.resources.limits.get("nvidia.com/gpu", "0")
+    gpus = spec.num_nodes * (int(each) if each.isdigit() else 0)
+    seconds = (turn.status.gpu_seconds or 0.0) + _seconds(training) * gpus
     price = spec.costs.gpu_hour_cny
     return turn.having(gpu_seconds=seconds, cost_cny=seconds / 3600 * float(price) if price else None)
 

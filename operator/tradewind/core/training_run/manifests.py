@@ -9,7 +9,7 @@ from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import Adapter, ModelVersion
 from tradewind.api.training_run import TrainingRun
 from tradewind.core.decision import Manifest, Owner
-from tradewind.core.manifests.common import MANAGED_BY, Mounts, resources, scheduling
+from tradewind.core.manifests.common import MANAGED_BY, Mounts, child_labels, child_metadata, resources, scheduling
 from tradewind.core.manifests.database import database_access
 from tradewind.core.manifests.job import PROGRESS_TOKEN, JobPod, build_job
 from tradewind.core.platform import Platform
@@ -25,6 +25,7 @@ WARM_PATH = "/mnt/warm"
 DATASET_PATH = "/mnt/dataset"
 TOKENIZER_ENDINGS = (".json", ".model", ".txt", ".jinja")
 """Of a base in a store, what the snapshot reads: no weights."""
+RENDEZVOUS_PORT = 29500
 RUN_LABEL = "tradewind.dev/training-run"
 
 
@@ -36,6 +37,11 @@ def snapshot_name(run: str) -> str:
 def train_name(run: str, attempt: int) -> str:
     """Name of the Job of one attempt, from 1."""
     return f"{run}-train-{attempt}"
+
+
+def rendezvous_name(run: str) -> str:
+    """Name of the headless Service of a run whose pods train together."""
+    return f"{run}-train"
 
 
 def dataset_uri(run: TrainingRun) -> str:
@@ -103,6 +109,21 @@ def empty_window(run: TrainingRun, started: datetime) -> str | None:
     return f"spec.dataset.since: {since} does not lie before until, {until}: choose another window"
 
 
+def build_rendezvous(run: TrainingRun, owner: Owner) -> Manifest:
+    """The Service that gives each of a run's pods a name before it is ready: they are ready once they have met."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": child_metadata(owner, rendezvous_name(run.name), "train"),
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": child_labels(owner, "train"),
+            "ports": [{"name": "rendezvous", "port": RENDEZVOUS_PORT, "protocol": "TCP"}],
+        },
+    }
+
+
 def build_train_job(
     run: TrainingRun,
     owner: Owner,
@@ -159,8 +180,12 @@ def build_train_job(
         resources=resources(spec.resources),
         placement=placement,
         progress=True,
+        env=_rendezvous_env(run, train_name(run.name, attempt)) if spec.num_nodes > 1 else (),
+        subdomain=rendezvous_name(run.name) if spec.num_nodes > 1 else None,
     )
     extra: dict[str, Any] = {}
+    if spec.num_nodes > 1:
+        extra |= {"completionMode": "Indexed", "completions": spec.num_nodes, "parallelism": spec.num_nodes}
     if spec.active_deadline:
         extra["activeDeadlineSeconds"] = int(as_timedelta(spec.active_deadline).total_seconds())
     if spec.queue_name:
@@ -171,6 +196,21 @@ def build_train_job(
         metadata["labels"] = {**metadata["labels"], "kueue.x-k8s.io/queue-name": spec.queue_name}
         manifest["metadata"] = metadata
     return manifest
+
+
+def _rendezvous_env(run: TrainingRun, job: str) -> list[Manifest]:
+    """What torchrun would set, which a PyTorchJob sets too. It is not between: its exit code would be 1 for each of ours."""
+    index = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+    fixed = {
+        "WORLD_SIZE": str(run.spec.num_nodes),
+        "MASTER_ADDR": f"{job}-0.{rendezvous_name(run.name)}.{run.namespace}.svc",
+        "MASTER_PORT": str(RENDEZVOUS_PORT),
+    }
+    return [
+        *({"name": name, "value": value} for name, value in fixed.items()),
+        {"name": "RANK", "valueFrom": {"fieldRef": {"fieldPath": index}}},
+        {"name": "TRADEWIND_NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+    ]
 
 
 def stores_of(run: TrainingRun, warm_start: ModelVersion | None) -> tuple[str, ...]:
