@@ -45,6 +45,7 @@ from tradewind.core.identity import spec_sha256, version_sha256
 from tradewind.core.manifests.common import OWNER_NAME
 from tradewind.core.platform import Platform
 from tradewind.core.prompts import Prompt, prompt_of
+from tradewind.core.queue import Wait
 from tradewind.core.registry import BY_KIND as KINDS
 from tradewind.trading.arm_health import ArmHealth
 from tradewind.trading.evidence import NEVER, LostDecisions, LostReason, LostRow, Requests, TradeTable, to_us
@@ -490,6 +491,7 @@ def job_of(text: Json | None) -> JobFacts | None:
         suspended=text.get("suspended", False),
         running=text.get("running", state == "running"),
         hindrance=_hindrance(text.get("hindrance")),
+        wait=Wait(text["wait"]["message"], text["wait"].get("preempted", False)) if "wait" in text else None,
         exit_code=text.get("exitCode", 0 if state == "succeeded" else None),
         message=text.get("message", ""),
         reason=text.get("reason", ""),

@@ -41,6 +41,7 @@ NAMESPACES = {
         "foreign_objects",
         "install",
         "interrupted",
+        "kueue",
         "live",
         "loop",
         "namespace_going",

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from tradewind.api.common import Resource, VersionStatusRef
 from tradewind.core.hindrance import Hindrance
+from tradewind.core.queue import Wait
 
 Manifest: TypeAlias = Mapping[str, Any]
 FIELD_MANAGER = "tradewind"
@@ -171,6 +172,7 @@ class JobFacts:
         result: the parsed termination message of its newest pod.
         running: as many pods of it run as are to run at once.
         hindrance: what keeps its pod from running, while none does.
+        wait: why its queue holds it back, while it does.
     """
 
     name: str
@@ -180,6 +182,7 @@ class JobFacts:
     suspended: bool = False
     running: bool = False
     hindrance: Hindrance | None = None
+    wait: Wait | None = None
     exit_code: int | None = None
     message: str = ""
     reason: str = ""

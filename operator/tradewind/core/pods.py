@@ -9,6 +9,7 @@ from typing import Any
 from tradewind.core.decision import JobFacts
 from tradewind.core.hindrance import Hindrance, of_deployment, of_events, of_pod
 from tradewind.core.manifests.common import is_child
+from tradewind.core.queue import QUEUE_LABEL, of_workload
 from tradewind.core.world import Json, World
 from tradewind.trading.exits import End, exit_code
 
@@ -24,6 +25,8 @@ async def read_job(world: World, namespace: str, name: str, owner_uid: str) -> J
     labelled = await world.pods(namespace, f"batch.kubernetes.io/job-name={name}")
     pods = [pod for pod in labelled if is_child(pod, job["metadata"]["uid"])]
     facts = job_facts(job, pods)
+    if facts.suspended and facts.active and QUEUE_LABEL in job["metadata"].get("labels", {}):
+        return replace(facts, wait=of_workload(await world.workload(namespace, job["metadata"]["uid"])))
     if not facts.active or facts.suspended or facts.running:
         return facts
     return replace(facts, hindrance=await held_back(world, namespace, pods, job))
@@ -62,7 +65,7 @@ def job_facts(job: Json, pods: Sequence[Json]) -> JobFacts:
         active=not succeeded and not failed,
         succeeded=succeeded,
         failed=failed,
-        suspended="Suspended" in conditions,
+        suspended="Suspended" in conditions or job.get("spec", {}).get("suspend") is True,
         exit_code=ended.get("exitCode") if ended else None,
         message=message,
         running=running >= job.get("spec", {}).get("parallelism", 1),

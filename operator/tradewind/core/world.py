@@ -187,6 +187,9 @@ class World(Protocol):
     async def warnings(self, namespace: str, uid: str) -> Sequence[Json]:
         """Kubernetes' Warnings about an object, oldest first."""
 
+    async def workload(self, namespace: str, job_uid: str) -> Json | None:
+        """Kueue's Workload of a Job; None: there is none, or no Kueue."""
+
     def memory(self, experiment_uid: str) -> Memory:
         """What the looks at an experiment have kept; it only saves time."""
 

@@ -2,15 +2,17 @@
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 
 from tradewind.api.common import API_VERSION, Resource
 from tradewind.api.training_run import TrainingRun
 from tradewind.api.training_run_status import ProgressStatus
 from tradewind.core.pods import is_ready
+from tradewind.core.queue import JOB_LABEL
 from tradewind.core.world import DatabaseUnavailableError, Json
 from tradewind.shell.cache import Cache, Key
-from tradewind.shell.cluster import Cluster
+from tradewind.shell.cluster import Cluster, ClusterError
 from tradewind.shell.database import Database
 from tradewind.shell.views import Place, Views
 from tradewind.trading.evidence import Memory
@@ -23,6 +25,8 @@ _MEMORIES = 16
 
 _ROUTINGS = 1_000
 """Some 10 KB each."""
+
+_KUEUE = ("kueue.x-k8s.io/v1beta2", "kueue.x-k8s.io/v1beta1")
 
 R = TypeVar("R", bound=Resource)
 
@@ -117,6 +121,20 @@ class ClusterWorld:
         chosen = f"involvedObject.uid={uid},type=Warning"
         events = await self.cluster.select("v1", "Event", namespace, field_selector=chosen)
         return sorted(events, key=lambda e: str(e.get("lastTimestamp") or e.get("eventTime") or ""))
+
+    async def workload(self, namespace: str, job_uid: str) -> Json | None:
+        """Kueue's Workload of a Job, in the newest version that the cluster serves."""
+        for version in _KUEUE:
+            try:
+                found = await self.cluster.select(
+                    version, "Workload", namespace, label_selector=f"{JOB_LABEL}={job_uid}"
+                )
+            except ClusterError as error:
+                if error.status != HTTPStatus.NOT_FOUND:
+                    raise
+            else:
+                return found[0] if found else None
+        return None
 
     def memory(self, experiment_uid: str) -> Memory:
         """Of the experiments that were looked at last: those of others are summed from nothing."""

@@ -156,7 +156,8 @@ def _meet(host: str, port: int, rank: int, size: int, stopped: Stopped) -> Any:
     told = "nobody listens yet"
     while True:
         try:
-            store = distributed.TCPStore(host, port, size, rank == 0, _LOOK, wait_for_workers=False)
+            # Not every build of torch has libuv (Debian's has none), and a handful of processes is no load.
+            store = distributed.TCPStore(host, port, size, rank == 0, _LOOK, wait_for_workers=False, use_libuv=False)
             store.set(f"{_HERE}/{rank}", "1")
             while not (everybody := store.check([f"{_HERE}/{other}" for other in range(size)])):
                 told = "not all of them are there"
@@ -167,7 +168,10 @@ def _meet(host: str, port: int, rank: int, size: int, stopped: Stopped) -> Any:
             RuntimeError,
             OSError,
         ) as error:  # its name is not known yet, or the first process is just coming or going
-            told = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+            said = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+            if said != told:
+                _logger.info("process %d of %d waits for %s:%d: %s", rank, size, host, port, said)
+            told = said
         _wait(stopped, end, size, told)
 
 

@@ -30,6 +30,7 @@ from tradewind.core.decision import Apply, Create, Decision, Delete, Effect, Job
 from tradewind.core.manifests.network import with_run_policy
 from tradewind.core.platform import Platform
 from tradewind.core.policy import policy_fact, run_faults
+from tradewind.core.training_run import billing
 from tradewind.core.training_run.manifests import (
     adapter_of,
     adapter_uri,
@@ -227,6 +228,9 @@ def _train(turn: _Turn) -> Decision:
             Fact("Training", False, Reason.SUSPENDED, "spec.suspend is true; it resumes from the newest checkpoint"),
             _open(Reason.SUSPENDED, "suspended"),
         ]
+        if run.spec.queue_name and is_true(turn.status.conditions, "Admitted"):
+            turn = turn.having(**billing.of_admission(run, turn.status, turn.now))
+            facts.append(Fact("Admitted", False, Reason.SUSPENDED, "spec.suspend is true"))
         return turn.having(phase=TrainingRunPhase.SUSPENDED).decision(facts, gone)
     if run.spec.warm_start_from is not None:
         asked = f"spec.warmStartFrom: ModelVersion {run.spec.warm_start_from!r}"
@@ -241,10 +245,15 @@ def _train(turn: _Turn) -> Decision:
     if training is None:
         return _interrupted(turn, "its Job is gone")
     if training.succeeded:
-        return _trained(_billed(_reported(turn), training), training.result)
+        return _trained(_ended_one(turn, training), training.result)
     if training.failed:
-        return _ended(_billed(_reported(turn), training), training)
+        return _ended(_ended_one(turn, training), training)
     return _progress(turn, training)
+
+
+def _ended_one(turn: _Turn, training: JobFacts) -> _Turn:
+    turn = _reported(turn)
+    return turn.having(**billing.of_attempt(turn.run, turn.status, training))
 
 
 def _reported(turn: _Turn) -> _Turn:
@@ -296,7 +305,10 @@ def _attempt(turn: _Turn, reason: Reason, message: str) -> Decision:
     together = (Apply(build_rendezvous(run, turn.owner)),) if run.spec.num_nodes > 1 else ()
     text = f"attempt {attempt}: {message}"
     turn = turn.having(attempts=attempt, phase=TrainingRunPhase.TRAINING)
-    return turn.decision([Fact("Training", True, reason, text), _open(reason, text)], (*together, Create(job)))
+    facts = [Fact("Training", True, reason, text), _open(reason, text)]
+    if queue := run.spec.queue_name:
+        facts.append(Fact("Admitted", False, Reason.QUEUED, queue))
+    return turn.decision(facts, (*together, Create(job)))
 
 
 def _interrupted(turn: _Turn, message: str) -> Decision:
@@ -317,15 +329,19 @@ def _progress(turn: _Turn, training: JobFacts) -> Decision:
     last = max(filter(None, (progress.last_updated_time if progress else None, training.started_at)), default=turn.now)
     limit = as_timedelta(turn.run.spec.stall_timeout)
     stalled = admitted and turn.now - last > limit
-    queue = turn.run.spec.queue_name or "no queue"
+    wait, queue = training.wait, turn.run.spec.queue_name or "no queue"
+    waits = Reason.PREEMPTED if wait is not None and wait.preempted else Reason.QUEUED
+    if not admitted:
+        turn = turn.having(**billing.of_admission(turn.run, turn.status, turn.now))
+        queue = f"{queue}: {wait.message}" if wait is not None and wait.message else queue
     attempt, held = f"attempt {turn.status.attempts}", training.hindrance if admitted else None
     if held is not None:
         under_way = Fact("Training", False, held.reason, f"{attempt} waits: {held}")
     else:
-        reason = Reason.TRAINING if admitted else Reason.QUEUED
+        reason = Reason.TRAINING if admitted else waits
         under_way = Fact("Training", admitted, reason, _noted(attempt, progress.message if progress else None))
     facts = [
-        Fact("Admitted", admitted, Reason.ADMITTED if admitted else Reason.QUEUED, queue),
+        Fact("Admitted", admitted, Reason.ADMITTED if admitted else waits, queue),
         under_way,
         Fact(
             "Stalled",
@@ -333,11 +349,13 @@ def _progress(turn: _Turn, training: JobFacts) -> Decision:
             Reason.STALLED if stalled else Reason.PROGRESSING,
             _stalled_words(turn.run, turn.status.attempts or 0, last) if stalled else "",
         ),
-        _open(Reason.TRAINING, "training") if held is None else _open(under_way.reason, under_way.message),
+        _open(Reason.TRAINING, "training" if admitted else "waiting in its queue")
+        if held is None
+        else _open(under_way.reason, under_way.message),
     ]
     phase = TrainingRunPhase.TRAINING if admitted else TrainingRunPhase.ADMISSION
-    starting = admitted and not training.running
-    return turn.having(progress=progress, phase=phase).decision(facts, requeue_after=_SOON if starting else limit)
+    again = limit if training.running and admitted else _SOON if admitted else _RETRY  # nothing tells of a queue's mind
+    return turn.having(progress=progress, phase=phase).decision(facts, requeue_after=again)
 
 
 def _trained(turn: _Turn, result: Mapping[str, Any]) -> Decision:
@@ -429,22 +447,6 @@ def _plan(result: Mapping[str, Any]) -> PlanStatus:
         return PlanStatus.model_validate(result.get("plan") or {})
     except ValueError:
         return PlanStatus()  # shown only; the adapter is what counts
-
-
-def _billed(turn: _Turn, training: JobFacts) -> _Turn:
-    """The turn with the GPU seconds of an attempt that has ended; each attempt ends once."""
-    spec = turn.run.spec
-    each = spec.resources.limits.get("nvidia.com/gpu", "0")
-    gpus = spec.num_nodes * (int(each) if each.isdigit() else 0)
-    seconds = (turn.status.gpu_seconds or 0.0) + _seconds(training) * gpus
-    price = spec.costs.gpu_hour_cny
-    return turn.having(gpu_seconds=seconds, cost_cny=seconds / 3600 * float(price) if price else None)
-
-
-def _seconds(training: JobFacts) -> float:
-    if training.started_at is None or training.finished_at is None:
-        return 0.0
-    return (training.finished_at - training.started_at).total_seconds()
 
 
 def _stalled_words(run: TrainingRun, attempt: int, last: datetime) -> str:

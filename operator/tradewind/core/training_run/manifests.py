@@ -13,6 +13,7 @@ from tradewind.core.manifests.common import MANAGED_BY, Mounts, child_labels, ch
 from tradewind.core.manifests.database import database_access
 from tradewind.core.manifests.job import PROGRESS_TOKEN, JobPod, build_job
 from tradewind.core.platform import Platform
+from tradewind.core.queue import QUEUE_LABEL
 from tradewind.schema.rules import StrictModel
 from tradewind.schema.scalars import as_timedelta
 from tradewind.trading.settings.dataset import Selection
@@ -193,7 +194,7 @@ def build_train_job(
     manifest = dict(build_job(owner, platform, train_name(run.name, attempt), "train", pod, mounts, **extra))
     if spec.queue_name:
         metadata = dict(manifest["metadata"])
-        metadata["labels"] = {**metadata["labels"], "kueue.x-k8s.io/queue-name": spec.queue_name}
+        metadata["labels"] = {**metadata["labels"], QUEUE_LABEL: spec.queue_name}
         manifest["metadata"] = metadata
     return manifest
 
