@@ -70,7 +70,7 @@ def test_one_waits_and_one_is_preempted_and_no_bit_changes(runs: Runs) -> None:
     queued("first", LOW)
     space.wait_condition("TrainingRun", "first", "Admitted", "True", seconds=60)
     queued("second", LOW)
-    waiting = space.wait_condition("TrainingRun", "second", "Admitted", "False", reason="Queued", seconds=60)
+    space.wait_condition("TrainingRun", "second", "Admitted", "False", reason="Queued", seconds=60)
     told = wait_for(
         "Kueue's words",
         lambda: condition(space.must_get("TrainingRun", "second"), "Admitted")["message"],
@@ -79,7 +79,7 @@ def test_one_waits_and_one_is_preempted_and_no_bit_changes(runs: Runs) -> None:
     )
     assert told.startswith(f"{QUEUE}: ")
     assert "insufficient unused quota" in told
-    assert waiting["status"]["phase"] == "Admission"
+    assert runs.status("second")["phase"] == "Admission"
 
     wait_for(
         "the first to train",

@@ -62,3 +62,4 @@ def test_a_pod_without_a_place_is_said_although_the_other_runs(runs: Runs) -> No
         "TrainingRun", "cramped", "Training", "False", reason="FailedScheduling", seconds=120
     )
     assert "cramped-train-1-" in condition(run, "Training")["message"]
+    runs.pod("cramped")

@@ -304,9 +304,11 @@ def _attempt(turn: _Turn, reason: Reason, message: str) -> Decision:
     )
     together = (Apply(build_rendezvous(run, turn.owner)),) if run.spec.num_nodes > 1 else ()
     text = f"attempt {attempt}: {message}"
-    turn = turn.having(attempts=attempt, phase=TrainingRunPhase.TRAINING)
-    facts = [Fact("Training", True, reason, text), _open(reason, text)]
-    if queue := run.spec.queue_name:
+    queue = run.spec.queue_name
+    phase = TrainingRunPhase.ADMISSION if queue else TrainingRunPhase.TRAINING
+    turn = turn.having(attempts=attempt, phase=phase)
+    facts = [Fact("Training", queue is None, Reason.QUEUED if queue else reason, text), _open(reason, text)]
+    if queue:
         facts.append(Fact("Admitted", False, Reason.QUEUED, queue))
     return turn.decision(facts, (*together, Create(job)))
 
