@@ -10,7 +10,7 @@ from chart_tools import ROOT, kubectl, missing, template
 from tradewind.api.common import GROUP, Resource
 from tradewind.api.parse import parse_manifest
 
-PLANS = ("on-demand", "reserved", "mixed", "own-servers")
+PLANS = ("on-demand", "reserved", "mixed", "spot", "shared-gpus", "own-servers")
 VALUES = ("ack", "own-servers")
 ACK = ROOT / "docs" / "ack"
 
@@ -39,8 +39,9 @@ def test_a_plan_trains_and_serves_where_it_says(plan: str, *, serves_on_gpu: boo
     (schedule,) = [raw for raw in manifests(plan) if raw["kind"] == "TrainingSchedule"]
     run = schedule["spec"]["template"]["spec"]
     serving = run["modelVersion"]["serving"]
-    assert "nvidia.com/gpu" in run["resources"]["limits"]
-    assert ("nvidia.com/gpu" in serving["resources"]["limits"]) is serves_on_gpu
+    gpu = "aliyun.com/gpu-mem" if plan == "shared-gpus" else "nvidia.com/gpu"
+    assert gpu in run["resources"]["limits"]
+    assert (gpu in serving["resources"]["limits"]) is serves_on_gpu
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,8 @@ from tradewind.api.common import ENABLED_LABEL, GROUP, Resource
 from tradewind.api.registry import KINDS as API_KINDS
 from tradewind.core.decision import Apply, Create, Delete, Hold
 from tradewind.core.network import Network
+from tradewind.core.pods import read_job
+from tradewind.core.queue import QUEUE_LABEL
 from tradewind.core.registry import BY_KIND
 from tradewind.core.world import DatabaseUnavailableError, Json
 from tradewind.shell import watch
@@ -48,6 +50,7 @@ class Asked:
 
     def __init__(self) -> None:
         self.rights: Rights = defaultdict(set)
+        self.job: Json | None = None
 
     @property
     def database(self) -> Any:
@@ -89,7 +92,10 @@ class Asked:
 
     async def read(self, api_version: str, kind: str, _: str, __: str) -> Json | None:
         self.rights[_resource(api_version, kind)].add("get")
-        return None
+        return self.job if kind == "Job" else None
+
+    async def workload(self, _: str, __: str) -> None:
+        self.rights["kueue.x-k8s.io", "workloads"].add("list")
 
     async def pods(self, _: str, __: str) -> Sequence[Json]:
         self.rights["", "pods"].add("list")
@@ -131,6 +137,10 @@ async def used() -> Rights:
                     rights[_resource(api_version, gone)] |= {"get", "delete"}
                 case Hold():
                     rights[_resource(f"{GROUP}/v1", type(case.resource).__name__)].add("patch")
+    owner, labels = {"uid": "u"}, {QUEUE_LABEL: "gpu"}
+    metadata = {"name": "r-train-1", "uid": "j", "labels": labels, "ownerReferences": [owner]}
+    world.job = {"metadata": metadata, "spec": {"suspend": True}}
+    await read_job(world, "n", "r-train-1", "u")  # type: ignore[arg-type]
     for child in ADOPTS:
         assert "patch" in rights[child], f"{child} is not applied"
         rights[child].add("delete")
