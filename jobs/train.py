@@ -8,12 +8,14 @@ checkpoint. Killed at any moment and started again, it resumes and ends with the
 """
 
 import argparse
+import atexit
 import gc
 import hashlib
 import json
 import logging
 import os
 import platform
+import shutil
 import signal
 import sys
 import tempfile
@@ -81,7 +83,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     epochs, max_too_long_share = float(settings.epochs), float(extra.max_too_long_share)
 
     from tradewind.training.artifact import published_sha256
-    from tradewind.training.files import TRAIN_FILE, write_atomic
+    from tradewind.training.files import write_atomic
     from tradewind.training.finished import ADAPTER, RESULT, finished_result
     from tradewind.training.inputs import read_inputs
     from tradewind.training.ranks import Ranks
@@ -100,9 +102,10 @@ def train(config: TrainConfig) -> dict[str, Any]:
     stored = bring(
         config.stores, config.output, dataset=own_data, reads_alone=not ranks.first, stopped=lambda: stopping
     )
-    scratch = tempfile.TemporaryDirectory()
     if not ranks.first:  # what it writes is nobody's but its own
-        config = config.model_copy(update={"output": Path(scratch.name)})
+        scratch = tempfile.mkdtemp()
+        atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+        config = config.model_copy(update={"output": Path(scratch)})
         stored = StoredOutput(config.output)
     adapter, report = config.output / ADAPTER, config.output / RESULT
     earlier: dict[str, Any] | None = ranks.share(finished_result(config) if ranks.first else None)
@@ -136,14 +139,13 @@ def train(config: TrainConfig) -> dict[str, Any]:
     from tradewind.training.arguments import training_arguments
     from tradewind.training.artifact import publish_adapter
     from tradewind.training.checkpoint import Checkpoints
-    from tradewind.training.collator import PlannedBatches, plan_batches, plan_training
     from tradewind.training.events import FOLDER as CURVES
     from tradewind.training.events import EventFile
-    from tradewind.training.kto import balanced
     from tradewind.training.memory import RECORD, Record, choose_fit, limit_bytes, set_checkpointing
     from tradewind.training.packing import Packing
+    from tradewind.training.plan import plan_of
     from tradewind.training.planner import Fit, Taken, plan_words, smaller
-    from tradewind.training.preflight import check_room, check_sides, check_stop_token, tokenize
+    from tradewind.training.preflight import check_room, check_stop_token, tokenize
     from tradewind.training.progress import ProgressReporter
     from tradewind.training.request import LAYERS, NODES, earlier_fingerprint, request_of
     from tradewind.training.sharing import choose_sharing, costs_of
@@ -167,49 +169,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
     changed = ready.changed + ready_eval.changed
     logger.info("%s; %d samples, %d to evaluate, %d too long, %d that the tokenizer changes", method.reason, len(ready.samples),
                 len(ready_eval.samples), ready.too_long + ready_eval.too_long, changed)  # fmt: skip
-
-    patience = int(extra.early_stopping_patience)
-    if patience and not ready_eval.samples:
-        remedy = "set it to 0, or dataset.split.evalFraction so that rows are kept for evaluation"
-        message = f"{patience} evaluations are to be waited for, but there is no row to evaluate; {remedy}"
-        raise bad_config("hyperparameters.extra.early_stopping_patience", message)
-    if not ready.samples:
-        message = f"no sample of {config.dataset / TRAIN_FILE} fits hyperparameters.maxLength {settings.max_length}"
-        raise JobError(ExitCode.PREFLIGHT, "TooLong", message)
-
-    sides = None
-    if config.objective != "sft":
-        numbers = (
-            None if value is None else float(value)
-            for value in (config.kto.desirable_weight, config.kto.undesirable_weight)
-        )
-        check_sides(ready.samples, ready_eval.samples, config.objective)
-        good, bad = numbers
-        sides = balanced(ready.samples, beta=float(config.kto.beta), desirable=good, undesirable=bad)
-        logger.info("kto: weight %.4g of desirable, %.4g of undesirable samples", sides.desirable, sides.undesirable)
-    elif not any(sample.desirable for sample in ready.samples):
-        message = (
-            f"no sample of {config.dataset / TRAIN_FILE} is to be imitated; choose an objective of kto, or other data"
-        )
-        raise JobError(ExitCode.BAD_DATA, "EmptyDataset", message)
-
-    # The plan: which samples share an optimiser step, to the end of the training.
-    lengths = [len(sample.input_ids) for sample in ready.samples]
-    planned = partial(plan_training, ready.samples, batch_size=settings.batch_size, seed=settings.seed,
-                      accumulation=settings.gradient_accumulation)  # fmt: skip
-    sft_share = {"sft": 1.0, "kto": 0.0, "sft-then-kto": float(config.kto.sft_share)}[config.objective]
-    most = None if extra.max_steps is None else int(extra.max_steps)
-    sft_most, kto_most = (None, None) if most is None else (round(most * sft_share), most - round(most * sft_share))
-    sft_plan = planned(epochs=epochs * sft_share, max_steps=sft_most, desirable=True)
-    plan = sft_plan + planned(epochs=epochs * (1 - sft_share), max_steps=kto_most, desirable=False)
-    parts = [PlannedBatches(ready.samples, plan, sides is not None, rank, ranks.size) for rank in range(ranks.size)]
-    eval_lengths = [len(sample.input_ids) for sample in ready_eval.samples]
-    eval_plan = plan_batches(eval_lengths, batch_size=4 * settings.batch_size, epochs=1, seed=settings.seed)
-
-    room_lengths = lengths + eval_lengths
-    if sides is not None:  # each prompt meets the completion of another sample
-        both = ready.samples + ready_eval.samples
-        room_lengths += [max(s.prompt_length for s in both) + max(s.supervised for s in both)]
+    plan = plan_of(config, ready.samples, ready_eval.samples)
+    parts = [plan.training(rank, ranks.size) for rank in range(ranks.size)]
 
     facts: dict[str, Any] = {
         "baseModel": config.base_uri or config.base.name,
@@ -235,7 +196,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         "watermark": watermark,
         "lora": config.lora.model_dump(mode="json"),
         "hyperparameters": settings.model_dump(mode="json"),
-        **({} if sides is None else {"kto": config.kto.model_dump(mode="json")}),
+        **({} if plan.sides is None else {"kto": config.kto.model_dump(mode="json")}),
         "run": config.run,
         "image": os.environ.get("TRADEWIND_IMAGE_DIGEST", ""),
     }
@@ -263,7 +224,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
             set_seed(settings.seed)
             model, attention = base.load_model(config.base, method, tokenizer)
             check_stop_token(tokenizer, model)
-            check_room(model, room_lengths)
+            check_room(model, plan.room_lengths)
             costs = costs_of(model)
             model, targets = base.with_adapter(model, config, method, given.base_sha256)
             ranks.copy_weights(model.parameters())
@@ -307,7 +268,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
             taken = earlier_plan.taken
             set_checkpointing(model, on=taken.fit.checkpointing)
         else:
-            steps = [own for part in parts for own in (part[index].samples for index in range(len(plan))) if own]
+            steps = [own for part in parts for own in (part[index].samples for index in range(len(part))) if own]
 
             def trying(fit: Fit, name: str = method.name) -> None:
                 record(Taken(fit, f"tried {fit.max_tokens} tokens at once"), name)
@@ -322,7 +283,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
                 )
                 continue
             if found_fit is None:
-                raise out_of_memory(MemoryError(f"a step of the longest sample ({max(lengths)} tokens) does not fit"))
+                raise out_of_memory(MemoryError(f"a step of the longest sample ({plan.longest} tokens) does not fit"))
             taken = found_fit
             record(taken, method.name)
         logger.info("%s", taken.reason)
@@ -336,14 +297,14 @@ def train(config: TrainConfig) -> dict[str, Any]:
                 model=model,
                 args=arguments,
                 train=parts[ranks.rank],
-                evaluation=PlannedBatches(ready_eval.samples, eval_plan, sides is not None),
+                evaluation=plan.evaluation,
                 pad_token_id=tokenizer.pad_token_id,
                 packing=packing,
                 checkpoints=checkpoints,
                 eval_every_steps=settings.eval_every_steps,
-                patience=patience,
-                sides=sides,
-                kto_after=len(sft_plan),
+                patience=int(extra.early_stopping_patience),
+                sides=plan.sides,
+                kto_after=plan.sft_steps,
                 noise_alpha=float(extra.neftune_noise_alpha),
                 ranks=ranks,
                 stop_requested=lambda: stopping,
@@ -364,7 +325,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
             stored.keep(divergences_file)
             continue
         except (torch.OutOfMemoryError, MemoryError) as error:
-            less = smaller(taken.fit, longest=max(lengths + eval_lengths), asked=extra.gradient_checkpointing)
+            less = smaller(taken.fit, longest=plan.longest, asked=extra.gradient_checkpointing)
             if less is None:
                 raise out_of_memory(error) from error
             logger.warning("out of memory at %d tokens at once; going on with %s", taken.fit.max_tokens, less)
@@ -400,7 +361,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         "baseSha256": given.base_sha256,
         "steps": step,
         "bestStep": provenance["bestStep"],
-        "epoch": round(min(step / len(plan), 1.0) * epochs, 3),
+        "epoch": round(min(step / len(plan.steps), 1.0) * epochs, 3),
         "loss": losses[-1] if losses else trainer.step_loss,
         "evalLoss": None if trainer.best.weights is None else round(trainer.best.eval_loss, 6),
         "baseEvalLoss": None if base_loss is None else round(base_loss, 6),

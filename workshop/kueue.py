@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cluster import containers, tarimage
 from cluster.build import environment, source_hash
-from cluster.layout import Layout
+from cluster.layout import IMAGE_PREFIX, Layout
 from workshop.client import Cluster
 from workshop.namespace import Namespace
 from workshop.progress import StepError, say
@@ -98,7 +98,7 @@ def _kinds(cluster: Cluster) -> list[str]:
 
 def _imported(layout: Layout) -> str:
     built = program(layout)
-    reference = f"{containers.IMAGE_PREFIX}/kueue:{built.name.removeprefix('kueue-')}"
+    reference = f"{IMAGE_PREFIX}/kueue:{built.name.removeprefix('kueue-')}"
     if reference not in containers.image_targets(layout):
         archive = layout.state / "kueue.tar"
         tarimage.write(built, "manager", reference, archive)
@@ -117,3 +117,7 @@ def _go(*arguments: str) -> str:
     if done.returncode:
         raise StepError(done.stderr[-2000:], "check that `go mod download` works in cluster/kueue (GOPROXY)")
     return done.stdout
+
+
+if __name__ == "__main__":
+    print(program(Layout.default()))

@@ -50,7 +50,8 @@ class Cluster:
     """One that serves Kueue in these versions; what it is asked for is noted."""
 
     def __init__(self, *versions: str) -> None:
-        self.versions, self.asked = versions, []
+        self.versions = versions
+        self.asked: list[tuple[str, str]] = []
 
     async def get(self, *_: str) -> dict[str, Any]:
         metadata = {"name": "r-train-1", "uid": "j", "labels": {QUEUE_LABEL: "gpu"}, "ownerReferences": [{"uid": "r"}]}

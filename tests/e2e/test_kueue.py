@@ -13,7 +13,7 @@ from workshop import kueue
 from workshop.client import Json, condition
 from workshop.waiting import wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 
 QUEUE = "one-at-a-time"
 LOW, HIGH = "tradewind-e2e-low", "tradewind-e2e-high"

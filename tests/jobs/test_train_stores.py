@@ -37,6 +37,17 @@ class Between:
         self, run: str, *, owner: str | None = None, store: dict[str, Any] | None = None, **changes: Any
     ) -> Started:
         """An attempt in a new pod."""
+        return self.trainer.start(self.config(run, owner=owner, store=store) | changes)
+
+    def start_together(self, run: str, nodes: int) -> Started:
+        """An attempt in new pods, on the dataset that lies in the run's own folder."""
+        configs = [self.config(run, own_data=True) for _ in range(nodes)]
+        return self.trainer.start_together(configs)
+
+    def config(
+        self, run: str, *, owner: str | None = None, store: dict[str, Any] | None = None, own_data: bool = False
+    ) -> dict[str, Any]:
+        """What a pod that has nothing is told."""
         self.pods += 1
         pod = self.trainer.folder / f"pod-{self.pods}"
         read = [
@@ -45,8 +56,8 @@ class Between:
         ]
         output = self.rig.described(f"s3://models/runs/{run}", pod / "out", field="spec.output", store=store or {})
         stores = {"read": read, "output": output, "owner": owner or f"tradewind/trading/{run}"}
-        paths = {"base": str(pod / "base"), "dataset": str(pod / "data")}
-        return self.trainer.start(self.trainer.config(pod / "out", **paths, stores=stores) | changes)
+        paths = {"base": str(pod / "base"), "dataset": str(pod / "out" / "dataset" if own_data else pod / "data")}
+        return self.trainer.config(pod / "out", **paths, stores=stores)
 
     def steps(self, run: str) -> list[int]:
         """Checkpoints in the store."""
@@ -125,6 +136,26 @@ def test_terminated_then_killed_then_damaged_then_resumed_gives_the_very_same_ad
     assert f"step-{newest}" in resumed.result["message"]
     assert resumed.result["sha256"] == undisturbed["sha256"]
     assert artifact_sha256(folder_hashes(run / "adapter")) == undisturbed["sha256"]
+
+
+def test_two_pods_share_a_run_in_the_store_and_the_first_alone_writes_it(between: Between) -> None:
+    """Each has folders of its own; what is resumed from comes to the second by the first."""
+    for run in ("calm-pair", "pair"):
+        shutil.copytree(between.models / "data", between.models / f"runs/{run}/dataset")
+    calm = between.start_together("calm-pair", 2)
+    assert calm.wait_all() == [0, 0], calm.log.read_text()
+
+    stopped = between.start_together("pair", 2)
+    wait_for(lambda: between.steps("pair"))
+    stopped.others[0].kill(signal.SIGTERM)
+    assert stopped.wait_all() == [75, 75], stopped.log.read_text()
+    resumed = between.start_together("pair", 2)
+    assert resumed.wait_all() == [0, 0], resumed.log.read_text()
+    assert resumed.result["resumedFrom"] == stopped.result["step"]
+    assert resumed.result["sha256"] == calm.result["sha256"]
+    assert artifact_sha256(folder_hashes(between.models / "runs/pair/adapter")) == resumed.result["sha256"]
+    second = between.trainer.folder / f"pod-{between.pods}" / "out"
+    assert {path.name for path in second.iterdir()} == {"dataset"}
 
 
 def test_a_base_that_was_swapped_trains_nothing(between: Between) -> None:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +57,7 @@ class Trainer:
     base: Path
     data: Path
     data_sha256: str
+    started: int = 0
 
     def config(self, output: Path, **changes: Any) -> dict[str, Any]:
         return {
@@ -79,13 +80,18 @@ class Trainer:
 
     def start(self, config: dict[str, Any], *, nodes: int = 1) -> Started:
         """Start one process, or one for each of several nodes, which this machine then is."""
-        number = len(list(self.folder.glob("config-*")))
-        file = self.folder / f"config-{number}.json"
-        file.write_text(json.dumps(config))
-        processes = []
+        return self.start_together([config] * nodes)
+
+    def start_together(self, configs: Sequence[dict[str, Any]]) -> Started:
+        """Start a process for each of these, which train together."""
+        nodes, number = len(configs), self.started
+        self.started += 1
+        processes: list[dict[str, Any]] = []
         port = free_port() if nodes > 1 else 0
-        for rank in range(nodes):
+        for rank, config in enumerate(configs):
             name = f"{number}-{rank}" if rank else f"{number}"
+            file = self.folder / f"config-{name}.json"
+            file.write_text(json.dumps(config))
             result, log = self.folder / f"result-{name}.json", self.folder / f"log-{name}"
             argv = ["--config", str(file), "--result", str(result)]
             environment = rendezvous(rank, nodes, port) if nodes > 1 else {}

@@ -5,7 +5,7 @@ Belongs here: agreements, each the same for one process. Does not belong here: h
 
 from collections import Counter
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tradewind.training.base import Method
 from tradewind.training.checkpoint import Checkpoints, Resumption
@@ -46,20 +46,20 @@ def sharing_a_machine(ranks: Ranks, machine: str) -> int:
 
 def agreed_fit(ranks: Ranks, taken: Taken | None) -> Taken | None:
     """The least that fits on one of the nodes, with its reason; None where one of them has no room at all."""
-    told = ranks.gather(
-        None if taken is None else [taken.fit.max_tokens, not taken.fit.checkpointing, taken.reason],
+    told: list[Any] = ranks.gather(
+        None if taken is None else [taken.fit.max_tokens, taken.fit.checkpointing, taken.reason]
     )
-    if ranks.size == 1 or any(one is None for one in told):
-        return taken if ranks.size == 1 else None
-    checkpointing = not all(one[1] for one in told if one)
-    tokens, _, reason = min((one for one in told if one), key=lambda one: (one[0], one[1]))
-    return Taken(Fit(int(tokens), checkpointing), str(reason))
+    if None in told:
+        return None
+    tokens, _, reason = min(told, key=lambda one: (one[0], not one[1]))
+    return Taken(Fit(tokens, any(one[1] for one in told)), reason)
 
 
 def agreed_resumption(ranks: Ranks, checkpoints: Checkpoints, *, asked: bool) -> Resumption:
     """The newest checkpoint that the first process finds, as files of each process."""
     found = checkpoints.newest() if asked and ranks.first else Resumption()
-    step, message = ranks.share([found.step, found.message])
+    shared: list[Any] = ranks.share([found.step, found.message])
+    step, message = shared
     folder = ranks.copy_files(found.folder, checkpoints.folder / f"step-{step}")
     if folder is not None and not ranks.first:
         (folder / random_state_of(ranks.rank)).replace(folder / random_state_of(0))

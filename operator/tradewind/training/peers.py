@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import torch
 from torch import distributed
+from torch.distributed import TCPStore  # type: ignore[attr-defined] # not in its __all__
 
 from tradewind.trading.exits import ExitCode
 from tradewind.training.outcome import JobError, bad_config
@@ -109,7 +110,7 @@ class Peers(Ranks):
         )
         with _lost(self.rank):
             distributed.all_reduce(flat)
-        for one, part in zip(summed, flat.split([one.numel() for one in summed]), strict=True):
+        for one, part in zip(summed, torch.split(flat, [one.numel() for one in summed]), strict=True):
             one.grad = part.view_as(one).to(one.dtype)
 
     def copy_weights(self, parameters: Iterable[Any]) -> None:  # noqa: D102
@@ -157,7 +158,7 @@ def _meet(host: str, port: int, rank: int, size: int, stopped: Stopped) -> Any:
     while True:
         try:
             # Not every build of torch has libuv (Debian's has none), and a handful of processes is no load.
-            store = distributed.TCPStore(host, port, size, rank == 0, _LOOK, wait_for_workers=False, use_libuv=False)
+            store = TCPStore(host, port, size, rank == 0, _LOOK, wait_for_workers=False, use_libuv=False)
             store.set(f"{_HERE}/{rank}", "1")
             while not (everybody := store.check([f"{_HERE}/{other}" for other in range(size)])):
                 told = "not all of them are there"
