@@ -139,6 +139,39 @@ def test_the_same_rows_give_the_same_hash_and_one_more_another(log: Log, run, po
     assert more["sha256"] != first["sha256"]
 
 
+def mixed(log: Log) -> None:
+    """Trades good and bad, holds, follow-ups, copies of prompts, and what is left out."""
+    for number in range(60):
+        if number % 7 == 3:
+            log.trade(number, None, action="hold")
+        elif number % 11 == 5:
+            log.trade(number, None, parent_decision_id=f"d{number - 1:05}", action="close")
+        elif number % 13 == 6:
+            log.trade(number, None, state="failed", answer=None, error_kind="invalid_json")
+        else:
+            log.trade(number, (number % 5 - 2) * 3.0, hours=number % 4 + 0.5, replay=number % 17 == 9)
+    log.connection.execute(
+        "UPDATE tradewind.decisions d SET request = o.request FROM tradewind.decisions o"
+        " WHERE d.decision_id = 'd00008' AND o.decision_id = 'd00004'"
+    )
+
+
+def test_the_bytes_are_those_of_before_rows_were_read_one_by_one(log: Log, run) -> None:
+    mixed(log)
+    _, result, _ = run()
+    assert result["dropped"]["duplicate"] == 1
+    # What commit cb636a3 wrote of this log, which held all of it in memory.
+    assert result["sha256"] == "8b8038c18b187b7a44a58b178921234028ca0ebbb328e04cecb53be3bbc5aafc"
+
+
+def test_an_outcome_that_was_taken_back_teaches_nothing(log: Log, run) -> None:
+    log.trade(0, 2.0)
+    log.trade(1, 2.0)
+    log.connection.execute("UPDATE tradewind.outcomes SET voided = true WHERE decision_id = 'd00001'")
+    _, result, _ = run(split={"evalFraction": "0"})
+    assert (result["rows"], result["dropped"]) == (1, {"open": 1})
+
+
 def test_other_endpoints_replays_fallbacks_and_open_trades_stay_out(log: Log, run) -> None:
     log.trade(0, 2.0)
     log.trade(1, 2.0, key=("tradewind", "trading", "other"))

@@ -1,6 +1,6 @@
 """The decision log in PostgreSQL, read as one consistent snapshot.
 
-Belongs here: the query and the way from its rows to `LoggedDecision`. Does not belong here: what is taught (trading/dataset.py).
+Belongs here: the query and the way from its rows to `LoggedDecision`. Does not belong here: what is taught (trading/dataset/).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,13 +19,14 @@ from tradewind.trading.labels import Label
 from tradewind.training.config import EndpointKey
 from tradewind.training.outcome import JobError
 
-_FETCH_ROWS: Final = 1000
+_FETCH_ROWS: Final = 200
 
 # A follow-up is joined with execution and outcome of the decision that opened its position. Where two answers were given, nobody
 # knows whose the outcome is.
 _OWN: Final = """
-SELECT d.decision_id, d.decided_at, d.scope_symbol, d.request, d.shown, d.answer, d.replay, d.fallback, d.error_kind,
-       d.parent_decision_id, coalesce(d.answered_by, d.drawn_version) AS source_model,
+SELECT d.decision_id, d.decided_at, d.scope_symbol, d.request -> 'market_data' AS market, d.request -> 'account_state' AS account,
+       d.shown -> 'account_state' -> 'positions' AS positions, coalesce(d.shown -> 'account_state' ? 'positions', false) AS own_positions,
+       d.shown -> 'recent_history' AS history, d.answer, d.replay, d.fallback, d.error_kind, d.parent_decision_id, coalesce(d.answered_by, d.drawn_version) AS source_model,
        e.status AS execution_status, e.filled_notional_usd, o.pnl_usd,
        CASE WHEN o.closed_at < coalesce(%(until)s, 'infinity'::timestamptz) THEN o.closed_at END AS closed_at,
        (p.answer ->> 'size_usd')::double precision AS trade_size_usd,
@@ -41,6 +42,7 @@ SELECT d.decision_id, d.decided_at, d.scope_symbol, d.request, d.shown, d.answer
     ON (e.installation, e.namespace, e.endpoint, e.decision_id) = (p.installation, p.namespace, p.endpoint, p.decision_id)
   LEFT JOIN tradewind.outcomes o
     ON (o.installation, o.namespace, o.endpoint, o.decision_id) = (p.installation, p.namespace, p.endpoint, p.decision_id)
+   AND NOT o.voided
  WHERE d.installation = %(installation)s AND d.namespace = %(namespace)s AND d.endpoint = %(endpoint)s
    AND (%(since)s::timestamptz IS NULL OR d.decided_at >= %(since)s)
    AND (%(until)s::timestamptz IS NULL OR d.decided_at < %(until)s)
@@ -50,7 +52,8 @@ SELECT d.decision_id, d.decided_at, d.scope_symbol, d.request, d.shown, d.answer
 """
 # What was imported stands beside them: answered, filled as it was decided, and shown what its source says.
 _IMPORTED: Final = """
-SELECT h.decision_id, h.decided_at, h.scope_symbol, h.input, h.input, h.answer, false, false, NULL, NULL,
+SELECT h.decision_id, h.decided_at, h.scope_symbol, h.input -> 'market_data', h.input -> 'account_state', NULL, false,
+       h.input -> 'recent_history', h.answer, false, false, NULL, NULL,
        coalesce(nullif(h.model, ''), h.source), 'opened',
        nullif((h.answer ->> 'size_usd')::numeric * (h.answer ->> 'leverage')::numeric, 0), h.pnl_usd,
        CASE WHEN h.closed_at < coalesce(%(until)s, 'infinity'::timestamptz) THEN h.closed_at END,
@@ -62,7 +65,7 @@ SELECT h.decision_id, h.decided_at, h.scope_symbol, h.input, h.input, h.answer, 
    AND (%(until)s::timestamptz IS NULL OR h.decided_at < %(until)s)
    AND (%(symbols)s::text[] IS NULL OR h.scope_symbol = ANY (%(symbols)s))
 """
-_QUERY: Final = f"{_OWN} UNION ALL {_IMPORTED} ORDER BY decided_at, decision_id"
+_QUERY: Final = f"{_OWN} UNION ALL {_IMPORTED}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ class DecisionLog:
         return moment
 
     def decisions(self, endpoint: EndpointKey, chosen: Range) -> Iterator[LoggedDecision]:
-        """The decisions of an endpoint, its own and those that were imported for it, ordered by time and id.
+        """The decisions of an endpoint, its own and those that were imported for it, in any order; few of them at once in memory.
 
         Raises:
             JobError: exit 65 when the schema is missing or the database goes away.
@@ -124,6 +127,8 @@ class DecisionLog:
             "symbols": None if chosen.symbols is None else list(chosen.symbols),
         }
         try:
+            # All rows are read: a plan that has its first ones soon is no good.
+            self._connection.execute("SET LOCAL cursor_tuple_fraction = 1")
             with self._connection.cursor("snapshot") as cursor:
                 cursor.itersize = _FETCH_ROWS
                 for row in cursor.execute(_QUERY, parameters):
@@ -142,7 +147,7 @@ def logged_decision(row: Mapping[str, Any]) -> LoggedDecision:
     return LoggedDecision(
         decision_id=row["decision_id"],
         decided_at=row["decided_at"],
-        shown=_shown_to_an_own_model(row["request"], row["shown"]),
+        shown=_shown_to_an_own_model(row),
         symbol=row["scope_symbol"],
         answer=answer,
         invalid=invalid,
@@ -174,18 +179,15 @@ def _answer(row: Mapping[str, Any]) -> tuple[TradeDecision | None, bool]:
     return (decision, False) if decision.symbol == row["scope_symbol"] else (None, True)
 
 
-def _shown_to_an_own_model(request: Mapping[str, Any], shown: Mapping[str, Any] | None) -> DecisionInput:
+def _shown_to_an_own_model(row: Mapping[str, Any]) -> DecisionInput:
     """What an own model would have been shown: the whole account, with the positions and the history of the arm that answered.
 
     An external arm is shown fewer account fields; a model that was trained on those would be asked in another way than taught.
     """
-    account = dict(request["account_state"])
-    history: Sequence[Mapping[str, Any]] = ()
-    if shown is not None:
-        history = shown.get("recent_history") or ()
-        if "positions" in shown["account_state"]:
-            account["positions"] = shown["account_state"]["positions"]
-    return DecisionInput(market_data=request["market_data"], account_state=account, recent_history=tuple(history))
+    account = row["account"]
+    if row["own_positions"]:
+        account = account | {"positions": row["positions"]}
+    return DecisionInput(market_data=row["market"], account_state=account, recent_history=tuple(row["history"] or ()))
 
 
 def _first_line(error: psycopg.Error) -> str:
