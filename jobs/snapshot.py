@@ -25,6 +25,7 @@ from tradewind.pretrained.files import file_sha256
 from tradewind.trading.dataset import build_dataset
 from tradewind.trading.exits import ExitCode
 from tradewind.trading.gates import evaluate_gates
+from tradewind.trading.teaching import PAPER
 from tradewind.training.config import SnapshotConfig, load_snapshot_config, resolve_time
 from tradewind.training.files import EVAL_FILE, MANIFEST_FILE, TRAIN_FILE, dataset_sha256, published_folder
 from tradewind.training.log import DecisionLog, Range
@@ -74,7 +75,7 @@ def snapshot(config: SnapshotConfig, dsn: str) -> dict[str, Any]:
                 # One consistent view of the log, row by row.
                 with DecisionLog(dsn) as log:
                     now = log.now()
-                    rows = log.decisions(config.endpoint, window(config, now))
+                    rows = log.decisions(config.endpoint, window(config, now), papers=config.labels.paper)
                     dataset = build_dataset(rows, config.imitation(), config.split, prompts)
 
                 # What is taught, and whether it is fit to be.
@@ -101,6 +102,12 @@ def snapshot(config: SnapshotConfig, dsn: str) -> dict[str, Any]:
                 sample.decision_id: sample.imported_from for sample in samples if sample.imported_from is not None
             }
             per_import = Counter(taught.values())
+            by_paper = [sample for sample in samples if sample.label.startswith(PAPER)]
+            papers = {
+                "read": dataset.papers,
+                "decisions": len({sample.decision_id for sample in by_paper}),
+                "samples": len(by_paper),
+            }
             watermark = None if dataset.watermark is None else dataset.watermark.isoformat()
             manifest = {
                 "sha256": sha256,
@@ -117,6 +124,7 @@ def snapshot(config: SnapshotConfig, dsn: str) -> dict[str, Any]:
                     "decisions": per_import.total(),
                     "perSource": dict(per_import.most_common()),
                 },
+                "papers": papers,
                 "gates": gates,
                 "files": {name: file_sha256(folder / name) for name in (TRAIN_FILE, EVAL_FILE, PARQUET_FILE)},
                 "config": config.model_dump(mode="json", by_alias=True, exclude={"output", "base_tokenizer", "stores"}),
@@ -136,6 +144,7 @@ def snapshot(config: SnapshotConfig, dsn: str) -> dict[str, Any]:
         "perAction": per_action,
         "perRegime": per_regime,
         "dropped": dropped,
+        "paperRows": len(by_paper),
         "tooLong": 0 if checking is None else checking.too_long,
         "watermark": watermark,
         "gates": gates,

@@ -291,6 +291,54 @@ def history(dsn: str, folder: Path, *points: dict) -> None:
     )
 
 
+def beside(log: Log, number: int, ret: float | None, *, state="answered", known_hours=8.0, action="open_short") -> None:
+    """The other arm's answer to a decision, and its paper."""
+    decided = START + timedelta(hours=number)
+    answer = {"action": action, "symbol": "BTC", "size_usd": 80, "leverage": 3, "stop_loss_pct": 0.02, "take_profit_pct": 0.05,
+              "confidence": 0.6}  # fmt: skip
+    shown = {"market_data": {}, "account_state": {"positions": [{"id": "its own"}]}, "recent_history": [{"of": "other"}]}
+    log.connection.execute(
+        "INSERT INTO tradewind.shadows (installation, namespace, endpoint, decision_id, arm, version, scope_symbol, scope_book, replay,"
+        " decided_at, state, answer, answered_by, shown, asked_at)"
+        " VALUES (%s, %s, %s, %s, 'candidate', 'own-v2', 'BTC', '', false, %s, %s, %s, 'own-v2', %s, %s)",
+        (*KEY, f"d{number:05}", decided, state, Jsonb(answer), Jsonb(shown), decided),
+    )
+    for arm, earned in (("candidate", ret), ("baseline", -0.5), ("market", 0.5)):
+        if earned is not None:
+            log.connection.execute(
+                "INSERT INTO tradewind.papers VALUES (%s, %s, %s, %s, %s, %s, 'horizon', %s, %s, 'prices')",
+                (*KEY, f"d{number:05}", arm, earned, decided + timedelta(hours=7), decided + timedelta(hours=known_hours)),
+            )
+
+
+def test_settled_papers_teach_when_asked_and_are_counted_apart(log: Log, run) -> None:
+    drawn = {"experiment_uid": "u", "arm": "baseline", "candidate_weight": 0.5}
+    for number in range(6):
+        log.trade(number, None, action="hold", **drawn)
+    beside(log, 0, 0.01)
+    beside(log, 1, -0.02)
+    beside(log, 2, None)  # not settled
+    beside(log, 3, 0.01, state="failed")  # the fallback's answer
+    beside(log, 4, 0.01, known_hours=40)
+    log.trade(6, 2.0, **drawn)
+    beside(log, 6, 0.2)
+    ask = {"split": {"evalFraction": "0"}, "until": (START + timedelta(hours=30)).isoformat()}
+    _, without, folder = run("without", **ask)
+    assert without["perLabel"] == {"hold": 6, "good_decision": 1}
+    assert without["paperRows"] == 0
+    _, result, folder = run("with", **ask, labels={"paper": True})
+    # One trade real, one on paper, and as many holds as in the log go with them.
+    assert result["perLabel"] == {"paper_good_decision": 1, "paper_hold": 1, "hold": 4, "good_decision": 1}
+    assert result["paperRows"] == 2
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["papers"] == {"read": 3, "decisions": 2, "samples": 2}
+    first = json.loads((folder / "train.jsonl").read_text().splitlines()[0])
+    assert (first["label"], first["weight"], first["source_model"]) == ("paper_good_decision", 0.5, "own-v2")
+    assert '"positions":[{"id":"its own"}],"secret_field":1}' in first["prompt"]
+    assert 'History: [{"of":"other"}]' in first["prompt"]
+    assert first["ends_at"] == (START + timedelta(hours=7)).isoformat()
+
+
 def test_imported_history_alone_is_a_dataset_and_the_manifest_says_so(run, postgres_dsn: str, tmp_path: Path) -> None:
     history(postgres_dsn, tmp_path, *map(point, range(1000)))
     code, result, folder = run()

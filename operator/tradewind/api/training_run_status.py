@@ -46,6 +46,8 @@ class DatasetStatus(StatusModel):
     """Rows of each action."""
     dropped: Annotated[dict[str, Count], Field(max_length=32)] = Field(default_factory=dict)
     """Decisions that teach nothing, by reason: open trades, duplicates, values off the grids and so on."""
+    paper_rows: Count | None = None
+    """Those of the rows that were learned from a result on paper; their labels begin with `paper_`."""
     watermark: Timestamp | None = None
     """Newest decision in it."""
 

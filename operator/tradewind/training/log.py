@@ -3,6 +3,7 @@
 Belongs here: the query and the way from its rows to `LoggedDecision`. Does not belong here: what is taught (trading/dataset/).
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +13,7 @@ import psycopg
 from psycopg.rows import dict_row
 from pydantic import ValidationError
 
-from tradewind.trading.dataset import LoggedDecision
+from tradewind.trading.dataset import LoggedDecision, OtherArm
 from tradewind.trading.decision import DecisionInput, TradeDecision
 from tradewind.trading.exits import ExitCode
 from tradewind.trading.labels import Label
@@ -33,7 +34,7 @@ SELECT d.decision_id, d.decided_at, d.scope_symbol, d.request -> 'market_data' A
        (SELECT avg(r.agrees::int) FROM tradewind.reviews r
          WHERE (r.installation, r.namespace, r.endpoint, r.decision_id)
              = (d.installation, d.namespace, d.endpoint, d.decision_id)) AS review,
-       NULL AS given_label, NULL AS imported_from
+       NULL AS given_label, NULL AS imported_from{columns}
   FROM tradewind.decisions d
   JOIN tradewind.decisions p
     ON (p.installation, p.namespace, p.endpoint, p.decision_id)
@@ -42,7 +43,7 @@ SELECT d.decision_id, d.decided_at, d.scope_symbol, d.request -> 'market_data' A
     ON (e.installation, e.namespace, e.endpoint, e.decision_id) = (p.installation, p.namespace, p.endpoint, p.decision_id)
   LEFT JOIN tradewind.outcomes o
     ON (o.installation, o.namespace, o.endpoint, o.decision_id) = (p.installation, p.namespace, p.endpoint, p.decision_id)
-   AND NOT o.voided
+   AND NOT o.voided{joins}
  WHERE d.installation = %(installation)s AND d.namespace = %(namespace)s AND d.endpoint = %(endpoint)s
    AND (%(since)s::timestamptz IS NULL OR d.decided_at >= %(since)s)
    AND (%(until)s::timestamptz IS NULL OR d.decided_at < %(until)s)
@@ -51,6 +52,22 @@ SELECT d.decision_id, d.decided_at, d.scope_symbol, d.request -> 'market_data' A
    AND p.bar_from_evidence IS DISTINCT FROM 'conflicting_answers'
 """
 # What was imported stands beside them: answered, filled as it was decided, and shown what its source says.
+# What stood beside it: the other arm's own answer (a fallback's would be no arm's), once its paper is settled.
+_PAPER_COLUMNS: Final = """,
+       s.answer AS other_answer, s.shown -> 'account_state' -> 'positions' AS other_positions,
+       coalesce(s.shown -> 'account_state' ? 'positions', false) AS other_own_positions, s.shown -> 'recent_history' AS other_history,
+       s.version AS other_model, k.ret AS other_return, k.exit_at AS other_closed_at
+"""
+_PAPER_JOINS: Final = """
+  LEFT JOIN tradewind.shadows s
+    ON (s.installation, s.namespace, s.endpoint, s.decision_id) = (d.installation, d.namespace, d.endpoint, d.decision_id)
+   AND s.state = 'answered' AND d.parent_decision_id IS NULL
+  LEFT JOIN tradewind.papers k
+    ON (k.installation, k.namespace, k.endpoint, k.decision_id, k.arm)
+     = (s.installation, s.namespace, s.endpoint, s.decision_id, s.arm)
+   AND k.known_at < coalesce(%(until)s, 'infinity'::timestamptz)
+"""
+_NO_PAPER: Final = ", NULL, NULL, false, NULL, NULL, NULL, NULL"
 _IMPORTED: Final = """
 SELECT h.decision_id, h.decided_at, h.scope_symbol, h.input -> 'market_data', h.input -> 'account_state', NULL, false,
        h.input -> 'recent_history', h.answer, false, false, NULL, NULL,
@@ -58,14 +75,17 @@ SELECT h.decision_id, h.decided_at, h.scope_symbol, h.input -> 'market_data', h.
        nullif((h.answer ->> 'size_usd')::numeric * (h.answer ->> 'leverage')::numeric, 0), h.pnl_usd,
        CASE WHEN h.closed_at < coalesce(%(until)s, 'infinity'::timestamptz) THEN h.closed_at END,
        (h.answer ->> 'size_usd')::double precision, NULL,
-       CASE WHEN h.closed_at < coalesce(%(until)s, 'infinity'::timestamptz) THEN h.given_label END, h.source
+       CASE WHEN h.closed_at < coalesce(%(until)s, 'infinity'::timestamptz) THEN h.given_label END, h.source{columns}
   FROM tradewind.imported_history h
  WHERE h.installation = %(installation)s AND h.namespace = %(namespace)s AND h.endpoint = %(endpoint)s
    AND (%(since)s::timestamptz IS NULL OR h.decided_at >= %(since)s)
    AND (%(until)s::timestamptz IS NULL OR h.decided_at < %(until)s)
    AND (%(symbols)s::text[] IS NULL OR h.scope_symbol = ANY (%(symbols)s))
 """
-_QUERY: Final = f"{_OWN} UNION ALL {_IMPORTED}"
+_QUERY: Final = f"{_OWN.format(columns='', joins='')} UNION ALL {_IMPORTED.format(columns='')}"
+_QUERY_WITH_PAPERS: Final = (
+    f"{_OWN.format(columns=_PAPER_COLUMNS, joins=_PAPER_JOINS)} UNION ALL {_IMPORTED.format(columns=_NO_PAPER)}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +132,13 @@ class DecisionLog:
         moment: datetime = row["now"]
         return moment
 
-    def decisions(self, endpoint: EndpointKey, chosen: Range) -> Iterator[LoggedDecision]:
+    def decisions(self, endpoint: EndpointKey, chosen: Range, *, papers: bool = False) -> Iterator[LoggedDecision]:
         """The decisions of an endpoint, its own and those that were imported for it, in any order; few of them at once in memory.
+
+        Args:
+            endpoint: whose.
+            chosen: which.
+            papers: whether the other arm's answer is read, too, where its paper is settled.
 
         Raises:
             JobError: exit 65 when the schema is missing or the database goes away.
@@ -131,7 +156,7 @@ class DecisionLog:
             self._connection.execute("SET LOCAL cursor_tuple_fraction = 1")
             with self._connection.cursor("snapshot") as cursor:
                 cursor.itersize = _FETCH_ROWS
-                for row in cursor.execute(_QUERY, parameters):
+                for row in cursor.execute(_QUERY_WITH_PAPERS if papers else _QUERY, parameters):
                     yield logged_decision(row)
         except psycopg.errors.UndefinedTable as error:
             raise JobError(
@@ -143,7 +168,7 @@ class DecisionLog:
 
 def logged_decision(row: Mapping[str, Any]) -> LoggedDecision:
     """A row of the query as the pure dataset takes it."""
-    answer, invalid = _answer(row)
+    answer, invalid = _answer(row["answer"], row)
     return LoggedDecision(
         decision_id=row["decision_id"],
         decided_at=row["decided_at"],
@@ -163,15 +188,39 @@ def logged_decision(row: Mapping[str, Any]) -> LoggedDecision:
         review=None if row["review"] is None else float(row["review"]),
         given_label=None if row["given_label"] is None else Label(row["given_label"]),
         imported_from=row["imported_from"],
+        other=_other(row),
     )
 
 
-def _answer(row: Mapping[str, Any]) -> tuple[TradeDecision | None, bool]:
-    """The answer, and whether there was one that is no decision."""
-    if row["answer"] is None:
+def _other(row: Mapping[str, Any]) -> OtherArm | None:
+    """The other arm, if it was asked for, answered a decision, and what that earned on paper is known."""
+    ret = row.get("other_return")
+    if ret is None or not math.isfinite(ret):
+        return None
+    answer, _ = _answer(row["other_answer"], row)
+    if answer is None:
+        return None
+    seen = {
+        **row,
+        "own_positions": row["other_own_positions"],
+        "positions": row["other_positions"],
+        "history": row["other_history"],
+    }
+    return OtherArm(
+        shown=_shown_to_an_own_model(seen),
+        answer=answer,
+        earned=ret * answer.leverage if answer.action.opens else 0.0,
+        closed_at=row["other_closed_at"],
+        source_model=row["other_model"],
+    )
+
+
+def _answer(said: Mapping[str, Any] | None, row: Mapping[str, Any]) -> tuple[TradeDecision | None, bool]:
+    """An arm's answer to the row's question, and whether there was one that is no decision."""
+    if said is None:
         return None, row["error_kind"] in ("invalid_json", "invalid_decision")
     # The gateway's own keys, such as _arm, are no part of the decision.
-    fields = {key: value for key, value in row["answer"].items() if not key.startswith("_") and key != "decision_id"}
+    fields = {key: value for key, value in said.items() if not key.startswith("_") and key != "decision_id"}
     try:
         decision = TradeDecision.model_validate(fields)
     except ValidationError:

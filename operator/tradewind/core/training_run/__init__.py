@@ -188,7 +188,7 @@ def _gated(turn: _Turn, result: Mapping[str, Any]) -> Decision:
         dataset = DatasetStatus.model_validate(
             {name: result.get(name) or {} for name in ("perLabel", "perAction", "dropped")}
             | {name: result[name] for name in ("sha256", "rows", "watermark")}
-            | {"uri": dataset_uri(turn.run)}
+            | {"paperRows": result.get("paperRows"), "uri": dataset_uri(turn.run)}
         )
     except (KeyError, TypeError, ValueError) as error:
         message = f"the snapshot ended well, but its termination message cannot be read: {error!s}"

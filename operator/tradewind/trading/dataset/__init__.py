@@ -16,10 +16,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
 
-from tradewind.trading.dataset.brief import Brief, briefed, keys
+from tradewind.trading.dataset.brief import Brief, briefed, exact_key, near_key
 from tradewind.trading.dataset.imitation import Imitation, return_factor
-from tradewind.trading.dataset.logged import LoggedDecision, exclusion
-from tradewind.trading.dataset.samples import Prompts, Sample, dataset_line, dataset_lines, samples_of
+from tradewind.trading.dataset.logged import LoggedDecision, OtherArm, exclusion
+from tradewind.trading.dataset.paper import taught_by
+from tradewind.trading.dataset.samples import Prompts, Sample, dataset_line, dataset_lines
 from tradewind.trading.dataset.selection import chosen
 from tradewind.trading.dataset.split import sides
 from tradewind.trading.decision import Action
@@ -29,7 +30,7 @@ from tradewind.trading.settings.dataset import DatasetSplit
 from tradewind.trading.teaching import Dropped
 
 __all__ = [
-    "ClosedTrade", "Dataset", "Imitation", "LoggedDecision", "Prompts", "Sample", "build_dataset", "dataset_line", "dataset_lines",
+    "ClosedTrade", "Dataset", "Imitation", "LoggedDecision", "OtherArm", "Prompts", "Sample", "build_dataset", "dataset_line", "dataset_lines",
     "return_factor",
 ]  # fmt: skip
 
@@ -52,7 +53,8 @@ class Dataset:
     """The samples on both sides of the split and what the gates need to know.
 
     `watermark` is the last moment that any sample knows of (None for an empty set): an evaluation of a model trained on it
-    starts later than that plus the embargo. `read` and `imported` count the rows of the log, and those of them from elsewhere.
+    starts later than that plus the embargo. `read`, `imported` and `papers` count the rows of the log, those of them from elsewhere, and
+    those whose other arm has a result on paper.
     """
 
     train: tuple[Sample, ...]
@@ -63,6 +65,7 @@ class Dataset:
     dropped: Mapping[Dropped, int]
     read: int
     imported: int
+    papers: int
     answers: int
     invalid_answers: int
     newest: datetime | None
@@ -76,8 +79,8 @@ class Dataset:
 
     @property
     def decisions(self) -> int:
-        """Distinct decisions that give at least one sample."""
-        return len({sample.decision_id for sample in self.samples})
+        """Distinct decisions that give at least one sample by their own answer: what another arm's paper alone teaches is no more data."""
+        return len({sample.decision_id for sample in self.samples if not sample.of_other})
 
 
 def build_dataset(
@@ -94,11 +97,12 @@ def build_dataset(
     texts: Prompts = [] if prompts is None else prompts
     dropped: Counter[Dropped] = Counter()
     matured: list[Brief] = []
-    read = imported = answers = invalid = 0
+    read = imported = papers = answers = invalid = 0
     newest: datetime | None = None
     for row in rows:
         read += 1
         imported += row.imported_from is not None
+        papers += row.other is not None
         newest = row.decided_at if newest is None else max(newest, row.decided_at)
         reason = exclusion(row, replay=imitation.include_replay, fallback=imitation.include_fallback)
         if reason not in (Dropped.REPLAY, Dropped.FALLBACK, Dropped.UNANSWERED):
@@ -120,6 +124,7 @@ def build_dataset(
         dropped=MappingProxyType({reason: dropped[reason] for reason in Dropped if dropped[reason]}),
         read=read,
         imported=imported,
+        papers=papers,
         answers=answers,
         invalid_answers=invalid,
         newest=newest,
@@ -132,12 +137,18 @@ def _kept(row: LoggedDecision, imitation: Imitation, prompts: Prompts) -> Brief:
     """What is kept of a row: nothing of what was shown, but its prompt where it may teach."""
     assert row.answer is not None
     brief = briefed(row, row.answer, imitation.labels.thresholds)
-    if isinstance(samples_of(brief, imitation, 0.0), Dropped):
+    samples = taught_by(brief, imitation, 0.0)
+    if isinstance(samples, Dropped):
         return brief
-    prompt = render_prompt(row.shown, row.symbol)
-    exact, near = keys(row, prompt, imitation.dedupe)
+    other, prompt = brief.other, render_prompt(row.shown, row.symbol)
     prompts.append(prompt)
-    return replace(brief, prompt=len(prompts) - 1, exact=exact, near=near)
+    number = len(prompts) - 1
+    if row.other is not None and other is not None and any(sample.of_other for sample in samples):
+        asked = render_prompt(row.other.shown, row.symbol)
+        prompts.append(asked)
+        other = replace(other, prompt=len(prompts) - 1, exact=exact_key(asked, imitation.dedupe))
+    exact, near = exact_key(prompt, imitation.dedupe), near_key(row, imitation.dedupe)
+    return replace(brief, prompt=number, other=other, exact=exact, near=near)
 
 
 def _closed_trade(row: Brief) -> ClosedTrade:

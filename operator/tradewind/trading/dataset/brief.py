@@ -7,8 +7,9 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from sys import intern
+from typing import Final
 
-from tradewind.trading.dataset.logged import LoggedDecision
+from tradewind.trading.dataset.logged import LoggedDecision, OtherArm
 from tradewind.trading.decision import Action, TradeDecision
 from tradewind.trading.duplicates import Dedupe, near_duplicate_key
 from tradewind.trading.labels import Label, label_outcome
@@ -18,6 +19,30 @@ from tradewind.trading.settings.labels import LabelThresholds
 _DIGEST_BYTES = 16
 
 
+UNKEPT: Final = -1
+"""In place of the number of a prompt that is not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class BriefOther:
+    """The other arm's answer and its result on paper, without what was shown.
+
+    Attributes:
+        completion: None: it lies off the grids.
+        label: of a trade, by what it earned on paper; None of a hold.
+        prompt: number of its prompt.
+        exact: digest of its prompt.
+    """
+
+    action: Action
+    completion: str | None
+    label: Label | None
+    closed_at: datetime
+    source_model: str
+    prompt: int = UNKEPT
+    exact: bytes = b""
+
+
 @dataclass(frozen=True, slots=True)
 class Brief:
     """A row that is known how it ended, as far as choosing asks of it. Times are aware; money is USD.
@@ -25,7 +50,8 @@ class Brief:
     Attributes:
         completion: the answer as an own model is taught to write it; None: it lies off the grids.
         label: by what its trade earned, else as its source says; None of a hold that nobody labelled.
-        prompt: number of its prompt among those that are kept; -1: it is not kept, since the row teaches nothing.
+        other: the arm that was asked beside the drawn one; None: none, or its paper is not settled.
+        prompt: number of its prompt among those that are kept.
         exact, near: digests of the prompt, and of what near duplicates have in common; empty where nobody asks.
     """
 
@@ -46,7 +72,8 @@ class Brief:
     review: float | None
     given_label: Label | None
     imported_from: str | None
-    prompt: int = -1
+    other: BriefOther | None = None
+    prompt: int = UNKEPT
     exact: bytes = b""
     near: bytes = b""
 
@@ -83,14 +110,29 @@ def briefed(row: LoggedDecision, answer: TradeDecision, thresholds: LabelThresho
         review=row.review,
         given_label=row.given_label,
         imported_from=None if row.imported_from is None else intern(row.imported_from),
+        other=None if row.other is None or row.follows_up else _other(row.other, thresholds),
     )
 
 
-def keys(row: LoggedDecision, prompt: str, dedupe: Dedupe) -> tuple[bytes, bytes]:
-    """By what duplicates of a row are known: digests of its prompt, and of its numbers rounded; empty where it is not asked."""
-    exact = b"" if dedupe is Dedupe.NONE else _digest(prompt)
-    near = _digest(near_duplicate_key(row.shown, row.symbol)) if dedupe is Dedupe.NEAR else b""
-    return exact, near
+def exact_key(prompt: str, dedupe: Dedupe) -> bytes:
+    """By what identical prompts are known; empty where nobody asks."""
+    return b"" if dedupe is Dedupe.NONE else _digest(prompt)
+
+
+def near_key(row: LoggedDecision, dedupe: Dedupe) -> bytes:
+    """By what rows are known whose numbers agree; empty where nobody asks."""
+    return _digest(near_duplicate_key(row.shown, row.symbol)) if dedupe is Dedupe.NEAR else b""
+
+
+def _other(other: OtherArm, thresholds: LabelThresholds) -> BriefOther:
+    answer = other.answer
+    return BriefOther(
+        action=answer.action,
+        completion=_completion(answer),
+        label=label_outcome(other.earned, 1.0, thresholds) if answer.action.opens else None,
+        closed_at=other.closed_at,
+        source_model=intern(other.source_model),
+    )
 
 
 def _completion(answer: TradeDecision) -> str | None:

@@ -12,6 +12,7 @@ from tradewind.trading.settings.labels import DatasetLabels
 
 _LEAST_FACTOR: Final = 0.5
 _MOST_FACTOR: Final = 2.0
+_PAPER_WEIGHT: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,18 @@ class Imitation:
     def hold_weight(self) -> float:
         """Weight of holds that were logged, of which nobody knows what trading would have earned, and of counterfactual ones."""
         return float(self.labels.hold_weight)
+
+    @property
+    def paper_weight(self) -> float:
+        """What a paper result counts beside a real one, 0..1."""
+        stated = self.labels.paper_weight
+        return _PAPER_WEIGHT if stated is None else float(stated)
+
+    @property
+    def right_hold_weight(self) -> float:
+        """Weight of a hold beside which the other arm lost: from a hold's on the way to a good trade's as far as papers count."""
+        hold = self.hold_weight
+        return hold + self.paper_weight * max(float(self.labels.weights.good) - hold, 0.0)
 
 
 def return_factor(earned: float, typical: float, exponent: float, *, imitated: bool) -> float:

@@ -13,6 +13,25 @@ from tradewind.trading.teaching import Dropped
 
 
 @dataclass(frozen=True, slots=True)
+class OtherArm:
+    """What the arm that was not drawn answered to the same question, and what came of it on paper.
+
+    Attributes:
+        shown: what an own model in its place would have been shown: its positions, its history.
+        answer: its own, not that of a fallback.
+        earned: on the margin: the paper's return on the notional times leverage; 0 for a hold.
+        closed_at: when the paper trade was out.
+        source_model: who answered.
+    """
+
+    shown: DecisionInput
+    answer: TradeDecision
+    earned: float
+    closed_at: datetime
+    source_model: str
+
+
+@dataclass(frozen=True, slots=True)
 class LoggedDecision:
     """One row of the log joined with what became of it. Times are aware; money is USD.
 
@@ -24,6 +43,7 @@ class LoggedDecision:
         filled_notional_usd: exposure; None where nothing was filled.
         review: share of the reviewers who agree with the label, 0..1; None where nobody reviewed it.
         given_label, imported_from: of an imported decision, by its source; a label that profit and size tell goes first.
+        other: the arm that was asked beside the drawn one, once its paper is settled; None where nobody asks for papers.
     """
 
     decision_id: str
@@ -44,6 +64,7 @@ class LoggedDecision:
     review: float | None = None
     given_label: Label | None = None
     imported_from: str | None = None
+    other: OtherArm | None = None
 
     @property
     def follows_up(self) -> bool:

@@ -36,7 +36,7 @@ class Prompts(Protocol):
 class Sample:
     """A completion to be learned, with its weight in the loss, and the number of the prompt that it answers.
 
-    `desirable` is False where the completion is to be avoided. `ends_at` is the last moment that the sample knows of: the close of its trade, or the decision itself for a logged hold.
+    `desirable` is False where the completion is to be avoided, `of_other` True where it is that of the arm that was not drawn. `ends_at` is the last moment that the sample knows of: the close of its trade, or the decision itself for a logged hold.
     """
 
     prompt: int
@@ -52,6 +52,7 @@ class Sample:
     regime: str
     desirable: bool = True
     imported_from: str | None = None
+    of_other: bool = False
 
     def as_json(self, prompt: str) -> dict[str, JsonValue]:
         """The line of the dataset's file."""
@@ -83,7 +84,7 @@ def dataset_line(sample: Mapping[str, JsonValue]) -> str:
 
 
 def samples_of(row: Brief, imitation: Imitation, typical: float) -> tuple[Sample, ...] | Dropped:
-    """What a decision teaches, or why it teaches nothing.
+    """What a decision teaches by its own result, or why it teaches nothing.
 
     Args:
         row: known how it ended.
