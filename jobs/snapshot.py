@@ -23,6 +23,7 @@ os.environ.setdefault("USER", "tradewind")
 
 from tradewind.pretrained.files import file_sha256
 from tradewind.trading.dataset import build_dataset
+from tradewind.trading.drift import Mix, Mixes, drift
 from tradewind.trading.exits import ExitCode
 from tradewind.trading.gates import evaluate_gates
 from tradewind.trading.teaching import PAPER
@@ -78,10 +79,12 @@ def snapshot(config: SnapshotConfig, dsn: str) -> dict[str, Any]:
                     rows = log.decisions(config.endpoint, window(config, now), papers=config.labels.paper)
                     dataset = build_dataset(rows, config.imitation(), config.split, prompts)
 
-                # What is taught, and whether it is fit to be.
+                # What is taught, how that has changed, and whether it is fit to be.
+                mixes = Mixes.of(dataset.samples)
+                drifts = {} if config.before is None else drift(config.before.mixes, mixes)
                 gates = [
                     {"name": str(gate.name), "value": gate.value, "threshold": gate.threshold, "passed": gate.passed}
-                    for gate in evaluate_gates(dataset, config.gates, now)
+                    for gate in evaluate_gates(dataset, config.gates, now, max(drifts.values(), default=None))
                 ]
                 dropped = {str(reason): count for reason, count in dataset.dropped.items()}
                 logger.info("%d decisions, %d samples, dropped %s", dataset.read, len(dataset.samples), dropped)
@@ -94,9 +97,10 @@ def snapshot(config: SnapshotConfig, dsn: str) -> dict[str, Any]:
 
             sha256 = dataset_sha256(folder)
             samples = dataset.samples
-            per_label = dict(Counter(sample.label for sample in samples))
-            per_action = dict(Counter(str(sample.action) for sample in samples))
-            per_regime = dict(Counter(sample.regime for sample in samples if sample.regime).most_common(16))
+            made_of = {f"per{mix.value.title()}": dict(mixes.counts[mix]) for mix in Mix}
+            moved = None if config.before is None else {
+                "run": config.before.run, **{str(mix): round(value, 6) for mix, value in drifts.items()}
+            }  # fmt: skip
             per_source = dict(Counter(sample.source_model for sample in samples).most_common(16))
             taught = {
                 sample.decision_id: sample.imported_from for sample in samples if sample.imported_from is not None
@@ -115,9 +119,8 @@ def snapshot(config: SnapshotConfig, dsn: str) -> dict[str, Any]:
                 "watermark": watermark,
                 "rows": {"read": dataset.read, "train": len(dataset.train), "eval": len(dataset.evaluation)},
                 "dropped": dropped,
-                "perLabel": per_label,
-                "perAction": per_action,
-                "perRegime": per_regime,
+                **made_of,
+                "drift": moved,
                 "perSourceModel": per_source,
                 "imported": {
                     "read": dataset.imported,
@@ -127,7 +130,9 @@ def snapshot(config: SnapshotConfig, dsn: str) -> dict[str, Any]:
                 "papers": papers,
                 "gates": gates,
                 "files": {name: file_sha256(folder / name) for name in (TRAIN_FILE, EVAL_FILE, PARQUET_FILE)},
-                "config": config.model_dump(mode="json", by_alias=True, exclude={"output", "base_tokenizer", "stores"}),
+                "config": config.model_dump(
+                    mode="json", by_alias=True, exclude={"output", "base_tokenizer", "before", "stores"}
+                ),
             }
             text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
             (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
@@ -140,9 +145,8 @@ def snapshot(config: SnapshotConfig, dsn: str) -> dict[str, Any]:
         "rows": len(samples),
         "trainRows": len(dataset.train),
         "evalRows": len(dataset.evaluation),
-        "perLabel": per_label,
-        "perAction": per_action,
-        "perRegime": per_regime,
+        **made_of,
+        "drift": moved,
         "dropped": dropped,
         "paperRows": len(by_paper),
         "tooLong": 0 if checking is None else checking.too_long,

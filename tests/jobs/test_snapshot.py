@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import math
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -296,7 +297,11 @@ def beside(log: Log, number: int, ret: float | None, *, state="answered", known_
     decided = START + timedelta(hours=number)
     answer = {"action": action, "symbol": "BTC", "size_usd": 80, "leverage": 3, "stop_loss_pct": 0.02, "take_profit_pct": 0.05,
               "confidence": 0.6}  # fmt: skip
-    shown = {"market_data": {}, "account_state": {"positions": [{"id": "its own"}]}, "recent_history": [{"of": "other"}]}
+    shown = {
+        "market_data": {},
+        "account_state": {"positions": [{"id": "its own"}]},
+        "recent_history": [{"of": "other"}],
+    }
     log.connection.execute(
         "INSERT INTO tradewind.shadows (installation, namespace, endpoint, decision_id, arm, version, scope_symbol, scope_book, replay,"
         " decided_at, state, answer, answered_by, shown, asked_at)"
@@ -307,7 +312,14 @@ def beside(log: Log, number: int, ret: float | None, *, state="answered", known_
         if earned is not None:
             log.connection.execute(
                 "INSERT INTO tradewind.papers VALUES (%s, %s, %s, %s, %s, %s, 'horizon', %s, %s, 'prices')",
-                (*KEY, f"d{number:05}", arm, earned, decided + timedelta(hours=7), decided + timedelta(hours=known_hours)),
+                (
+                    *KEY,
+                    f"d{number:05}",
+                    arm,
+                    earned,
+                    decided + timedelta(hours=7),
+                    decided + timedelta(hours=known_hours),
+                ),
             )
 
 
@@ -337,6 +349,51 @@ def test_settled_papers_teach_when_asked_and_are_counted_apart(log: Log, run) ->
     assert '"positions":[{"id":"its own"}],"secret_field":1}' in first["prompt"]
     assert 'History: [{"of":"other"}]' in first["prompt"]
     assert first["ends_at"] == (START + timedelta(hours=7)).isoformat()
+
+
+def test_drift_is_told_and_gated_against_the_run_before(log: Log, run) -> None:
+    for number in range(40):
+        log.trade(number, 2.0, action="open_short" if number % 4 else "open_long")
+    before = {
+        "run": "earlier",
+        "perAction": {"open_long": 30, "open_short": 10},
+        "perLabel": {"good_decision": 40},
+        "perRegime": {},
+    }
+    ask = {"split": {"evalFraction": "0"}}
+    _, alone, folder = run("alone", **ask)
+    assert alone["drift"] is None
+    assert alone["gates"][-1] == {"name": "maxDrift", "value": None, "threshold": None, "passed": None}
+    assert alone["perSymbol"] == {"BTC": 40}
+    assert alone["perRegime"] == {"bear": 20, "bull": 20}
+    _, result, folder = run("after", **ask, before=before, gates={"maxDrift": "0.25"})
+    assert result["sha256"] == alone["sha256"]
+    value = result["drift"]["action"]
+    assert result["drift"] == {"run": "earlier", "action": value, "label": 0.0}
+    assert value == pytest.approx(2 * (30.5 - 10.5) / 41 * math.log(30.5 / 10.5), abs=1e-6)
+    assert result["gates"][-1] == {"name": "maxDrift", "value": value, "threshold": 0.25, "passed": False}
+    assert json.loads((folder / "manifest.json").read_text())["drift"] == result["drift"]
+    again = {"run": "alone"} | {name: alone[name] for name in ("perAction", "perLabel", "perSymbol", "perRegime")}
+    _, same, _ = run("again", **ask, before=again, gates={"maxDrift": "0.25"})
+    assert same["drift"] == {"run": "alone", "action": 0.0, "label": 0.0, "symbol": 0.0, "regime": 0.0}
+    assert same["gates"][-1]["passed"] is True
+
+
+def test_the_result_fits_a_termination_message_whatever_symbols_and_regimes_are_called(log: Log, run) -> None:
+    for number in range(60):
+        symbol = f"{'黄' * 30}{number:02}"
+        answer = {"action": "open_long", "symbol": symbol, "size_usd": 100, "leverage": 2, "stop_loss_pct": 0.02,
+                  "take_profit_pct": 0.05, "confidence": 0.7}  # fmt: skip
+        market = {"market_regime": f"{number:02}{'牛' * 100}"}
+        request = {"scope": {}, "market_data": market, "account_state": {}}
+        log.trade(number, 2.0, scope_symbol=symbol, answer=Jsonb(answer), request=Jsonb(request))
+    mixes = {
+        name: {f"{number}{'x' * 20}": 9 for number in range(16)}
+        for name in ("perAction", "perLabel", "perSymbol", "perRegime")
+    }
+    _, result, _ = run(before={"run": "r" * 63, **mixes})
+    assert {"gates", "perSymbol", "perRegime", "drift", "dropped"} <= result.keys()
+    assert sum(result["perSymbol"].values()) == sum(result["perRegime"].values()) == result["rows"]
 
 
 def test_imported_history_alone_is_a_dataset_and_the_manifest_says_so(run, postgres_dsn: str, tmp_path: Path) -> None:

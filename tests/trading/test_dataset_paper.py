@@ -118,9 +118,7 @@ def test_the_other_arm_is_taught_as_it_was_asked_and_from_its_own_close() -> Non
 
 def test_a_paper_that_is_open_at_the_boundary_is_purged() -> None:
     rows = [held(n, other(n, 0.02, hours=6)) for n in range(20)]
-    dataset = build_dataset(
-        rows, Imitation(DatasetLabels(paper=True)), DatasetSplit(eval_fraction="0.2", embargo="2h")
-    )
+    dataset = build_dataset(rows, Imitation(DatasetLabels(paper=True)), DatasetSplit(eval_fraction="0.2", embargo="2h"))
     assert dataset.dropped == {Dropped.PURGED: 6, Dropped.EMBARGOED: 1}, (
         "decided at 10..15 h and closed at 16 h or later; at 9 h within the embargo"
     )

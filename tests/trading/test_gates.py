@@ -80,6 +80,7 @@ def test_counts_and_shares() -> None:
         GateName.MIN_REVIEWED_ACCURACY: (None, None),
         GateName.MIN_JSON_VALIDITY: (1.0, True),
         GateName.MAX_AGE: (2.625, False),
+        GateName.MAX_DRIFT: (None, None),
     }
 
 
