@@ -26,7 +26,7 @@ def row(number: int, pnl: float, action: Action = Action.OPEN_LONG, review: floa
         pnl_usd=pnl,
         trade_size_usd=100,
         filled_notional_usd=100,
-        review=review,
+        reviews={} if review is None else {"good_decision": review, "excellent_decision": 0.0},
     )
 
 

@@ -31,9 +31,10 @@ SELECT d.decision_id, d.decided_at, d.scope_symbol, d.request -> 'market_data' A
        e.status AS execution_status, e.filled_notional_usd, o.pnl_usd,
        CASE WHEN o.closed_at < coalesce(%(until)s, 'infinity'::timestamptz) THEN o.closed_at END AS closed_at,
        (p.answer ->> 'size_usd')::double precision AS trade_size_usd,
-       (SELECT avg(r.agrees::int) FROM tradewind.reviews r
-         WHERE (r.installation, r.namespace, r.endpoint, r.decision_id)
-             = (d.installation, d.namespace, d.endpoint, d.decision_id)) AS review,
+       (SELECT jsonb_object_agg(r.label, r.share)
+          FROM (SELECT r.label, avg(r.agrees::int) AS share FROM tradewind.reviews r
+                 WHERE (r.installation, r.namespace, r.endpoint, r.decision_id)
+                     = (d.installation, d.namespace, d.endpoint, d.decision_id) GROUP BY r.label) r) AS reviews,
        NULL AS given_label, NULL AS imported_from{columns}
   FROM tradewind.decisions d
   JOIN tradewind.decisions p
@@ -185,7 +186,7 @@ def logged_decision(row: Mapping[str, Any]) -> LoggedDecision:
         trade_size_usd=row["trade_size_usd"],
         filled_notional_usd=None if row["filled_notional_usd"] is None else float(row["filled_notional_usd"]),
         source_model=row["source_model"] or "",
-        review=None if row["review"] is None else float(row["review"]),
+        reviews=row["reviews"] or {},
         given_label=None if row["given_label"] is None else Label(row["given_label"]),
         imported_from=row["imported_from"],
         other=_other(row),

@@ -51,6 +51,7 @@ class Brief:
         completion: the answer as an own model is taught to write it; None: it lies off the grids.
         label: by what its trade earned, else as its source says; None of a hold that nobody labelled.
         other: the arm that was asked beside the drawn one; None: none, or its paper is not settled.
+        review: share of the reviewers who agree with this very label, 0..1; None where nobody reviewed it.
         prompt: number of its prompt among those that are kept.
         exact, near: digests of the prompt, and of what near duplicates have in common; empty where nobody asks.
     """
@@ -91,6 +92,7 @@ def briefed(row: LoggedDecision, answer: TradeDecision, thresholds: LabelThresho
         answer: its answer.
         thresholds: of the labels.
     """
+    label = _label(row, thresholds)
     regime = row.shown.market_data.get("market_regime")
     return Brief(
         decision_id=row.decision_id,
@@ -98,7 +100,7 @@ def briefed(row: LoggedDecision, answer: TradeDecision, thresholds: LabelThresho
         symbol=intern(row.symbol),
         action=answer.action,
         completion=_completion(answer),
-        label=_label(row, thresholds),
+        label=label,
         is_hold=row.is_hold,
         follows_up=row.follows_up,
         closed_at=row.closed_at,
@@ -107,7 +109,8 @@ def briefed(row: LoggedDecision, answer: TradeDecision, thresholds: LabelThresho
         filled_notional_usd=row.filled_notional_usd,
         source_model=intern(row.source_model),
         regime=intern(regime) if isinstance(regime, str) else "",
-        review=row.review,
+        # Who agreed with another label said nothing of this one.
+        review=None if label is None else row.reviews.get(label),
         given_label=row.given_label,
         imported_from=None if row.imported_from is None else intern(row.imported_from),
         other=None if row.other is None or row.follows_up else _other(row.other, thresholds),

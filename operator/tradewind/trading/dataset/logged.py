@@ -4,7 +4,8 @@ Belongs here: the row, and why one alone can teach nothing. Does not belong here
 what it teaches (samples.py).
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from tradewind.trading.decision import Action, DecisionInput, TradeDecision
@@ -41,7 +42,7 @@ class LoggedDecision:
         parent_id: of a follow-up, the decision that opened the position; outcome and execution are then the position's.
         closed_at, pnl_usd: of the trade's outcome (net); None while it is open and for a hold.
         filled_notional_usd: exposure; None where nothing was filled.
-        review: share of the reviewers who agree with the label, 0..1; None where nobody reviewed it.
+        reviews: share of the reviewers who agree, 0..1, by the label that they were shown.
         given_label, imported_from: of an imported decision, by its source; a label that profit and size tell goes first.
         other: the arm that was asked beside the drawn one, once its paper is settled; None where nobody asks for papers.
     """
@@ -61,7 +62,7 @@ class LoggedDecision:
     trade_size_usd: float | None = None
     filled_notional_usd: float | None = None
     source_model: str = ""
-    review: float | None = None
+    reviews: Mapping[str, float] = field(default_factory=dict)
     given_label: Label | None = None
     imported_from: str | None = None
     other: OtherArm | None = None
