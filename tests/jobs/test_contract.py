@@ -96,6 +96,7 @@ def test_the_snapshot_is_told_what_the_run_before_was_made_of(tmp_path: Path) ->
     earlier = parse(
         TrainingRun, raw | {"metadata": raw["metadata"] | {"name": "earlier"}, "status": {"dataset": counts}}
     )
+    assert isinstance(earlier, TrainingRun)
     endpoint = load(Endpoint, SAMPLES / "endpoint-production.yaml")
     job = build_snapshot_job(run, endpoint, OWNER, PLATFORM, STARTED, earlier)
     before = load_snapshot_config(config_of(job, tmp_path)).before
