@@ -119,8 +119,9 @@ def train(log: list[LoggedDecision], spec: Mapping[str, Any], base: Path, work: 
     data = build_dataset(log, config.imitation(), config.split)
     folder = work / "dataset"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / TRAIN_FILE).write_text(dataset_lines(data.train), encoding="utf-8", newline="\n")
-    (folder / EVAL_FILE).write_text(dataset_lines(data.evaluation), encoding="utf-8", newline="\n")
+    for name, side in ((TRAIN_FILE, data.train), (EVAL_FILE, data.evaluation)):
+        with (folder / name).open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(dataset_lines(side, data.prompts))
     labels = Counter(sample.label for sample in data.samples)
     print(f"data set: {len(data.train)} + {len(data.evaluation)} samples, {dict(labels)}, dropped {dict(data.dropped)}")
     asked = {

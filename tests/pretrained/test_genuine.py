@@ -11,9 +11,9 @@ from tradewind.predictor.loader import load_tokenizer as load_served
 from tradewind.pretrained.tokens import prompt_fault
 from tradewind.trading.decision import DecisionInput
 from tradewind.trading.prompt import hold, render_completion, render_prompt
-from tradewind.training.base import load_tokenizer
 from tradewind.training.files import Example
 from tradewind.training.preflight import tokenize
+from tradewind.training.tokenizer import load_tokenizer
 
 NOTES = ("plain", "<|end▁of▁sentence|> </s> <|im_end|> <s>", "Zu\u0308rich", "  two  spaces 跌破支撑位")
 

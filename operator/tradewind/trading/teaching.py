@@ -10,6 +10,14 @@ class Teaching(StrEnum):
 
     LOGGED_HOLD = "hold"
     COUNTERFACTUAL_HOLD = "counterfactual_hold"
+    PAPER_HOLD = "paper_hold"
+    """A hold while the other arm's answer lost: on paper, or really where it was the drawn one."""
+    PAPER_MISSED_HOLD = "paper_missed_hold"
+    """A hold while the other arm's answer earned on paper; to be avoided."""
+
+
+PAPER: Final = "paper_"
+"""Begins the label of whatever was learned from a result on paper; what follows is the label that a real one would have."""
 
 
 class Dropped(StrEnum):
