@@ -10,9 +10,10 @@ unexport PYTHONDONTWRITEBYTECODE
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tradewind
 UV_VERSION := 0.13.9
 LOCK := constraints/locked/host.txt
+VOCABULARIES := constraints/locked/vocabularies.txt
 UV := $(CACHE)/uv-$(UV_VERSION)/bin/uv
 BIN := .venv/bin
-SETUP_KEY := $(shell cat pyproject.toml $(LOCK) Makefile 2>/dev/null | sha256sum | cut -c1-16)
+SETUP_KEY := $(shell cat pyproject.toml $(LOCK) $(VOCABULARIES) Makefile 2>/dev/null | sha256sum | cut -c1-16)
 STAMP := .venv/.ready-$(SETUP_KEY)
 
 .PHONY: help demo test bench check check-fast check-static check-charts cluster clean packages
@@ -81,11 +82,12 @@ packages:
 	  apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql iproute2 ca-certificates chromium fonts-dejavu-core >/dev/null
 	fi
 
-$(STAMP): pyproject.toml $(LOCK)
+$(STAMP): pyproject.toml $(LOCK) $(VOCABULARIES)
 	@echo "== setup: Python environment (first time about a minute; later seconds)"
 	if [ ! -x $(UV) ]; then python3 -m venv $(CACHE)/uv-$(UV_VERSION) && $(CACHE)/uv-$(UV_VERSION)/bin/pip install -q --require-hashes -r constraints/locked/uv.txt; fi
 	[ -x $(BIN)/python ] || $(UV) venv -q --python python3 .venv
 	# Not in an environment of its own: uv does not hold that one to hashes.
 	$(UV) pip install -q --python $(BIN)/python --verify-hashes -c $(LOCK) setuptools
 	$(UV) pip install --python $(BIN)/python --verify-hashes -c $(LOCK) --no-build-isolation -e '.[operator,gateway,predictor,trainer,gpu,demo,xlsx,dev]'
+	$(UV) pip install -q --python $(BIN)/python --no-deps --require-hashes -r $(VOCABULARIES)
 	rm -f .venv/.ready-* && touch $@

@@ -112,13 +112,16 @@ def api_log(bars: tuple[Bar, ...], start: int, stop: int, cost_bp: float) -> lis
 def train(log: list[LoggedDecision], spec: Mapping[str, Any], base: Path, work: Path) -> dict[str, Any]:
     """Data set and adapter by the product's own code; the trainer's result."""
     chosen = {"includeReplay": True, "labels": spec["dataset"]["labels"], "split": spec["dataset"]["split"]}
+    learned = {name: spec[name] for name in ("objective", "kto") if name in spec}
+    chosen |= {name: value for name, value in learned.items() if name == "objective"}
     endpoint = {"installation": "offline", "namespace": "offline", "name": "offline"}
     config = SnapshotConfig.model_validate({**chosen, "endpoint": endpoint, "output": str(work)})
     data = build_dataset(log, config.imitation(), config.split)
     folder = work / "dataset"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / TRAIN_FILE).write_text(dataset_lines(data.train), encoding="utf-8", newline="\n")
-    (folder / EVAL_FILE).write_text(dataset_lines(data.evaluation), encoding="utf-8", newline="\n")
+    for name, side in ((TRAIN_FILE, data.train), (EVAL_FILE, data.evaluation)):
+        with (folder / name).open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(dataset_lines(side, data.prompts))
     labels = Counter(sample.label for sample in data.samples)
     print(f"data set: {len(data.train)} + {len(data.evaluation)} samples, {dict(labels)}, dropped {dict(data.dropped)}")
     asked = {
@@ -131,6 +134,7 @@ def train(log: list[LoggedDecision], spec: Mapping[str, Any], base: Path, work: 
         "lora": spec["lora"],
         "hyperparameters": spec["hyperparameters"],
         "checkpoint": {"resume": False},
+        **learned,
     }
     (work / "train.json").write_text(json.dumps(asked), encoding="utf-8")
     result = work / "train-result.json"

@@ -14,6 +14,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +22,18 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("USER", "tradewind")
 
 from tradewind.pretrained.files import file_sha256
-from tradewind.trading.dataset import Sample, build_dataset, dataset_lines
+from tradewind.trading.dataset import build_dataset
+from tradewind.trading.drift import Mix, Mixes, drift
 from tradewind.trading.exits import ExitCode
 from tradewind.trading.gates import evaluate_gates
+from tradewind.trading.teaching import PAPER
 from tradewind.training.config import SnapshotConfig, load_snapshot_config, resolve_time
-from tradewind.training.files import (
-    EVAL_FILE,
-    MANIFEST_FILE,
-    TRAIN_FILE,
-    Example,
-    dataset_sha256,
-    published_folder,
-)  # fmt: skip
+from tradewind.training.files import EVAL_FILE, MANIFEST_FILE, TRAIN_FILE, dataset_sha256, published_folder
 from tradewind.training.log import DecisionLog, Range
 from tradewind.training.outcome import JobError, bad_config, write_result
+from tradewind.training.preflight import Preflighting
 from tradewind.training.stored import bring
+from tradewind.training.writing import PARQUET_FILE, PromptFile, write_files
 
 FLAGS = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 FLAGS.add_argument("--config", type=Path, help="JSON file; default: the variable TRADEWIND_CONFIG")
@@ -69,59 +67,72 @@ def snapshot(config: SnapshotConfig, dsn: str) -> dict[str, Any]:
         )
 
     stored = bring(config.stores, config.output.parent)
+    tokenizer = None if config.base_tokenizer is None else load_tokenizer(config.base_tokenizer)
 
-    # One consistent view of the log.
-    with DecisionLog(dsn) as log:
-        now = log.now()
-        chosen = Range(resolve_time(config.since, now), resolve_time(config.until, now), config.symbols)
-        if chosen.since and chosen.until and chosen.since >= chosen.until:
-            raise bad_config("since", f"{chosen.since.isoformat()} is not before until, {chosen.until.isoformat()}")
-        rows = list(log.decisions(config.endpoint, chosen))
-
-    # What is taught, and whether it is fit to be.
-    dataset = build_dataset(rows, config.imitation(), config.split)
-    gates = [
-        {"name": str(gate.name), "value": gate.value, "threshold": gate.threshold, "passed": gate.passed}
-        for gate in evaluate_gates(dataset, config.gates, now)
-    ]
-    logger.info("%d decisions, %d samples, dropped %s", len(rows), len(dataset.samples),
-                {str(reason): count for reason, count in dataset.dropped.items()})  # fmt: skip
-    too_long = (
-        0 if config.base_tokenizer is None else preflight(dataset.samples, config.base_tokenizer, config.max_length)
-    )
-
-    # The folder, whole or not at all.
-    per_label = dict(Counter(sample.label for sample in dataset.samples))
-    per_action = dict(Counter(str(sample.action) for sample in dataset.samples))
-    per_regime = dict(Counter(sample.regime for sample in dataset.samples if sample.regime).most_common(16))
-    imported = {row.decision_id: row.imported_from for row in rows if row.imported_from is not None}
-    taught = {sample.decision_id for sample in dataset.samples}
-    per_import = Counter(source for decision_id, source in imported.items() if decision_id in taught)
-    per_source = dict(Counter(sample.source_model for sample in dataset.samples).most_common(16))
+    # The folder, whole or not at all: prompts wait beside it for the choice that all rows make.
     try:
         with published_folder(config.output) as folder:
-            (folder / TRAIN_FILE).write_text(dataset_lines(dataset.train), encoding="utf-8", newline="\n")
-            (folder / EVAL_FILE).write_text(dataset_lines(dataset.evaluation), encoding="utf-8", newline="\n")
-            write_parquet(folder / "dataset.parquet", dataset.train, dataset.evaluation)
+            with PromptFile(folder) as prompts:
+                # One consistent view of the log, row by row.
+                with DecisionLog(dsn) as log:
+                    now = log.now()
+                    rows = log.decisions(config.endpoint, window(config, now), papers=config.labels.paper)
+                    dataset = build_dataset(rows, config.imitation(), config.split, prompts)
+
+                # What is taught, how that has changed, and whether it is fit to be.
+                mixes = Mixes.of(dataset.samples)
+                drifts = {} if config.before is None else drift(config.before.mixes, mixes)
+                gates = [
+                    {"name": str(gate.name), "value": gate.value, "threshold": gate.threshold, "passed": gate.passed}
+                    for gate in evaluate_gates(dataset, config.gates, now, max(drifts.values(), default=None))
+                ]
+                dropped = {str(reason): count for reason, count in dataset.dropped.items()}
+                logger.info("%d decisions, %d samples, dropped %s", dataset.read, len(dataset.samples), dropped)
+                # Whether the tokenizer gives every sample back, and how many are longer than the trainer will take (it judges).
+                total = len(dataset.samples)
+                checking = (
+                    None if tokenizer is None else Preflighting(tokenizer, max_length=config.max_length, total=total)
+                )
+                write_files(folder, dataset, checking)
+
             sha256 = dataset_sha256(folder)
+            samples = dataset.samples
+            made_of = {f"per{mix.value.title()}": dict(mixes.counts[mix]) for mix in Mix}
+            moved = None if config.before is None else {
+                "run": config.before.run, **{str(mix): round(value, 6) for mix, value in drifts.items()}
+            }  # fmt: skip
+            per_source = dict(Counter(sample.source_model for sample in samples).most_common(16))
+            taught = {
+                sample.decision_id: sample.imported_from for sample in samples if sample.imported_from is not None
+            }
+            per_import = Counter(taught.values())
+            by_paper = [sample for sample in samples if sample.label.startswith(PAPER)]
+            papers = {
+                "read": dataset.papers,
+                "decisions": len({sample.decision_id for sample in by_paper}),
+                "samples": len(by_paper),
+            }
+            watermark = None if dataset.watermark is None else dataset.watermark.isoformat()
             manifest = {
                 "sha256": sha256,
                 "snapshotAt": now.isoformat(),
-                "watermark": None if dataset.watermark is None else dataset.watermark.isoformat(),
-                "rows": {"read": len(rows), "train": len(dataset.train), "eval": len(dataset.evaluation)},
-                "dropped": {str(reason): count for reason, count in dataset.dropped.items()},
-                "perLabel": per_label,
-                "perAction": per_action,
-                "perRegime": per_regime,
+                "watermark": watermark,
+                "rows": {"read": dataset.read, "train": len(dataset.train), "eval": len(dataset.evaluation)},
+                "dropped": dropped,
+                **made_of,
+                "drift": moved,
                 "perSourceModel": per_source,
                 "imported": {
-                    "read": len(imported),
+                    "read": dataset.imported,
                     "decisions": per_import.total(),
                     "perSource": dict(per_import.most_common()),
                 },
+                "papers": papers,
                 "gates": gates,
-                "files": {name: file_sha256(folder / name) for name in (TRAIN_FILE, EVAL_FILE, "dataset.parquet")},
-                "config": config.model_dump(mode="json", by_alias=True, exclude={"output", "base_tokenizer", "stores"}),
+                "files": {name: file_sha256(folder / name) for name in (TRAIN_FILE, EVAL_FILE, PARQUET_FILE)},
+                "config": config.model_dump(
+                    mode="json", by_alias=True, exclude={"output", "base_tokenizer", "before", "stores"}
+                ),
             }
             text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
             (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
@@ -131,47 +142,36 @@ def snapshot(config: SnapshotConfig, dsn: str) -> dict[str, Any]:
     stored.publish_dataset()
     return {
         "sha256": sha256,
-        "rows": len(dataset.samples),
+        "rows": len(samples),
         "trainRows": len(dataset.train),
         "evalRows": len(dataset.evaluation),
-        "perLabel": per_label,
-        "perAction": per_action,
-        "perRegime": per_regime,
-        "dropped": manifest["dropped"],
-        "tooLong": too_long,
-        "watermark": manifest["watermark"],
+        **made_of,
+        "drift": moved,
+        "dropped": dropped,
+        "paperRows": len(by_paper),
+        "tooLong": 0 if checking is None else checking.too_long,
+        "watermark": watermark,
         "gates": gates,
         "uri": str(config.output),
     }
 
 
-def preflight(samples: Sequence[Sample], base: Path, max_length: int) -> int:
-    """Whether the tokenizer gives every sample back; how many are longer than the trainer will take (it judges)."""
-    from tradewind.training.base import load_tokenizer
-    from tradewind.training.preflight import tokenize
-
-    tokenizer = load_tokenizer(base)
-    examples = [Example(sample.prompt, sample.completion, sample.weight, sample.desirable) for sample in samples]
-    return tokenize(examples, tokenizer, max_length=max_length, max_too_long_share=1.0).too_long
+def window(config: SnapshotConfig, now: datetime) -> Range:
+    """The decisions that are taken, as points in time."""
+    chosen = Range(resolve_time(config.since, now), resolve_time(config.until, now), config.symbols)
+    if chosen.since and chosen.until and chosen.since >= chosen.until:
+        raise bad_config("since", f"{chosen.since.isoformat()} is not before until, {chosen.until.isoformat()}")
+    return chosen
 
 
-def write_parquet(path: Path, train: Sequence[Sample], evaluation: Sequence[Sample]) -> None:
-    """A typed copy for notebooks; the JSON Lines files are what is hashed and trained on."""
-    import pyarrow as pa
-    from pyarrow import parquet
+def load_tokenizer(base: Path) -> Any:
+    """The tokenizer of a base; what reads it is heavy, and few snapshots by hand have one."""
+    from tradewind.training.tokenizer import load_tokenizer
 
-    text, moment = pa.string(), pa.timestamp("us", tz="UTC")
-    schema = pa.schema(
-        {"split": text, "decision_id": text, "decided_at": moment, "ends_at": moment, "symbol": text, "action": text,
-         "label": text, "weight": pa.float64(), "regime": text, "source_model": text, "prompt": text, "completion": text}
-    )  # fmt: skip
-    rows = [
-        sample.as_json() | {"split": split, "decided_at": sample.decided_at, "ends_at": sample.ends_at}
-        for split, samples in (("train", train), ("eval", evaluation))
-        for sample in samples
-    ]
-    parquet.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd")
+    return load_tokenizer(base)
 
 
 if __name__ == "__main__":
+    # Tokenizers need no torch. Where it can be found, transformers imports it: half a gigabyte, and ten seconds.
+    sys.modules["torch"] = None  # type: ignore[assignment]
     sys.exit(main())

@@ -149,6 +149,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     from tradewind.training.progress import ProgressReporter
     from tradewind.training.request import LAYERS, NODES, earlier_fingerprint, request_of
     from tradewind.training.sharing import choose_sharing, costs_of
+    from tradewind.training.tokenizer import load_tokenizer
     from tradewind.training.trainer import AdapterTrainer, DivergedError
 
     # Preflight.
@@ -163,7 +164,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     killed_at = earlier_plan.taken.fit if earlier_plan is not None and config.after_out_of_memory else None
     method = base.choose_method(config.method, no_room=no_room or base.lack_of_room(config.base))
     check_method(ranks, method)
-    tokenizer = base.load_tokenizer(config.base)
+    tokenizer = load_tokenizer(config.base)
     fit = partial(tokenize, tokenizer=tokenizer, max_length=settings.max_length, max_too_long_share=max_too_long_share)
     ready, ready_eval = fit(examples), fit(eval_examples)
     changed = ready.changed + ready_eval.changed

@@ -1,17 +1,21 @@
 """Bundles and reports for tests: of the published tables, of pairs, and with every text that somebody writes."""
 
+import argparse
 import csv
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+from tradewind.cli.report import add_parser
 from tradewind.cli.report_data import ReportData, read_bundle
 
 FIXTURES = Path(__file__).with_name("fixtures") / "stats"
 PAIRED = FIXTURES.with_name("paired")
+HASH = "ab" * 32
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
@@ -136,3 +140,78 @@ def paired(name: str = "v1", *, factor: float = 1.0, idle: bool = False) -> Repo
     report = read_bundle({"experiment": experiment, "trades": rows}, NOW)
     spec = report.experiment.spec.model_copy(update={"candidate": name})
     return replace(report, experiment=report.experiment.model_copy(update={"spec": spec}))
+
+
+class Page(HTMLParser):
+    """Fails on tags that do not match; keeps elements with their attributes' names, texts and what could leave the file."""
+
+    VOID = frozenset({"meta", "line", "br"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.elements: list[tuple[str, ...]] = []
+        self.texts = ""
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_startendtag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, *(name for name, _ in attrs)))
+        self.links += [str(value) for name, value in attrs if name in ("src", "href", "xlink:href", "action")]
+
+    def handle_data(self, data: str) -> None:
+        self.texts += data
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def run(*argv: str, fetch: Any = None) -> int:
+    """Exit code of `tradewind report`."""
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers(), fetch)
+    args = parser.parse_args(["report", *argv])
+    return int(args.run(args))
+
+
+def training_run(status: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
+    base = {
+        "baseModel": {"uri": "pvc://models/base"},
+        "dataset": {"endpoint": "trader"},
+        "output": {"uri": "pvc://models/runs"},
+    }
+    return {
+        "apiVersion": "tradewind.dev/v1alpha1",
+        "kind": "TrainingRun",
+        "metadata": {"name": "weekly-1", "namespace": "trading", "uid": "u-1"},
+        "spec": base | spec,
+        "status": status or {},
+    }
+
+
+def trained() -> dict[str, Any]:
+    curve = [{"step": 10 * n, "loss": 2 / n, "learningRate": 0.0002 / n} for n in range(1, 20)]
+    curve[-1]["evalLoss"] = 0.3
+    condition = {"type": "Succeeded", "status": "True", "reason": "Registered", "message": "registered weekly-1", "lastTransitionTime": "2026-03-01T04:30:00Z"}  # fmt: skip
+    return {
+        "phase": "Succeeded",
+        "startTime": "2026-03-01T02:00:00Z",
+        "completionTime": "2026-03-01T04:30:00Z",
+        "conditions": [condition],
+        "dataset": {"uri": "pvc://models/runs/weekly-1/dataset", "sha256": HASH, "rows": 812, "watermark": "2026-02-28T00:00:00Z",
+                    "perLabel": {"good": 500, "excellent": 312}, "perAction": {"open_long": 812}, "dropped": {"open": 7, "of_tomorrow": 1}},
+        "gates": [{"name": "minSamples", "value": 812, "threshold": 500, "passed": True}, {"name": "minReviewedAccuracy"}],
+        "plan": {"method": "lora", "reason": "there is room"},
+        "progress": {"percent": 100, "step": 190, "totalSteps": 190, "curve": curve},
+        "result": {"uri": "pvc://models/runs/weekly-1/adapter", "sha256": HASH, "baseSha256": HASH, "steps": 190, "samples": 812,
+                   "seconds": 8000, "loss": 0.11, "evalLoss": 0.3, "baseEvalLoss": 1.2, "tokensPerSecond": 1412, "torch": "2.9"},
+        "attempts": 2, "interruptions": 1, "modelVersionRef": {"name": "weekly-1"}, "gpuSeconds": 9000, "costCNY": 20.5,
+        "source": "weekly",
+    }  # fmt: skip

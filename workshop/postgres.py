@@ -141,6 +141,12 @@ class PostgresServer:
             return str(error)
         return ""
 
+    def keep_statistics(self) -> None:
+        """From now on statistics follow the rows, also between crashes, which forget how much has changed."""
+        self.stop(signal.SIGINT)
+        self.settings = {**self.settings, **_AS_USERS_HAVE_IT, "autovacuum_analyze_scale_factor": "0.01"}
+        self.start()
+
     def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
         """Immediate shutdown, like a lost node: connections break, nothing is flushed. SIGINT shuts down in order."""
         if self.process is not None:

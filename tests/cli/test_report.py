@@ -4,50 +4,17 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html import unescape
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reports import FIXTURES, NOW, PROMOTED, bundle, data, written
-from tradewind.cli.report import add_parser
+from reports import FIXTURES, NOW, PROMOTED, Page, bundle, data, run, written
 from tradewind.cli.report_data import read_bundle
 from tradewind.cli.report_page import render_page as render
 from tradewind.cli.report_text import times
 
 EXPECTED = json.loads((FIXTURES / "expected.json").read_text())
-
-
-class Page(HTMLParser):
-    """Fails on tags that do not match; keeps elements with their attributes' names, texts and what could leave the file."""
-
-    VOID = frozenset({"meta", "line", "br"})
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.links: list[str] = []
-        self.elements: list[tuple[str, ...]] = []
-        self.texts = ""
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_startendtag(tag, attrs)
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, *(name for name, _ in attrs)))
-        self.links += [str(value) for name, value in attrs if name in ("src", "href", "xlink:href", "action")]
-
-    def handle_data(self, data: str) -> None:
-        self.texts += data
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
 
 
 @pytest.mark.parametrize("table", ["better_ladder", "worse", "null", "catastrophe", "selective_better"])
@@ -195,15 +162,6 @@ def test_an_experiment_that_has_not_begun_has_no_report() -> None:
         render(read_bundle(raw, NOW))
 
 
-def run(*argv: str, fetch: Any = None) -> int:
-    import argparse
-
-    parser = argparse.ArgumentParser()
-    add_parser(parser.add_subparsers(), fetch)
-    args = parser.parse_args(["report", *argv])
-    return int(args.run(args))
-
-
 def test_the_command_writes_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bundle.json").write_text(json.dumps(bundle(**PROMOTED)))
     target = tmp_path / "out.html"
@@ -213,14 +171,14 @@ def test_the_command_writes_the_file(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_the_command_asks_the_cluster_where_no_file_is_given(tmp_path: Path) -> None:
-    asked: list[tuple[str, str]] = []
+    asked: list[tuple[str, str, str]] = []
 
-    def fetch(namespace: str, name: str) -> dict[str, Any]:
-        asked.append((namespace, name))
+    def fetch(kind: str, namespace: str, name: str) -> dict[str, Any]:
+        asked.append((kind, namespace, name))
         return bundle()
 
     assert run("v1-or-api", "-n", "trading", "-o", str(tmp_path / "r.html"), fetch=fetch) == 0
-    assert asked == [("trading", "v1-or-api")]
+    assert asked == [("ABExperiment", "trading", "v1-or-api")]
 
 
 def test_the_command_explains_what_it_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from reports import NOW, PROMOTED, bundle, data, paired, written
+from reports import NOW, PROMOTED, bundle, data, paired, trained, training_run, written
 from tradewind.cli.report_data import read_bundle
 from tradewind.cli.report_page import render_page as render
+from tradewind.cli.report_training import read_run, render_training
 
+FIGURES = {"pairs": 4, "training": 2}
 PROBE = Path(__file__).with_name("report_probe.html")
 
 
@@ -73,6 +75,7 @@ def test_phones_and_desks_show_it_whole_and_legible(tmp_path: Path) -> None:
         "pairs, long": render(paired(long_name)),
         "pairs, huge": render(paired(factor=9e5)),
         "pairs, idle": render(paired(idle=True)),
+        "training": render_training(read_run(training_run(trained())), NOW),
     }
     found = measure(pages, (390, 1280), tmp_path)
     assert [(page["name"], page["inner"]) for page in found] == [(name, w) for name in pages for w in (390, 1280)]
@@ -80,7 +83,7 @@ def test_phones_and_desks_show_it_whole_and_legible(tmp_path: Path) -> None:
         where = f"{page['name']} at {page['inner']} px"
         assert page["scroll"] <= page["inner"], where
         assert page["requests"] == 0, where
-        assert len(page["figures"]) == (4 if page["name"].startswith("pairs") else 3), where
+        assert len(page["figures"]) == FIGURES.get(page["name"].partition(",")[0], 3), where
         for figure in page["figures"]:
             assert len(figure) >= 6, where
             for number, text in enumerate(figure):

@@ -93,18 +93,23 @@ def answers(
 
 def _accounted(body: Mapping[str, Any], row: Mapping[str, Any], kept: list[Mapping[str, Any]], lost: bool) -> bool:
     said = {key: value for key, value in body.items() if not key.startswith("_") and key != "decision_id"}
-    if body.get("_flipped") and row["answer"] is not None and row["answer"]["action"] == "hold":
-        said["action"] = "hold"
-    own = row["answer"] == said and row["answered_by"] == body["_model_used"]
+
+    def told_as(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What a caller hears of a stored answer: where the position has ended, a hold of the next arm is its close."""
+        return {**answer, "action": "close"} if body.get("_flipped") and answer["action"] == "hold" else answer
+
+    given = [(other["answered_by"], told_as(other["answer"])) for other in kept]
+    stored = None if row["answer"] is None else told_as(row["answer"])
+    own = stored == said and row["answered_by"] == body["_model_used"]
     if own and row["bar_from_evidence"] is None:
         told = tuple(body.get(key) for key in ("_arm", "_epoch", "_experiment", "_fallback", "_flipped"))
         return told == tuple(row[key] for key in ("arm", "epoch", "experiment_uid", "fallback", "flipped_from"))
     if row["bar_from_evidence"] is None:
         return lost
-    if own or any(other["answer"] == said and other["answered_by"] == body["_model_used"] for other in kept):
+    if own or (body["_model_used"], said) in given:
         return True
     # Of answers that have a trading system do the same, one is kept: they are no conflict.
-    alike = [other["answer"] for other in kept] + ([] if row["answer"] is None else [row["answer"]])
+    alike = [answer for _, answer in given] + ([] if stored is None else [stored])
     return lost or any(same_act(other, said) for other in alike)
 
 

@@ -73,6 +73,17 @@ def test_an_answer_is_its_row_or_kept_beside_it() -> None:
     assert heard(BODY, ROW | {"bar_from_evidence": "database_outage", "answer": OPEN | {"reasoning": "b"}}) == []
 
 
+def test_the_close_that_a_hold_becomes_at_a_flip_is_looked_for_as_the_hold_that_was_said() -> None:
+    hold = OPEN | {"action": "hold", "size_usd": 0.0}
+    close = BODY | hold | {"action": "close", "_flipped": "p"}
+    barred = ROW | {"flipped_from": "p", "bar_from_evidence": "conflicting_answers", "answered_by": "api"}
+    kept = {"answer": hold, "answered_by": "v1"}
+    assert heard(close, ROW | {"flipped_from": "p", "answer": hold}) == []
+    assert heard(close, barred, kept) == []
+    assert len(heard(close, barred, kept | {"answer": OPEN})) == 1
+    assert len(heard(close | {"_flipped": None}, barred, kept)) == 1
+
+
 @pytest.mark.parametrize(
     ("body", "row"),
     [

@@ -89,6 +89,21 @@ def test_every_sample_reaches_its_jobs_as_it_stands(sample: Path, tmp_path: Path
         assert all(getattr(snapshot, name) == getattr(run.spec.dataset, name) for name in names)
 
 
+def test_the_snapshot_is_told_what_the_run_before_was_made_of(tmp_path: Path) -> None:
+    run = load(TrainingRun, SAMPLES / "trainingrun-full.yaml")
+    counts = {"perAction": {"hold": 3}, "perLabel": {"hold": 3}, "perSymbol": {"BTC": 2, "(other)": 1}, "perRegime": {}}
+    raw = run.to_manifest()
+    earlier = parse(
+        TrainingRun, raw | {"metadata": raw["metadata"] | {"name": "earlier"}, "status": {"dataset": counts}}
+    )
+    assert isinstance(earlier, TrainingRun)
+    endpoint = load(Endpoint, SAMPLES / "endpoint-production.yaml")
+    job = build_snapshot_job(run, endpoint, OWNER, PLATFORM, STARTED, earlier)
+    before = load_snapshot_config(config_of(job, tmp_path)).before
+    assert before is not None
+    assert before.model_dump(by_alias=True) == {"run": "earlier", **counts}
+
+
 def test_the_trainer_is_told_what_its_predecessor_was_killed_for(tmp_path: Path) -> None:
     run = load(TrainingRun, min(SAMPLES.glob("trainingrun-*.yaml")))
     for killed in (False, True):
@@ -164,6 +179,8 @@ def spec_with(*chosen: tuple[tuple[str, ...], Any]) -> dict[str, Any]:
         for name in path[:-1]:
             part = part.setdefault(name, {})
         part[path[-1]] = value
+    if "paperWeight" in (labels := spec["dataset"].get("labels", {})):
+        labels["paper"] = True
     for part in (spec["baseModel"], spec["dataset"], spec["output"]):
         if "store" in part:
             part.pop("endpoint", None)

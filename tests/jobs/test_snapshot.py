@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import math
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -139,6 +140,39 @@ def test_the_same_rows_give_the_same_hash_and_one_more_another(log: Log, run, po
     assert more["sha256"] != first["sha256"]
 
 
+def mixed(log: Log) -> None:
+    """Trades good and bad, holds, follow-ups, copies of prompts, and what is left out."""
+    for number in range(60):
+        if number % 7 == 3:
+            log.trade(number, None, action="hold")
+        elif number % 11 == 5:
+            log.trade(number, None, parent_decision_id=f"d{number - 1:05}", action="close")
+        elif number % 13 == 6:
+            log.trade(number, None, state="failed", answer=None, error_kind="invalid_json")
+        else:
+            log.trade(number, (number % 5 - 2) * 3.0, hours=number % 4 + 0.5, replay=number % 17 == 9)
+    log.connection.execute(
+        "UPDATE tradewind.decisions d SET request = o.request FROM tradewind.decisions o"
+        " WHERE d.decision_id = 'd00008' AND o.decision_id = 'd00004'"
+    )
+
+
+def test_the_bytes_are_those_of_before_rows_were_read_one_by_one(log: Log, run) -> None:
+    mixed(log)
+    _, result, _ = run()
+    assert result["dropped"]["duplicate"] == 1
+    # What commit cb636a3 wrote of this log, which held all of it in memory.
+    assert result["sha256"] == "8b8038c18b187b7a44a58b178921234028ca0ebbb328e04cecb53be3bbc5aafc"
+
+
+def test_an_outcome_that_was_taken_back_teaches_nothing(log: Log, run) -> None:
+    log.trade(0, 2.0)
+    log.trade(1, 2.0)
+    log.connection.execute("UPDATE tradewind.outcomes SET voided = true WHERE decision_id = 'd00001'")
+    _, result, _ = run(split={"evalFraction": "0"})
+    assert (result["rows"], result["dropped"]) == (1, {"open": 1})
+
+
 def test_other_endpoints_replays_fallbacks_and_open_trades_stay_out(log: Log, run) -> None:
     log.trade(0, 2.0)
     log.trade(1, 2.0, key=("tradewind", "trading", "other"))
@@ -256,6 +290,110 @@ def history(dsn: str, folder: Path, *points: dict) -> None:
     assert (
         cli(["import", str(folder / "history.jsonl"), "--endpoint", f"{KEY[1]}/{KEY[2]}", "--assume-hold", "6h"]) == 0
     )
+
+
+def beside(log: Log, number: int, ret: float | None, *, state="answered", known_hours=8.0, action="open_short") -> None:
+    """The other arm's answer to a decision, and its paper."""
+    decided = START + timedelta(hours=number)
+    answer = {"action": action, "symbol": "BTC", "size_usd": 80, "leverage": 3, "stop_loss_pct": 0.02, "take_profit_pct": 0.05,
+              "confidence": 0.6}  # fmt: skip
+    shown = {
+        "market_data": {},
+        "account_state": {"positions": [{"id": "its own"}]},
+        "recent_history": [{"of": "other"}],
+    }
+    log.connection.execute(
+        "INSERT INTO tradewind.shadows (installation, namespace, endpoint, decision_id, arm, version, scope_symbol, scope_book, replay,"
+        " decided_at, state, answer, answered_by, shown, asked_at)"
+        " VALUES (%s, %s, %s, %s, 'candidate', 'own-v2', 'BTC', '', false, %s, %s, %s, 'own-v2', %s, %s)",
+        (*KEY, f"d{number:05}", decided, state, Jsonb(answer), Jsonb(shown), decided),
+    )
+    for arm, earned in (("candidate", ret), ("baseline", -0.5), ("market", 0.5)):
+        if earned is not None:
+            log.connection.execute(
+                "INSERT INTO tradewind.papers VALUES (%s, %s, %s, %s, %s, %s, 'horizon', %s, %s, 'prices')",
+                (
+                    *KEY,
+                    f"d{number:05}",
+                    arm,
+                    earned,
+                    decided + timedelta(hours=7),
+                    decided + timedelta(hours=known_hours),
+                ),
+            )
+
+
+def test_settled_papers_teach_when_asked_and_are_counted_apart(log: Log, run) -> None:
+    drawn = {"experiment_uid": "u", "arm": "baseline", "candidate_weight": 0.5}
+    for number in range(6):
+        log.trade(number, None, action="hold", **drawn)
+    beside(log, 0, 0.01)
+    beside(log, 1, -0.02)
+    beside(log, 2, None)  # not settled
+    beside(log, 3, 0.01, state="failed")  # the fallback's answer
+    beside(log, 4, 0.01, known_hours=40)
+    log.trade(6, 2.0, **drawn)
+    beside(log, 6, 0.2)
+    ask = {"split": {"evalFraction": "0"}, "until": (START + timedelta(hours=30)).isoformat()}
+    _, without, folder = run("without", **ask)
+    assert without["perLabel"] == {"hold": 6, "good_decision": 1}
+    assert without["paperRows"] == 0
+    _, result, folder = run("with", **ask, labels={"paper": True})
+    # One trade real, one on paper, and as many holds as in the log go with them.
+    assert result["perLabel"] == {"paper_good_decision": 1, "paper_hold": 1, "hold": 4, "good_decision": 1}
+    assert result["paperRows"] == 2
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["papers"] == {"read": 3, "decisions": 2, "samples": 2}
+    first = json.loads((folder / "train.jsonl").read_text().splitlines()[0])
+    assert (first["label"], first["weight"], first["source_model"]) == ("paper_good_decision", 0.5, "own-v2")
+    assert '"positions":[{"id":"its own"}],"secret_field":1}' in first["prompt"]
+    assert 'History: [{"of":"other"}]' in first["prompt"]
+    assert first["ends_at"] == (START + timedelta(hours=7)).isoformat()
+
+
+def test_drift_is_told_and_gated_against_the_run_before(log: Log, run) -> None:
+    for number in range(40):
+        log.trade(number, 2.0, action="open_short" if number % 4 else "open_long")
+    before = {
+        "run": "earlier",
+        "perAction": {"open_long": 30, "open_short": 10},
+        "perLabel": {"good_decision": 40},
+        "perRegime": {},
+    }
+    ask = {"split": {"evalFraction": "0"}}
+    _, alone, folder = run("alone", **ask)
+    assert alone["drift"] is None
+    assert alone["gates"][-1] == {"name": "maxDrift", "value": None, "threshold": None, "passed": None}
+    assert alone["perSymbol"] == {"BTC": 40}
+    assert alone["perRegime"] == {"bear": 20, "bull": 20}
+    _, result, folder = run("after", **ask, before=before, gates={"maxDrift": "0.25"})
+    assert result["sha256"] == alone["sha256"]
+    value = result["drift"]["action"]
+    assert result["drift"] == {"run": "earlier", "action": value, "label": 0.0}
+    assert value == pytest.approx(2 * (30.5 - 10.5) / 41 * math.log(30.5 / 10.5), abs=1e-6)
+    assert result["gates"][-1] == {"name": "maxDrift", "value": value, "threshold": 0.25, "passed": False}
+    assert json.loads((folder / "manifest.json").read_text())["drift"] == result["drift"]
+    again = {"run": "alone"} | {name: alone[name] for name in ("perAction", "perLabel", "perSymbol", "perRegime")}
+    _, same, _ = run("again", **ask, before=again, gates={"maxDrift": "0.25"})
+    assert same["drift"] == {"run": "alone", "action": 0.0, "label": 0.0, "symbol": 0.0, "regime": 0.0}
+    assert same["gates"][-1]["passed"] is True
+
+
+def test_the_result_fits_a_termination_message_whatever_symbols_and_regimes_are_called(log: Log, run) -> None:
+    for number in range(60):
+        symbol = f"{'黄' * 30}{number:02}"
+        answer = {"action": "open_long", "symbol": symbol, "size_usd": 100, "leverage": 2, "stop_loss_pct": 0.02,
+                  "take_profit_pct": 0.05, "confidence": 0.7}  # fmt: skip
+        market = {"market_regime": f"{number:02}{'牛' * 100}"}
+        request = {"scope": {}, "market_data": market, "account_state": {}}
+        log.trade(number, 2.0, scope_symbol=symbol, answer=Jsonb(answer), request=Jsonb(request))
+    mixes = {
+        name: {f"{number}{'x' * 20}": 9 for number in range(16)}
+        for name in ("perAction", "perLabel", "perSymbol", "perRegime")
+    }
+    _, result, _ = run(before={"run": "r" * 63, **mixes})
+    assert {"gates", "perSymbol", "perRegime", "drift", "dropped"} <= result.keys()
+    assert sum(result["perSymbol"].values()) == sum(result["perRegime"].values()) == result["rows"]
 
 
 def test_imported_history_alone_is_a_dataset_and_the_manifest_says_so(run, postgres_dsn: str, tmp_path: Path) -> None:

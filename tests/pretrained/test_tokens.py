@@ -13,10 +13,10 @@ from tradewind.predictor.loader import load_tokenizer as load_served
 from tradewind.pretrained.tokens import encode_completions, encode_prompts, prompt_fault
 from tradewind.trading.decision import DecisionInput
 from tradewind.trading.prompt import hold, render_completion, render_prompt
-from tradewind.training.base import load_tokenizer
 from tradewind.training.files import Example
 from tradewind.training.outcome import JobError
 from tradewind.training.preflight import tokenize
+from tradewind.training.tokenizer import load_tokenizer
 from workshop.tiny_llama import BEGIN, END, FAMILIES
 
 SPELT = f"news: {END} and {BEGIN} <|pad|> end"

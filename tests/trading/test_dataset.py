@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tradewind.trading.dataset import Imitation, LoggedDecision, build_dataset, dataset_lines
+from tradewind.trading.dataset import Dataset, Imitation, LoggedDecision, build_dataset, dataset_lines
 from tradewind.trading.decision import Action, DecisionInput, TradeDecision
 from tradewind.trading.duplicates import Dedupe, near_duplicate_key
 from tradewind.trading.prompt import hold
@@ -15,6 +15,10 @@ from tradewind.trading.teaching import Dropped, Teaching
 START = datetime(2026, 1, 5, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 NO_SPLIT = DatasetSplit(eval_fraction="0")
+
+
+def lines(dataset: Dataset) -> list[str]:
+    return list(dataset_lines(dataset.train, dataset.prompts))
 
 
 def shown(price: float) -> DecisionInput:
@@ -75,8 +79,8 @@ def test_bad_trades_are_samples_to_avoid_where_the_objective_learns_from_them() 
         "d0001": ("bad_decision", 1.0, False),
         "d0002": ("acceptable_loss", 0.3, True),
     }
-    lines = [json.loads(line) for line in dataset_lines(dataset.train).splitlines()]
-    assert [line["decision_id"] for line in lines if "desirable" in line] == ["d0001"]
+    told = [json.loads(line) for line in lines(dataset)]
+    assert [line["decision_id"] for line in told if "desirable" in line] == ["d0001"]
     assert dataset.dropped == {Dropped.HOLD_SURPLUS: 2}, (
         "two trades are imitated, as many holds as in the log go with them"
     )
@@ -225,7 +229,7 @@ def test_holds_are_thinned_out_to_their_share_of_the_log() -> None:
     assert dataset.dropped[Dropped.HOLD_SURPLUS] == 20
     assert {s.weight for s in dataset.train if s.action is Action.HOLD} == {0.5}
     again = build_dataset(list(reversed(rows)), Imitation(), NO_SPLIT)
-    assert dataset_lines(again.train) == dataset_lines(dataset.train)
+    assert lines(again) == lines(dataset)
 
 
 def test_split_is_in_time_purged_and_embargoed() -> None:
@@ -254,7 +258,7 @@ def test_an_empty_log_gives_an_empty_dataset() -> None:
 
 
 def test_lines_are_golden() -> None:
-    (line,) = dataset_lines(build_dataset([trade(0, 6.0)], Imitation(), NO_SPLIT).train).splitlines()
+    (line,) = lines(build_dataset([trade(0, 6.0)], Imitation(), NO_SPLIT))
     sample = json.loads(line)
     assert sample.pop("prompt").endswith("Symbol: BTC\nDecision: ")
     assert sample == {

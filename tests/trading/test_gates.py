@@ -26,7 +26,7 @@ def row(number: int, pnl: float, action: Action = Action.OPEN_LONG, review: floa
         pnl_usd=pnl,
         trade_size_usd=100,
         filled_notional_usd=100,
-        review=review,
+        reviews={} if review is None else {"good_decision": review, "excellent_decision": 0.0},
     )
 
 
@@ -80,6 +80,7 @@ def test_counts_and_shares() -> None:
         GateName.MIN_REVIEWED_ACCURACY: (None, None),
         GateName.MIN_JSON_VALIDITY: (1.0, True),
         GateName.MAX_AGE: (2.625, False),
+        GateName.MAX_DRIFT: (None, None),
     }
 
 

@@ -21,7 +21,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tokenizer(base: Path):
-    from tradewind.training.base import load_tokenizer
+    from tradewind.training.tokenizer import load_tokenizer
 
     return load_tokenizer(base)
 
@@ -73,7 +73,7 @@ def test_a_tokenizer_that_loses_text_is_refused_at_the_sample(examples, base: Pa
 
 def test_a_byte_level_tokenizer_under_a_wrong_label_is_loaded_without_it(base: Path, tmp_path: Path, examples) -> None:
     """As published DeepSeek models are labelled."""
-    from tradewind.training.base import load_tokenizer
+    from tradewind.training.tokenizer import load_tokenizer
 
     for name in ("tokenizer.json", "tokenizer_config.json", "config.json"):
         shutil.copy(base / name, tmp_path / name)
@@ -83,7 +83,7 @@ def test_a_byte_level_tokenizer_under_a_wrong_label_is_loaded_without_it(base: P
 
 
 def test_a_tokenizer_that_no_way_reproduces_text_is_refused(base: Path, tmp_path: Path) -> None:
-    from tradewind.training.base import load_tokenizer
+    from tradewind.training.tokenizer import load_tokenizer
 
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(base / name, tmp_path / name)

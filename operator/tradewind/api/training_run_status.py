@@ -31,6 +31,21 @@ class TrainingRunPhase(StrEnum):
     INVALID = "Invalid"
 
 
+class DriftStatus(StatusModel):
+    """How far the dataset has moved from the one before: population stability indexes, 0 where the shares are the same."""
+
+    run: Text256 | None = None
+    """Whose dataset it is held against: the newest run that succeeded, of the same schedule where there is one, else of the same Endpoint."""
+    action: float | None = None
+    """Of the mix of actions; absent where one side does not know it."""
+    label: float | None = None
+    """Of the mix of labels."""
+    symbol: float | None = None
+    """Of the mix of symbols."""
+    regime: float | None = None
+    """Of the mix of market regimes."""
+
+
 class DatasetStatus(StatusModel):
     """The snapshot."""
 
@@ -44,8 +59,16 @@ class DatasetStatus(StatusModel):
     """Rows of each label."""
     per_action: Annotated[dict[str, Count], Field(max_length=16)] = Field(default_factory=dict)
     """Rows of each action."""
+    per_symbol: Annotated[dict[str, Count], Field(max_length=16)] | None = None
+    """Rows of each symbol; the rarest are `(other)`."""
+    per_regime: Annotated[dict[str, Count], Field(max_length=16)] | None = None
+    """Rows of each market regime; the rarest are `(other)`."""
+    drift: DriftStatus | None = None
+    """Against the dataset of the run before; absent where there is none."""
     dropped: Annotated[dict[str, Count], Field(max_length=32)] = Field(default_factory=dict)
     """Decisions that teach nothing, by reason: open trades, duplicates, values off the grids and so on."""
+    paper_rows: Count | None = None
+    """Those of the rows that were learned from a result on paper; their labels begin with `paper_`."""
     watermark: Timestamp | None = None
     """Newest decision in it."""
 

@@ -29,6 +29,7 @@ _MODULES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("migrate", "operator", ("migrate",)),
     ("tenant", "operator", ("tenant",)),
     ("import_", "cli", ("import",)),
+    ("review", "cli", ("review",)),
     ("operator", "operator", ("operator",)),
     ("report", "cli", ("report",)),
     ("completion", "cli", ("completion",)),

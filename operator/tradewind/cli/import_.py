@@ -28,6 +28,7 @@ from pydantic import TypeAdapter, ValidationError
 from tradewind import migrations
 from tradewind.cli.import_files import Opened, open_file
 from tradewind.cli.import_text import Told, as_json, text
+from tradewind.cli.place import ArgumentError, add_dsn, add_place, dsn_of, place_of
 from tradewind.cli.table_file import ENCODINGS
 from tradewind.schema.durations import parse_duration
 from tradewind.schema.names import Symbol
@@ -47,10 +48,6 @@ if TYPE_CHECKING:
 _symbol: TypeAdapter[str] = TypeAdapter(Symbol)
 
 
-class ArgumentError(ValueError):
-    """An argument, or a file that says how to read others, is wrong."""
-
-
 def add_parser(subparsers: "Subparsers") -> None:
     """Adds `import` to the command line."""
     parser = subparsers.add_parser(
@@ -61,12 +58,7 @@ def add_parser(subparsers: "Subparsers") -> None:
     parser.add_argument(
         "files", nargs="*", type=Path, metavar="FILE", help="JSON, JSON Lines, CSV, xlsx, SQLite or a dump; may be gzip"
     )
-    parser.add_argument(
-        "--endpoint", required=True, metavar="NAMESPACE/NAME", help="the Endpoint whose trainings learn from it"
-    )
-    parser.add_argument(
-        "--installation", default=os.environ.get("TRADEWIND_INSTALLATION") or "tradewind", help="(default: %(default)s)"
-    )
+    add_place(parser, "the Endpoint whose trainings learn from it")
     parser.add_argument(
         "--format", choices=[str(name) for name in Format], help="of the files; left out: where it is certain"
     )
@@ -101,9 +93,7 @@ def add_parser(subparsers: "Subparsers") -> None:
         "--forget", metavar="SOURCE", help="take back all that was imported from a source, instead of importing"
     )
     parser.add_argument("--by", metavar="NAME", help="who imports (default: the user of this machine)")
-    parser.add_argument(
-        "--dsn-env", default="TRADEWIND_DSN", metavar="NAME", help="environment variable that holds the PostgreSQL DSN (default: %(default)s)"
-    )  # fmt: skip
+    add_dsn(parser)
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="(default: text)")
     parser.set_defaults(run=run)
 
@@ -111,13 +101,13 @@ def add_parser(subparsers: "Subparsers") -> None:
 def run(args: argparse.Namespace) -> int:
     """Imports, or tells what it would; returns the exit code."""
     try:
-        namespace, name = _endpoint(args.endpoint)
+        place = place_of(args)
         options, mapping = _options(args), _mapping(args.mapping)
         if bool(args.files) == bool(args.forget):
             raise ArgumentError("give FILEs to import, or --forget SOURCE to take one back")
         if args.problems < 0:
             raise ArgumentError(f"--problems: {args.problems}; give 0 for all, or how many")
-        log = _log(args, namespace, name)
+        log = _log(args, place)
     except (ArgumentError, migrations.InvalidDsnError, migrations.UnreachableDatabaseError) as error:
         return _fail(CommandExit.NOT_ASKED, str(error))
     try:
@@ -231,22 +221,10 @@ def _warn_of_a_new_endpoint(log: ImportLog, endpoint: str) -> None:
               "--forget SOURCE", file=sys.stderr)  # fmt: skip
 
 
-def _log(args: argparse.Namespace, namespace: str, name: str) -> ImportLog | None:
-    dsn = os.environ.get(args.dsn_env, "")
-    if not dsn:
-        if args.dry_run and not args.forget:
-            return None
-        raise ArgumentError(
-            f"{args.dsn_env} is not set; put the PostgreSQL DSN there, or name another variable by --dsn-env"
-        )
-    return ImportLog(dsn, Place(args.installation, namespace, name), args.by or getpass.getuser())
-
-
-def _endpoint(value: str) -> tuple[str, str]:
-    namespace, slash, name = value.partition("/")
-    if not (namespace and slash and name) or "/" in name:
-        raise ArgumentError(f"--endpoint: {value!r}; give NAMESPACE/NAME, such as trading/trader")
-    return namespace, name
+def _log(args: argparse.Namespace, place: Place) -> ImportLog | None:
+    if args.dry_run and not args.forget and not os.environ.get(args.dsn_env):
+        return None
+    return ImportLog(dsn_of(args), place, args.by or getpass.getuser())
 
 
 def _options(args: argparse.Namespace) -> Options:

@@ -7,7 +7,7 @@ the pairs (report_pairs.py).
 from datetime import timedelta
 
 from tradewind.cli.report_data import ArmLine, ReportData
-from tradewind.cli.report_figure import Bound, Figure, Line, draw_figure
+from tradewind.cli.report_figure import Bound, Figure, Line, days_since, draw_figure
 from tradewind.cli.report_text import DECADES, NO_TRADES, in_days, times, usd
 from tradewind.trading.evidence import Judgement, Status
 
@@ -24,7 +24,7 @@ def evidence_figure(data: ReportData, judgement: Judgement) -> Figure | None:
     promote, rollback = evidence.threshold_promote, evidence.threshold_rollback
     return draw_figure(
         "Evidence after each block, as a multiple of even odds",
-        data.t0,
+        days_since(data.t0),
         [
             Line("better", "better", days, (looks.better * DECADES).tolist()),
             *others,
@@ -51,7 +51,7 @@ def share_figure(data: ReportData) -> Figure | None:
     ys = [100 * weights[block] for block in blocks for _ in range(2)]
     return draw_figure(
         "Candidate's share of decisions, in percent",
-        data.t0,
+        days_since(data.t0),
         [Line("candidate", "candidate", xs, ys)],
         tick=lambda share: f"{share:g} %",
         reach=(0, 50),
@@ -77,7 +77,7 @@ def profit_figure(data: ReportData, arms: tuple[ArmLine, ArmLine]) -> Figure | N
         lines.append(Line(f"{arm.version} ({arm.arm.value})", arm.arm.value, days, [*sums, sums[-1]] if closed else []))
     return draw_figure(
         "Cumulated net profit, in USD",
-        data.t0,
+        days_since(data.t0),
         lines,
         tick=lambda amount: f"{amount:,g} $",
         value=usd,

@@ -1,9 +1,10 @@
-"""One chart over the days of an experiment: where its ticks, curves and bounds lie. Pure: numbers in, geometry out.
+"""One chart over days or steps: where its ticks, curves and bounds lie. Pure: numbers in, geometry out.
 
 Across, places are percent of the plot, so that it grows with the page while its texts keep their size; down, they are px.
 Why no plotting library: docs/dependencies.md.
 
-Belongs here: axes and ticks. Does not belong here: what the curves mean (report_charts.py) and the SVG (figure.svg.jinja).
+Belongs here: axes and ticks. Does not belong here: what the curves mean (report_charts.py, report_training.py) and the SVG
+(figure.svg.jinja).
 """
 
 from collections.abc import Callable, Sequence
@@ -38,6 +39,14 @@ class Bound:
 
 
 @dataclass(frozen=True, slots=True)
+class Axis:
+    """What lies across: where its ticks are up to the last value, and a value as text."""
+
+    ticks: Callable[[float], Sequence[float]]
+    label: Callable[[float], str]
+
+
+@dataclass(frozen=True, slots=True)
 class Curve:
     """A line as it is drawn: its points, and where it ends in words."""
 
@@ -53,7 +62,7 @@ class Figure:
 
     title: str
     height: int
-    days: tuple[tuple[float, str], ...]
+    places: tuple[tuple[float, str], ...]
     ticks: tuple[tuple[float, str], ...]
     bounds: tuple[tuple[float, Bound], ...]
     curves: tuple[Curve, ...]
@@ -66,12 +75,12 @@ class Figure:
             f"{curve.name} ends at {curve.end}" if curve.points else f"{curve.name}: {curve.end}"
             for curve in self.curves
         )
-        return f"From {self.days[0][1]}: {ends}" + "".join(f"; dashed {bound.name}" for _, bound in self.bounds)
+        return f"From {self.places[0][1]}: {ends}" + "".join(f"; dashed {bound.name}" for _, bound in self.bounds)
 
 
 def draw_figure(
     title: str,
-    t0: datetime,
+    across: Axis,
     lines: Sequence[Line],
     *,
     tick: Callable[[float], str],
@@ -83,18 +92,18 @@ def draw_figure(
     height: int = HEIGHT,
     empty: str = "",
 ) -> Figure | None:
-    """One chart over days since t0, None where there is nothing to draw.
+    """One chart, None where there is nothing to draw.
 
     Args:
         title: what is drawn, with its unit.
-        t0: day 0.
-        lines: curves over days; one without a finite value is left out, or named in the legend alone.
+        across: what the curves are over.
+        lines: curves over it; one without a finite value is left out, or named in the legend alone.
         tick: a value of the axis as text.
         value: the end of a curve as text; absent: `tick`.
         bounds: levels drawn across.
         whole_ticks: ticks at whole numbers only.
         reach: values that the axis shows in any case.
-        mark: day of the decision.
+        mark: where something was decided.
         height: of the plot in px.
         empty: what the legend says of a line without a finite value; "": nothing, it is left out.
     """
@@ -110,11 +119,8 @@ def draw_figure(
     ticks = round_ticks(min(values), max(values), whole=whole_ticks)
     low, high = ticks[0], ticks[-1]
 
-    def date(day: float) -> str:
-        return f"{t0 + timedelta(days=day):%-d %b %y}"
-
-    def across(day: float) -> float:
-        return round(100 * day / last, 2)
+    def percent(place: float) -> float:
+        return round(100 * place / last, 2)
 
     def down(y: float) -> float:
         return round(height * (high - y) / (high - low), 1)
@@ -122,25 +128,37 @@ def draw_figure(
     return Figure(
         title=title,
         height=height,
-        days=tuple((across(day), date(day)) for day in _date_ticks(last)),
+        places=tuple((percent(place), across.label(place)) for place in across.ticks(last)),
         ticks=tuple((down(y), tick(y)) for y in ticks),
         bounds=tuple((down(bound.y), bound) for bound in sorted(bounds, key=lambda bound: -bound.y)),
         curves=tuple(
             Curve(
                 line.name,
                 line.tone,
-                " ".join(point for point, _ in groupby(f"{round(SCALE * across(x))},{down(y):g}" for x, y in points)),
+                " ".join(point for point, _ in groupby(f"{round(SCALE * percent(x))},{down(y):g}" for x, y in points)),
                 (value or tick)(points[-1][1]),
             )
             for line, points in drawn
         )
         + tuple(Curve(line.name, line.tone, "", empty) for line in lines if empty and not _drawable(line)),
-        mark=(across(mark), date(mark)) if mark is not None and mark <= last else None,
+        mark=(percent(mark), across.label(mark)) if mark is not None and mark <= last else None,
     )
 
 
 def _drawable(line: Line) -> bool:
     return any(isfinite(y) for y in line.ys)
+
+
+def days_since(t0: datetime) -> Axis:
+    """Days, as dates."""
+    return Axis(_date_ticks, lambda day: f"{t0 + timedelta(days=day):%-d %b %y}")
+
+
+def steps() -> Axis:
+    """Whole numbers from 0."""
+    return Axis(
+        lambda last: [tick for tick in round_ticks(0, last, whole=True) if tick <= last], lambda step: f"{step:,.0f}"
+    )
 
 
 def round_ticks(low: float, high: float, *, whole: bool = False) -> list[float]:

@@ -83,16 +83,20 @@ class Page:
     paper: Scatter | None
 
 
-def render_page(data: ReportData) -> str:
-    """The whole HTML document."""
-    environment = Environment(
+def environment() -> Environment:
+    """The templates; every text is escaped, and a name that is not given is an error."""
+    return Environment(
         loader=PackageLoader("tradewind.cli"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.jinja").render(page=view(data))
+
+
+def render_page(data: ReportData) -> str:
+    """The whole HTML document."""
+    return environment().get_template("report.html.jinja").render(page=view(data))
 
 
 def view(data: ReportData) -> Page:

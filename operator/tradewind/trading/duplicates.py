@@ -1,6 +1,6 @@
 """Which inputs say the same to a model, so that only the first of them teaches.
 
-Belongs here: exact and near-duplicate inputs. Does not belong here: what is done with them (dataset.py).
+Belongs here: exact and near-duplicate inputs. Does not belong here: what is done with them (dataset/).
 """
 
 import math
@@ -23,25 +23,27 @@ class Dedupe(StrEnum):
     NEAR = "near"
 
 
-def find_duplicates(inputs: Sequence[tuple[DecisionInput, str]], dedupe: Dedupe) -> list[Dedupe | None]:
-    """For each (input, symbol) how it repeats an earlier one: `EXACT`, `NEAR`, or None for the first of its kind.
+def find_duplicates(keys: Sequence[tuple[bytes, bytes]], dedupe: Dedupe) -> list[Dedupe | None]:
+    """For each row how it repeats an earlier one: `EXACT`, `NEAR`, or None for the first of its kind.
 
     The first stays, so that a later row never changes what an earlier dataset held.
+
+    Args:
+        keys: of each row, what identical prompts share, and what near ones share (digests of `near_duplicate_key`).
+        dedupe: which count as the same; keys that it does not ask for may be empty.
     """
-    exact: set[str] = set()
-    near: set[str] = set()
+    seen_exact: set[bytes] = set()
+    seen_near: set[bytes] = set()
     found: list[Dedupe | None] = []
-    for shown, symbol in inputs:
-        text = canonical_json([symbol, shown.model_dump(mode="json")]) if dedupe is not Dedupe.NONE else ""
-        rounded = near_duplicate_key(shown, symbol) if dedupe is Dedupe.NEAR else ""
-        if dedupe is not Dedupe.NONE and text in exact:
+    for exact, near in keys:
+        if dedupe is not Dedupe.NONE and exact in seen_exact:
             found.append(Dedupe.EXACT)
-        elif dedupe is Dedupe.NEAR and rounded in near:
+        elif dedupe is Dedupe.NEAR and near in seen_near:
             found.append(Dedupe.NEAR)
         else:
             found.append(None)
-        exact.add(text)
-        near.add(rounded)
+        seen_exact.add(exact)
+        seen_near.add(near)
     return found
 
 

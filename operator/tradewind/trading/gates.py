@@ -35,11 +35,12 @@ class GateName(StrEnum):
     MIN_REVIEWED_ACCURACY = "minReviewedAccuracy"
     MIN_JSON_VALIDITY = "minJsonValidity"
     MAX_AGE = "maxAge"
+    MAX_DRIFT = "maxDrift"
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """One gate's finding. Ages are in days, everything else a count or a share."""
+    """One gate's finding. Ages are in days, drift is an index from 0, everything else a count or a share."""
 
     name: GateName
     value: float | None
@@ -47,13 +48,16 @@ class Gate:
     passed: bool | None
 
 
-def evaluate_gates(dataset: Dataset, thresholds: DatasetGates, now: datetime) -> tuple[Gate, ...]:
+def evaluate_gates(
+    dataset: Dataset, thresholds: DatasetGates, now: datetime, drift: float | None = None
+) -> tuple[Gate, ...]:
     """All gates of a dataset, in the order of `GateName`; those on both sides of kto where bad decisions are learned from.
 
     Args:
         dataset: as `build_dataset` made it.
         thresholds: what is asked.
         now: the moment of the snapshot; the age is measured from it.
+        drift: the largest index against the dataset before; None: there is none to compare with.
     """
     labels = Counter(trade.label for trade in dataset.trades)
     directions = Counter(sample.action for sample in dataset.samples if sample.desirable and sample.action.opens)
@@ -90,6 +94,7 @@ def evaluate_gates(dataset: Dataset, thresholds: DatasetGates, now: datetime) ->
             None if dataset.newest is None else _days(now - dataset.newest),
             None if thresholds.max_age is None else _days(as_timedelta(thresholds.max_age)),
         ),
+        _at_most(GateName.MAX_DRIFT, drift, thresholds.max_drift),
     ]
     if thresholds.require_review and not reviews:
         gates = [replace(gate, passed=False) if gate.name is GateName.MIN_REVIEWED_ACCURACY else gate for gate in gates]

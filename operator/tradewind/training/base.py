@@ -8,7 +8,6 @@ import json
 import logging
 import math
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +16,12 @@ import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model, prepare_model_for_kbit_training
 from peft.tuners.lora import LoraLayer
 from safetensors import safe_open
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from tradewind.pretrained.fault import listed
 from tradewind.pretrained.files import check_files
 from tradewind.pretrained.servable import check_servable
-from tradewind.pretrained.tokens import difference, encode_completions
 from tradewind.pretrained.weights import ADAPTER_WEIGHTS, check_adapter, load_base
-from tradewind.trading.decision import DecisionInput
 from tradewind.trading.exits import ExitCode
-from tradewind.trading.prompt import hold, render_completion, render_prompt
 from tradewind.trading.settings.adapter import ALL_LINEAR, Lora
 from tradewind.training.artifact import PROVENANCE_FILE
 from tradewind.training.config import TrainConfig
@@ -36,12 +31,6 @@ from tradewind.training.planner import gigabytes, needs_quantisation
 from tradewind.training.targets import Targets, resolve_targets
 
 _logger = logging.getLogger(__name__)
-
-_PROBE_INPUT = DecisionInput(
-    market_data={"BTC": {"price": 65432.1, "change_24h": -0.0123}, "note": "跌破支撑位 – é  two spaces"},
-    account_state={"balance": 1000, "positions": []},
-    recent_history=({"action": "hold", "pnl": -1.25},),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,42 +84,6 @@ def parameters_of(folder: Path) -> int:
         with safe_open(file, framework="pt") as tensors:
             count += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
     return count
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """The folder's tokenizer, checked: what it decodes is what it was given.
-
-    A byte-level tokenizer.json that is labelled as a SentencePiece class (as published DeepSeek models are) loses spaces in
-    that class's hands. The file itself is then loaded without the class.
-
-    Raises:
-        JobError: exit 66 where neither way gives the text back; exit 65 for files that were cut.
-    """
-    with as_job_error("base"):
-        check_files(folder)
-    loaders: tuple[Callable[[], Any], ...] = (
-        lambda: AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True),
-        lambda: _plain_tokenizer(folder),
-    )
-    problem = "no tokenizer could be loaded"
-    for loader in loaders:
-        try:
-            tokenizer = loader()
-            changed = _changed_text(tokenizer)
-        except Exception as error:
-            problem = f"{type(error).__name__}: {str(error)[:400]}"
-            continue
-        if changed is None:
-            if tokenizer.pad_token_id is None:
-                tokenizer.pad_token = tokenizer.eos_token
-            return tokenizer
-        problem = changed
-        _logger.warning("%s does not reproduce text: %s", type(tokenizer).__name__, changed)
-    raise JobError(
-        ExitCode.PREFLIGHT,
-        "TokenizerRoundTrip",
-        f"base: the tokenizer in {folder} cannot be used: {problem}; use the base model's own tokenizer.json",
-    )
 
 
 def load_model(folder: Path, method: Method, tokenizer: Any) -> tuple[Any, str]:
@@ -295,22 +248,3 @@ def _refuse_other_layers(adapted: Any, targets: Targets, field: str, remedy: str
             if names
         )
         raise bad_config(field, f"not the layers that were asked for: {said}; {remedy}")
-
-
-def _changed_text(tokenizer: Any) -> str | None:
-    if tokenizer.eos_token_id is None:
-        return "it has no end-of-sequence token"
-    for text in (render_prompt(_PROBE_INPUT, "BTC"), render_completion(hold("BTC"))):
-        back = tokenizer.decode(
-            encode_completions(tokenizer, [text])["input_ids"][0], clean_up_tokenization_spaces=False
-        )
-        if back != text:
-            return difference(text, back)
-    return None
-
-
-def _plain_tokenizer(folder: Path) -> Any:
-    stated = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    names = {key: stated[key] for key in ("bos_token", "eos_token", "pad_token", "unk_token") if stated.get(key)}
-    special = {key: value["content"] if isinstance(value, dict) else value for key, value in names.items()}
-    return PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), **special)

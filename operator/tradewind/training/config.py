@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 from tradewind.schema.rules import StrictModel
 from tradewind.schema.scalars import Sha256, as_timedelta
 from tradewind.trading.dataset import Imitation
+from tradewind.trading.drift import Mix, Mixes
 from tradewind.trading.duplicates import Dedupe
 from tradewind.trading.exits import ExitCode
 from tradewind.trading.settings.dataset import Selection
@@ -38,6 +39,23 @@ class EndpointKey(StrictModel):
     name: Given
 
 
+class Before(StrictModel):
+    """What the dataset was made of that the run before was trained on: rows by category, as its status has them."""
+
+    run: Given
+    per_action: dict[str, int] = Field(default_factory=dict)
+    per_label: dict[str, int] = Field(default_factory=dict)
+    per_symbol: dict[str, int] = Field(default_factory=dict)
+    per_regime: dict[str, int] = Field(default_factory=dict)
+
+    @property
+    def mixes(self) -> Mixes:
+        """The counts as drift takes them."""
+        return Mixes({
+            Mix.ACTION: self.per_action, Mix.LABEL: self.per_label, Mix.SYMBOL: self.per_symbol, Mix.REGIME: self.per_regime,
+        })  # fmt: skip
+
+
 class SnapshotConfig(Selection):
     """Configuration of `jobs/snapshot.py`."""
 
@@ -47,6 +65,7 @@ class SnapshotConfig(Selection):
     include_fallback: bool = False
     base_tokenizer: Path | None = None
     max_length: MaxLength = Hyperparameters().max_length
+    before: Before | None = None
     stores: Stores = Stores()
 
     def imitation(self) -> Imitation:

@@ -16,6 +16,7 @@ from tradewind.training.files import Example
 from tradewind.training.outcome import JobError
 
 _MAX_CHANGED_SHARE: Final = 0.01  # of the samples; more prompts that a tokenizer changes are the tokenizer's fault
+_BATCH: Final = 1024  # samples that are tokenised at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,53 @@ class Preflight:
     changed: int = 0
 
 
+class Preflighting:
+    """Tokens of a dataset's samples, some at a time.
+
+    Attributes:
+        too_long, changed: how many were left out so far.
+        longest: tokens of the longest sample so far.
+    """
+
+    def __init__(self, tokenizer: Any, *, max_length: int, total: int) -> None:
+        """For a tokenizer, with tokens of a sample at most (the stop token included) and the number of samples in all."""
+        self.too_long = self.changed = self.longest = 0
+        self._tokenizer, self._max_length, self._total, self._seen = tokenizer, max_length, total, 0
+
+    def take(self, examples: Sequence[Example]) -> list[TokenizedSample]:
+        """The tokens of those that fit. Nothing is cut.
+
+        Raises:
+            JobError: exit 66, as `tokenize`, but for samples that are too long.
+        """
+        if not examples:
+            return []
+        tokenizer, stop = self._tokenizer, self._tokenizer.eos_token_id
+        prompts = encode_prompts(tokenizer, [example.prompt for example in examples])
+        completions = encode_completions(tokenizer, [example.completion for example in examples])["input_ids"]
+        samples = []
+        for example, given, completion in zip(examples, prompts, completions, strict=True):
+            self._seen += 1
+            written = tokenizer.decode(completion, clean_up_tokenization_spaces=False)
+            if written != example.completion:
+                said = (
+                    f"the supervised tokens decode to {written[:120]!r}, the completion is {example.completion[:120]!r}"
+                )
+                raise _round_trip(self._seen, said)
+            length = len(given) + len(completion) + 1
+            self.longest = max(self.longest, length)
+            if (problem := prompt_fault(tokenizer, example.prompt, given)) is not None:
+                self.changed += 1
+                if self.changed > max(1, _MAX_CHANGED_SHARE * self._total):
+                    raise _round_trip(self._seen, problem)
+            elif length > self._max_length:
+                self.too_long += 1
+            else:
+                ids = (*given, *completion, stop)
+                samples.append(TokenizedSample(ids, len(given), example.weight, example.desirable))
+        return samples
+
+
 def tokenize(examples: Sequence[Example], tokenizer: Any, *, max_length: int, max_too_long_share: float) -> Preflight:
     """Tokens of every sample that fits. Nothing is cut.
 
@@ -55,36 +103,19 @@ def tokenize(examples: Sequence[Example], tokenizer: Any, *, max_length: int, ma
         JobError: exit 66, for a completion that does not come back as it was, or for too many prompts that do not (SentencePiece
             makes a space of "▁": one such row in a market's news is left out) or are too long.
     """
-    stop = tokenizer.eos_token_id
-    if not examples:
-        return Preflight(())
-    prompts = encode_prompts(tokenizer, [example.prompt for example in examples])
-    completions = encode_completions(tokenizer, [example.completion for example in examples])["input_ids"]
-    samples = []
-    too_long = changed = 0
-    for number, (example, given, completion) in enumerate(zip(examples, prompts, completions, strict=True), start=1):
-        written = tokenizer.decode(completion, clean_up_tokenization_spaces=False)
-        if written != example.completion:
-            said = f"the supervised tokens decode to {written[:120]!r}, the completion is {example.completion[:120]!r}"
-            raise _round_trip(number, said)
-        if (problem := prompt_fault(tokenizer, example.prompt, given)) is not None:
-            changed += 1
-            if changed > max(1, _MAX_CHANGED_SHARE * len(examples)):
-                raise _round_trip(number, problem)
-            continue
-        if len(given) + len(completion) + 1 > max_length:
-            too_long += 1
-            continue
-        samples.append(TokenizedSample((*given, *completion, stop), len(given), example.weight, example.desirable))
-    if too_long > max_too_long_share * len(examples):
-        longest = max(len(p) + len(c) + 1 for p, c in zip(prompts, completions, strict=True))
+    taking = Preflighting(tokenizer, max_length=max_length, total=len(examples))
+    samples: list[TokenizedSample] = []
+    for first in range(0, len(examples), _BATCH):
+        samples += taking.take(examples[first : first + _BATCH])
+    if taking.too_long > max_too_long_share * len(examples):
+        longest = taking.longest
         raise JobError(
             ExitCode.PREFLIGHT,
             "TooLong",
-            f"hyperparameters.maxLength: {too_long} of {len(examples)} samples are longer than {max_length} tokens (the longest"
+            f"hyperparameters.maxLength: {taking.too_long} of {len(examples)} samples are longer than {max_length} tokens (the longest"
             f" has {longest}); set it to {longest}, shorten what arms are shown, or allow more by extra.max_too_long_share",
         )
-    return Preflight(tuple(samples), too_long, changed)
+    return Preflight(tuple(samples), taking.too_long, taking.changed)
 
 
 def check_sides(samples: Sequence[TokenizedSample], evaluation: Sequence[TokenizedSample], objective: str) -> None:

@@ -170,7 +170,11 @@ def _snapshot(turn: _Turn) -> Decision:
     if (empty := empty_window(run, started)) is not None:
         return turn.failed(Reason.SNAPSHOT_FAILED, empty)
     if snapshot is None or not (snapshot.succeeded or snapshot.failed):
-        effects = () if snapshot else (Create(build_snapshot_job(run, endpoint, turn.owner, turn.platform, started)),)
+        effects = (
+            ()
+            if snapshot
+            else (Create(build_snapshot_job(run, endpoint, turn.owner, turn.platform, started, turn.seen.before)),)
+        )
         if snapshot is not None and snapshot.hindrance is not None:
             held = snapshot.hindrance
             return turn.waiting("DataReady", held.reason, f"the snapshot waits: {held}", again=_SOON)
@@ -194,6 +198,7 @@ def _gated(turn: _Turn, result: Mapping[str, Any]) -> Decision:
         dataset = DatasetStatus.model_validate(
             {name: result.get(name) or {} for name in ("perLabel", "perAction", "dropped")}
             | {name: result[name] for name in ("sha256", "rows", "watermark")}
+            | {name: result.get(name) for name in ("perSymbol", "perRegime", "paperRows", "drift")}
             | {"uri": dataset_uri(turn.run)}
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -213,6 +218,8 @@ def _gated(turn: _Turn, result: Mapping[str, Any]) -> Decision:
         f"{'-' if gate.threshold is None else format(gate.threshold, 'g')}"
         for gate in failed
     )
+    if dataset.drift is not None and any(gate.name == "maxDrift" for gate in failed):
+        message += f" (status.dataset.drift, against {dataset.drift.run})"
     few = any(gate.name == "minSamples" for gate in failed)
     reason = Reason.SKIPPED if few else Reason.GATES_FAILED
     facts = [data, Fact("GatesPassed", False, reason, message), Fact("Succeeded", False, reason, message)]

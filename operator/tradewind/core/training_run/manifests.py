@@ -66,12 +66,18 @@ def model_version_name(run: TrainingRun) -> str:
 
 
 def build_snapshot_job(
-    run: TrainingRun, endpoint: Endpoint, owner: Owner, platform: Platform, started: datetime
+    run: TrainingRun,
+    endpoint: Endpoint,
+    owner: Owner,
+    platform: Platform,
+    started: datetime,
+    before: TrainingRun | None = None,
 ) -> Manifest:
     """The Job that takes the dataset: one consistent read of the Endpoint's closed trades, with its gates.
 
     Args:
         started: when the run started: relative bounds of the window count back from there.
+        before: the run whose dataset this one's is held against.
     """
     dataset = run.spec.dataset
     mounts = Mounts(platform.policy)
@@ -90,6 +96,7 @@ def build_snapshot_job(
         "baseTokenizer": BASE_PATH,
         "maxLength": run.spec.hyperparameters.max_length,
         "output": f"{output}/{run.name}/dataset",
+        **_held_against(before),
         **mounts.stores.config,
     }
     pod = JobPod(
@@ -258,6 +265,20 @@ def _output(run: TrainingRun, platform: Platform, mounts: Mounts) -> str:
     owner = f"{platform.installation}/{run.namespace}/{run.name}"
     mounts.stores.write("spec.output", output.uri, output.store, OUTPUT_PATH, run.name, owner)
     return OUTPUT_PATH
+
+
+def _held_against(before: TrainingRun | None) -> dict[str, Any]:
+    """What the dataset of an earlier run was made of, from its status."""
+    known = None if before is None else before.status.dataset
+    if before is None or known is None:
+        return {}
+    counts = {
+        "perAction": known.per_action,
+        "perLabel": known.per_label,
+        "perSymbol": known.per_symbol,
+        "perRegime": known.per_regime,
+    }
+    return {"before": {"run": before.name, **{name: dict(count) for name, count in counts.items() if count}}}
 
 
 def _settings(spec: StrictModel, shared: type[StrictModel]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion
+from tradewind.api.training_run import TrainingRun
 from tradewind.api.training_run_status import ProgressStatus, TrainingRunPhase
 from tradewind.core.decision import JobFacts
 
@@ -66,9 +67,14 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Facts about a run; None is: not there, or not known."""
+    """Facts about a run; None is: not there, or not known.
+
+    Attributes:
+        before: the run whose dataset this one's is held against.
+    """
 
     endpoint: Endpoint | None = None
+    before: TrainingRun | None = None
     snapshot: JobFacts | None = None
     training: JobFacts | None = None
     version: ModelVersion | None = None

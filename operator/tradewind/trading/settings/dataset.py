@@ -11,6 +11,7 @@ from tradewind.schema.scalars import (
     Duration,
     Fraction,
     FractionBelowOne,
+    PositiveDecimal,
     SinceOrTime,
     as_timedelta,
     cel_seconds,
@@ -56,6 +57,8 @@ class DatasetGates(StrictModel):
     """Share of rows whose answer is a valid decision."""
     max_age: Duration | None = None
     """Age of the newest row at most; absent: not gated."""
+    max_drift: PositiveDecimal | None = None
+    """Population stability index against the dataset of the run before, of actions, labels, symbols or regimes; absent: not gated."""
 
 
 def _window_is_open(selection: "Selection") -> bool:

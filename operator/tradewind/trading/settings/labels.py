@@ -1,9 +1,9 @@
 """How closed trades are labelled, and how much each label counts in training."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from tradewind.schema.checked import Checked
-from tradewind.schema.rules import StrictModel
+from tradewind.schema.rules import Rule, StrictModel
 from tradewind.schema.scalars import Fraction
 
 SampleWeight = Annotated[
@@ -50,3 +50,16 @@ class DatasetLabels(StrictModel):
     """Weight of holds, logged or counterfactual."""
     return_exponent: Fraction = "0"
     """How far a trade's weight follows its net return: times (return / its symbol's median) to this power, from 1/2 to 2; 0: not."""
+    paper: bool = False
+    """Whether paper results of the arm that was asked beside the drawn one teach as well: its own answer, and whether a hold was right."""
+    paper_weight: Fraction | None = None
+    """What a paper result counts beside a real one of the same label, from 0 to 1; absent: 0.5."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.paperWeight) || (has(self.paper) && self.paper)",
+            lambda s: s.paper_weight is None or s.paper,
+            "labels.paperWeight counts only with labels.paper: set labels.paper to true, or leave labels.paperWeight out",
+            "paperWeight",
+        ),
+    )
