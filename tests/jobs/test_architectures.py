@@ -20,7 +20,7 @@ from tradewind.predictor.grammar import Grammar
 from tradewind.predictor.loader import completion_tokeniser, encode_prompt, load, static_beginning
 from tradewind.predictor.settings import Decoding, parse_settings
 from tradewind.trading.prompt import render_prompt
-from tradewind.training.base import load_tokenizer
+from tradewind.training.tokenizer import load_tokenizer
 from workshop.samples import random_input, random_texts
 from workshop.tiny_llama import FAMILIES, train_tokenizer
 
