@@ -19,8 +19,8 @@ from tiny_base import make_dataset
 from tradewind.training.files import dataset_sha256
 
 ROOT = Path(__file__).parents[2]
-WEIGHTS_TOLERANCE, LOSS_TOLERANCE = 2e-5, 1e-5
-"""Sums in another order, through Adam: absolute, of weights that have moved by about 0.3, and relative, of losses."""
+WEIGHTS_TOLERANCE, LOSS_TOLERANCE = 5e-6, 1e-5
+"""Sums in another order: absolute, of weights up to 0.11 (found: 4e-7 under sft, 6e-7 under sft-then-kto), and relative, of losses."""
 
 
 @pytest.fixture(scope="module")
