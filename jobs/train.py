@@ -110,8 +110,10 @@ def train(config: TrainConfig) -> dict[str, Any]:
     adapter, report = config.output / ADAPTER, config.output / RESULT
     earlier: dict[str, Any] | None = ranks.share(finished_result(config) if ranks.first else None)
     if earlier is not None:
-        logger.info("%s is complete", adapter)
-        return earlier
+        logger.info("the run is complete")
+        if not ranks.first:
+            return {"rank": ranks.rank, "steps": earlier["steps"]}
+        return with_merged(config, stored, earlier)
 
     try:
         config.output.mkdir(parents=True, exist_ok=True)
@@ -392,6 +394,32 @@ def train(config: TrainConfig) -> dict[str, Any]:
     }
     write_atomic(report, json.dumps(result))
     stored.publish()
+    del trainer, model
+    gc.collect()
+    return with_merged(config, stored, result)
+
+
+def with_merged(config: TrainConfig, stored: Any, result: dict[str, Any]) -> dict[str, Any]:
+    """The result of a published training, with the merged model where one is asked for and is not there yet."""
+    from tradewind.training.files import write_atomic
+    from tradewind.training.finished import ADAPTER, MERGED, RESULT
+
+    if not config.merged or stored.has_merged((result.get("merged") or {}).get("sha256")):
+        return result
+
+    from tradewind.training.artifact import PROVENANCE_FILE
+    from tradewind.training.merged import publish_merged
+    from tradewind.training.tokenizer import load_tokenizer, probe_tokens
+
+    adapter, target, report = (config.output / name for name in (ADAPTER, MERGED, RESULT))
+    logger.info("merging the adapter into the base model")
+    tokenizer = load_tokenizer(adapter)
+    provenance = json.loads((adapter / PROVENANCE_FILE).read_text(encoding="utf-8"))
+    sha256, difference = publish_merged(target, config.base, adapter, tokenizer, probe_tokens(tokenizer), provenance)
+    result = result | {"merged": {"sha256": sha256, "difference": round(difference, 6)}}
+    write_atomic(report, json.dumps(result))
+    stored.keep(report)
+    stored.publish_merged()
     return result
 
 

@@ -1,7 +1,9 @@
 import hashlib
 import json
 import os
+import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,9 +11,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from train_rig import Trainer, running_trainer, wait_for
 
+from tradewind.predictor.decoder import Decoder
+from tradewind.predictor.grammar import Grammar
+from tradewind.predictor.loader import completion_tokeniser, encode_prompt, load, static_beginning
+from tradewind.predictor.settings import Decoding, parse_settings
+from tradewind.trading.prompt import render_prompt
+from tradewind.training import merged
 from tradewind.training.artifact import published_sha256
+from tradewind.training.files import folder_sha256
+from tradewind.training.outcome import JobError
+from tradewind.training.tokenizer import load_tokenizer, probe_tokens
+from workshop.samples import random_input
 
 ROOT = Path(__file__).parents[2]
 
@@ -206,6 +219,70 @@ def test_what_was_gained_is_against_the_base_without_an_adapter(trainer: Trainer
     assert untrained.wait() == 0, untrained.log.read_text()
     assert untrained.result["evalLoss"] == pytest.approx(undisturbed["baseEvalLoss"], rel=1e-5)
     assert undisturbed["evalLoss"] < undisturbed["baseEvalLoss"]
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
+def test_a_merged_model_answers_as_base_and_adapter_and_is_made_once(trainer: Trainer) -> None:
+    config = trainer.config(trainer.folder / "whole", merged=True)
+    config["hyperparameters"] |= {"epochs": "1"}
+    first = trainer.start(config)
+    assert first.wait() == 0, first.log.read_text()
+    made, folder = first.result["merged"], trainer.folder / "whole" / "merged"
+    assert published_sha256(folder) == made["sha256"]
+    assert made["difference"] < 1e-3
+    assert "LoRA adapter merged in" in (folder / "README.md").read_text()
+    served = [
+        decisions(folder, made["sha256"]),
+        decisions(trainer.base, first.result["sha256"], first.result["adapter"]),
+    ]
+    assert served[0] == served[1]
+    assert served[0] != decisions(trainer.base, folder_sha256(trainer.base))
+
+    again = trainer.start(config)
+    assert again.wait() == 0
+    assert again.result == first.result
+    assert "merging" not in again.log.read_text()
+
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])  # as a lost node leaves it
+    mended = trainer.start(config)
+    assert mended.wait() == 0, mended.log.read_text()
+    assert mended.result == first.result
+    assert published_sha256(folder) == made["sha256"]
+
+
+def test_a_finished_run_that_lacks_its_merged_model_merges_and_does_not_train(trainer: Trainer, undisturbed) -> None:
+    shutil.copytree(trainer.folder / "undisturbed", trainer.folder / "later")
+    later = trainer.start(trainer.config(trainer.folder / "later", merged=True))
+    assert later.wait() == 0, later.log.read_text()
+    assert later.result == undisturbed | {"merged": later.result["merged"]}
+    assert "eval_loss" not in later.log.read_text()
+    assert published_sha256(trainer.folder / "later" / "merged") == later.result["merged"]["sha256"]
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
+def test_a_merged_model_that_answers_otherwise_is_not_published(
+    trainer: Trainer, undisturbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = Path(undisturbed["adapter"])
+    tokenizer = load_tokenizer(adapter)
+    monkeypatch.setattr(merged, "TOLERANCE", {torch.float32: -1.0, torch.bfloat16: -1.0})
+    with pytest.raises(JobError, match="the merged model's log-probabilities differ"):
+        merged.publish_merged(
+            tmp_path / "merged", trainer.base, adapter, tokenizer, probe_tokens(tokenizer), {"objective": "sft"}
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def decisions(base: Path, sha256: str, adapter: str | None = None) -> list[list[int]]:
+    """What a server writes for some prompts."""
+    flags = ["--model-name", "v", "--base", str(base), "--sha256", sha256]
+    loaded = load(parse_settings([*flags, *(["--adapter", adapter] if adapter else [])]))
+    plan = Grammar(completion_tokeniser(loaded.tokenizer)).plan("BTC", None)
+    decoder = Decoder(loaded.model, static_beginning(loaded.tokenizer), decoding=Decoding.GREEDY)
+    draw = random.Random(3)
+    prompts = [encode_prompt(loaded.tokenizer, render_prompt(random_input(draw), "BTC")) for _ in range(6)]
+    return [list(decoder.write(prompt, plan).tokens) for prompt in prompts]
 
 
 def test_the_command_line_names_the_missing_configuration() -> None:

@@ -145,6 +145,20 @@ def test_a_checkpoint_of_one_node_is_not_gone_on_from_by_two(trainer: Trainer) -
     assert "numNodes was 1 and is 2" in both.result["message"]
 
 
+def test_a_finished_run_of_two_nodes_is_merged_once_and_trained_no_more(trainer: Trainer) -> None:
+    config = asked(trainer, "finished")
+    trained = trainer.start(config, nodes=2)
+    assert codes(trained) == [0, 0], logs(trained)
+    merged = trainer.start(config | {"merged": True}, nodes=2)
+    assert codes(merged) == [0, 0], logs(merged)
+    assert merged.result["merged"]["sha256"]
+    assert merged.result | {"merged": None} == trained.result | {"merged": None}
+    again = trainer.start(config | {"merged": True}, nodes=2)
+    assert codes(again) == [0, 0], logs(again)
+    assert again.result == merged.result
+    assert again.others[0].result == {"rank": 1, "steps": trained.result["steps"]}
+
+
 def test_torchrun_starts_it_too(trainer: Trainer) -> None:
     config = asked(trainer, "torchrun")
     file, result = trainer.folder / "torchrun.json", trainer.folder / "torchrun-result.json"

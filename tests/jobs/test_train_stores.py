@@ -96,10 +96,32 @@ def test_what_is_in_the_store_is_whole_and_says_what_it_is(between: Between, und
     assert "s3cret" not in log
 
 
+def test_a_merged_model_is_put_beside_the_adapter_once(between: Between, undisturbed) -> None:
+    merged = between.start("undisturbed", merged=True)
+    assert merged.wait() == 0, merged.log.read_text()
+    run = between.models / "runs/undisturbed"
+    assert artifact_sha256(folder_hashes(run / "merged")) == merged.result["merged"]["sha256"]
+    assert (
+        json.loads((run / "result.json").read_text())
+        == merged.result
+        == undisturbed | {"merged": merged.result["merged"]}
+    )
+    again = between.start("undisturbed", merged=True)
+    assert again.wait() == 0
+    assert again.result == merged.result
+    assert "merging" not in again.log.read_text()
+    weights = run / "merged/model.safetensors"
+    (run / "merged/SHA256SUMS").unlink()  # killed between the files and the sums
+    weights.write_bytes(weights.read_bytes()[:-8])
+    mended = between.start("undisturbed", merged=True)
+    assert mended.wait() == 0, mended.log.read_text()
+    assert artifact_sha256(folder_hashes(run / "merged")) == merged.result["merged"]["sha256"]
+
+
 def test_a_finished_run_never_trains_again_and_another_is_refused(between: Between, undisturbed) -> None:
     again = between.start("undisturbed")
     assert again.wait() == 0
-    assert again.result == undisturbed
+    assert again.result == undisturbed | {name: again.result[name] for name in ("merged",) if name in again.result}
     settings = between.trainer.config(Path("/"))["hyperparameters"] | {"seed": 8}
     other = between.start("undisturbed", hyperparameters=settings)
     assert other.wait() == 64

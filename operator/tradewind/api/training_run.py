@@ -70,6 +70,9 @@ class Output(StoredURI):
 
     uri: StorageURI
     """Folder; the run writes into a folder of its own name under it."""
+    merged: bool = False
+    """Whether the base model with the adapter merged in is written beside it, in the folder `merged`: a whole model for other
+    servers. The trainer then needs memory for the base model once more."""
 
 
 class ModelVersionTemplate(StrictModel):

@@ -135,6 +135,17 @@ class CheckpointStatus(StatusModel):
     """Where it lies."""
 
 
+class MergedStatus(StatusModel):
+    """The base model with the adapter merged in."""
+
+    uri: Text1024 | None = None
+    """Its folder."""
+    sha256: Text64 | None = None
+    """Hash of that folder, as spec.model.sha256 of a ModelVersion asks for it."""
+    difference: float | None = None
+    """Largest difference of a log-probability from base and adapter, on a probe."""
+
+
 class ResultStatus(StatusModel):
     """What the trainer reported at its end."""
 
@@ -160,6 +171,8 @@ class ResultStatus(StatusModel):
     """Mean speed."""
     torch: Text64 | None = None
     """Version of torch that trained it."""
+    merged: MergedStatus | None = None
+    """The merged model; absent: spec.output.merged does not ask for it."""
 
 
 class TrainingRunStatus(CommonStatus):

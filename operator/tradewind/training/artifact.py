@@ -41,7 +41,7 @@ def publish_adapter(target: Path, model: Any, tokenizer: Any, provenance: Mappin
         _sort_sets(draft / "adapter_config.json")
         tokenizer.save_pretrained(draft)
         write_atomic(draft / PROVENANCE_FILE, json.dumps(provenance, indent=1, sort_keys=True) + "\n")
-        write_atomic(draft / "README.md", _model_card(provenance))
+        write_atomic(draft / "README.md", model_card(provenance, "peft", "LoRA adapter"))
         return write_sums(draft)
 
 
@@ -81,14 +81,22 @@ def _sort_sets(config: Path) -> None:
     write_atomic(config, json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
-def _model_card(provenance: Mapping[str, Any]) -> str:
+def model_card(provenance: Mapping[str, Any], library: str, what: str) -> str:
+    """The README of an artifact.
+
+    Args:
+        provenance: where the weights come from.
+        library: what loads them.
+        what: they are, in words.
+    """
+
     def text(value: Any) -> str:
         return f"`{json.dumps(value, sort_keys=True)}`" if isinstance(value, dict | list) else str(value)
 
     rows = "\n".join(f"| {key} | {text(value)} |" for key, value in sorted(provenance.items()))
     return (
-        f"---\nlibrary_name: peft\nbase_model: {json.dumps(provenance['baseModel'])}\n---\n"
-        "# Trading decisions, LoRA adapter\n\n"
+        f"---\nlibrary_name: {library}\nbase_model: {json.dumps(provenance['baseModel'])}\n---\n"
+        f"# Trading decisions, {what}\n\n"
         f"{_AIMS[provenance['objective']]} It was not tested on decisions later than its watermark, and nothing\n"
         "here says that it earns money: that is what the A/B test is for.\n\n"
         f"| | |\n| --- | --- |\n{rows}\n"

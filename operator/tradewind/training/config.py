@@ -86,6 +86,7 @@ class TrainConfig(Recipe):
     Attributes:
         after_out_of_memory: the attempt before was killed for memory: this one takes less.
         silence_seconds: of several nodes: how long is waited for one that does not answer.
+        merged: the base with the adapter merged in is published too.
     """
 
     run: Given
@@ -99,6 +100,7 @@ class TrainConfig(Recipe):
     dataset: Path
     dataset_sha256: Sha256 | None = None
     output: Path
+    merged: bool = False
     progress_url: Annotated[str, Field(pattern="^https?://")] | None = None
     progress_token_file: Path | None = None
     progress_seconds: Annotated[float, Field(gt=0)] = 10.0

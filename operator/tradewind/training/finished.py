@@ -16,6 +16,7 @@ from tradewind.training.outcome import JobError
 from tradewind.training.request import Request, differences, kto_of, settings_of
 
 ADAPTER: Final = "adapter"
+MERGED: Final = "merged"
 RESULT: Final = "result.json"
 _FACTS: Final = ("baseModel", "baseRevision", "baseSha256", "datasetSha256", "method", "objective", "warmStart")
 

@@ -17,11 +17,13 @@ from typing import Any, Final
 from tradewind.stores.bucket import STOPPED, Bucket
 from tradewind.stores.faults import StoreError, refused
 from tradewind.stores.folders import fetch_file, fetch_folder, is_inside, publish_folder, published_sums
+from tradewind.trading.artifact import artifact_sha256
 from tradewind.trading.exits import ExitCode
 from tradewind.trading.settings.stores import Stores
+from tradewind.training.artifact import published_sha256
 from tradewind.training.checkpoint import MANIFEST, MAX_MESSAGE, Checkpoints, Resumption
 from tradewind.training.files import folder_hashes, write_atomic
-from tradewind.training.finished import ADAPTER, RESULT
+from tradewind.training.finished import ADAPTER, MERGED, RESULT
 from tradewind.training.outcome import JobError
 from tradewind.training.request import differences
 
@@ -64,6 +66,21 @@ class StoredOutput:
                 publish_folder(
                     self.bucket, adapter, folder_hashes(adapter), below=ADAPTER, beside={RESULT: self.folder / RESULT}
                 )
+
+    def publish_merged(self) -> None:
+        """The merged model; the report that names it is kept before."""
+        if self.bucket is not None:
+            merged = self.folder / MERGED
+            with as_job_errors():
+                publish_folder(self.bucket, merged, folder_hashes(merged), below=MERGED, replace=True)
+
+    def has_merged(self, sha256: str | None) -> bool:
+        """Whether the merged model of that hash is published."""
+        if self.bucket is None:
+            return sha256 is not None and published_sha256(self.folder / MERGED) == sha256
+        with as_job_errors():
+            sums = published_sums(self.bucket, MERGED)
+        return sums is not None and artifact_sha256(sums) == sha256
 
     def publish_dataset(self) -> None:
         """The snapshot. A snapshot whose Job did not tell of it is replaced: nobody has trained on it."""

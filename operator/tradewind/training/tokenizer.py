@@ -63,6 +63,12 @@ def load_tokenizer(folder: Path) -> Any:
     )
 
 
+def probe_tokens(tokenizer: Any) -> list[int]:
+    """The tokens of a prompt with an answer, which a model can be tried on."""
+    answer = encode_completions(tokenizer, [render_completion(hold("BTC"))])["input_ids"][0]
+    return [*tokenizer(render_prompt(_PROBE_INPUT, "BTC"))["input_ids"], *answer]
+
+
 def _changed_text(tokenizer: Any) -> str | None:
     if tokenizer.eos_token_id is None:
         return "it has no end-of-sequence token"

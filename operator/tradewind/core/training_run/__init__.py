@@ -41,6 +41,7 @@ from tradewind.core.training_run.manifests import (
     checkpoint_uri,
     dataset_uri,
     empty_window,
+    merged_uri,
     model_version_name,
     rendezvous_name,
     snapshot_name,
@@ -387,7 +388,10 @@ def _trained(turn: _Turn, result: Mapping[str, Any]) -> Decision:
         "torch",
     )
     try:
-        made = ResultStatus.model_validate({name: result.get(name) for name in known} | {"uri": adapter_uri(turn.run)})
+        told = {name: result.get(name) for name in known} | {"uri": adapter_uri(turn.run)}
+        if isinstance(result.get("merged"), Mapping):
+            told["merged"] = {**result["merged"], "uri": merged_uri(turn.run)}
+        made = ResultStatus.model_validate(told)
     except ValueError as error:
         message = f"the trainer ended well, but its termination message cannot be read: {error!s}"
         return turn.failed(Reason.TRAINING_FAILED, message[:1024])

@@ -55,6 +55,11 @@ def adapter_uri(run: TrainingRun) -> str:
     return f"{run.spec.output.uri.rstrip('/')}/{run.name}/adapter"
 
 
+def merged_uri(run: TrainingRun) -> str:
+    """Where the merged model lies, if one is asked for."""
+    return f"{run.spec.output.uri.rstrip('/')}/{run.name}/merged"
+
+
 def checkpoint_uri(run: TrainingRun, step: int) -> str:
     """Where the trainer keeps the checkpoint of a step."""
     return f"{run.spec.output.uri.rstrip('/')}/{run.name}/checkpoints/step-{step}"
@@ -171,6 +176,7 @@ def build_train_job(
         "dataset": dataset,
         "datasetSha256": known.sha256 if known else spec.dataset.sha256,
         "output": f"{output}/{run.name}",
+        **({"merged": True} if spec.output.merged else {}),
         **_settings(spec, Recipe),
         "progressURL": (
             f"http://{platform.progress_service}.{platform.operator_namespace}.svc:{platform.progress_port}"
