@@ -41,9 +41,15 @@ def test_the_locks_are_the_constraints_of_images_with_hashes():
 def test_the_lock_of_the_checkout_is_its_constraints_with_hashes():
     locked = re.findall(r"^(\S+==\S+) \\$", (LOCKED / "host.txt").read_text(), re.MULTILINE)
     assert sorted(locked) == sorted((REPO / "constraints" / "host.txt").read_text().splitlines())
-    backend, ours = re.findall(r"UV\) pip install (.*)", (REPO / "Makefile").read_text())
+    backend, ours, vocabularies = re.findall(r"UV\) pip install (.*)", (REPO / "Makefile").read_text())
     assert backend.endswith("--verify-hashes -c $(LOCK) setuptools")
     assert "--verify-hashes -c $(LOCK) --no-build-isolation -e" in ours
+    assert vocabularies.endswith("--no-deps --require-hashes -r $(VOCABULARIES)")
+
+
+def test_vocabularies_are_locked_alone():
+    locked = re.findall(r"^(\S+==\S+) \\$", (LOCKED / "vocabularies.txt").read_text(), re.MULTILINE)
+    assert locked == (REPO / "constraints" / "vocabularies.txt").read_text().splitlines()
 
 
 def test_images_and_checkout_stand_on_the_same_versions():
