@@ -5,10 +5,12 @@
 The demo's own market, log, labels and recipe (demo/offline.py), with the product's data set, trainer and decoder. Training is on the
 first two thirds of the bars before the demo's test, what was learned is tried on the last third of them: each bar is decided, carried out
 on paper and settled with the demo's cost. An objective may use as much processor time as three epochs of sft; how many steps that is, is
-measured before. A ratio is what an objective adds to the arm that it learned from, in basis points a decision, by what sft adds
-(0.01 where it adds nothing).
+measured before. There are two ratios to sft:
 
-A market in which the arm that is learned from only loses pays for holding: the share of holds stands beside.
+- profit: what is added to the arm that was learned from, in basis points a decision (0.01 where it adds nothing). A market in which that
+  arm only loses pays for holding always; the share of holds stands beside.
+- telling apart: the chance that of two trades of that arm, one that earned and one that lost, the model gives the former's action the
+  higher probability (area under the ROC curve; 0.5 is guessing). It asks what was learned, whatever is then done with it.
 """
 
 import argparse
@@ -18,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,12 +30,13 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # as a script it has its own folder there
 
 from cluster.images import NAMES
-from demo.bars import WARMUP, Bar, load_bars, split_index
+from demo.bars import WARMUP, load_bars, split_index
 from demo.manifest import render
-from demo.offline import Decide, api_arm, api_log, candidate_arm, shown_at, traded, train
+from demo.offline import api_arm, api_log, candidate_writer, shown_at, traded, train
 from demo.paper_trader import settle
 from demo.plan import Plan
 from tradewind.trading.dataset import LoggedDecision
+from tradewind.trading.decision import Action, TradeDecision
 from tradewind.training.files import TRAIN_FILE
 from workshop.benchmark import print_ratios, size
 from workshop.progress import say
@@ -52,12 +55,15 @@ BATCH: Final = 16
 
 @dataclass(frozen=True)
 class Learned:
-    """What came of a training: processor seconds, mean return of a decision in basis points, its Sharpe, share of holds."""
+    """What came of a training: processor seconds, mean return of a decision in basis points, its Sharpe, share of holds, area under
+    the ROC curve of the source's trades.
+    """
 
     cpu: float
     bp: float
     sharpe: float
     holds: float
+    apart: float = 0.5
 
 
 def main() -> None:
@@ -71,7 +77,7 @@ def main() -> None:
     values = plan.values("objectives", dict.fromkeys(NAMES, "")) | {"base_key": ""}
     spec = yaml.safe_load(render("training.yaml", values))["spec"]
     log = api_log(bars, first, split, options.cost_bp)
-    source = measured(plan, api_arm, 0.0)
+    source = measured(plan, {index: api_arm(shown_at(plan.bars, index)) for index in traded(plan)})
     say(f"{len(log)} decisions to learn from; their arm on the bars after them: {words(source)}")
 
     with tempfile.TemporaryDirectory(prefix="objectives-") as folder:
@@ -88,20 +94,25 @@ def main() -> None:
                 say(f"{objective}, seed {seed}, {steps[objective]} steps: {words(found)}")
 
     for objective, runs in learned.items():
-        spread = statistics.stdev(run.bp for run in runs) if len(runs) > 1 else 0.0
-        mean = Learned(
-            *(statistics.fmean(getattr(run, name) for run in runs) for name in ("cpu", "bp", "sharpe", "holds"))
+        spread, spread_apart = (
+            statistics.stdev(one) if len(one) > 1 else 0.0 for one in ([r.bp for r in runs], [r.apart for r in runs])
         )
-        say(f"{objective}: {words(mean)}; {spread:.3f} bp between seeds (standard deviation)")
+        mean = Learned(
+            *(statistics.fmean(getattr(run, name) for run in runs) for name in [each.name for each in fields(Learned)])
+        )
+        say(f"{objective}: {words(mean)}; between seeds {spread:.3f} bp and {spread_apart:.3f} (standard deviation)")
     added = {name: statistics.fmean(run.bp for run in runs) - source.bp for name, runs in learned.items()}
     if added["sft"] <= 0:
         say("sft adds nothing here: there is nothing to compare with")
-    print_ratios(
-        {
-            f"{name} against sft": (max(added[name] / added["sft"], 0.01) if added["sft"] > 0 else 0.01, 1.0)
-            for name in OBJECTIVES[1:]
+    apart = {name: statistics.fmean(run.apart for run in runs) for name, runs in learned.items()}
+    ratios: dict[str, tuple[float, float]] = {}
+    for name in OBJECTIVES[1:]:
+        gained = max(added[name] / added["sft"], 0.01) if added["sft"] > 0 else 0.01
+        ratios |= {
+            f"{name} to sft, profit": (gained, 1.0),
+            f"{name} to sft, telling apart": (apart[name] / apart["sft"], 1.0),
         }
-    )
+    print_ratios(ratios)
 
 
 def asked(spec: Mapping[str, Any], objective: str, steps: int, seed: int) -> dict[str, Any]:
@@ -136,19 +147,48 @@ def trained(log: list[LoggedDecision], spec: Mapping[str, Any], base: Path, work
     """One training, and what its adapter does on the bars after it."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     result = train(log, spec, base, work)
-    return measured(plan, candidate_arm(base, Path(result["adapter"]), result["sha256"]), processor_seconds(before))
+    spent = processor_seconds(before)
+    write = candidate_writer(base, Path(result["adapter"]), result["sha256"])
+    written = {index: write(shown_at(plan.bars, index)) for index in traded(plan)}
+    return measured(
+        plan,
+        {index: one.decision for index, one in written.items()},
+        spent,
+        {index: one.probabilities for index, one in written.items()},
+    )
 
 
-def measured(plan: Plan, decide: Decide, cpu: float) -> Learned:
-    """What an arm earns on every bar of the plan's test."""
-    bars: tuple[Bar, ...] = plan.bars
-    returns, holds = [], 0
-    for index in traded(plan):
-        fill = settle(decide(shown_at(bars, index)).model_dump(mode="json"), bars[index + 1], plan.cost_bp)
-        returns.append(fill.pnl_usd / fill.notional_usd if fill else 0.0)
-        holds += fill is None
-    mean, spread = statistics.fmean(returns), statistics.pstdev(returns)
-    return Learned(cpu, 1e4 * mean, mean / spread if spread else 0.0, holds / len(returns))
+def measured(
+    plan: Plan,
+    decisions: Mapping[int, TradeDecision],
+    cpu: float = 0.0,
+    probabilities: Mapping[int, Mapping[Action, float]] | None = None,
+) -> Learned:
+    """What an arm's decisions on every bar of the plan's test earn, and how well its probabilities tell the source's trades apart."""
+    returns = [earned(plan, index, decision) for index, decision in decisions.items()]
+    known = [0.0 if one is None else one for one in returns]
+    mean, spread = statistics.fmean(known), statistics.pstdev(known)
+    apart = 0.5 if probabilities is None else area(plan, probabilities)
+    return Learned(cpu, 1e4 * mean, mean / spread if spread else 0.0, returns.count(None) / len(returns), apart)
+
+
+def area(plan: Plan, probabilities: Mapping[int, Mapping[Action, float]]) -> float:
+    """Area under the ROC curve of the probabilities of the source's actions; 0.5 where all of its trades end alike."""
+    won: list[float] = []
+    lost: list[float] = []
+    for index, shares in probabilities.items():
+        answer = api_arm(shown_at(plan.bars, index))
+        came = earned(plan, index, answer)
+        if came is not None:
+            (won if came > 0 else lost).append(shares[answer.action])
+    pairs = len(won) * len(lost)
+    return sum((a > b) + 0.5 * (a == b) for a in won for b in lost) / pairs if pairs else 0.5
+
+
+def earned(plan: Plan, index: int, decision: TradeDecision) -> float | None:
+    """Net return of a decision on its notional; None: it holds."""
+    fill = settle(decision.model_dump(mode="json"), plan.bars[index + 1], plan.cost_bp)
+    return None if fill is None else fill.pnl_usd / fill.notional_usd
 
 
 def made_base(folder: Path) -> Path:
@@ -176,7 +216,7 @@ def processor_seconds(before: resource.struct_rusage) -> float:
 
 def words(found: Learned) -> str:
     cpu = f", {found.cpu:.0f} processor seconds" if found.cpu else ""
-    return f"{found.bp:+.3f} bp a decision, Sharpe {found.sharpe:+.4f}, {100 * found.holds:.0f} % held{cpu}"
+    return f"{found.bp:+.3f} bp a decision, Sharpe {found.sharpe:+.4f}, {100 * found.holds:.0f} % held, told apart {found.apart:.3f}{cpu}"
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
@@ -68,6 +68,9 @@ from tradewind.trading.standing import Trade, trade_of
 from tradewind.training.artifact import published_sha256
 from tradewind.training.config import SnapshotConfig
 from tradewind.training.files import EVAL_FILE, TRAIN_FILE, dataset_sha256
+
+if TYPE_CHECKING:
+    from tradewind.predictor.decoder import Written
 
 LIMITS: Final = Limits(max_leverage=20, max_size_usd=100)
 Decide = Callable[[DecisionInput], TradeDecision]
@@ -151,7 +154,13 @@ def train(log: list[LoggedDecision], spec: Mapping[str, Any], base: Path, work: 
 
 
 def candidate_arm(base: Path, adapter: Path, sha256: str) -> Decide:
-    """The predictor's own loader and decoder, without its server."""
+    """What the predictor answers, without its server."""
+    write = candidate_writer(base, adapter, sha256)
+    return lambda shown: write(shown).decision
+
+
+def candidate_writer(base: Path, adapter: Path, sha256: str) -> "Callable[[DecisionInput], Written]":
+    """The predictor's own loader and decoder: decisions with the probabilities of actions."""
     from tradewind.predictor.decoder import Decoder
     from tradewind.predictor.grammar import Grammar
     from tradewind.predictor.loader import completion_tokeniser, encode_prompt, load, static_beginning
@@ -176,10 +185,10 @@ def candidate_arm(base: Path, adapter: Path, sha256: str) -> Decide:
     decoder = Decoder(loaded.model, static_beginning(loaded.tokenizer), decoding=settings.decoding)
     plan = grammar.plan(SYMBOL, LIMITS)
 
-    def decide(shown: DecisionInput) -> TradeDecision:
-        return decoder.write(encode_prompt(loaded.tokenizer, render_prompt(shown, SYMBOL)), plan).decision
+    def write(shown: DecisionInput) -> "Written":
+        return decoder.write(encode_prompt(loaded.tokenizer, render_prompt(shown, SYMBOL)), plan)
 
-    return decide
+    return write
 
 
 @dataclass(frozen=True)
