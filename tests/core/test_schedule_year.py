@@ -223,3 +223,19 @@ def test_each_half_hour_of_a_night_of_change_is_the_instants_of_its_clock(zone: 
         assert due is not None
         assert due.astimezone(UTC) == max(at for at in instants if at <= now)
         assert upcoming.astimezone(UTC) == min(at for at in instants if at > now)
+
+
+@pytest.mark.parametrize(("template", "kept"), [({"endpointRef": {"name": "trader"}}, ["r4"]), (None, [])])
+def test_the_newest_run_stays_until_an_experiment_can_be_made_of_it(
+    template: dict[str, Any] | None, kept: list[str]
+) -> None:
+    runs = [
+        {"metadata": {"name": f"r{n}"}, "status": {"phase": "Succeeded", "completionTime": f"2026-01-0{n}T00:00:00Z"}}
+        for n in range(1, 5)
+    ]
+    spec = {"experimentTemplate": template, "successfulRunsHistoryLimit": 0}
+    case = build(
+        "training_schedule", {"resource": {"spec": spec}, "facts": {"runs": runs, "versions": None, "endpoint": None}}
+    )
+    gone = {e.name for e in case.decide().effects if isinstance(e, Delete)}
+    assert [run["metadata"]["name"] for run in runs if run["metadata"]["name"] not in gone] == kept

@@ -81,8 +81,8 @@ class TrainingScheduleSpec(StrictModel):
     """Closed trades since the last run's watermark; with fewer the run is skipped. Where the database does not answer, the run is
     made and its own gates decide."""
     successful_runs_history_limit: Annotated[int, Field(ge=0, le=100)] = 3
-    """Finished runs that are kept, beside those of champions, of what champions started from, and of versions that an experiment
-    names. Their ModelVersions stay in any case."""
+    """Finished runs that are kept, beside those of champions, of what champions started from, of versions that an experiment names,
+    and the newest where experimentTemplate makes one of it. Their ModelVersions stay in any case."""
     failed_runs_history_limit: Annotated[int, Field(ge=0, le=100)] = 3
     """Failed or skipped runs that are kept."""
     suspend: bool = False

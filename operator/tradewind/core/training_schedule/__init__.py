@@ -107,6 +107,9 @@ def decide(schedule: TrainingSchedule, seen: Seen, now: datetime, *, platform: P
         facts = [Fact("Ready", False, Reason.INVALID_SCHEDULE, message)]
         return Decision(_with(schedule, status.model_copy(update={"phase": TrainingSchedulePhase.INVALID}), facts, now))
     named = named_versions(seen.experiments, (*seen.endpoints, *filter(None, (seen.endpoint,))), seen.runs)
+    newest = _newest(seen) if schedule.spec.experiment_template is not None else None
+    if newest is not None:  # its version may not be Ready yet, and the experiment is made of the run
+        named |= {model_version_name(newest)}
     effects: list[Effect] = list(pruned(schedule, seen.runs, named))
     status = _observed(schedule, seen).model_copy(update={"next_schedule_time": upcoming})
     experiment, taken = _experiment(schedule, seen)
@@ -206,8 +209,7 @@ def _wanted_experiment(schedule: TrainingSchedule, seen: Seen) -> list[Effect]:
     template = schedule.spec.experiment_template
     if template is None or seen.endpoint is None or seen.versions is None:
         return []
-    finished = [run for run in seen.runs if run.status.phase is TrainingRunPhase.SUCCEEDED]
-    newest = max(finished, key=ended, default=None)
+    newest = _newest(seen)
     if newest is None:
         return []
     version = seen.versions.get(model_version_name(newest))
@@ -243,6 +245,11 @@ def _wanted_experiment(schedule: TrainingSchedule, seen: Seen) -> list[Effect]:
         "spec": {**settings, "candidate": version.name},
     }
     return [*(Delete(API_VERSION, "ABExperiment", e.name, e.metadata.uid) for e in waiting), Create(manifest)]
+
+
+def _newest(seen: Seen) -> TrainingRun | None:
+    """The run that succeeded last."""
+    return max((run for run in seen.runs if run.status.phase is TrainingRunPhase.SUCCEEDED), key=ended, default=None)
 
 
 def _observed(schedule: TrainingSchedule, seen: Seen) -> TrainingScheduleStatus:
