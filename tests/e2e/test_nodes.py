@@ -37,7 +37,8 @@ def test_two_pods_train_and_the_loss_of_one_costs_no_bit(runs: Runs) -> None:
     gone = runs.pod("lost", 1)["metadata"]["name"]
     space.kubectl("delete", "pod", gone, "--wait=false")
     wait_for("the loss to be counted", lambda: runs.status("lost").get("interruptions", 0), (1).__eq__, seconds=120)
-    saved = runs.status("lost")["lastCheckpoint"]["step"]
+    # Of the disk: a Job that has failed deletes its pods, and what they say of their end may go before it is read.
+    saved = runs.step("lost")
     assert saved >= first, "both agreed to save before it went"
 
     runs.further("lost", saved)
