@@ -130,6 +130,18 @@ def test_what_was_gained_outlives_the_runs_and_no_run_goes_before_it_is_kept() -
     assert [trial.run for trial in world.status.search.trials] == world.made
 
 
+def test_a_run_that_is_kept_for_longer_than_the_record_does_not_come_in_again() -> None:
+    world = searching(explore="1")
+    world.spec(successfulRunsHistoryLimit=100, failedRunsHistoryLimit=100)
+    world.weeks(60)
+    record = world.status.search
+    assert record is not None
+    assert [trial.run for trial in record.trials] == world.made[-52:]
+    world.spec(successfulRunsHistoryLimit=10)
+    world.turn(sundays(60)[-1] + timedelta(days=2))
+    assert world.made[0] in world.gone, "one that has fallen out of the record is deleted as any other"
+
+
 def test_another_template_begins_anew_and_another_place_to_run_does_not() -> None:
     world = searching(explore="0", over={"learningRate": ["0.0001", "0.0003"], "rank": [8]})
     world.weeks(2)

@@ -174,6 +174,13 @@ class ResultStatus(StatusModel):
     merged: MergedStatus | None = None
     """The merged model; absent: spec.output.merged does not ask for it."""
 
+    @property
+    def gain(self) -> float | None:
+        """Share of the base model's loss on the evaluation rows that the adapter took away; None: not measured."""
+        if self.eval_loss is None or self.base_eval_loss is None or self.base_eval_loss <= 0:
+            return None
+        return 1 - self.eval_loss / self.base_eval_loss
+
 
 class TrainingRunStatus(CommonStatus):
     """What the operator sees of a TrainingRun."""

@@ -107,14 +107,6 @@ def view(run: TrainingRun, now: datetime) -> TrainingPage:
     )
 
 
-def gain_of(run: TrainingRun) -> float | None:
-    """Share of the base model's loss on the evaluation rows that the adapter took away; None: not measured."""
-    result = run.status.result
-    if result is None or result.eval_loss is None or not result.base_eval_loss:
-        return None
-    return 1 - result.eval_loss / result.base_eval_loss
-
-
 def _message(run: TrainingRun, said: str) -> str:
     progress = run.status.progress
     if run.status.phase is TrainingRunPhase.TRAINING and progress is not None and progress.percent is not None:
@@ -124,7 +116,8 @@ def _message(run: TrainingRun, said: str) -> str:
 
 def _tiles(run: TrainingRun) -> Iterator[tuple[str, str]]:
     status = run.status
-    result, progress, gain = status.result, status.progress, gain_of(run)
+    result, progress = status.result, status.progress
+    gain = result.gain if result is not None else None
     if gain is not None and result is not None:
         yield (
             f"{100 * gain:.1f} %",

@@ -55,12 +55,10 @@ def choose(schedule: TrainingSchedule, due: datetime) -> Chosen:
     spec = template.to_manifest()
     if search is None:
         return Chosen(spec)
-    settings, why = _chosen(search, template, _compared(schedule), f"{schedule.metadata.uid}/{due.isoformat()}")
+    trials = _window(search, _template_sha256(template, search), _stored(schedule))
+    settings, why = _chosen(search, template, trials, f"{schedule.metadata.uid}/{due.isoformat()}")
     for name, value in settings.items():
-        *path, last = _PLACES[name]
-        part = spec
-        for step in path:
-            part = part.setdefault(step, {})
+        part, last = _place(spec, name)
         part[last] = value
     return Chosen(spec, f"{words_of(settings)}: {why}")
 
@@ -70,21 +68,16 @@ def searched(schedule: TrainingSchedule, runs: Iterable[TrainingRun]) -> SearchS
     search = schedule.spec.search
     if search is None:
         return None
-    known = schedule.status.search or SearchStatus()
-    names = {trial.run for trial in known.trials}
-    ended = sorted(_trials(schedule, (run for run in runs if run.name not in names)), key=lambda trial: str(trial.time))
-    trials = (*known.trials, *ended)[-MOST_TRIALS:]
-    status = known.model_copy(update={"trials": trials})
+    trials = _record(schedule, runs)
     best = _best(_window(search, _template_sha256(schedule.spec.template.spec, search), trials))
-    return status.model_copy(update={"best": best})
+    return SearchStatus(trials=trials, best=best)
 
 
 def unrecorded(schedule: TrainingSchedule, runs: Iterable[TrainingRun]) -> frozenset[str]:
     """Runs that have ended and are not in the stored record yet: until they are, they must not be deleted."""
     if schedule.spec.search is None:
         return frozenset()
-    names = {trial.run for trial in schedule.status.search.trials} if schedule.status.search else set()
-    return frozenset(trial.run for trial in _trials(schedule, runs) if trial.run not in names)
+    return frozenset(trial.run for trial in _record(schedule, runs)) - {trial.run for trial in _stored(schedule)}
 
 
 def words_of(settings: Mapping[str, object]) -> str:
@@ -134,11 +127,17 @@ def _best(trials: Iterable[Trial]) -> BestSetting | None:
     return found
 
 
-def _compared(schedule: TrainingSchedule) -> tuple[Trial, ...]:
-    search, status = schedule.spec.search, schedule.status.search
-    if search is None or status is None:
-        return ()
-    return _window(search, _template_sha256(schedule.spec.template.spec, search), status.trials)
+def _stored(schedule: TrainingSchedule) -> tuple[Trial, ...]:
+    return schedule.status.search.trials if schedule.status.search is not None else ()
+
+
+def _record(schedule: TrainingSchedule, runs: Iterable[TrainingRun]) -> tuple[Trial, ...]:
+    """The newest trials, of the stored record and of runs; one that has fallen out of it does not come in again."""
+    stored = _stored(schedule)
+    names = {trial.run for trial in stored}
+    ended = _trials(schedule, (run for run in runs if run.name not in names))
+    ordered = sorted((*stored, *ended), key=lambda trial: trial.time.timestamp() if trial.time is not None else 0.0)
+    return tuple(ordered[-MOST_TRIALS:])
 
 
 def _window(search: Search, template: str, trials: Iterable[Trial]) -> tuple[Trial, ...]:
@@ -168,9 +167,8 @@ def _outcome(run: TrainingRun) -> tuple[str, float | None]:
     """What a finished run says of its setting; "": nothing, as one whose node was lost or whose loss was not measured."""
     result, ended = run.status.result, run.status.condition("Succeeded")
     match run.status.phase:
-        case TrainingRunPhase.SUCCEEDED if result and result.eval_loss is not None and (result.base_eval_loss or 0) > 0:
-            assert result.base_eval_loss is not None
-            return "Succeeded", round(1 - result.eval_loss / result.base_eval_loss, 6)
+        case TrainingRunPhase.SUCCEEDED if result is not None and result.gain is not None:
+            return "Succeeded", round(result.gain, 6)
         case TrainingRunPhase.FAILED if ended is not None and ended.reason in _ITS_FAULT:
             return ended.reason, None
         case _:
@@ -186,14 +184,16 @@ def _settings(search: Search) -> Iterator[Settings]:
 
 def _of_spec(spec: TrainingRunSpec, search: Search) -> dict[str, str]:
     """What a run is trained with, of the knobs that are searched."""
-    manifest = spec.to_manifest()
-    found = {}
-    for name in search.over.to_manifest():
-        part: Any = manifest
-        for step in _PLACES[name]:
-            part = part[step]
-        found[name] = str(part)
-    return found
+    places = {name: _place(spec.to_manifest(), name) for name in search.over.to_manifest()}
+    return {name: str(part[last]) for name, (part, last) in places.items()}
+
+
+def _place(manifest: dict[str, Any], name: str) -> tuple[dict[str, Any], str]:
+    """The part of a run's spec that a knob is in, made where it is absent, and its name there."""
+    *path, last = _PLACES[name]
+    for step in path:
+        manifest = manifest.setdefault(step, {})
+    return manifest, last
 
 
 def _as_text(settings: Settings) -> dict[str, str]:
@@ -207,10 +207,7 @@ def _template_sha256(spec: TrainingRunSpec, search: Search) -> str:
     """
     manifest = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, include=_DECIDES)
     for name in search.over.to_manifest():
-        *path, last = _PLACES[name]
-        part = manifest
-        for step in path:
-            part = part.get(step, {})
+        part, last = _place(manifest, name)
         part.pop(last, None)
     said = {name: value for name, value in manifest.items() if value not in ({}, {"extra": {}})}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
