@@ -1,6 +1,5 @@
 """Trainings on good and bad decisions, by the Job's own script on a tiny model."""
 
-import json
 import re
 import signal
 from collections.abc import Iterator
@@ -19,13 +18,7 @@ STEPS = 18
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainer]:
     """Every third row is to avoid."""
     with running_trainer(tmp_path_factory.mktemp("kto")) as trainer:
-        for file in ("train.jsonl", "eval.jsonl"):
-            path = trainer.data / file
-            rows = [json.loads(line) for line in path.read_text().splitlines()]
-            for row in rows[::3]:
-                row["desirable"] = False
-            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        trainer.data_sha256 = dataset_sha256(trainer.data)
+        trainer.avoid_every_third()
         yield trainer
 
 

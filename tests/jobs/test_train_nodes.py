@@ -16,7 +16,6 @@ from safetensors.torch import load_file
 from train_rig import Started, Trainer, free_port, running_trainer, wait_for
 
 from tiny_base import make_dataset
-from tradewind.training.files import dataset_sha256
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS_TOLERANCE, LOSS_TOLERANCE = 5e-6, 1e-5
@@ -28,13 +27,7 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainer]:
     """The last step of each epoch has one sample: of two nodes, one has none. Every third row is to avoid."""
     with running_trainer(tmp_path_factory.mktemp("nodes")) as trainer:
         make_dataset(trainer.data, train=21, evaluation=13)
-        for file in ("train.jsonl", "eval.jsonl"):
-            path = trainer.data / file
-            rows = [json.loads(line) for line in path.read_text().splitlines()]
-            for row in rows[::3]:
-                row["desirable"] = False
-            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        trainer.data_sha256 = dataset_sha256(trainer.data)
+        trainer.avoid_every_third()
         yield trainer
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tiny_base import make_base, make_dataset
+from tradewind.training.files import dataset_sha256
 
 
 @dataclass
@@ -77,6 +78,16 @@ class Trainer:
             "objective": "sft",
             "checkpoint": {"keep": 2, "resume": True},
         } | changes  # fmt: skip
+
+    def avoid_every_third(self) -> None:
+        """Marks every third row of both sides as one to avoid."""
+        for file in ("train.jsonl", "eval.jsonl"):
+            path = self.data / file
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            for row in rows[::3]:
+                row["desirable"] = False
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        self.data_sha256 = dataset_sha256(self.data)
 
     def start(self, config: dict[str, Any], *, nodes: int = 1) -> Started:
         """Start one process, or one for each of several nodes, which this machine then is."""
