@@ -32,7 +32,8 @@ from tradewind.cli.place import ArgumentError, add_dsn, add_place, dsn_of, place
 from tradewind.cli.table_file import ENCODINGS
 from tradewind.schema.durations import parse_duration
 from tradewind.schema.names import Symbol
-from tradewind.shell.imported import ImportedFile, ImportLog, Place, RefusedByDatabaseError
+from tradewind.shell.endpoint_log import Place, RefusedByDatabaseError
+from tradewind.shell.imported import ImportedFile, ImportLog
 from tradewind.trading.exits import CommandExit
 from tradewind.trading.imports.build import build
 from tradewind.trading.imports.formats import Format

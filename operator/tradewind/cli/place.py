@@ -6,7 +6,7 @@ Belongs here: the options and their values. Does not belong here: what is read a
 import argparse
 import os
 
-from tradewind.shell.imported import Place
+from tradewind.shell.endpoint_log import Place
 
 
 class ArgumentError(ValueError):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from tradewind import migrations
 from tradewind.cli.place import ArgumentError, add_dsn, add_place, dsn_of, place_of
-from tradewind.shell.imported import RefusedByDatabaseError
+from tradewind.shell.endpoint_log import RefusedByDatabaseError
 from tradewind.shell.reviews import Draw, NotReviewableError, ReviewLog
 from tradewind.trading.exits import CommandExit
 from tradewind.trading.reviews import Review, Reviewable, ReviewError, checked_note, printable, read_review

@@ -6,14 +6,12 @@ other. A dry run is the same transaction, taken back.
 Belongs here: the statements, and their errors in words. Does not belong here: reading and checking rows (trading/imports).
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final
 
-import psycopg
-
-from tradewind import migrations
+from tradewind.shell.endpoint_log import EndpointLog, in_words
 from tradewind.trading.decision import canonical_json
 from tradewind.trading.imports.problems import Reason
 from tradewind.trading.imports.records import Record
@@ -94,15 +92,6 @@ SELECT (SELECT count(*) FROM decisions), (SELECT count(*) FROM outcomes)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """The Endpoint that history is for."""
-
-    installation: str
-    namespace: str
-    endpoint: str
-
-
-@dataclass(frozen=True, slots=True)
 class ImportedFile:
     """What is kept of a file: `sha256` in hex, `size` in bytes."""
 
@@ -121,32 +110,8 @@ class Stored:
     orphans: int
 
 
-class RefusedByDatabaseError(Exception):
-    """The database did not take it, and nothing of it was stored; the message says why and what to do."""
-
-
-class ImportLog:
+class ImportLog(EndpointLog):
     """A connection to the database, for one Endpoint; `commit` or nothing."""
-
-    def __init__(self, dsn: str, place: Place, by: str) -> None:
-        """Connects.
-
-        Raises:
-            InvalidDsnError, UnreachableDatabaseError: see `migrations.connect`.
-        """
-        self._connection = migrations.connect(dsn)
-        self._key = {
-            "installation": place.installation,
-            "namespace": place.namespace,
-            "endpoint": place.endpoint,
-            "by": by,
-        }
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()  # what was not committed is gone
 
     def commit(self) -> None:
         """Keeps what was stored.
@@ -250,28 +215,9 @@ def _row(number: int, record: Record) -> tuple[Any, ...]:
     return (number, record.source_id, *decided, *ended)
 
 
-@contextmanager
-def _in_words() -> Iterator[None]:
-    try:
-        yield
-    except psycopg.errors.UndefinedTable:
-        raise RefusedByDatabaseError(
-            "the database's schema is not there or older than this program; run `tradewind migrate`"
-        ) from None
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise RefusedByDatabaseError(
-            f"{_first_line(error)}; the role needs SELECT on the schema's tables, and INSERT, UPDATE and DELETE on the three of imports, and "
-            "TEMPORARY on the database"
-        ) from None
-    except psycopg.OperationalError as error:
-        raise RefusedByDatabaseError(
-            f"the database went away, nothing of this file was stored: {_first_line(error)}"
-        ) from None
-    except psycopg.Error as error:
-        raise RefusedByDatabaseError(
-            f"the database refused it, nothing of this file was stored: {_first_line(error)}"
-        ) from None
-
-
-def _first_line(error: psycopg.Error) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _in_words() -> AbstractContextManager[None]:
+    rights = (
+        "the role needs SELECT on the schema's tables, and INSERT, UPDATE and DELETE on the three of imports, and "
+        "TEMPORARY on the database"
+    )
+    return in_words("nothing of this file", rights)

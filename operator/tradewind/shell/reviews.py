@@ -6,16 +6,14 @@ there are some, and the same ones again when others came meanwhile, but for thos
 Belongs here: the statements, and their errors in words. Does not belong here: what a reviewer sees (trading/reviews.py).
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Final
 
-import psycopg
 from psycopg.rows import dict_row
 
-from tradewind import migrations
-from tradewind.shell.imported import Place, RefusedByDatabaseError
+from tradewind.shell.endpoint_log import EndpointLog, in_words
 from tradewind.trading.reviews import Review, Reviewable
 
 _KEY: Final = "d.installation = %(installation)s AND d.namespace = %(namespace)s AND d.endpoint = %(endpoint)s"
@@ -76,28 +74,8 @@ class NotReviewableError(ValueError):
     """A review of what cannot be reviewed; says why and what to do."""
 
 
-class ReviewLog:
+class ReviewLog(EndpointLog):
     """A connection to the database, for one Endpoint and one reviewer."""
-
-    def __init__(self, dsn: str, place: Place, by: str) -> None:
-        """Connects.
-
-        Raises:
-            InvalidDsnError, UnreachableDatabaseError: see `migrations.connect`.
-        """
-        self._connection = migrations.connect(dsn)
-        self._key: dict[str, Any] = {
-            "installation": place.installation,
-            "namespace": place.namespace,
-            "endpoint": place.endpoint,
-            "by": by,
-        }
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()  # what was not committed is gone
 
     def drawn(self, draw: Draw) -> list[Reviewable]:
         """The sample, in the order of the draw.
@@ -161,21 +139,6 @@ class ReviewLog:
             )
 
 
-@contextmanager
-def _in_words() -> Iterator[None]:
-    try:
-        yield
-    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
-        raise RefusedByDatabaseError(
-            "the database's schema is not there or older than this program; run `tradewind migrate`"
-        ) from None
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise RefusedByDatabaseError(
-            f"{_first_line(error)}; reviews are for the owner's role (the connection string of `tradewind migrate`): a tenant only reads them"
-        ) from None
-    except psycopg.Error as error:
-        raise RefusedByDatabaseError(f"the database refused it, nothing was stored: {_first_line(error)}") from None
-
-
-def _first_line(error: psycopg.Error) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _in_words() -> AbstractContextManager[None]:
+    rights = "reviews are for the owner's role (the connection string of `tradewind migrate`): a tenant only reads them"
+    return in_words("nothing", rights)
