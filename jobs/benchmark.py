@@ -30,17 +30,20 @@ from tradewind.trading.decision import Limits, TradeDecision, limit_violation
 from tradewind.trading.exits import ExitCode
 from tradewind.training.outcome import JobError, bad_config, write_result
 
-FLAGS = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-FLAGS.add_argument("--url", required=True, help="of the predictor's Service, http")
-FLAGS.add_argument("--model", required=True, help="the ModelVersion's name")
-FLAGS.add_argument("--sha256", required=True, help="hash that the ModelVersion pins")
-FLAGS.add_argument("--requests", type=int, default=40, help="at each concurrency, 1 to 10000")
-FLAGS.add_argument("--concurrency", default="1,4", help="how many at once, e.g. 1,4,16")
-FLAGS.add_argument("--symbols", default="BTC", help="that are asked about, e.g. BTC,ETH")
-FLAGS.add_argument("--timeout", type=float, default=30.0, help="seconds for one answer")
-FLAGS.add_argument("--patience", type=float, default=60.0, help="seconds to wait for the endpoint to come up")
-FLAGS.add_argument("--seed", type=int, default=0, help="of the questions")
-FLAGS.add_argument("--result", type=Path, help="file for the result's JSON; default: /dev/termination-log")
+OPTIONS = argparse.ArgumentParser(add_help=False)
+OPTIONS.add_argument("--url", required=True, help="of the predictor's Service, http")
+OPTIONS.add_argument("--model", required=True, help="the ModelVersion's name")
+OPTIONS.add_argument("--sha256", required=True, help="hash that the ModelVersion pins")
+OPTIONS.add_argument("--requests", type=int, default=40, help="at each concurrency, 1 to 10000")
+OPTIONS.add_argument("--concurrency", default="1,4", help="how many at once, e.g. 1,4,16")
+OPTIONS.add_argument("--symbols", default="BTC", help="that are asked about, e.g. BTC,ETH")
+OPTIONS.add_argument("--timeout", type=float, default=30.0, help="seconds for one answer")
+OPTIONS.add_argument("--patience", type=float, default=60.0, help="seconds to wait for the endpoint to come up")
+OPTIONS.add_argument("--seed", type=int, default=0, help="of the questions")
+OPTIONS.add_argument("--result", type=Path, help="file for the result's JSON; default: /dev/termination-log")
+FLAGS = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, parents=[OPTIONS]
+)
 
 LIMITS = Limits(max_leverage=5, max_size_usd=1000)
 WARM_UP = 3
@@ -64,6 +67,8 @@ class Answer:
     problem: str | None  # why the answer is no valid decision
     forward_passes: int
     busy: int  # times that the server asked to come again
+    decision: TradeDecision | None = None  # one that keeps symbol and limits
+    probabilities: dict[str, float] | None = None  # of the actions
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,14 +94,7 @@ def benchmark(flags: argparse.Namespace) -> dict[str, Any]:
         raise bad_config("--requests", f"takes a number from 1 to 10000, got {flags.requests}")
     if not re.fullmatch(r"[0-9a-f]{64}", flags.sha256):
         raise bad_config("--sha256", "takes 64 lower-case hex digits")
-    parts = urlsplit(flags.url)
-    if parts.scheme != "http" or not parts.hostname:
-        raise bad_config("--url", f"takes http://host[:port][/path], got {flags.url!r}")
-    try:
-        endpoint = Endpoint(parts.hostname, parts.port or 80, parts.path.rstrip("/"), flags.timeout)
-    except ValueError as error:
-        raise bad_config("--url", f"{error}, got {flags.url!r}") from None
-
+    endpoint = endpoint_at("--url", flags.url, flags.timeout)
     stated = verification(endpoint, flags.patience)
     if stated.get("sha256") != flags.sha256:
         raise JobError(
@@ -138,6 +136,16 @@ def benchmark(flags: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def endpoint_at(field: str, url: str, timeout: float) -> Endpoint:
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname:
+        raise bad_config(field, f"takes http://host[:port][/path], got {url!r}")
+    try:
+        return Endpoint(parts.hostname, parts.port or 80, parts.path.rstrip("/"), timeout)
+    except ValueError as error:
+        raise bad_config(field, f"{error}, got {url!r}") from None
+
+
 def verification(endpoint: Endpoint, patience: float) -> dict[str, Any]:
     """What the endpoint says of itself; waits while it comes up."""
     deadline = time.monotonic() + patience
@@ -176,9 +184,9 @@ def question(draw: random.Random, symbols: Sequence[str]) -> dict[str, Any]:
 
 
 def ask_all(endpoint: Endpoint, model: str, questions: Sequence[dict[str, Any]], level: int) -> list[Answer]:
-    """Closed loop: `level` threads, each asks its next question when it has its answer."""
-    waiting = list(reversed(questions))
-    answers: list[Answer] = []
+    """Closed loop: `level` threads, each asks its next question when it has its answer. Answers are in the questions' order."""
+    waiting = list(reversed(list(enumerate(questions))))
+    answers: dict[int, Answer] = {}
     failures: list[BaseException] = []
 
     def work() -> None:
@@ -186,10 +194,10 @@ def ask_all(endpoint: Endpoint, model: str, questions: Sequence[dict[str, Any]],
             connection = endpoint.connect()
             while waiting and not failures:
                 try:
-                    asked = waiting.pop()
+                    number, asked = waiting.pop()
                 except IndexError:
                     break
-                answers.append(ask(connection, f"{endpoint.path}/v1/models/{model}:predict", asked))
+                answers[number] = ask(connection, f"{endpoint.path}/v1/models/{model}:predict", asked)
             connection.close()
         except BaseException as error:
             failures.append(error)
@@ -201,7 +209,7 @@ def ask_all(endpoint: Endpoint, model: str, questions: Sequence[dict[str, Any]],
         thread.join()
     if failures:
         raise failures[0]
-    return answers
+    return [answers[number] for number in range(len(questions))]
 
 
 def ask(connection: http.client.HTTPConnection, path: str, asked: dict[str, Any]) -> Answer:
@@ -224,8 +232,16 @@ def ask(connection: http.client.HTTPConnection, path: str, asked: dict[str, Any]
         decision = TradeDecision.model_validate({k: v for k, v in prediction.items() if not k.startswith("_")})
     except (ValidationError, ValueError, KeyError, TypeError, AttributeError) as error:
         return Answer(milliseconds, f"invalid: {type(error).__name__}: {error}", 0, busy)
-    problem = limit_violation(decision, symbol=asked["symbols"][0], limits=LIMITS)
-    return Answer(milliseconds, problem, int(prediction.get("_forward_passes", 0)), busy)
+    limits = None if asked["limits"] is None else Limits.model_validate(asked["limits"])
+    problem = limit_violation(decision, symbol=asked["symbols"][0], limits=limits)
+    return Answer(
+        milliseconds,
+        problem,
+        int(prediction.get("_forward_passes", 0)),
+        busy,
+        decision if problem is None else None,
+        prediction.get("_probabilities"),
+    )
 
 
 def numbers(answers: Sequence[Answer], seconds: float) -> dict[str, float]:

@@ -17,6 +17,7 @@ from kserve.model_server import app
 from llguidance.hf import from_tokenizer
 from pydantic import JsonValue
 
+from tradewind.predictor.card import card
 from tradewind.predictor.decoder import Decoder, ModelUnsupportedError, Prose
 from tradewind.predictor.failure import RequestError, StartError
 from tradewind.predictor.grammar import Grammar, GrammarError
@@ -60,6 +61,7 @@ def serve(settings: Settings, sha256: str) -> None:
         "reasoning": settings.reasoning.value,
         "merged": settings.adapter is not None and settings.merge,
         "promptVersion": PROMPT_VERSION,
+        "card": card(settings.adapter or settings.base),
     }
     app.add_api_route("/tradewind/v1/verification", lambda: JSONResponse(verification), methods=["GET"])
     app.add_exception_handler(RequestError, _refuse)

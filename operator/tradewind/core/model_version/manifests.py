@@ -37,6 +37,13 @@ def stores_of(version: ModelVersion) -> tuple[str, ...]:
     return store_urls([(part.uri, part.store) for part in parts if part is not None])
 
 
+def asked_stores_of(version: ModelVersion) -> tuple[str, ...]:
+    """URLs of the stores that the Job that judges it fetches from."""
+    evaluation = version.spec.evaluation
+    parts = (evaluation.dataset, evaluation.bars)
+    return store_urls([(part.uri, part.store) for part in parts if part is not None])
+
+
 def build_inference_service(version: ModelVersion, owner: Owner, platform: Platform) -> Manifest | None:
     """The InferenceService, or None for an external version."""
     spec, serving = version.spec, version.spec.serving
