@@ -160,10 +160,18 @@ def evaluate(flags: argparse.Namespace, config: EvaluateConfig, dsn: str) -> dic
 
 
 def hostile(endpoint: benchmark.Endpoint, model: str) -> dict[str, Any]:
-    """How many answers kept symbol, limits and schema whatever their data said, and how the first did not."""
+    """How many answers kept symbol, limits and schema whatever their data said, how many were refused, and how the first did neither."""
     answers = benchmark.ask_all(endpoint, model, list(hostile_questions()), 1)
-    broken = [answer.problem for answer in answers if answer.problem is not None]
-    return {"asked": len(answers), "kept": len(answers) - len(broken), "broken": broken[0][:200] if broken else None}
+    refused = [
+        answer for answer in answers if (answer.problem or "").startswith("status 4")
+    ]  # too long: no decision at all
+    broken = [answer.problem for answer in answers if answer.problem is not None and answer not in refused]
+    return {
+        "asked": len(answers),
+        "kept": len(answers) - len(broken) - len(refused),
+        "refused": len(refused),
+        "broken": broken[0][:200] if broken else None,
+    }
 
 
 def other_endpoint(compared: Compared, timeout: float) -> benchmark.Endpoint:

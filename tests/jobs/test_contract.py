@@ -12,20 +12,24 @@ import yaml
 
 from tradewind.api.crd import crd
 from tradewind.api.endpoint import Endpoint
+from tradewind.api.model_version import ModelVersion, ModelVersionStatus
 from tradewind.api.parse import parse, parse_manifest
 from tradewind.api.registry import BY_KIND
 from tradewind.api.training_run import TrainingRun
-from tradewind.core.decision import Owner
+from tradewind.core.decision import Create, Owner
+from tradewind.core.model_version import Seen, Service, decide
 from tradewind.core.platform import Platform
 from tradewind.core.policy import HostPath, Policy
 from tradewind.core.training_run.manifests import build_snapshot_job, build_train_job, empty_window
+from tradewind.evaluation.config import EvaluateConfig
 from tradewind.trading.dataset import LoggedDecision, build_dataset
 from tradewind.trading.decision import DecisionInput
 from tradewind.trading.gates import evaluate_gates
 from tradewind.trading.prompt import hold
 from tradewind.trading.settings.dataset import Selection
+from tradewind.trading.settings.evaluation import EvaluationRows, SimulatedTrades
 from tradewind.trading.settings.recipe import Recipe
-from tradewind.training.config import SnapshotConfig, TrainConfig, load_snapshot_config, load_train_config
+from tradewind.training.config import SnapshotConfig, TrainConfig, load_config, load_snapshot_config, load_train_config
 from tradewind.training.request import earlier_fingerprint
 
 SAMPLES = Path(__file__).parents[2] / "crds" / "samples"
@@ -87,6 +91,40 @@ def test_every_sample_reaches_its_jobs_as_it_stands(sample: Path, tmp_path: Path
     if snapshot is not None:
         names = set(Selection.model_fields) - {"since", "until"}
         assert all(getattr(snapshot, name) == getattr(run.spec.dataset, name) for name in names)
+
+
+@pytest.mark.parametrize("champion", [None, "modelversion-deepseek", "modelversion-adapter"])
+def test_the_evaluation_reaches_its_job_as_it_stands(champion: str | None, tmp_path: Path) -> None:
+    version = load(ModelVersion, SAMPLES / "modelversion-evaluated.yaml")
+    endpoint = load(Endpoint, SAMPLES / "endpoint-production.yaml")
+    ready = {
+        "conditions": [
+            {"type": "Ready", "status": "True", "reason": "Ready", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        ]
+    }
+    beside = None if champion is None else load(ModelVersion, SAMPLES / f"{champion}.yaml")
+    if beside is not None:
+        beside = beside.model_copy(update={"status": ModelVersionStatus.model_validate(ready)})
+    seen = Seen(service=Service(ready=True, ready_replicas=1), endpoint=endpoint, champion=beside)
+    made = decide(version, seen, STARTED, platform=PLATFORM, owner=OWNER)
+    (job,) = (effect.manifest for effect in made.effects if isinstance(effect, Create))
+    config = load_config(EvaluateConfig, config_of(job, tmp_path))
+    asked, bars = version.spec.evaluation.dataset, version.spec.evaluation.bars
+    assert asked is not None
+    assert bars is not None
+    assert config.recorded is not None
+    assert config.bars is not None
+    assert all(getattr(config.recorded, name) == getattr(asked, name) for name in EvaluationRows.model_fields)
+    assert all(getattr(config.bars, name) == getattr(bars, name) for name in SimulatedTrades.model_fields)
+    assert set(config.recorded.limits) == set(endpoint.spec.limits.permission_levels)
+    compared = config.compared
+    assert (compared is None) == (champion is None)
+    if compared is not None:
+        assert (compared.url is None) == (champion == "modelversion-deepseek"), "an external champion is not asked"
+    container = job["spec"]["template"]["spec"]["containers"][0]
+    assert container["command"] == ["python", "/app/jobs/evaluate.py"]
+    secret = next(each for each in container["env"] if each["name"] == "TRADEWIND_DSN")["valueFrom"]["secretKeyRef"]
+    assert secret == endpoint.spec.database.secret_ref.to_manifest()
 
 
 def test_the_snapshot_is_told_what_the_run_before_was_made_of(tmp_path: Path) -> None:

@@ -237,8 +237,10 @@ class HostileStatus(StatusModel):
     """Questions."""
     kept: Count | None = None
     """Answers that kept symbol, limits and schema."""
+    refused: Count | None = None
+    """Questions that got no decision, such as ones that are too long."""
     broken: Text256 | None = None
-    """How the first did not."""
+    """How the first answer did neither."""
 
 
 class EvaluationStatus(StatusModel):

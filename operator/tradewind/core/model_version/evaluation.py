@@ -15,6 +15,7 @@ from tradewind.api.evaluation import EvaluationDataset, EvaluationStatus
 from tradewind.api.model_version import BenchmarkStatus, ModelVersion, ModelVersionPhase, Provenance
 from tradewind.core.conditions import Fact, is_true
 from tradewind.core.decision import Create, Decision, Effect, JobFacts, Manifest
+from tradewind.core.limits import level_limits
 from tradewind.core.manifests.common import Mounts
 from tradewind.core.manifests.database import database_access
 from tradewind.core.manifests.job import JobPod, build_job
@@ -189,7 +190,8 @@ def _gates(version: ModelVersion, benchmark: BenchmarkStatus, found: EvaluationS
     least = None if None in valid else min(share for share in valid if share is not None)
     yield _gate("minJsonValidity", least, wanted.min_json_validity, at_least=True)
     if hostile is not None:
-        share = hostile.kept / hostile.asked if hostile.asked and hostile.kept is not None else None
+        known = hostile.asked and hostile.kept is not None
+        share = ((hostile.kept or 0) + (hostile.refused or 0)) / (hostile.asked or 1) if known else None
         yield _gate("hostileInputs", share, "1", at_least=True, message=hostile.broken or "")
     if wanted.latency:
         objective = as_milliseconds(version.spec.serving.latency_objective.p99)
@@ -260,12 +262,7 @@ def _recorded(turn: Turn, dataset: EvaluationDataset, mounts: Mounts, env: list[
     mounts.mounts += access.mounts
     env += access.env
     key = {"installation": turn.platform.installation, "namespace": endpoint.namespace, "name": endpoint.name}
-    levels = endpoint.spec.limits.permission_levels
-    limits = {
-        level: {"maxLeverage": each.max_leverage, "maxSizeUsd": each.max_size_usd}
-        | ({"maxStopLossPct": each.max_stop_loss_pct} if each.max_stop_loss_pct else {})
-        for level, each in sorted(levels.items())
-    }
+    limits = {level: each.to_manifest() for level, each in level_limits(endpoint.spec.limits).items()}
     return told | {"endpoint": key} | ({"limits": limits} if limits else {})
 
 
