@@ -5,7 +5,7 @@ numbers are shown (report_page.py and its neighbours).
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from math import exp, isfinite, log
 from typing import Final
 
@@ -60,6 +60,16 @@ def signed(value: float, digits: int) -> str:
 def number(value: float | None) -> str:
     """Four digits; nothing where there is no number."""
     return "" if value is None or not isfinite(value) else f"{value:,.4g}"
+
+
+def known(value: float | None) -> str:
+    """Four digits; UNKNOWN where there is no number."""
+    return number(value) or UNKNOWN
+
+
+def moment(when: datetime) -> str:
+    """A time to the minute."""
+    return f"{when:%Y-%m-%d %H:%M} UTC"
 
 
 def percent(share: float | None) -> str:
