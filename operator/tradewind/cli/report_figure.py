@@ -137,7 +137,7 @@ def draw_figure(
     def curve(line: Line, points: Sequence[tuple[float, float]]) -> Curve:
         places = [place for place, _ in groupby(f"{round(SCALE * percent(x))},{down(y):g}" for x, y in points)]
         end = (value or tick)(points[-1][1]) if line.said is None else line.said
-        told = f"{line.name} ends at {end}" if line.said is None else f"{line.name}: {end}"
+        told = f"{line.name} ends at {end}" if line.said is None else f"{line.name}: {end}".removesuffix(": ")
         dots = "".join(f"M{place}h0" for place in places) if line.dotted else ""
         return Curve(line.name, line.tone, " ".join(places), end, told, dots)
 

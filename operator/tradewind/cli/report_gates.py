@@ -5,11 +5,10 @@ Belongs here: how a gate's number and threshold are written. Does not belong her
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Final
 
 from tradewind.api.common import GateResult
-from tradewind.cli.report_text import UNKNOWN, Row, known
+from tradewind.cli.report_text import UNKNOWN, Row, known, measured
 
 _MOST_DIGITS = 9
 
@@ -29,7 +28,7 @@ class Unit:
     def value(self, value: float, threshold: float | None) -> str:
         """With as many digits as tell it from the threshold, unless it is the threshold."""
         digits, scaled = self.digits, self.factor * value
-        if threshold is not None and isfinite(threshold) and value != threshold:
+        if measured(threshold) and value != threshold:
             limit = round(self.factor * threshold, _MOST_DIGITS)
             digits = next((d for d in range(self.digits, _MOST_DIGITS) if round(scaled, d) != limit), _MOST_DIGITS)
         return f"{scaled:,.{digits}f}{self.suffix}"
@@ -66,12 +65,9 @@ def gate_numbers(gate: GateResult, words: GateWords | None) -> tuple[str, str]:
     """Value and threshold."""
     if words is None:
         return known(gate.value), known(gate.threshold)
-    value, threshold = (
-        number if number is not None and isfinite(number) else None for number in (gate.value, gate.threshold)
-    )
     return (
-        UNKNOWN if value is None else words.unit.value(value, threshold),
-        UNKNOWN
-        if threshold is None
-        else f"{'at least' if words.at_least else 'at most'} {words.unit.threshold(threshold)}",
+        words.unit.value(gate.value, gate.threshold) if measured(gate.value) else UNKNOWN,
+        f"{'at least' if words.at_least else 'at most'} {words.unit.threshold(gate.threshold)}"
+        if measured(gate.threshold)
+        else UNKNOWN,
     )

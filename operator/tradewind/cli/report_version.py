@@ -7,7 +7,6 @@ it is made of in words (report_version_facts.py), the layout (templates/version.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from math import isfinite
 from typing import Final
 
 from tradewind.api.evaluation import EarnedStatus, IntervalStatus, ReliabilityStatus, SimulatedStatus
@@ -15,7 +14,7 @@ from tradewind.api.model_version import LatencyAt, ModelVersion, ModelVersionPha
 from tradewind.cli.report_figure import Figure, Line, draw_figure, shares
 from tradewind.cli.report_gates import MILLISECONDS, RATIO, SHARE, GateWords, gate_numbers, gate_rows
 from tradewind.cli.report_page import environment
-from tradewind.cli.report_text import UNKNOWN, Row, known, signed
+from tradewind.cli.report_text import UNKNOWN, Row, known, measured, signed
 from tradewind.cli.report_version_facts import asked_facts, beside, made_of, share
 from tradewind.core.conditions import is_true
 from tradewind.schema.scalars import as_milliseconds
@@ -176,7 +175,7 @@ def _tiles(version: ModelVersion) -> Iterator[tuple[str, str]]:
         difference = found.simulated.sharpe_difference if found.simulated else None
         if difference is not None and measured(difference.value):
             yield (
-                signed(difference.value or 0.0, 3),
+                signed(difference.value, 3),
                 f"Sharpe of one decision, minus that of {beside(version)} ({_interval(difference)})",
             )
     if benchmark is not None and measured(benchmark.p99_ms):
@@ -189,7 +188,7 @@ def _tiles(version: ModelVersion) -> Iterator[tuple[str, str]]:
 def _interval(estimate: IntervalStatus) -> str:
     if not (measured(estimate.lower) and measured(estimate.upper)):
         return "too few blocks for an interval"
-    return f"{signed(estimate.lower or 0.0, 3)} to {signed(estimate.upper or 0.0, 3)} at 95 %"
+    return f"{signed(estimate.lower, 3)} to {signed(estimate.upper, 3)} at 95 %"
 
 
 def _latency_row(at: LatencyAt) -> Row:
@@ -213,11 +212,13 @@ def _objective(version: ModelVersion) -> str:
 
 
 def _reliability(status: ReliabilityStatus | None, title: str) -> ReliabilityView | None:
-    bins = [each for each in status.bins if measured(each.mean) and measured(each.share)] if status else []
-    if status is None or not bins:
+    if status is None:
+        return None
+    bins = [(e.mean, e.share, e.count) for e in status.bins if measured(e.mean) and measured(e.share)]
+    if not bins:
         return None
     off = f"{share(status.error)} off in the mean" if measured(status.error) else ""
-    means, rights = [each.mean or 0.0 for each in bins], [each.share or 0.0 for each in bins]
+    means, rights, _ = zip(*bins, strict=True)
     figure = draw_figure(
         title,
         shares(),
@@ -228,7 +229,7 @@ def _reliability(status: ReliabilityStatus | None, title: str) -> ReliabilityVie
         tick=lambda right: f"{100 * right:.0f} %",
         reach=(0.0, 1.0),
     )
-    return ReliabilityView(figure, tuple((share(each.mean), share(each.share), _count(each.count)) for each in bins))
+    return ReliabilityView(figure, tuple((share(mean), share(right), _count(count)) for mean, right, count in bins))
 
 
 def _simulated_rows(version: ModelVersion, simulated: SimulatedStatus) -> Iterator[Row]:
@@ -282,8 +283,3 @@ def _percent(value: float | None) -> str:
 
 def _count(count: int | None) -> str:
     return UNKNOWN if count is None else f"{count:,}"
-
-
-def measured(value: float | None) -> bool:
-    """Whether there is a number."""
-    return value is not None and isfinite(value)

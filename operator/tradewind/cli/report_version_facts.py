@@ -4,11 +4,10 @@ Belongs here: sentences about rows and provenance. Does not belong here: verdict
 """
 
 from collections.abc import Iterator
-from math import isfinite
 
 from tradewind.api.evaluation import BaselineAnswers, EvaluationDataset, EvaluationStatus, HostileStatus, TaughtStatus
 from tradewind.api.model_version import ModelVersion
-from tradewind.cli.report_text import UNKNOWN, moment, signed
+from tradewind.cli.report_text import UNKNOWN, measured, moment, signed
 
 Fact = tuple[str, str]
 """What, and which."""
@@ -16,7 +15,7 @@ Fact = tuple[str, str]
 
 def share(value: float | None) -> str:
     """A share in percent with one digit after the point."""
-    return f"{100 * value:.1f} %" if value is not None and isfinite(value) else UNKNOWN
+    return f"{100 * value:.1f} %" if measured(value) else UNKNOWN
 
 
 def beside(version: ModelVersion) -> str:
