@@ -2,19 +2,24 @@
 
 import json
 import re
+import threading
 from collections.abc import Callable
 from copy import deepcopy
 from datetime import UTC, datetime
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from api_double import JSONHandler, write_config
 from reports import GOLDEN, HASH, Page, decided, evaluated, model_version, run
 from tradewind.api.common import GateResult
 from tradewind.api.evaluation import EvaluationGates
 from tradewind.api.model_version import ModelVersion
+from tradewind.api.registry import KINDS
+from tradewind.cli.report import from_cluster
 from tradewind.cli.report_gates import SHARE, gate_rows
 from tradewind.cli.report_manifest import read_manifest
 from tradewind.cli.report_version import GATE_WORDS, outcome_of, render_version, view
@@ -269,4 +274,32 @@ def test_the_command_reads_the_cluster_or_a_file(tmp_path: Path, capsys: pytest.
     assert "holds ModelVersion 'v1', asked was 'other'" in capsys.readouterr().err
     assert run("trainingrun/v1", "--bundle", str(tmp_path / "v.json"), "-o", str(tmp_path / "x")) == 2
     assert "holds ModelVersion, asked was a TrainingRun" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+class _Handler(JSONHandler):
+    """An API server with one version."""
+
+    def do_GET(self) -> None:
+        found = {
+            "/apis/tradewind.dev/v1alpha1": {
+                "resources": [{"name": k.plural, "kind": k.kind, "namespaced": True} for k in KINDS]
+            },
+            "/apis/tradewind.dev/v1alpha1/namespaces/trading/modelversions/v1": model_version(evaluated()),
+        }.get(self.path)
+        self.answer(found or {"message": "not found"}, 200 if found else 404)
+
+
+def test_the_command_asks_a_cluster_over_http(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "page.html"
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        write_config(tmp_path / "config", monkeypatch, f"http://127.0.0.1:{server.server_port}", namespace="trading")
+        assert run("modelversion/v1", "-o", str(target), fetch=from_cluster) == 0
+        assert "Evaluation of v1" in target.read_text()
+        assert run("modelversion/v2", "-o", str(tmp_path / "x"), fetch=from_cluster) == 2
+        server.shutdown()
+    assert "ModelVersion 'v2' does not exist in namespace trading" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
