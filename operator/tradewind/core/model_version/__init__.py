@@ -35,6 +35,7 @@ from tradewind.core.manifests.common import Mounts
 from tradewind.core.manifests.job import JobPod, build_job
 from tradewind.core.manifests.network import predictor_policy
 from tradewind.core.model_version.manifests import build_inference_service, predictor_url, stores_of
+from tradewind.core.model_version.vllm import build_vllm_service, missing_image
 from tradewind.core.platform import Platform
 from tradewind.core.policy import policy_fact, version_faults
 from tradewind.core.prompts import Prompt, PromptFault
@@ -67,6 +68,8 @@ class Reason(StrEnum):
     """The tokenizer does not give back the text that it was given."""
     INVALID_CONFIGURATION = "InvalidConfiguration"
     """The predictor refuses its settings or files."""
+    RUNTIME_NOT_AVAILABLE = "RuntimeNotAvailable"
+    """The installation names no image for serving.runtime huggingface: image.vllm.reference in the values of the chart."""
     PREDICTOR_FAILED = "PredictorFailed"
     """The predictor ended again and again."""
     BENCHMARKING = "Benchmarking"
@@ -150,6 +153,9 @@ def decide(version: ModelVersion, seen: Seen, now: datetime, *, platform: Platfo
             refused is not None and refused.holds is False
         ):  # what serves already stays as it is, and nothing new is made
             return turn.decision(effects, replace(refused, type="Ready"), phase=ModelVersionPhase.INVALID)
+        if (missing := missing_image(version, platform)) is not None:
+            unavailable = Fact("Ready", False, Reason.RUNTIME_NOT_AVAILABLE, missing)
+            return turn.decision(effects, unavailable, phase=ModelVersionPhase.INVALID)
         return _own(turn, effects)
     health = arm_health(seen.arms)
     ready, told = Fact("Ready", health.holds, health.reason, health.message), _prompt_fact(seen.prompt)
@@ -211,7 +217,9 @@ class _Turn:
     @cached_property
     def template(self) -> Manifest:
         """The InferenceService, with the hash of what it asks for."""
-        made = build_inference_service(self.version, self.owner, self.platform)
+        plain = self.version.spec.serving.runtime == "huggingface"
+        build = build_vllm_service if plain else build_inference_service
+        made = build(self.version, self.owner, self.platform)
         assert made is not None
         digest = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:16]
         annotations = {**made["metadata"]["annotations"], TEMPLATE_HASH: digest}
@@ -435,6 +443,8 @@ def _benchmark_job(turn: _Turn, attempt: int) -> Manifest:
     evaluation = version.spec.evaluation
     args = ["--url", predictor_url(name, version.metadata.namespace), "--model", name, "--sha256", str(expected)]
     args += ["--requests", str(evaluation.requests), "--concurrency", ",".join(map(str, evaluation.concurrency))]
+    if version.spec.serving.runtime == "huggingface":
+        args += ["--protocol", "vllm"]
     pod = JobPod(script="benchmark.py", config={}, args=args, grace_seconds=10)
     mounts, job = Mounts(turn.platform.policy), f"{name}-benchmark-{attempt}"
     return build_job(turn.owner, turn.platform, job, "benchmark", pod, mounts, activeDeadlineSeconds=900)
