@@ -3,7 +3,7 @@
     .venv/bin/python -m workshop.vllm      installs it (about 3 GB), or says that it is there
     with serving(arguments, port, log): ...
 
-`constraints/vllm.txt` names every package of it; another file is another environment. It shares nothing with `.venv`, whose torch
+`constraints/locked/vllm.txt` names every package of it by version and hash; another file is another environment. It shares nothing with `.venv`, whose torch
 and transformers are others. Belongs here: installing and starting. Does not belong here: with which options (core/model_version/vllm.py).
 """
 
@@ -24,13 +24,13 @@ from cluster.layout import cache_root
 from workshop.progress import StepError, say
 from workshop.waiting import wait_for
 
-CONSTRAINTS = Path(__file__).resolve().parent.parent / "constraints" / "vllm.txt"
+LOCK = Path(__file__).resolve().parent.parent / "constraints" / "locked" / "vllm.txt"
 _STARTS_SECONDS = 300.0
 
 
 def folder() -> Path:
     """Of the virtual environment, whether it is there or not."""
-    return cache_root() / f"vllm-{hashlib.sha256(CONSTRAINTS.read_bytes()).hexdigest()[:16]}"
+    return cache_root() / f"vllm-{hashlib.sha256(LOCK.read_bytes()).hexdigest()[:16]}"
 
 
 def program() -> Path | None:
@@ -53,14 +53,19 @@ def install() -> Path:
         python = draft / "bin" / "python"
         say(f"installing vLLM into {target}")
         # Every package is named there, so that nothing is resolved: vLLM asks for a torch that no common index has.
-        _run(uv, "pip", "install", "--quiet", "--python", str(python), "--no-deps", "--only-binary", ":all:", "-r", str(CONSTRAINTS))
+        held = ("--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", LOCK)
+        _run(uv, "pip", "install", "--quiet", "--python", python, *held)
         draft.replace(target)
     return target / "bin" / "python"
 
 
 @contextmanager
 def serving(
-    command: Sequence[str], port: int, log: Path, environment: Mapping[str, str] | None = None
+    command: Sequence[str],
+    port: int,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    health: str = "/health",
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A server while the block runs; `command` begins with the program. Errors: StepError, with the end of the log."""
     with log.open("ab") as output:
@@ -69,7 +74,13 @@ def serving(
             env={**os.environ, **(environment or {})},
         )  # fmt: skip
     try:
-        wait_for("the server to be healthy", lambda: _healthy(process, port, log), seconds=_STARTS_SECONDS, every=1, log=log)
+        wait_for(
+            "the server to be healthy",
+            lambda: _healthy(process, port, health, log),
+            seconds=_STARTS_SECONDS,
+            every=1,
+            log=log,
+        )
         yield process
     finally:
         if process.poll() is None:
@@ -81,11 +92,11 @@ def serving(
                 process.wait()
 
 
-def _healthy(process: subprocess.Popen[bytes], port: int, log: Path) -> bool | None:
+def _healthy(process: subprocess.Popen[bytes], port: int, path: str, log: Path) -> bool | None:
     if process.poll() is not None:
         raise StepError(f"the server ended with {process.returncode}", "see its log", log)
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
             return bool(answer.status == 200) or None
     except OSError:
         return None
