@@ -38,7 +38,7 @@ test: packages check  ## everything: checks, fast tests, then the real cluster (
 	eval "$$(python3 cluster env)"
 	$(MAKE) check-charts
 	E2E_REQUIRED=1 $(BIN)/pytest tests -m "e2e and not slow"
-	if [ -n "$(SOAK)" ]; then echo "== soaks (Kueue is built the first time)"; $(BIN)/python -m workshop.kueue; $(BIN)/pytest tests -m slow -rP; fi
+	if [ -n "$(SOAK)" ]; then echo "== soaks (Kueue is built and vLLM is fetched the first time)"; $(BIN)/python -m workshop.kueue; $(BIN)/python -m workshop.vllm; $(BIN)/pytest tests -m slow -rP; fi
 
 bench: $(STAMP)  ## every benchmark, one after the other: ratios against their goals, and how long each takes
 	@$(BIN)/python benchmarks

@@ -1,6 +1,6 @@
 """`python constraints/lock.py`: which wheel of each package goes into which image, and into `.venv`, by its SHA-256.
 
-`constraints/images.txt`, `host.txt` and `vocabularies.txt` say the versions; this makes `constraints/locked/` from them, with uv and the package
+`constraints/images.txt`, `host.txt`, `vocabularies.txt` and `vllm.txt` say the versions; this makes `constraints/locked/` from them, with uv and the package
 index that this machine uses. For an image one wheel for each architecture, that which the images' Python takes; for `.venv`
 every wheel, since its Python and machine are the developer's. No source archive is allowed, so that no package runs code
 while it is installed, and no address of an index is written down.
@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "constraints" / "images.txt"
 HOST_CONSTRAINTS = ROOT / "constraints" / "host.txt"
 VOCABULARIES = ROOT / "constraints" / "vocabularies.txt"
+VLLM = ROOT / "constraints" / "vllm.txt"
 HOST_PYTHON = (3, 11)
 LOCKED = ROOT / "constraints" / "locked"
 PYTHON = (3, 13)
@@ -71,7 +72,8 @@ def main() -> None:
         wheels = {each: _chosen(_resolve(lock, each), each) for each in lock.architectures}
         (LOCKED / f"{name}.txt").write_text(HEAD + render(wheels), encoding="utf-8")
         print(f"{name}: {len(wheels['x86_64'])} packages")
-    whole = ((TOOL, _resolve_tool()), ("host", _resolve_host()), (VOCABULARIES.stem, _resolve_vocabularies()))
+    listed = [(each.stem, _resolve_listed(each)) for each in (VOCABULARIES, VLLM)]
+    whole = ((TOOL, _resolve_tool()), ("host", _resolve_host()), *listed)
     for name, packages in whole:
         (LOCKED / f"{name}.txt").write_text(HEAD + render_every(packages), encoding="utf-8")
         print(f"{name}: {len(packages)} packages")
@@ -179,10 +181,14 @@ def _resolve_host() -> list[dict[str, Any]]:
         return _compile([str(ROOT / "pyproject.toml"), str(build), *options], HOST_PYTHON, Path(folder))
 
 
-def _resolve_vocabularies() -> list[dict[str, Any]]:
-    """Packages whose files tests read: nothing of them is imported, so what they depend on stays out."""
+def _resolve_listed(constraints: Path) -> list[dict[str, Any]]:
+    """The packages of a file and no others.
+
+    Of vocabularies tests read the files and import nothing, so what they depend on stays out; of vLLM the file names all, since vLLM
+    asks for a torch (`+cpu`) that only its makers' own index has.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        return _compile([str(VOCABULARIES), "--no-deps", "--universal"], HOST_PYTHON, Path(folder))
+        return _compile([str(constraints), "--no-deps", "--universal"], HOST_PYTHON, Path(folder))
 
 
 def _compile(arguments: list[str], python: tuple[int, int], folder: Path) -> list[dict[str, Any]]:

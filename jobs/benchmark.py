@@ -2,7 +2,8 @@
 
     python jobs/benchmark.py --url http://v1-predictor.trading.svc --model v1 --sha256 <64 hex> --requests 40 --concurrency 1,4
 
-First the endpoint must say that it serves the pinned artifact and that its tokenizer gives text back. Then made-up but
+First the endpoint must say that it serves the pinned artifact and that its tokenizer gives text back; with --protocol vllm it says so
+by the name of the model, since a container before it has verified both. Then made-up but
 well-formed questions are asked, `--requests` at each concurrency, and every answer is held against the schema, the symbol
 and the limits. The result (JSON, at most 4 KiB) goes to --result or /dev/termination-log, and to stdout last. p50Ms, p99Ms
 and decisionsPerSecond at the top are those of the first concurrency. Exit codes: 0 measured, whatever the numbers; 1 the
@@ -26,7 +27,8 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from tradewind.trading.decision import Limits, TradeDecision, limit_violation
+from tradewind.trading.completions import COMPLETIONS_PATH, completion_request, served_name
+from tradewind.trading.decision import DecisionInput, Limits, TradeDecision, limit_violation
 from tradewind.trading.exits import ExitCode
 from tradewind.training.outcome import JobError, bad_config, write_result
 
@@ -34,6 +36,7 @@ OPTIONS = argparse.ArgumentParser(add_help=False)
 OPTIONS.add_argument("--url", required=True, help="of the predictor's Service, http")
 OPTIONS.add_argument("--model", required=True, help="the ModelVersion's name")
 OPTIONS.add_argument("--sha256", required=True, help="hash that the ModelVersion pins")
+OPTIONS.add_argument("--protocol", choices=("predictor", "vllm"), default="predictor", help="what the endpoint speaks")
 OPTIONS.add_argument("--requests", type=int, default=40, help="at each concurrency, 1 to 10000")
 OPTIONS.add_argument("--concurrency", default="1,4", help="how many at once, e.g. 1,4,16")
 OPTIONS.add_argument("--symbols", default="BTC", help="that are asked about, e.g. BTC,ETH")
@@ -56,6 +59,8 @@ class Endpoint:
     port: int
     path: str
     timeout: float
+    model: str
+    plain: bool  # vLLM, and not our predictor
 
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(self.host, self.port, timeout=self.timeout)
@@ -94,8 +99,8 @@ def benchmark(flags: argparse.Namespace) -> dict[str, Any]:
         raise bad_config("--requests", f"takes a number from 1 to 10000, got {flags.requests}")
     if not re.fullmatch(r"[0-9a-f]{64}", flags.sha256):
         raise bad_config("--sha256", "takes 64 lower-case hex digits")
-    endpoint = endpoint_at("--url", flags.url, flags.timeout)
-    stated = verification(endpoint, flags.patience)
+    endpoint = endpoint_at("--url", flags.url, flags.model, flags.sha256, flags.protocol, flags.timeout)
+    stated = stated_by(endpoint, flags.patience)
     if stated.get("sha256") != flags.sha256:
         raise JobError(
             ExitCode.BAD_DATA,
@@ -113,12 +118,12 @@ def benchmark(flags: argparse.Namespace) -> dict[str, Any]:
 
     symbols = [symbol.strip() for symbol in flags.symbols.split(",")]
     draw = random.Random(flags.seed)  # noqa: S311 - reproducible, not secret
-    ask_all(endpoint, flags.model, [question(draw, symbols) for _ in range(WARM_UP)], 1)
+    ask_all(endpoint, [question(draw, symbols) for _ in range(WARM_UP)], 1)
     by_level: dict[str, dict[str, float]] = {}
     answers: list[Answer] = []
     for level in levels:
         began = time.perf_counter()
-        got = ask_all(endpoint, flags.model, [question(draw, symbols) for _ in range(flags.requests)], level)
+        got = ask_all(endpoint, [question(draw, symbols) for _ in range(flags.requests)], level)
         by_level[str(level)] = numbers(got, time.perf_counter() - began)
         answers += got
     problems = sorted({answer.problem for answer in answers if answer.problem})
@@ -136,23 +141,42 @@ def benchmark(flags: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def endpoint_at(field: str, url: str, timeout: float) -> Endpoint:
+def endpoint_at(field: str, url: str, model: str, sha256: str, protocol: str, timeout: float) -> Endpoint:
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.hostname:
         raise bad_config(field, f"takes http://host[:port][/path], got {url!r}")
+    plain = protocol == "vllm"
+    name = served_name(model, sha256) if plain else model
     try:
-        return Endpoint(parts.hostname, parts.port or 80, parts.path.rstrip("/"), timeout)
+        return Endpoint(parts.hostname, parts.port or 80, parts.path.rstrip("/"), timeout, name, plain)
     except ValueError as error:
         raise bad_config(field, f"{error}, got {url!r}") from None
 
 
+def stated_by(endpoint: Endpoint, patience: float) -> dict[str, Any]:
+    """What the endpoint says of what it serves."""
+    return (models if endpoint.plain else verification)(endpoint, patience)
+
+
 def verification(endpoint: Endpoint, patience: float) -> dict[str, Any]:
     """What the endpoint says of itself; waits while it comes up."""
+    return get(endpoint, "/tradewind/v1/verification", patience)
+
+
+def models(endpoint: Endpoint, patience: float) -> dict[str, Any]:
+    """The same of vLLM: a model whose name has the hash is one that a container before it has verified."""
+    names = [str(each.get("id")) for each in get(endpoint, "/v1/models", patience).get("data", [])]
+    hashes = [name.partition("@")[2] for name in names if "@" in name]
+    found = endpoint.model.partition("@")[2] if endpoint.model in names else next(iter(hashes), None)
+    return {"sha256": found, "roundTrip": True}
+
+
+def get(endpoint: Endpoint, path: str, patience: float) -> dict[str, Any]:
     deadline = time.monotonic() + patience
     while True:
         try:
             connection = endpoint.connect()
-            connection.request("GET", f"{endpoint.path}/tradewind/v1/verification")
+            connection.request("GET", f"{endpoint.path}{path}")
             response = connection.getresponse()
             body = response.read()
             connection.close()
@@ -160,9 +184,7 @@ def verification(endpoint: Endpoint, patience: float) -> dict[str, Any]:
                 stated: dict[str, Any] = json.loads(body)
                 return stated
             if response.status == 404:
-                raise bad_config(
-                    "--url", "the server has no /tradewind/v1/verification: it is not tradewind's predictor"
-                )
+                raise bad_config("--url", f"the server has no {path}: it is not what --protocol says")
             raise http.client.HTTPException(f"status {response.status}")
         except (OSError, http.client.HTTPException):
             if time.monotonic() > deadline:
@@ -183,7 +205,7 @@ def question(draw: random.Random, symbols: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def ask_all(endpoint: Endpoint, model: str, questions: Sequence[dict[str, Any]], level: int) -> list[Answer]:
+def ask_all(endpoint: Endpoint, questions: Sequence[dict[str, Any]], level: int) -> list[Answer]:
     """Closed loop: `level` threads, each asks its next question when it has its answer. Answers are in the questions' order."""
     waiting = list(reversed(list(enumerate(questions))))
     answers: dict[int, Answer] = {}
@@ -197,7 +219,7 @@ def ask_all(endpoint: Endpoint, model: str, questions: Sequence[dict[str, Any]],
                     number, asked = waiting.pop()
                 except IndexError:
                     break
-                answers[number] = ask(connection, f"{endpoint.path}/v1/models/{model}:predict", asked)
+                answers[number] = ask(connection, endpoint, asked)
             connection.close()
         except BaseException as error:
             failures.append(error)
@@ -212,8 +234,8 @@ def ask_all(endpoint: Endpoint, model: str, questions: Sequence[dict[str, Any]],
     return [answers[number] for number in range(len(questions))]
 
 
-def ask(connection: http.client.HTTPConnection, path: str, asked: dict[str, Any]) -> Answer:
-    body = json.dumps({"instances": [asked]}).encode()
+def ask(connection: http.client.HTTPConnection, endpoint: Endpoint, asked: dict[str, Any]) -> Answer:
+    path, body = asked_of(endpoint, asked)
     began = time.perf_counter()
     busy = 0
     while True:
@@ -228,12 +250,11 @@ def ask(connection: http.client.HTTPConnection, path: str, asked: dict[str, Any]
     if response.status != 200:
         return Answer(milliseconds, f"status {response.status}", 0, busy)
     try:
-        (prediction,) = json.loads(answered)["predictions"]
+        prediction = predicted(endpoint, json.loads(answered))
         decision = TradeDecision.model_validate({k: v for k, v in prediction.items() if not k.startswith("_")})
     except (ValidationError, ValueError, KeyError, TypeError, AttributeError) as error:
         return Answer(milliseconds, f"invalid: {type(error).__name__}: {error}", 0, busy)
-    limits = None if asked["limits"] is None else Limits.model_validate(asked["limits"])
-    problem = limit_violation(decision, symbol=asked["symbols"][0], limits=limits)
+    problem = limit_violation(decision, symbol=asked["symbols"][0], limits=limits_of(asked))
     return Answer(
         milliseconds,
         problem,
@@ -242,6 +263,27 @@ def ask(connection: http.client.HTTPConnection, path: str, asked: dict[str, Any]
         decision if problem is None else None,
         prediction.get("_probabilities"),
     )
+
+
+def limits_of(asked: dict[str, Any]) -> Limits | None:
+    return None if asked["limits"] is None else Limits.model_validate(asked["limits"])
+
+
+def asked_of(endpoint: Endpoint, asked: dict[str, Any]) -> tuple[str, bytes]:
+    if not endpoint.plain:
+        return f"{endpoint.path}/v1/models/{endpoint.model}:predict", json.dumps({"instances": [asked]}).encode()
+    shown = DecisionInput(**{name: asked[name] for name in DecisionInput.model_fields})
+    body = completion_request(endpoint.model, shown, asked["symbols"][0], limits_of(asked))
+    return f"{endpoint.path}{COMPLETIONS_PATH}", json.dumps(body).encode()
+
+
+def predicted(endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any]:
+    if not endpoint.plain:
+        (prediction,) = body["predictions"]
+        return dict(prediction)
+    (choice,) = body["choices"]
+    passes = (body.get("usage") or {}).get("completion_tokens", 0)
+    return {**json.loads(choice["text"]), "_forward_passes": passes}
 
 
 def numbers(answers: Sequence[Answer], seconds: float) -> dict[str, float]:

@@ -87,10 +87,10 @@ def evaluate(flags: argparse.Namespace, config: EvaluateConfig, dsn: str) -> dic
     bring(config.stores, Path())
     bars = None if config.bars is None else read_bars(config.bars.folder)  # what is wrong with files is said first
     result = benchmark.benchmark(flags)
-    version = benchmark.endpoint_at("--url", flags.url, flags.timeout)
-    stated = benchmark.verification(version, flags.patience)
+    version = benchmark.endpoint_at("--url", flags.url, flags.model, flags.sha256, flags.protocol, flags.timeout)
+    stated = benchmark.stated_by(version, flags.patience)
     card = stated.get("card") or {}
-    result |= {"card": card, "hostile": hostile(version, flags.model)}
+    result |= {"card": card, "hostile": hostile(version)}
     recorded = config.recorded
     if recorded is None:
         return result
@@ -124,10 +124,10 @@ def evaluate(flags: argparse.Namespace, config: EvaluateConfig, dsn: str) -> dic
         found["firstDecision"],
         found["lastDecision"],
     )
-    answers = ask(version, flags.model, asked.rows, recorded)
+    answers = ask(version, asked.rows, recorded)
     if compared is not None and beside is not None:
         logger.info("asking %s", compared.version)
-        baseline = [answer.decision for answer in ask(beside, compared.version, asked.rows, recorded)]
+        baseline = [answer.decision for answer in ask(beside, asked.rows, recorded)]
     else:
         baseline = [row.answer_of(None if compared is None else compared.version) for row in asked.rows]
     known = [decision for decision in baseline if decision is not None]
@@ -142,7 +142,7 @@ def evaluate(flags: argparse.Namespace, config: EvaluateConfig, dsn: str) -> dic
     found |= measured(measure(asked.rows, [Answered(answer.decision, answer.probabilities) for answer in answers]))
     found["valid"] = rounded(sum(answer.decision is not None for answer in answers) / len(answers))
     if asked.files is not None:
-        taught = ask(version, flags.model, asked.files.taught, recorded)
+        taught = ask(version, asked.files.taught, recorded)
         by_heart = measure(asked.files.taught, [Answered(answer.decision) for answer in taught])
         found["taught"] = {
             "leaked": asked.files.leaked,
@@ -159,9 +159,9 @@ def evaluate(flags: argparse.Namespace, config: EvaluateConfig, dsn: str) -> dic
     return result
 
 
-def hostile(endpoint: benchmark.Endpoint, model: str) -> dict[str, Any]:
+def hostile(endpoint: benchmark.Endpoint) -> dict[str, Any]:
     """How many answers kept symbol, limits and schema whatever their data said, how many were refused, and how the first did neither."""
-    answers = benchmark.ask_all(endpoint, model, list(hostile_questions()), 1)
+    answers = benchmark.ask_all(endpoint, list(hostile_questions()), 1)
     refused = [
         answer for answer in answers if (answer.problem or "").startswith("status 4")
     ]  # too long: no decision at all
@@ -175,12 +175,13 @@ def hostile(endpoint: benchmark.Endpoint, model: str) -> dict[str, Any]:
 
 
 def other_endpoint(compared: Compared, timeout: float) -> benchmark.Endpoint:
-    return benchmark.endpoint_at("compared.url", str(compared.url), timeout)
+    name, sha256 = compared.version, compared.sha256 or ""
+    return benchmark.endpoint_at("compared.url", str(compared.url), name, sha256, compared.protocol, timeout)
 
 
 def verified_card(endpoint: benchmark.Endpoint, compared: Compared | None, patience: float) -> dict[str, Any]:
     """What the other version says of its training, once it is the one that is meant."""
-    stated = benchmark.verification(endpoint, patience)
+    stated = benchmark.stated_by(endpoint, patience)
     if compared is not None and stated.get("sha256") != compared.sha256:
         said = f"{compared.version} serves {stated.get('sha256')}, it is to be compared as {compared.sha256}; wait for its rollout"
         raise JobError(ExitCode.ERROR, "BaselineChanged", said)
@@ -256,9 +257,9 @@ def folder_sha256(folder: Path) -> str:
     )
 
 
-def ask(endpoint: benchmark.Endpoint, model: str, rows: Sequence[Row], recorded: Recorded) -> list[benchmark.Answer]:
+def ask(endpoint: benchmark.Endpoint, rows: Sequence[Row], recorded: Recorded) -> list[benchmark.Answer]:
     """A version's answers, in the order of the rows, within the limits of each account."""
-    return benchmark.ask_all(endpoint, model, [asked_of(row, recorded) for row in rows], AT_ONCE)
+    return benchmark.ask_all(endpoint, [asked_of(row, recorded) for row in rows], AT_ONCE)
 
 
 def asked_of(row: Row, recorded: Recorded) -> dict[str, Any]:

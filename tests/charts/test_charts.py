@@ -167,7 +167,8 @@ def test_the_settings_reach_the_operator_and_are_settings_that_it_reads() -> Non
     assert found["TRADEWIND_DSN"] == {"secretKeyRef": {"name": "rds", "key": "dsn"}}
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     assert found["TRADEWIND_IMAGE_GATEWAY"] == f"docker.io/tradewind/gateway:{version}"
-    assert set(found) | {"TRADEWIND_SHARD"} == set(
+    named_on_request = {"TRADEWIND_SHARD", "TRADEWIND_IMAGE_VLLM", "TRADEWIND_PULL_SECRETS_VLLM"}
+    assert set(found) | named_on_request == set(
         re.findall(r'"(TRADEWIND_[A-Z_]+)"', source)
     )  # of several: test_shards.py
 
@@ -301,6 +302,22 @@ def test_with_digests_for_all_no_tag_says_what_runs() -> None:
 def test_where_digests_are_required_each_image_needs_its_own(name: str) -> None:
     values = with_digests(*(each for each in ALL_IMAGES if each != name))
     assert f"image.{name}.digest is empty, and image.requireDigests" in refusal(*EMBEDDED, *values)
+
+
+def test_vllm_has_its_own_reference_and_its_digest_where_digests_are_required() -> None:
+    """It is others' image, so that neither registry nor tag of ours is put to it; without one nothing is said of it."""
+    assert "TRADEWIND_IMAGE_VLLM" not in environment(one(template("tradewind", *EXISTING), "Deployment"))
+    reference = "registry.example:5000/vllm/vllm-openai:v0.32.0"
+    values = ["--set", "image.registry=elsewhere", "--set", f"image.vllm.reference={reference}"]
+    values += ["--set", "image.vllm.pullSecrets[0].name=v", "--set", "image.pullSecrets[0].name=acr"]
+    found = environment(one(template("tradewind", *EXISTING, *values), "Deployment"))
+    assert found["TRADEWIND_IMAGE_VLLM"] == reference
+    assert found["TRADEWIND_PULL_SECRETS_VLLM"] == "acr,v"
+    whole = with_digests(*ALL_IMAGES)
+    bare = refusal(*EMBEDDED, *whole, "--set", f"image.vllm.reference={reference}")
+    assert "image.vllm.reference has no digest" in bare
+    assert template("tradewind", *EMBEDDED, *whole, "--set", f"image.vllm.reference={reference}@sha256:{'a' * 64}")
+    assert "schema" in refusal(*EXISTING, "--set", "image.vllm.reference=has a blank")
 
 
 def test_an_image_that_no_pod_runs_needs_no_digest() -> None:

@@ -47,9 +47,10 @@ def test_the_lock_of_the_checkout_is_its_constraints_with_hashes():
     assert vocabularies.endswith("--no-deps --require-hashes -r $(VOCABULARIES)")
 
 
-def test_vocabularies_are_locked_alone():
-    locked = re.findall(r"^(\S+==\S+) \\$", (LOCKED / "vocabularies.txt").read_text(), re.MULTILINE)
-    assert locked == (REPO / "constraints" / "vocabularies.txt").read_text().splitlines()
+@pytest.mark.parametrize("name", ["vocabularies", "vllm"])
+def test_what_is_listed_whole_is_locked_alone(name):
+    locked = re.findall(r"^(\S+==\S+) \\$", (LOCKED / f"{name}.txt").read_text(), re.MULTILINE)
+    assert locked == (REPO / "constraints" / f"{name}.txt").read_text().splitlines()
 
 
 def test_images_and_checkout_stand_on_the_same_versions():

@@ -62,6 +62,7 @@ PLATFORM = Platform(
     "gateway:1",
     "predictor:1",
     "trainer:1",
+    vllm_image="vllm:1",
     routing_keys=Signer.generated().public_keys,
 )
 ADAPTER = "a" * 64

@@ -70,7 +70,7 @@ def test_pods_run_with_least_privilege(name: str, pod: Mapping[str, Any]) -> Non
     assert security["seccompProfile"] == {"type": "RuntimeDefault"}
     assert pod["automountServiceAccountToken"] is (name.endswith("-gateway"))
     assert not pod.keys() & {"hostNetwork", "hostPID", "hostIPC"}
-    for container in pod["containers"]:
+    for container in (*pod.get("initContainers", ()), *pod["containers"]):
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -89,6 +89,7 @@ def test_every_pod_names_the_pull_secrets_and_policy_of_its_image() -> None:
         gateway_pull_secrets=("acr", "g"),
         predictor_pull_secrets=("acr", "p"),
         trainer_pull_secrets=("acr", "t"),
+        vllm_pull_secrets=("acr", "v"),
         pull_policy="Always",
     )
     named: dict[str, set[str]] = {}
@@ -97,14 +98,15 @@ def test_every_pod_names_the_pull_secrets_and_policy_of_its_image() -> None:
         decide = KINDS[type(case.resource).__name__].decide
         decision = decide(case.resource, case.seen, case.now, platform=platform, owner=Owner.of(case.resource))
         for _, pod in pods_of(children(decision)):
-            (container,) = pod["containers"]
-            assert container["imagePullPolicy"] == "Always"
-            image = container["image"]
-            assert pod["imagePullSecrets"] == [{"name": "acr"}, {"name": image[0]}], name
-            named.setdefault(image, set()).add(container["name"])
+            images = dict.fromkeys(c["image"] for c in (*pod.get("initContainers", ()), *pod["containers"]))
+            assert pod["imagePullSecrets"] == [{"name": "acr"}, *({"name": image[0]} for image in images)], name
+            for container in (*pod.get("initContainers", ()), *pod["containers"]):
+                assert container["imagePullPolicy"] == "Always"
+                named.setdefault(container["image"], set()).add(container["name"])
     assert named == {
         "gateway:1": {"gateway"},
-        "predictor:1": {"kserve-container"},
+        "predictor:1": {"kserve-container", "verify"},
+        "vllm:1": {"kserve-container"},
         "trainer:1": {"snapshot", "train", "benchmark"},
     }
     assert not [pod for _, pod in pods() if "imagePullSecrets" in pod]
@@ -125,7 +127,7 @@ def values_of(key: str, manifest: Any) -> Iterator[Any]:
 
 def test_no_image_comes_from_anywhere_but_the_settings() -> None:
     """So digests in the chart's values say all that runs: no sidecar, and nothing that KServe would add by a storageUri."""
-    ours = {PLATFORM.gateway_image, PLATFORM.predictor_image, PLATFORM.trainer_image}
+    ours = {PLATFORM.gateway_image, PLATFORM.predictor_image, PLATFORM.trainer_image, PLATFORM.vllm_image}
     assert {image for manifest in MADE for image in values_of("image", manifest)} == ours
     assert not [each for manifest in MADE for key in ("storageUri", "storage") for each in values_of(key, manifest)]
 

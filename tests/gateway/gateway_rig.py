@@ -91,7 +91,7 @@ class Arm:
 
 
 def arms_app(arms: dict[str, Arm]) -> FastAPI:
-    """All arms behind one port: `/<arm>/chat/completions`, `/<arm>/messages` and `/<arm>/v1/models/<model>:predict`."""
+    """All arms behind one port: `/<arm>/chat/completions`, `/<arm>/messages`, `/<arm>/v1/models/<model>:predict`, `/<arm>/v1/completions`."""
     app = FastAPI()
 
     async def receive(arm: Arm, request: Request) -> Response | None:
@@ -121,6 +121,12 @@ def arms_app(arms: dict[str, Arm]) -> FastAPI:
         said = await receive(arms[name], request)
         extra = {"_probabilities": {"hold": 0.25, "open_long": 0.75}, "_forward_passes": 9, "_latency_ms": 1.5}
         return said or JSONResponse({"predictions": [arms[name].answer | extra]})
+
+    @app.post("/{name}/v1/completions")
+    async def complete(name: str, request: Request) -> Response:
+        said = await receive(arms[name], request)
+        choice = {"index": 0, "text": json.dumps(arms[name].answer), "finish_reason": "stop"}
+        return said or JSONResponse({"object": "text_completion", "model": "m", "choices": [choice]})
 
     return app
 

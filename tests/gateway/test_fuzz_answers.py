@@ -82,6 +82,8 @@ def answered(random: Random, protocol: Protocol) -> tuple[bytes, str | None]:
     if protocol is Protocol.KSERVE:
         remarks = {"_probabilities": strange(random), "_forward_passes": 9}
         envelope = {"predictions": [Raw(text) if random.randrange(2) else mutated(OPEN | remarks, random)]}
+    elif protocol is Protocol.VLLM:
+        envelope = {"choices": [{"text": text, "finish_reason": random.choice(("stop", "length", None))}]}
     elif protocol is Protocol.ANTHROPIC:
         block: Any = random.choice(
             ({"type": "text", "text": text}, {"type": "tool_use", "input": mutated(OPEN, random)})

@@ -16,7 +16,7 @@ from tradewind.core.policy import Policy
 from tradewind.gateway import arms, protocols
 from tradewind.gateway.protocols import PROTOCOLS, ArmAnswer, ArmQuestion
 from tradewind.gateway.protocols.kserve import KServePredict
-from tradewind.trading.routing import EXTERNAL_PROTOCOLS, OWN_PROTOCOL, Protocol, Routing
+from tradewind.trading.routing import EXTERNAL_PROTOCOLS, OWN_PROTOCOL, OWN_PROTOCOLS, Protocol, Routing
 
 ACCOUNT = {"balance": 600.0, "positions": [], "permission_level": "L2", "owner": "ada"}
 
@@ -24,7 +24,7 @@ ACCOUNT = {"balance": 600.0, "positions": [], "permission_level": "L2", "owner":
 def test_each_protocol_has_its_module_and_each_module_its_protocol() -> None:
     modules = {path.stem for path in Path(protocols.__file__).parent.glob("*.py")} - {"__init__", "base"}
     assert modules == {protocol.value for protocol in Protocol} == {protocol.value for protocol in PROTOCOLS}
-    assert set(EXTERNAL_PROTOCOLS) == modules - {OWN_PROTOCOL.value}
+    assert set(EXTERNAL_PROTOCOLS) == modules - {protocol.value for protocol in OWN_PROTOCOLS}
 
 
 def test_the_operator_reads_the_protocol_of_an_external_version() -> None:

@@ -144,3 +144,24 @@ def test_bad_configuration_names_the_option(tmp_path: Path, option: str, value: 
     code, result = run(tmp_path, "http://127.0.0.1:9", option, value)
     assert code == 64
     assert result["message"].startswith(option)
+
+
+def completed(_: int) -> tuple[int, dict[str, Any]]:
+    """As vLLM answers."""
+    text = json.dumps({name: value for name, value in HOLD.items() if name not in ("reasoning", "_forward_passes")})
+    return 200, {"choices": [{"text": text, "finish_reason": "stop"}], "usage": {"completion_tokens": 41}}
+
+
+def test_vllm_is_measured_by_its_own_protocol(tmp_path: Path) -> None:
+    with endpoint({"data": [{"id": "base"}, {"id": f"v1@{SHA}"}]}, completed) as url:
+        code, result = run(tmp_path, url, "--protocol", "vllm", "--requests", "3", "--concurrency", "1")
+    assert (code, result["verified"], result["valid"], result["forwardPasses"]) == (0, True, 1.0, 41)
+
+
+def test_a_vllm_that_serves_another_artifact_is_refused(tmp_path: Path) -> None:
+    """A pod of the version that had the name before, which the rollout has not replaced yet."""
+    for served, said in (([{"id": f"v1@{'b' * 64}"}], "b" * 64), ([{"id": "base"}], "None")):
+        with endpoint({"data": served}, completed) as url:
+            code, result = run(tmp_path, url, "--protocol", "vllm")
+        assert code == 65
+        assert f"serves {said}" in result["message"]

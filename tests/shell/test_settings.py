@@ -56,6 +56,13 @@ def test_a_trusted_key_that_is_none_is_named() -> None:
         settings_from_environment(WHOLE | {"TRADEWIND_ROUTING_TRUSTED_KEYS": "bm9uZQ=="})
 
 
+def test_vllm_is_served_where_an_image_is_named() -> None:
+    assert settings_from_environment(WHOLE).platform.vllm_image == ""
+    more = {"TRADEWIND_IMAGE_VLLM": "vllm:1", "TRADEWIND_PULL_SECRETS_VLLM": "acr, v"}
+    platform = settings_from_environment(WHOLE | more).platform
+    assert (platform.vllm_image, platform.vllm_pull_secrets) == ("vllm:1", ("acr", "v"))
+
+
 def test_defaults() -> None:
     settings = settings_from_environment(WHOLE)
     assert settings.platform.installation == "tradewind"

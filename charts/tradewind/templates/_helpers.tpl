@@ -75,6 +75,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- end }}
 
+{{/* Full reference of vLLM's image, which others make; empty: none. */}}
+{{- define "tradewind.vllmImage" -}}
+{{- $reference := .Values.image.vllm.reference }}
+{{- if and $reference .Values.image.requireDigests (not (contains "@sha256:" $reference)) }}
+{{- fail "image.vllm.reference has no digest, and image.requireDigests asks for one: append @sha256:... of the image" }}
+{{- end }}
+{{- $reference }}
+{{- end }}
+
 {{/* Names of the Secrets by which images are pulled, the common ones first, each once: (list . "operator" "postgres"). */}}
 {{- define "tradewind.pullSecretNames" -}}
 {{- $root := index . 0 }}

@@ -87,7 +87,7 @@ class Serving(StrictModel):
     """How the version is served. Without meaning for an external API."""
 
     runtime: Literal["tradewind", "huggingface"] = "tradewind"
-    """tradewind: constrained decoding of decisions. huggingface: KServe's own server (vLLM) with guided decoding."""
+    """tradewind: our own predictor. huggingface: plain vLLM, which knows no decoding, merge and maxQueue; docs/serving.md."""
     replicas: Annotated[int, Field(ge=1, le=50)] = 1
     """Pods of the predictor."""
     resources: ResourceRequirements = ResourceRequirements()
@@ -115,10 +115,10 @@ class Serving(StrictModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "!has(self.runtime) || self.runtime == 'tradewind'",
-            lambda s: s.runtime == "tradewind",
-            "serving.runtime huggingface is not supported yet; use tradewind",
-            "runtime",
+            "!has(self.runtime) || self.runtime == 'tradewind' || !has(self.reasoning) || self.reasoning == 'none'",
+            lambda s: s.runtime == "tradewind" or s.reasoning == "none",
+            "serving.reasoning is not written by runtime huggingface; use none, or runtime tradewind",
+            "reasoning",
         ),
         Rule(
             "!has(self.quantization) || self.quantization == 'none'",

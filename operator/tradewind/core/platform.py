@@ -14,8 +14,10 @@ class Platform:
         installation: first part of every SQL key.
         operator_namespace: where the progress Service lives.
         gateway_image, predictor_image, trainer_image: full references.
-        gateway_pull_secrets, predictor_pull_secrets, trainer_pull_secrets: names of the Secrets that pods of these images
-            name for their registry. The kubelet looks for them in the pod's own namespace; the operator never reads them.
+        vllm_image: of vLLM's server, for versions with `serving.runtime: huggingface`; empty: none are served.
+        gateway_pull_secrets, predictor_pull_secrets, trainer_pull_secrets, vllm_pull_secrets: names of the Secrets that pods
+            of these images name for their registry. The kubelet looks for them in the pod's own namespace; the operator never
+            reads them.
         pull_policy: when the kubelet pulls these images.
         routing_keys: public keys by which the routing documents of this installation may be signed.
         policy: what authors may do.
@@ -30,6 +32,8 @@ class Platform:
     gateway_pull_secrets: tuple[str, ...] = ()
     predictor_pull_secrets: tuple[str, ...] = ()
     trainer_pull_secrets: tuple[str, ...] = ()
+    vllm_image: str = ""
+    vllm_pull_secrets: tuple[str, ...] = ()
     pull_policy: str = "IfNotPresent"
     routing_keys: tuple[str, ...] = ()
     progress_service: str = "tradewind-operator"

@@ -1,7 +1,7 @@
 """Configuration of `jobs/evaluate.py`: what the operator tells it in TRADEWIND_CONFIG, checked before anything is asked."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -19,11 +19,13 @@ class Compared(StrictModel):
     Attributes:
         version: name of the ModelVersion, as the log has it.
         url, sha256: of one that we serve, which is asked; None: what is recorded of it counts.
+        protocol: that it speaks.
     """
 
     version: Name
     url: Given | None = None
     sha256: Sha256 | None = None
+    protocol: Literal["predictor", "vllm"] = "predictor"
 
 
 class Recorded(EvaluationRows):

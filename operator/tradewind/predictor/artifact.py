@@ -21,8 +21,17 @@ def verify_artifact(directory: Path, expected: str) -> str:
     Raises:
         StartError: exit 65, ArtifactMismatch, naming the first file that its own SHA256SUMS contradicts, where one does.
     """
+    return artifact_sha256(verified_artifact(directory, expected))
+
+
+def verified_artifact(directory: Path, expected: str) -> dict[str, str]:
+    """The hash of each file of the artifact, once together they equal the pinned one.
+
+    Raises:
+        StartError: as above.
+    """
     remedy = "publish the artifact again under a new ModelVersion, or restore its files"
-    return _verify(directory, hash_files(directory), expected, "artifact", remedy)
+    return _verified(directory, hash_files(directory), expected, "artifact", remedy)
 
 
 def verify_base(directory: Path, expected: str) -> str:
@@ -31,14 +40,23 @@ def verify_base(directory: Path, expected: str) -> str:
     Raises:
         StartError: as above.
     """
+    return artifact_sha256(verified_base(directory, expected))
+
+
+def verified_base(directory: Path, expected: str) -> dict[str, str]:
+    """The hash of each file of the base, once together they equal the pinned one.
+
+    Raises:
+        StartError: as above.
+    """
     remedy = "restore its files, or create a ModelVersion with the hash of what lies there"
-    return _verify(directory, hash_files(directory, follow_links=True), expected, "base model", remedy)
+    return _verified(directory, hash_files(directory, follow_links=True), expected, "base model", remedy)
 
 
-def _verify(directory: Path, hashes: dict[str, str], expected: str, what: str, remedy: str) -> str:
+def _verified(directory: Path, hashes: dict[str, str], expected: str, what: str, remedy: str) -> dict[str, str]:
     actual = artifact_sha256(hashes)
     if actual == expected:
-        return actual
+        return hashes
     raise StartError(
         ExitCode.BAD_DATA,
         "ArtifactMismatch",

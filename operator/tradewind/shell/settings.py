@@ -38,10 +38,16 @@ VARIABLES = (
     Variable("TRADEWIND_IMAGE_PREDICTOR", None, "the predictor's image"),
     Variable("TRADEWIND_IMAGE_TRAINER", None, "the image of the training jobs"),
     Variable(
+        "TRADEWIND_IMAGE_VLLM",
+        "",
+        "an image of vLLM's server, with `vllm` and `python3`; empty: versions with runtime huggingface are refused",
+    ),
+    Variable(
         "TRADEWIND_PULL_SECRETS_GATEWAY", "", "Secrets for the registry of the gateway's image, by comma or space"
     ),
     Variable("TRADEWIND_PULL_SECRETS_PREDICTOR", "", "the same for the predictor's image"),
     Variable("TRADEWIND_PULL_SECRETS_TRAINER", "", "the same for the image of the training jobs"),
+    Variable("TRADEWIND_PULL_SECRETS_VLLM", "", "the same for the image of vLLM's server"),
     Variable("TRADEWIND_PULL_POLICY", "IfNotPresent", "when these images are pulled: Always, IfNotPresent or Never"),
     Variable("TRADEWIND_DSN", "", "connection string of the database; without it whatever needs data waits"),
     Variable("TRADEWIND_INSTALLATION", "tradewind", "first part of every key in the database"),
@@ -136,6 +142,8 @@ def settings_from_environment(env: Mapping[str, str] | None = None) -> Settings:
             gateway_pull_secrets=_secrets(texts, "TRADEWIND_PULL_SECRETS_GATEWAY"),
             predictor_pull_secrets=_secrets(texts, "TRADEWIND_PULL_SECRETS_PREDICTOR"),
             trainer_pull_secrets=_secrets(texts, "TRADEWIND_PULL_SECRETS_TRAINER"),
+            vllm_image=texts["TRADEWIND_IMAGE_VLLM"],
+            vllm_pull_secrets=_secrets(texts, "TRADEWIND_PULL_SECRETS_VLLM"),
             pull_policy=_pull_policy(texts["TRADEWIND_PULL_POLICY"]),
             routing_keys=signer.public_keys,
             progress_service=texts["TRADEWIND_PROGRESS_SERVICE"],

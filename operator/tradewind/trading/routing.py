@@ -49,6 +49,7 @@ class Protocol(StrEnum):
     OPENAI = "openai"
     ANTHROPIC = "anthropic"
     KSERVE = "kserve"
+    VLLM = "vllm"
 
     @property
     def temperature(self) -> float | None:
@@ -57,8 +58,10 @@ class Protocol(StrEnum):
 
 
 OWN_PROTOCOL = Protocol.KSERVE
-"""What our own predictors speak; the others are for external APIs."""
-EXTERNAL_PROTOCOLS = tuple(protocol.value for protocol in Protocol if protocol is not OWN_PROTOCOL)
+"""What our own predictors speak."""
+OWN_PROTOCOLS = frozenset({OWN_PROTOCOL, Protocol.VLLM})
+"""Of own models, whatever serves them; the others are for external APIs."""
+EXTERNAL_PROTOCOLS = tuple(protocol.value for protocol in Protocol if protocol not in OWN_PROTOCOLS)
 
 
 class TokenPrices(StrictModel):

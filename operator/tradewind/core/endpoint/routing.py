@@ -20,6 +20,7 @@ from tradewind.core.policy import Policy, reach_of
 from tradewind.core.prompts import PromptFault, source_of
 from tradewind.schema.json_text import as_object
 from tradewind.schema.scalars import as_milliseconds, as_timedelta
+from tradewind.trading.completions import served_name
 from tradewind.trading.hosts import Reach, Refused
 from tradewind.trading.routing import (
     OWN_PROTOCOL,
@@ -202,13 +203,14 @@ def arm_target(version: ModelVersion, policy: Policy) -> ArmTarget:
             spec_sha256=spec_sha256(version),
             probe_seconds=as_timedelta(external.probe_interval).total_seconds(),
         )
+    plain, sha256 = version.spec.serving.runtime == "huggingface", version_sha256(version)
     return ArmTarget(
-        protocol=OWN_PROTOCOL,
+        protocol=Protocol.VLLM if plain else OWN_PROTOCOL,
         outside=False,
         base_url=predictor_url(version.name, version.namespace),
-        model=version.name,
+        model=served_name(version.name, str(sha256)) if plain else version.name,
         timeout_seconds=as_milliseconds(version.spec.serving.timeout) / 1000,
-        sha256=version_sha256(version),
+        sha256=sha256,
         spec_sha256=spec_sha256(version),
         probe_seconds=OWN_PROBE_SECONDS,
     )

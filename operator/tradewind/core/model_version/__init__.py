@@ -30,6 +30,7 @@ from tradewind.core.model_version.turn import (
     ready_fact,
     verified_fact,
 )
+from tradewind.core.model_version.vllm import missing_image
 from tradewind.core.platform import Platform
 from tradewind.core.prompts import Prompt, PromptFault
 from tradewind.trading.arm_health import ArmReason
@@ -54,6 +55,9 @@ def decide(version: ModelVersion, seen: Seen, now: datetime, *, platform: Platfo
             refused is not None and refused.holds is False
         ):  # what serves already stays as it is, and nothing new is made
             return turn.decision(effects, replace(refused, type="Ready"), phase=ModelVersionPhase.INVALID)
+        if (missing := missing_image(version, platform)) is not None:
+            unavailable = Fact("Ready", False, Reason.RUNTIME_NOT_AVAILABLE, missing)
+            return turn.decision(effects, unavailable, phase=ModelVersionPhase.INVALID)
         return _own(turn, effects)
     health = arm_health(seen.arms)
     ready, told = Fact("Ready", health.holds, health.reason, health.message), _prompt_fact(seen.prompt)
@@ -103,7 +107,7 @@ def arm_health(arms: tuple[Arm, ...]) -> Fact:
 
 
 def _own(turn: Turn, effects: tuple[Effect, ...]) -> Decision:
-    """A version that we serve: pods that verify themselves, then a benchmark."""
+    """A version that we serve: pods that verify themselves, then an evaluation."""
     version, service = turn.version, turn.seen.service
     if not turn.pinned:
         judged_on = version.spec.evaluation.dataset

@@ -14,7 +14,7 @@ from tradewind.api.common import GateResult, ObjectStatusRef
 from tradewind.api.evaluation import EvaluationDataset, EvaluationStatus
 from tradewind.api.model_version import BenchmarkStatus, ModelVersion, ModelVersionPhase, Provenance
 from tradewind.core.conditions import Fact, is_true
-from tradewind.core.decision import Create, Decision, Effect, JobFacts, Manifest
+from tradewind.core.decision import Create, Decision, Delete, Effect, JobFacts, Manifest
 from tradewind.core.limits import level_limits
 from tradewind.core.manifests.common import Mounts
 from tradewind.core.manifests.database import database_access
@@ -30,7 +30,6 @@ TRY_AGAIN: Final = timedelta(hours=6)
 """While too few decisions are later than the training data: they come with the days."""
 DATASET_PATH, BARS_PATH = "/mnt/dataset", "/mnt/bars"
 _SOON = timedelta(seconds=5)
-_DAY_SECONDS = 86_400
 _SHOWN_ONCE = ("gates", "passed", "message", "hostile", "held", "completedTime")
 """Fields of the status that the Job does not tell as they are."""
 
@@ -62,6 +61,8 @@ def evaluated(turn: Turn, effects: tuple[Effect, ...], served: Fact) -> Decision
     if outcome is None or ended:
         changes["attempts"] = attempt + 1
         effects += (Create(_job(turn, attempt + 1)),)
+        if short == attempt > 0:  # holds go on for as long as it takes, and their Jobs with them
+            effects += (Delete("batch/v1", "Job", _job_name(turn.version, attempt)),)
     held = outcome.hindrance if outcome is not None else None
     word, message = (Reason.BENCHMARKING, "measuring the served endpoint") if held is None else (held.reason, str(held))
     measuring = Fact("Ready", False, word, message)
@@ -224,6 +225,7 @@ def _job(turn: Turn, attempt: int) -> Manifest:
     evaluation = version.spec.evaluation
     args = ["--url", predictor_url(name, version.namespace), "--model", name, "--sha256", str(expected(version))]
     args += ["--requests", str(evaluation.requests), "--concurrency", ",".join(map(str, evaluation.concurrency))]
+    args += _protocol(version)
     mounts, config = Mounts(platform.policy), dict[str, Any]()
     env: list[Manifest] = []
     seconds = 900
@@ -236,7 +238,7 @@ def _job(turn: Turn, attempt: int) -> Manifest:
         mounts.take("spec.evaluation.bars", bars.uri, bars.store, BARS_PATH)
         config["bars"] = _settings(bars, SimulatedTrades) | {"folder": BARS_PATH}
     pod = JobPod(script="evaluate.py", config=config | mounts.stores.config, args=args, env=env, grace_seconds=10)
-    job = f"{name}-benchmark-{attempt}"
+    job = _job_name(version, attempt)
     return build_job(
         turn.owner,
         platform,
@@ -245,8 +247,11 @@ def _job(turn: Turn, attempt: int) -> Manifest:
         pod,
         mounts,
         activeDeadlineSeconds=seconds,
-        ttlSecondsAfterFinished=_DAY_SECONDS,
     )
+
+
+def _job_name(version: ModelVersion, attempt: int) -> str:
+    return f"{version.name}-benchmark-{attempt}"
 
 
 def _recorded(turn: Turn, dataset: EvaluationDataset, mounts: Mounts, env: list[Manifest]) -> dict[str, Any]:
@@ -273,7 +278,12 @@ def _compared(champion: ModelVersion | None) -> dict[str, Any] | None:
     if champion.spec.external is not None or not is_true(champion.status.conditions, "Ready"):
         return {"version": champion.name}
     url = predictor_url(champion.name, champion.namespace)
-    return {"version": champion.name, "url": url, "sha256": expected(champion)}
+    told = {"version": champion.name, "url": url, "sha256": expected(champion)}
+    return told | ({"protocol": "vllm"} if _protocol(champion) else {})
+
+
+def _protocol(version: ModelVersion) -> list[str]:
+    return ["--protocol", "vllm"] if version.spec.serving.runtime == "huggingface" else []
 
 
 def _settings(spec: StrictModel, shared: type[StrictModel]) -> dict[str, Any]:

@@ -83,7 +83,18 @@ def build_inference_service(version: ModelVersion, owner: Owner, platform: Platf
         },
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
-    metadata = child_metadata(owner, name, "serving")
+    pod = {
+        **pull_secrets(platform.predictor_pull_secrets),
+        **_fetching(mounts, container),
+        "containers": [container],
+    }
+    return inference_service(version, owner, mounts, pod)
+
+
+def inference_service(version: ModelVersion, owner: Owner, mounts: Mounts, pod: Manifest) -> Manifest:
+    """The InferenceService around what is particular to a server: its containers and pull Secrets."""
+    serving = version.spec.serving
+    metadata = child_metadata(owner, version.metadata.name, "serving")
     metadata["annotations"] = {
         "serving.kserve.io/deploymentMode": "Standard",
         "serving.kserve.io/autoscalerClass": "none",
@@ -99,11 +110,9 @@ def build_inference_service(version: ModelVersion, owner: Owner, platform: Platf
                 "maxReplicas": serving.replicas,
                 "automountServiceAccountToken": False,
                 "securityContext": pod_security(MODEL_USER),
-                **pull_secrets(platform.predictor_pull_secrets),
                 **scheduling(serving.node_selector, serving.tolerations),
                 **mounts.stores.identity,
-                **_fetching(mounts, container),
-                "containers": [container],
+                **pod,
                 "volumes": [*mounts.volumes, *mounts.stores.scratch, *mounts.stores.secrets],
             }
         },
@@ -111,9 +120,19 @@ def build_inference_service(version: ModelVersion, owner: Owner, platform: Platf
 
 
 def _fetching(mounts: Mounts, container: Manifest) -> dict[str, Any]:
-    """The init container that brings what lies in stores. The server itself has neither keys nor a way to write there."""
+    fetching = fetch_containers(mounts, container)
+    return {"initContainers": fetching} if fetching else {}
+
+
+def fetch_containers(mounts: Mounts, container: Manifest) -> list[Manifest]:
+    """The init container that brings what lies in stores. The server itself has neither keys nor a way to write there.
+
+    Args:
+        mounts: of the pod.
+        container: of the predictor's image, whose resources and security it takes.
+    """
     if mounts.stores.asked == Stores():
-        return {}
+        return []
     same = ("image", "imagePullPolicy", "resources", "securityContext", "terminationMessagePolicy")
     fetch = {
         "name": FETCH_CONTAINER,
@@ -121,7 +140,7 @@ def _fetching(mounts: Mounts, container: Manifest) -> dict[str, Any]:
         "env": [{"name": STORES_VARIABLE, "value": json.dumps(mounts.stores.asked.to_manifest(), sort_keys=True)}],
         "volumeMounts": [mounts.mounts[0], *mounts.stores.scratch_mounts, *mounts.stores.secret_mounts],
     }
-    return {"initContainers": [{**{key: container[key] for key in same}, **fetch}]}
+    return [{**{key: container[key] for key in same}, **fetch}]
 
 
 def _stopping(timeout: float) -> dict[str, int]:

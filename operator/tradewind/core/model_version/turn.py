@@ -18,6 +18,7 @@ from tradewind.core.conditions import Fact, with_facts
 from tradewind.core.decision import Decision, Effect, JobFacts, Manifest, Owner
 from tradewind.core.hindrance import Hindrance
 from tradewind.core.model_version.manifests import build_inference_service, predictor_url
+from tradewind.core.model_version.vllm import build_vllm_service
 from tradewind.core.platform import Platform
 from tradewind.core.policy import policy_fact, version_faults
 from tradewind.core.prompts import Prompt
@@ -46,6 +47,8 @@ class Reason(StrEnum):
     """The tokenizer does not give back the text that it was given."""
     INVALID_CONFIGURATION = "InvalidConfiguration"
     """The predictor refuses its settings or files."""
+    RUNTIME_NOT_AVAILABLE = "RuntimeNotAvailable"
+    """The installation names no image for serving.runtime huggingface: image.vllm.reference in the values of the chart."""
     PREDICTOR_FAILED = "PredictorFailed"
     """The predictor ended again and again."""
     BENCHMARKING = "Benchmarking"
@@ -133,7 +136,9 @@ class Turn:
     @cached_property
     def template(self) -> Manifest:
         """The InferenceService, with the hash of what it asks for."""
-        made = build_inference_service(self.version, self.owner, self.platform)
+        plain = self.version.spec.serving.runtime == "huggingface"
+        build = build_vllm_service if plain else build_inference_service
+        made = build(self.version, self.owner, self.platform)
         assert made is not None
         digest = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:16]
         annotations = {**made["metadata"]["annotations"], TEMPLATE_HASH: digest}
