@@ -37,11 +37,12 @@ def test_nothing_is_started_before_our_image_has_verified_every_folder() -> None
     (verify,), (server,) = pod["initContainers"], pod["containers"]
     assert (verify["image"], server["image"]) == ("predictor:1", "vllm:1")
     assert verify["command"] == ["python", "-m", "tradewind.predictor.handover"]
-    folders = ["--base", "/mnt/base", "--sha256", ADAPTER, "--into", HANDOVER_PATH]
-    assert verify["args"] == [*folders, "--adapter", "/mnt/adapter", "--base-sha256", "c" * 64]
+    named = ["--base", "/mnt/base", "--sha256", ADAPTER, "--into", HANDOVER_PATH]
+    assert verify["args"] == [*named, "--adapter", "/mnt/adapter", "--base-sha256", "c" * 64]
     assert server["command"] == ["python3", f"{HANDOVER_PATH}/start.py"]
     mounted = {mount["mountPath"]: mount.get("readOnly", False) for mount in server["volumeMounts"]}
-    assert mounted == {"/tmp": False, "/mnt/base": True, "/mnt/adapter": True, HANDOVER_PATH: True}
+    folders = {"/mnt/base": True, "/mnt/adapter": True, HANDOVER_PATH: True}
+    assert mounted == {"/tmp": False, "/dev/shm": False, **folders}
     writes = {m["mountPath"] for m in verify["volumeMounts"] if not m.get("readOnly")}
     assert writes == {"/tmp", HANDOVER_PATH}
 
@@ -75,14 +76,30 @@ def test_weights_are_spread_over_the_gpus_of_the_pod(
 ) -> None:
     made = version({"resources": {"limits": limits}})
     pod = pod_of(made)
-    server, args = pod["containers"][0], pod["containers"][0]["args"]
+    args = pod["containers"][0]["args"]
     assert gpus_of(made) == gpus
     assert {
         name: args[args.index(name) + 1] for name in ("--dtype", "--tensor-parallel-size") if name in args
     } == options
-    shared = {"name": "shm", "mountPath": "/dev/shm"} in server["volumeMounts"]
-    assert shared is (gpus > 1) is ({"name": "shm", "emptyDir": {"medium": "Memory"}} in pod["volumes"])
     assert set(pod["initContainers"][0]["resources"].get("limits", {})) <= {"cpu"}  # a GPU is not waited for twice
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        ({}, ("4", None)),
+        ({"memory": "16Gi", "cpu": "3500m"}, ("4", "3")),
+        ({"memory": "2G", "cpu": "1"}, ("1", "1")),
+        ({"memory": "64Gi", "cpu": "8", "nvidia.com/gpu": "1"}, (None, None)),
+    ],
+)
+def test_on_processors_it_is_told_what_the_pod_may_use(
+    limits: dict[str, str], told: tuple[str | None, str | None]
+) -> None:
+    """Left alone it takes most of the node's memory, and a thread for each of its processors."""
+    server = pod_of(version({"resources": {"limits": limits}}))["containers"][0]
+    environment = {each["name"]: each["value"] for each in server["env"]}
+    assert (environment.get("VLLM_CPU_KVCACHE_SPACE"), environment.get("OMP_NUM_THREADS")) == told
 
 
 def test_stores_are_fetched_before_they_are_verified() -> None:

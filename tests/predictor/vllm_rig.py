@@ -1,4 +1,4 @@
-"""A tiny model that has learned the format, as a folder of a base and one of an adapter, and both servers on it."""
+"""Tiny models, each as a folder of a base and one of an adapter, and both servers on them."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ import sys
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,22 +47,42 @@ class Server:
 
 def learned(folder: Path, family: str, *, hidden: int, layers: int, steps: int) -> Served:
     """A base that has learned to write decisions, and an adapter that has learned other ones."""
-    from peft import LoraConfig, get_peft_model
-
-    tokenizer = train_tokenizer(
-        random_texts(150), FAMILIES[family], vocabulary=900 if FAMILIES[family] else 0, begin=True
-    )
+    tokenizer = tokenizer_of(family)
     shape = Shape(hidden, layers, max(hidden // 64, 2), positions=2048, tied=False)
     model = make_llama(tokenizer, shape)
     learn_format(model, tokenizer, argparse.Namespace(seed=0, steps=steps))
-    base, adapter = write(folder / "base", model, tokenizer), folder / "adapter"
+    write(folder / "base", model, tokenizer)
+    return _adapted(
+        folder, model, tokenizer, lambda it: learn_format(it, tokenizer, argparse.Namespace(seed=5, steps=steps // 2))
+    )
+
+
+def drawn(folder: Path, family: str) -> Served:
+    """The same with random weights that have learned nothing: its decisions differ from prompt to prompt."""
+    tokenizer = tokenizer_of(family)
+    model = make_llama(
+        tokenizer, Shape(64, heads=2, key_value_heads=1, tied=False, spread=0.3)
+    )  # heads that vLLM knows
+    write(folder / "base", model, tokenizer)
+    return _adapted(folder, model, tokenizer, lambda _: None, init_lora_weights=False)
+
+
+def tokenizer_of(family: str) -> Any:
+    cuts = FAMILIES[family]
+    return train_tokenizer(random_texts(150), cuts, vocabulary=0 if family == "bytes" else 900, begin=True)
+
+
+def _adapted(folder: Path, model: Any, tokenizer: Any, learn: Callable[[Any], None], **more: Any) -> Served:
+    from peft import LoraConfig, get_peft_model
+
+    adapter = folder / "adapter"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that the latter renamed
-        adapted = get_peft_model(model, LoraConfig(r=4, lora_alpha=32, target_modules=["q_proj", "v_proj"]))
-        learn_format(adapted, tokenizer, argparse.Namespace(seed=5, steps=steps // 2))
+        adapted = get_peft_model(model, LoraConfig(r=4, lora_alpha=32, target_modules=["q_proj", "v_proj"], **more))
+        learn(adapted)
         adapted.save_pretrained(str(adapter))
     (adapter / "README.md").unlink(missing_ok=True)
-    return Served(base, adapter, directory_sha256(adapter), tokenizer)
+    return Served(folder / "base", adapter, directory_sha256(adapter), tokenizer)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ starts it by the handed over program, which looks at the files again.
 Belongs here: vLLM's arguments, environment and probes. Does not belong here: what is the same whatever serves (manifests.py).
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -25,7 +26,16 @@ _GPUS: Final = ("nvidia.com/gpu", "amd.com/gpu")
 _OWN_RESOURCES: Final = frozenset({"cpu", "memory", "ephemeral-storage"})
 _STARTS_SECONDS: Final = 3600
 """Reading a large base from a claim, and compiling for it, may take that long; afterwards the pod is started anew."""
-_ENVIRONMENT: Final[Mapping[str, str]] = {
+_UNITS: Final[Mapping[str, float]] = {
+    "": 1.0,
+    "m": 1e-3,
+    **{letter: 1000.0**power for power, letter in enumerate("kMGTP", 1)},
+    **{f"{letter}i": 1024.0**power for power, letter in enumerate("KMGTP", 1)},
+}
+"""Of `Quantity`."""
+_KV_GIB: Final = 4
+"""Memory for the keys and values of prompts on processors, where no limit says how much there is."""
+_ENVIRONMENT: Final[dict[str, str]] = {
     "HOME": "/tmp",  # noqa: S108 - the pod's own emptyDir; caches of compilers go there
     "USER": "tradewind",
     "HF_HUB_OFFLINE": "1",
@@ -54,6 +64,9 @@ def build_vllm_service(version: ModelVersion, owner: Owner, platform: Platform) 
         mounts.take("spec.model", spec.model.uri, spec.model.store, BASE_PATH, sha256=spec.model.sha256)
     gpus = gpus_of(version)
     mounts.volumes.append({"name": "handover", "emptyDir": {}})
+    mounts.volumes.append({"name": "shm", "emptyDir": {"medium": "Memory"}})
+    # The processes of one server talk through it, and a container has 64 MiB of it otherwise.
+    shared = {"name": "shm", "mountPath": "/dev/shm"}  # noqa: S108 - the pod's own emptyDir
     handed = {"name": "handover", "mountPath": HANDOVER_PATH}
     scratch = [{**mount, "readOnly": True} for mount in mounts.stores.scratch_mounts]
     ours: dict[str, Any] = {
@@ -76,17 +89,17 @@ def build_vllm_service(version: ModelVersion, owner: Owner, platform: Platform) 
         "imagePullPolicy": platform.pull_policy,
         "command": ["python3", f"{HANDOVER_PATH}/start.py"],
         "args": ["vllm", "serve", BASE_PATH, *vllm_arguments(version, sha256, gpus)],
-        "env": [{"name": name, "value": value} for name, value in _ENVIRONMENT.items()],
+        "env": [
+            {"name": name, "value": value}
+            for name, value in (_ENVIRONMENT | ({} if gpus else _on_processors(serving.resources.limits))).items()
+        ],
         "ports": [{"name": "http1", "containerPort": _PORT, "protocol": "TCP"}],
         "resources": resources(serving.resources),
         "securityContext": dict(CONTAINER_SECURITY),
-        "volumeMounts": [*mounts.mounts, *scratch, {**handed, "readOnly": True}],
+        "volumeMounts": [*mounts.mounts, *scratch, {**handed, "readOnly": True}, shared],
         **_probes(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
-    if gpus > 1:  # the processes of one model talk through it, and a container has 64 MiB of it otherwise
-        mounts.volumes.append({"name": "shm", "emptyDir": {"medium": "Memory"}})
-        server["volumeMounts"].append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108 - the pod's own emptyDir
     pod = {
         **pull_secrets(tuple(dict.fromkeys((*platform.predictor_pull_secrets, *platform.vllm_pull_secrets)))),
         "initContainers": [*fetch_containers(mounts, ours), ours],
@@ -119,6 +132,22 @@ def gpus_of(version: ModelVersion) -> int:
     """GPUs of a predictor's pod, over all of which the weights are spread."""
     limits = version.spec.serving.resources.limits
     return sum(int(limits[name]) for name in _GPUS if name in limits and str(limits[name]).isdigit())
+
+
+def _on_processors(limits: Mapping[str, str]) -> dict[str, str]:
+    """VLLM looks at the node's memory and processors, and not at what a pod may use of them."""
+    memory, cpu = limits.get("memory"), limits.get("cpu")
+    room = _KV_GIB if memory is None else max(int(_amount(memory) / 4 / 2**30), 1)
+    # One is left to the process that hands out the work.
+    threads = {} if cpu is None else {"OMP_NUM_THREADS": str(max(math.ceil(_amount(cpu)) - 1, 1))}
+    return {"VLLM_CPU_KVCACHE_SPACE": str(room), **threads} | (
+        {"VLLM_CPU_OMP_THREADS_BIND": "nobind"} if threads else {}
+    )
+
+
+def _amount(quantity: str) -> float:
+    number = quantity.rstrip("mkKMGTPi")
+    return float(number) * _UNITS[quantity[len(number) :]]
 
 
 def missing_image(version: ModelVersion, platform: Platform) -> str | None:
