@@ -1,91 +1,28 @@
 """The real process, as the container runs it."""
 
 import json
-import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from email.message import Message
 from pathlib import Path
 from typing import Any
 
 import pytest
+from predictor_process import QUESTION, Running, command, started
 from tiny_llama import Served, read_termination
 
 from tradewind.trading.decision import Action, TradeDecision
 
-QUESTION = {
-    "market_data": {"symbol": "BTC", "price": 65000.5, "note": "跌破"},
-    "account_state": {"balance": 1000},
-    "recent_history": [{"action": "hold"}],
-    "symbols": ["BTC"],
-    "limits": {"max_leverage": 2, "max_size_usd": 100},
-}
-
-
-def command(
-    served: Served, tmp: Path, *extra: str, sha256: str | None = None, adapter: Path | None = None
-) -> list[str]:
-    return [
-        sys.executable, "-m", "tradewind.predictor", "--model-name", "v1", "--base", str(served.base), "--adapter",
-        str(adapter or served.adapter), "--sha256", sha256 or served.sha256, "--termination-log", str(tmp / "log"), *extra,
-    ]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Running:
-    url: str
-    process: subprocess.Popen[bytes]
-
-    def call(self, path: str, body: Any = None) -> tuple[int, Any, Message]:
-        data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data=data, headers={"Content-Type": "application/json"})
-        try:
-            with urllib.request.urlopen(request, timeout=30) as response:
-                return response.status, json.loads(response.read()), response.headers
-        except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read()), error.headers
-
-    def predict(self, *instances: Any) -> tuple[int, Any, Message]:
-        return self.call("/v1/models/v1:predict", {"instances": list(instances)})
-
 
 @pytest.fixture(scope="module")
 def running(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    tmp = tmp_path_factory.mktemp("server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    output = (tmp / "output").open("wb")
-    process = subprocess.Popen(
-        command(served, tmp, "--port", str(port), "--max-queue", "4"), stdout=output, stderr=output, cwd=tmp,
-        env=os.environ | {"TRADEWIND_THREADS": "1"},
-    )  # fmt: skip
-    server = Running(f"http://127.0.0.1:{port}", process)
-    try:
-        deadline = time.monotonic() + 150
-        while True:
-            try:
-                if server.call("/v2/health/ready")[0] == 200:
-                    break
-            except OSError:
-                pass
-            assert process.poll() is None, (tmp / "output").read_text()
-            assert time.monotonic() < deadline, (tmp / "output").read_text()
-            time.sleep(0.1)
+    with started(served, tmp_path_factory.mktemp("server"), "--max-queue", "4") as server:
         yield server
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) in (0, -signal.SIGTERM)
-        output.close()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) in (0, -signal.SIGTERM)
 
 
 def test_a_decision_keeps_schema_symbol_and_limits(running: Running) -> None:
@@ -139,15 +76,22 @@ def test_no_json_and_no_such_model(running: Running) -> None:
 
 
 def test_a_full_queue_refuses_at_once_and_recovers(running: Running) -> None:
-    status, body, headers = running.predict(*[QUESTION] * 5)
-    assert status == 503
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(running.predict, [QUESTION] * 24))
+    assert {status for status, _, _ in answers} == {200, 503}
+    _, body, headers = next(answer for answer in answers if answer[0] == 503)
     assert body["error"]["code"] == "queue_full"
     assert int(headers["Retry-After"]) >= 1
-    with ThreadPoolExecutor(12) as pool:
-        statuses = {answer[0] for answer in pool.map(running.predict, [QUESTION] * 24)}
-    assert 200 in statuses
-    assert statuses <= {200, 503}
     assert running.predict(QUESTION)[0] == 200
+
+
+def test_more_instances_than_may_wait_are_never_told_to_come_again(running: Running) -> None:
+    status, body, headers = running.predict(*[QUESTION] * 5)
+    assert status == 413
+    assert body["error"]["field"] == "instances"
+    assert "send at most 4 instances, or raise serving.maxQueue" in body["error"]["remedy"]
+    assert "Retry-After" not in headers
+    assert running.predict(*[QUESTION] * 4)[0] == 200
 
 
 def test_the_benchmark_job_measures_the_endpoint(running: Running, served: Served, tmp_path: Path) -> None:
