@@ -11,7 +11,7 @@ from llguidance.hf import from_tokenizer
 from plain_decoding import candidates, next_logits, plain_constrained_greedy
 from tiny_llama import tiny_llama, train_tokenizer
 
-from tradewind.predictor.decoder import Decoder, ModelUnsupportedError, Prose
+from tradewind.predictor.decoder import Decoder, Prose
 from tradewind.predictor.grammar import FieldPlan, Grammar, Plan
 from tradewind.predictor.loader import completion_tokeniser, encode_prompt, static_beginning
 from tradewind.predictor.settings import Decoding
@@ -197,17 +197,6 @@ def test_prose_is_bounded_and_closes_the_object(tokenizer: Any) -> None:
         assert text.startswith(render_completion(written.decision)[:-1] + ',"reasoning":"')
         assert text.endswith('"}')
         assert written.decision.reasoning in text
-
-
-def test_sliding_windows_are_refused(tokenizer: Any) -> None:
-    from transformers import MistralConfig, MistralForCausalLM
-
-    config = MistralConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-        num_key_value_heads=2, sliding_window=64,
-    )  # fmt: skip
-    with pytest.raises(ModelUnsupportedError, match="SlidingWindow"):
-        Decoder(MistralForCausalLM(config).eval(), static_beginning(tokenizer), decoding=Decoding.GREEDY)
 
 
 def decision_regex(plan: Plan) -> str:
