@@ -77,7 +77,9 @@ def test_a_sum_that_answers_otherwise_than_its_parts_is_not_served(
     """Without the untying this is how a head of a tied base would be merged."""
     made = on(tied(served), served, tmp_path, lora(target_modules=["q_proj", "lm_head"]))
     monkeypatch.setattr(adapters, "_untie", lambda _: None)
-    with pytest.raises(StartError, match=r"differ by [\d.]+ on a prompt, rounding to float32 explains 0\.001") as refused:
+    with pytest.raises(
+        StartError, match=r"differ by [\d.]+ on a prompt, rounding to float32 explains 0\.001"
+    ) as refused:
         logits(made)
     assert refused.value.code == 65
     assert refused.value.reason == "MergedDiffers"
@@ -108,7 +110,9 @@ def test_an_adapter_that_the_server_would_leave_out_is_refused(
     served: Served, tmp_path: Path, kind: str, merge: str
 ) -> None:
     made = on(LlamaForCausalLM.from_pretrained(served.base), served, tmp_path, kinds()[kind]())
-    with pytest.raises(StartError, match="would be left out" if kind == "ALORA" else f"the adapter is a {kind}") as refused:
+    with pytest.raises(
+        StartError, match="would be left out" if kind == "ALORA" else f"the adapter is a {kind}"
+    ) as refused:
         logits(made, "--merge", merge)
     assert refused.value.code == 64
 
@@ -169,6 +173,10 @@ def test_an_adapter_of_another_base_of_the_same_shape_is_never_served(
 
 def test_which_base_it_is_on_is_said(trained: Served, served: Served, tmp_path: Path) -> None:
     wrong = other_base(trained, tmp_path)
-    for given, extra, matches in ((trained, [], True), (served, [], None), (wrong, ["--base-mismatch", "allow"], False)):
+    for given, extra, matches in (
+        (trained, [], True),
+        (served, [], None),
+        (wrong, ["--base-mismatch", "allow"], False),
+    ):
         with started(given, tmp_path, *extra) as server:
             assert server.call("/tradewind/v1/verification")[1]["baseMatches"] is matches

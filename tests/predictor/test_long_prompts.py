@@ -1,6 +1,6 @@
 """Long prompts are read in pieces, bounded by memory, and change nothing about what is written."""
 
-import random
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,27 +10,17 @@ import pytest
 import torch
 from plain_decoding import plain_constrained_greedy
 from predictor_process import QUESTION, started
+from prompt_memory import long_prompt
 from tiny_llama import Served, train_tokenizer
 
 from tradewind.predictor.decoder import Decoder
 from tradewind.predictor.grammar import Grammar
-from tradewind.predictor.loader import completion_tokeniser, encode_prompt, static_beginning
+from tradewind.predictor.loader import completion_tokeniser, static_beginning
 from tradewind.predictor.memory import affordable_tokens, free_memory
 from tradewind.predictor.row import CHUNK, empty_cache
 from tradewind.predictor.settings import Decoding
 from tradewind.pretrained.servable import check_servable, positions_of
-from tradewind.trading.decision import DecisionInput
-from tradewind.trading.prompt import render_prompt
 from workshop.tiny_llama import Shape, make_llama
-
-
-def long_prompt(tokenizer: Any, tokens: int, seed: int = 1) -> list[int]:
-    """A prompt of about so many tokens, none of them twice alike."""
-    draw = random.Random(seed)
-    closes = [round(draw.uniform(1, 9), 4) for _ in range(tokens // 4)]
-    prompt = encode_prompt(tokenizer, render_prompt(DecisionInput(market_data={"c": closes}, account_state={}), "BTC"))
-    assert tokens / 2 < len(prompt) < tokens * 2
-    return prompt
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -57,36 +47,18 @@ def test_a_usual_prompt_is_read_in_one_pass() -> None:
     tokenizer = train_tokenizer("llama3")
     model = make_llama(tokenizer, Shape(hidden=64, tied=False), seed=3).eval()
     decoder = Decoder(model, static_beginning(tokenizer), decoding=Decoding.SCORED)
-    prompt = long_prompt(tokenizer, CHUNK - 300)
+    prompt = long_prompt(tokenizer, CHUNK - 450)
     assert CHUNK / 2 < len(prompt) < CHUNK
     written = decoder.write(prompt, Grammar(completion_tokeniser(tokenizer)).plan("BTC", None))
     assert written.forward_passes <= (6 if written.decision.action.opens else 2)
 
 
-MEASURED = """
-import resource, sys, time
-import torch
-from tests.predictor import test_long_prompts as t
-tokenizer = t.train_tokenizer("llama3")
-shape = t.Shape(hidden=64, heads=4, key_value_heads=2, tied=False, positions=65536)
-model = t.make_llama(tokenizer, shape, seed=3).eval()
-torch.set_num_threads(1)
-decoder = t.Decoder(model, t.static_beginning(tokenizer), decoding=t.Decoding.SCORED)
-plan = t.Grammar(t.completion_tokeniser(tokenizer)).plan("BTC", None)
-decoder.write(t.long_prompt(tokenizer, 600), plan)
-prompt = t.long_prompt(tokenizer, int(sys.argv[1]))
-before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
-decoder.write(prompt, plan)
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(len(prompt), (after - before) // 1024, round(time.perf_counter() - began, 1))
-"""
-
-
-def test_memory_grows_with_a_prompt_and_not_with_its_square(tmp_path: Path) -> None:
+def test_memory_grows_with_a_prompt_and_not_with_its_square() -> None:
     """With a mask over the whole of it 24,000 tokens took 2.7 GiB of this model."""
     done = subprocess.run(
-        [sys.executable, "-c", MEASURED, "16000"], capture_output=True, text=True, timeout=280, check=False
-    )
+        [sys.executable, str(Path(__file__).with_name("prompt_memory.py")), "15000"],
+        capture_output=True, text=True, timeout=280, check=False, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     tokens, mebibytes, _ = (float(word) for word in done.stdout.split()[-3:])
     assert tokens > 12_000
