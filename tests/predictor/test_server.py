@@ -130,3 +130,70 @@ def test_an_adapter_on_another_base_is_never_served(served: Served, tmp_path: Pa
     message = read_termination(tmp_path / "log")
     assert message["reason"] == "ArtifactMismatch"
     assert message["expected"] == "0" * 64 != message["actual"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        (b"{", 400, None),
+        (b"\xff\xfe", 400, None),
+        (b"", 400, None),
+        (b'{"instances": NaN}', 400, None),
+        (b'{"instances": "x"}', 400, None),
+        (b"[]", 422, "body"),
+        (b'"x"', 422, "body"),
+        (b"null", 422, "body"),
+        (b"{}", 422, "instances"),
+        (b'{"instances": []}', 422, "instances"),
+        (b'{"instances": [7]}', 422, "instances.0"),
+        (b'{"instances": [{}]}', 422, "instances.0.market_data"),
+        (json.dumps({"instances": [QUESTION] * 17}).encode(), 422, "instances"),
+        (json.dumps({"instances": [QUESTION | {"recent_history": [{}] * 101}]}).encode(), 422, "instances.0.recent_history"),
+    ],
+)  # fmt: skip
+def test_a_malformed_body_is_the_askers_fault(running: Running, body: bytes, status: int, field: str | None) -> None:
+    answered, said, _ = running.call("/v1/models/v1:predict", body)
+    assert answered == status, said
+    if field is not None:
+        assert said["error"]["field"] == field
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "[" * 300 + "]" * 300,
+        '{"x":' * 900 + "1" + "}" * 900,
+        "1" + "0" * 400,
+        "1e400",
+        '"\\ud800"',
+        '"\\u0000"',
+        "18446744073709551616",
+    ],
+)
+def test_odd_data_is_answered_or_refused_and_counts_against_nobody(running: Running, data: str) -> None:
+    """Three in a row of what is no fault of the model's would end it."""
+    body = json.dumps({"instances": [QUESTION | {"market_data": {"x": "@"}}]}).replace('"@"', data).encode()
+    for _ in range(4):
+        status, said, _ = running.call("/v1/models/v1:predict", body)
+        assert status in (200, 400, 422), said
+    assert running.predict(QUESTION)[0] == 200
+    assert running.metric('tradewind_predictor_bad_passes_total{kind="failed"}') == 0
+
+
+def test_metrics_say_what_was_decided_and_what_it_took(running: Running) -> None:
+    def decided() -> float:
+        return sum(
+            running.metric(f'tradewind_predictor_decisions_total{{action="{action.value}"}}') for action in Action
+        )
+
+    before, passes, seconds = (
+        decided(),
+        running.metric("tradewind_predictor_passes_count"),
+        running.metric("tradewind_predictor_decision_seconds_count"),
+    )
+    assert running.predict(QUESTION, QUESTION)[0] == 200
+    assert decided() == before + 2
+    assert running.metric("tradewind_predictor_passes_count") == passes + 2
+    assert running.metric("tradewind_predictor_decision_seconds_count") == seconds + 2
+    assert running.metric("tradewind_predictor_queue") == 0
+    assert running.metric('tradewind_predictor_bad_passes_total{kind="not_finite"}') == 0

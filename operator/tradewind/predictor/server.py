@@ -126,7 +126,12 @@ def _prose(settings: Settings, loaded: Loaded) -> Prose | None:
         return None
     vocabulary = loaded.model.get_input_embeddings().num_embeddings
     closing = loaded.tokenizer('"}', add_special_tokens=False)["input_ids"]
-    masks = from_tokenizer(loaded.tokenizer, n_vocab=vocabulary)
+    try:
+        masks = from_tokenizer(loaded.tokenizer, n_vocab=vocabulary)
+    except (ValueError, RuntimeError, KeyError) as error:
+        said = f"{type(error).__name__}: {str(error)[:300]}"
+        message = f"serving.reasoning: no prose can be bounded with this tokenizer ({said}); use none, or another base"
+        raise StartError(ExitCode.PREFLIGHT, "TokenizerUnsupported", message) from error
     return Prose(masks, settings.reasoning.max_tokens, tuple(closing))
 
 

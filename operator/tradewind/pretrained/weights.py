@@ -13,6 +13,7 @@ from tradewind.pretrained.files import check_files, tensor_names
 from tradewind.trading.exits import ExitCode
 
 ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
+_COPY_BOTH: Final = "its config.json and its weights are not of one model: copy both again"
 
 
 def load_base(folder: Path, *, attention: str = "auto", **settings: Any) -> tuple[Any, str]:
@@ -99,14 +100,19 @@ def _load(folder: Path, attention: str, settings: Mapping[str, Any]) -> Any:
         trust_remote_code=False,
         local_files_only=True,
         output_loading_info=True,
+        ignore_mismatched_sizes=True,  # refused below, by name
         **settings,
     )
+    other = {str(entry[0]) for entry in report["mismatched_keys"]}
+    if other:
+        message = f"the base model in {folder} has {len(other)} tensors of other shapes ({listed(other)}); {_COPY_BOTH}"
+        raise UnfitError(ExitCode.BAD_DATA, "BaseIncomplete", message)
     _refuse(
         "BaseIncomplete",
         f"the base model in {folder}",
         set(report["missing_keys"]),
         set(report["unexpected_keys"]),
-        "its config.json and its weights are not of one model: copy both again",
+        _COPY_BOTH,
     )
     return model
 
