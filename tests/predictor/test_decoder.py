@@ -206,9 +206,10 @@ def decision_regex(plan: Plan) -> str:
     symbol = plan.symbol.replace(".", r"\.")
     sizes = next(f for f in plan.opening if f.name == "size_usd").values
     leverages = next(f for f in plan.opening if f.name == "leverage").values
+    stops = next(f for f in plan.opening if f.name == "stop_loss_pct").values
     opening = (
         rf'open_(long|short)","symbol":"{symbol}","size_usd":{either(sizes)},"leverage":{either(leverages)},'
-        rf'"stop_loss_pct":{either(PERCENT_GRID)},"take_profit_pct":{either(PERCENT_GRID)}'
+        rf'"stop_loss_pct":{either(stops)},"take_profit_pct":{either(PERCENT_GRID)}'
     )
     flat = rf'(close|hold)","symbol":"{symbol}","size_usd":0,"leverage":1,"stop_loss_pct":0,"take_profit_pct":0'
     return rf'\{{"action":"({opening}|{flat}),"confidence":{either(CONFIDENCE_GRID)}\}}'

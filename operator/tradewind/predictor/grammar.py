@@ -119,7 +119,8 @@ class Grammar:
         sizes = tuple(s for s in SIZE_GRID_USD if limits is None or s <= limits.max_size_usd)
         leverages = tuple(x for x in LEVERAGE_GRID if limits is None or x <= limits.max_leverage)
         cap = None if limits is None else limits.max_stop_loss_pct
-        stops = None if cap is None else sum(0 < stop <= cap for stop in PERCENT_GRID)
+        may_lack_one = limits is not None and limits.may_lack_stop
+        stops = None if may_lack_one else sum(0 < stop <= (cap or PERCENT_GRID[-1]) for stop in PERCENT_GRID)
         return self._plans(symbol, len(sizes), len(leverages), stops)
 
     def _build(self, symbol: str, sizes: int, leverages: int, stops: int | None) -> Plan:

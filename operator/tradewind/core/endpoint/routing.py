@@ -88,6 +88,7 @@ def routing_of(
                     max_leverage=limits.max_leverage,
                     max_size_usd=Decimal(limits.max_size_usd),
                     max_stop_loss_pct=Decimal(limits.max_stop_loss_pct) if limits.max_stop_loss_pct else None,
+                    allow_no_stop=limits.allow_no_stop,
                 )
                 for level, limits in sorted(endpoint.spec.limits.permission_levels.items())
             },
