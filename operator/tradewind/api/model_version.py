@@ -102,6 +102,13 @@ class Serving(StrictModel):
     """Weights as they are, or quantised while loading."""
     merge: bool = True
     """Whether the adapter is merged into the base while loading; merged weights answer faster."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Numbers that the weights are kept in; auto: float32 on a CPU, bfloat16 on a GPU that has it, else float16."""
+    attention: Literal["auto", "sdpa", "eager"] = "auto"
+    """How attention is computed; auto: sdpa, or eager where the model has no sdpa."""
+    base_mismatch: Literal["refuse", "allow"] = "refuse"
+    """What is done with an adapter that says that it was trained on another base than the one that lies there. allow: it is
+    served, and nothing says any more that it answers as it was trained."""
     decoding: Literal["greedy", "scored"] = "scored"
     """greedy: token by token under the grammar. scored: each field's values scored whole."""
     reasoning: Literal["none", "brief", "full"] = "none"

@@ -13,6 +13,7 @@ def level_limits(limits: EndpointLimits) -> dict[str, LevelLimits]:
             max_leverage=each.max_leverage,
             max_size_usd=Decimal(each.max_size_usd),
             max_stop_loss_pct=Decimal(each.max_stop_loss_pct) if each.max_stop_loss_pct else None,
+            allow_no_stop=each.allow_no_stop,
         )
         for level, each in sorted(limits.permission_levels.items())
     }
