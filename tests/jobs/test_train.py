@@ -14,7 +14,9 @@ import pytest
 import torch
 from train_rig import Trainer, running_trainer, wait_for
 
+from tradewind.predictor.artifact import verify_trained_base
 from tradewind.predictor.decoder import Decoder
+from tradewind.predictor.failure import StartError
 from tradewind.predictor.grammar import Grammar
 from tradewind.predictor.loader import completion_tokeniser, encode_prompt, load, static_beginning
 from tradewind.predictor.settings import Decoding, parse_settings
@@ -273,6 +275,13 @@ def test_a_merged_model_that_answers_otherwise_is_not_published(
             tmp_path / "merged", trainer.base, adapter, tokenizer, probe_tokens(tokenizer), {"objective": "sft"}
         )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_adapter_names_the_base_that_its_server_looks_for(trainer: Trainer, undisturbed) -> None:
+    adapter = Path(undisturbed["adapter"])
+    assert verify_trained_base(adapter, trainer.base, None, allow=False) is True
+    with pytest.raises(StartError, match="was trained on a base that hashes to"):
+        verify_trained_base(adapter, trainer.base, "0" * 64, allow=False)
 
 
 def decisions(base: Path, sha256: str, adapter: str | None = None) -> list[list[int]]:

@@ -26,11 +26,19 @@ def log_probabilities(model: Any, probe: list[int]) -> torch.Tensor:
 
 
 def difference(expected: torch.Tensor, found: torch.Tensor) -> float:
-    """The largest one among the likeliest token of each place and all of 1 % or more, in either; nan where one is not finite."""
+    """The largest one, of `differences`."""
+    return differences(expected, found)[1]
+
+
+def differences(expected: torch.Tensor, found: torch.Tensor) -> tuple[float, float]:
+    """How far log-probabilities are apart, on average and at most, among the likeliest token of each place and all of 1 % or more, in
+    either of the two; nan where one is not finite.
+    """
     if expected.shape != found.shape or not bool(expected.isfinite().all() and found.isfinite().all()):
-        return float("nan")
+        return float("nan"), float("nan")
     likelier = torch.maximum(expected, found)
     told = likelier >= torch.log(torch.tensor(_TOLD))
     for each in (expected, found):
         told.scatter_(1, each.argmax(dim=1, keepdim=True), value=True)
-    return float((expected - found).abs()[told].max())
+    apart = (expected - found).abs()[told]
+    return float(apart.mean()), float(apart.max())
