@@ -67,7 +67,7 @@ def arm_app() -> FastAPI:
     @app.post("/v1/models/v1:predict")
     async def predict(request: Request) -> dict[str, list[dict[str, object]]]:
         await request.json()
-        return {"predictions": [HOLD]}
+        return {"predictions": [HOLD | {"_probabilities": {"hold": 1.0}}]}
 
     return app
 

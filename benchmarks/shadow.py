@@ -49,7 +49,7 @@ MODES = {"alone": "none", "with shadow": "candidate"}
 
 async def serve_arms(port: int, seconds: float) -> None:
     """Arms that take their time and next to nothing of the processor's, which on a small machine all parts share."""
-    body = json.dumps({"predictions": [HOLD]}).encode()
+    body = json.dumps({"predictions": [HOLD | {"_probabilities": {"hold": 1.0}}]}).encode()
     answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

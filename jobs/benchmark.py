@@ -32,18 +32,21 @@ from tradewind.trading.decision import DecisionInput, Limits, TradeDecision, lim
 from tradewind.trading.exits import ExitCode
 from tradewind.training.outcome import JobError, bad_config, write_result
 
-FLAGS = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-FLAGS.add_argument("--url", required=True, help="of the predictor's Service, http")
-FLAGS.add_argument("--model", required=True, help="the ModelVersion's name")
-FLAGS.add_argument("--sha256", required=True, help="hash that the ModelVersion pins")
-FLAGS.add_argument("--protocol", choices=("predictor", "vllm"), default="predictor", help="what the endpoint speaks")
-FLAGS.add_argument("--requests", type=int, default=40, help="at each concurrency, 1 to 10000")
-FLAGS.add_argument("--concurrency", default="1,4", help="how many at once, e.g. 1,4,16")
-FLAGS.add_argument("--symbols", default="BTC", help="that are asked about, e.g. BTC,ETH")
-FLAGS.add_argument("--timeout", type=float, default=30.0, help="seconds for one answer")
-FLAGS.add_argument("--patience", type=float, default=60.0, help="seconds to wait for the endpoint to come up")
-FLAGS.add_argument("--seed", type=int, default=0, help="of the questions")
-FLAGS.add_argument("--result", type=Path, help="file for the result's JSON; default: /dev/termination-log")
+OPTIONS = argparse.ArgumentParser(add_help=False)
+OPTIONS.add_argument("--url", required=True, help="of the predictor's Service, http")
+OPTIONS.add_argument("--model", required=True, help="the ModelVersion's name")
+OPTIONS.add_argument("--sha256", required=True, help="hash that the ModelVersion pins")
+OPTIONS.add_argument("--protocol", choices=("predictor", "vllm"), default="predictor", help="what the endpoint speaks")
+OPTIONS.add_argument("--requests", type=int, default=40, help="at each concurrency, 1 to 10000")
+OPTIONS.add_argument("--concurrency", default="1,4", help="how many at once, e.g. 1,4,16")
+OPTIONS.add_argument("--symbols", default="BTC", help="that are asked about, e.g. BTC,ETH")
+OPTIONS.add_argument("--timeout", type=float, default=30.0, help="seconds for one answer")
+OPTIONS.add_argument("--patience", type=float, default=60.0, help="seconds to wait for the endpoint to come up")
+OPTIONS.add_argument("--seed", type=int, default=0, help="of the questions")
+OPTIONS.add_argument("--result", type=Path, help="file for the result's JSON; default: /dev/termination-log")
+FLAGS = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, parents=[OPTIONS]
+)
 
 LIMITS = Limits(max_leverage=5, max_size_usd=1000)
 WARM_UP = 3
@@ -69,6 +72,8 @@ class Answer:
     problem: str | None  # why the answer is no valid decision
     forward_passes: int
     busy: int  # times that the server asked to come again
+    decision: TradeDecision | None = None  # one that keeps symbol and limits
+    probabilities: dict[str, float] | None = None  # of the actions
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -94,17 +99,8 @@ def benchmark(flags: argparse.Namespace) -> dict[str, Any]:
         raise bad_config("--requests", f"takes a number from 1 to 10000, got {flags.requests}")
     if not re.fullmatch(r"[0-9a-f]{64}", flags.sha256):
         raise bad_config("--sha256", "takes 64 lower-case hex digits")
-    parts = urlsplit(flags.url)
-    if parts.scheme != "http" or not parts.hostname:
-        raise bad_config("--url", f"takes http://host[:port][/path], got {flags.url!r}")
-    try:
-        plain = flags.protocol == "vllm"
-        model = served_name(flags.model, flags.sha256) if plain else flags.model
-        endpoint = Endpoint(parts.hostname, parts.port or 80, parts.path.rstrip("/"), flags.timeout, model, plain)
-    except ValueError as error:
-        raise bad_config("--url", f"{error}, got {flags.url!r}") from None
-
-    stated = (models if endpoint.plain else verification)(endpoint, flags.patience)
+    endpoint = endpoint_at("--url", flags.url, flags.model, flags.sha256, flags.protocol, flags.timeout)
+    stated = stated_by(endpoint, flags.patience)
     if stated.get("sha256") != flags.sha256:
         raise JobError(
             ExitCode.BAD_DATA,
@@ -143,6 +139,23 @@ def benchmark(flags: argparse.Namespace) -> dict[str, Any]:
         "concurrency": by_level,
         "server": {key: stated.get(key) for key in ("baseModel", "torch", "device", "dtype", "decoding", "reasoning")},
     }
+
+
+def endpoint_at(field: str, url: str, model: str, sha256: str, protocol: str, timeout: float) -> Endpoint:
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname:
+        raise bad_config(field, f"takes http://host[:port][/path], got {url!r}")
+    plain = protocol == "vllm"
+    name = served_name(model, sha256) if plain else model
+    try:
+        return Endpoint(parts.hostname, parts.port or 80, parts.path.rstrip("/"), timeout, name, plain)
+    except ValueError as error:
+        raise bad_config(field, f"{error}, got {url!r}") from None
+
+
+def stated_by(endpoint: Endpoint, patience: float) -> dict[str, Any]:
+    """What the endpoint says of what it serves."""
+    return (models if endpoint.plain else verification)(endpoint, patience)
 
 
 def verification(endpoint: Endpoint, patience: float) -> dict[str, Any]:
@@ -193,9 +206,9 @@ def question(draw: random.Random, symbols: Sequence[str]) -> dict[str, Any]:
 
 
 def ask_all(endpoint: Endpoint, questions: Sequence[dict[str, Any]], level: int) -> list[Answer]:
-    """Closed loop: `level` threads, each asks its next question when it has its answer."""
-    waiting = list(reversed(questions))
-    answers: list[Answer] = []
+    """Closed loop: `level` threads, each asks its next question when it has its answer. Answers are in the questions' order."""
+    waiting = list(reversed(list(enumerate(questions))))
+    answers: dict[int, Answer] = {}
     failures: list[BaseException] = []
 
     def work() -> None:
@@ -203,10 +216,10 @@ def ask_all(endpoint: Endpoint, questions: Sequence[dict[str, Any]], level: int)
             connection = endpoint.connect()
             while waiting and not failures:
                 try:
-                    asked = waiting.pop()
+                    number, asked = waiting.pop()
                 except IndexError:
                     break
-                answers.append(ask(connection, endpoint, asked))
+                answers[number] = ask(connection, endpoint, asked)
             connection.close()
         except BaseException as error:
             failures.append(error)
@@ -218,7 +231,7 @@ def ask_all(endpoint: Endpoint, questions: Sequence[dict[str, Any]], level: int)
         thread.join()
     if failures:
         raise failures[0]
-    return answers
+    return [answers[number] for number in range(len(questions))]
 
 
 def ask(connection: http.client.HTTPConnection, endpoint: Endpoint, asked: dict[str, Any]) -> Answer:
@@ -241,15 +254,26 @@ def ask(connection: http.client.HTTPConnection, endpoint: Endpoint, asked: dict[
         decision = TradeDecision.model_validate({k: v for k, v in prediction.items() if not k.startswith("_")})
     except (ValidationError, ValueError, KeyError, TypeError, AttributeError) as error:
         return Answer(milliseconds, f"invalid: {type(error).__name__}: {error}", 0, busy)
-    problem = limit_violation(decision, symbol=asked["symbols"][0], limits=LIMITS)
-    return Answer(milliseconds, problem, int(prediction.get("_forward_passes", 0)), busy)
+    problem = limit_violation(decision, symbol=asked["symbols"][0], limits=limits_of(asked))
+    return Answer(
+        milliseconds,
+        problem,
+        int(prediction.get("_forward_passes", 0)),
+        busy,
+        decision if problem is None else None,
+        prediction.get("_probabilities"),
+    )
+
+
+def limits_of(asked: dict[str, Any]) -> Limits | None:
+    return None if asked["limits"] is None else Limits.model_validate(asked["limits"])
 
 
 def asked_of(endpoint: Endpoint, asked: dict[str, Any]) -> tuple[str, bytes]:
     if not endpoint.plain:
         return f"{endpoint.path}/v1/models/{endpoint.model}:predict", json.dumps({"instances": [asked]}).encode()
     shown = DecisionInput(**{name: asked[name] for name in DecisionInput.model_fields})
-    body = completion_request(endpoint.model, shown, asked["symbols"][0], LIMITS)
+    body = completion_request(endpoint.model, shown, asked["symbols"][0], limits_of(asked))
     return f"{endpoint.path}{COMPLETIONS_PATH}", json.dumps(body).encode()
 
 

@@ -10,11 +10,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tradewind.cli.report import add_parser
 from tradewind.cli.report_data import ReportData, read_bundle
 
 FIXTURES = Path(__file__).with_name("fixtures") / "stats"
 PAIRED = FIXTURES.with_name("paired")
+GOLDEN = Path(__file__).with_name("golden") / "model_version"
 HASH = "ab" * 32
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -215,3 +218,31 @@ def trained() -> dict[str, Any]:
         "attempts": 2, "interruptions": 1, "modelVersionRef": {"name": "weekly-1"}, "gpuSeconds": 9000, "costCNY": 20.5,
         "source": "weekly",
     }  # fmt: skip
+
+
+def model_version(status: dict[str, Any] | None = None, **evaluation: Any) -> dict[str, Any]:
+    adapter = {"uri": "pvc://models/runs/r7", "sha256": HASH, "baseModel": {"uri": "pvc://models/base"}}
+    gates = {"minAgreement": "0.6", "maxSharpeLoss": "0.1"}
+    judged = {"dataset": {"endpoint": "trader", "minRows": 50}, "bars": {"uri": "pvc://models/bars", "horizon": "24h"}, "gates": gates}  # fmt: skip
+    return {
+        "apiVersion": "tradewind.dev/v1alpha1",
+        "kind": "ModelVersion",
+        "metadata": {"name": "v1", "namespace": "trading", "uid": "u-1"},
+        "spec": {"adapter": adapter, "evaluation": judged | evaluation},
+        "status": status or {},
+    }
+
+
+def decided(case: str) -> dict[str, Any]:
+    """Status of a ModelVersion as the operator writes it in a golden case."""
+    status: dict[str, Any] = yaml.safe_load((GOLDEN / case / "expected.yaml").read_text())["status"]
+    return status
+
+
+def evaluated() -> dict[str, Any]:
+    """Status of a version with every number that an evaluation can have, and one gate that it did not pass."""
+    status = decided("evaluation-agreement-failed")
+    status["evaluation"]["taught"] = {"leaked": 3, "asked": 50, "agreement": 0.98}
+    status["benchmark"]["at"].append({"concurrency": 16, "p50Ms": 101.5, "p99Ms": 260.25, "decisionsPerSecond": 120})
+    status["inUseBy"] = ["ABExperiment/v1-or-api"]
+    return status

@@ -11,12 +11,17 @@ from typing import Any
 
 import pytest
 
-from reports import NOW, PROMOTED, bundle, data, paired, trained, training_run, written
+from reports import NOW, PROMOTED, bundle, data, evaluated, model_version, paired, trained, training_run, written
+from tradewind.api.model_version import ModelVersion
+from tradewind.api.training_run import TrainingRun
 from tradewind.cli.report_data import read_bundle
+from tradewind.cli.report_manifest import read_manifest
 from tradewind.cli.report_page import render_page as render
-from tradewind.cli.report_training import read_run, render_training
+from tradewind.cli.report_training import render_training
+from tradewind.cli.report_version import render_version
 
-FIGURES = {"pairs": 4, "training": 2}
+FIGURES = {"pairs": 4, "training": 2, "version": 2}
+DOTTED = {"pairs": 2, "pairs, idle": 1, "version": 2}
 PROBE = Path(__file__).with_name("report_probe.html")
 
 
@@ -67,6 +72,8 @@ def test_phones_and_desks_show_it_whole_and_legible(tmp_path: Path) -> None:
     long_name = "lora-" + "deepseek-r1-distill-qwen-" * 2 + "1234567"
     one_arm = bundle(arms=[{"name": "v1", "role": "candidate", "costCNY": 1.5}])
     one_arm["trades"] = [row for row in one_arm["trades"] if row["arm"] == "baseline"]
+    long_version = model_version(evaluated()) | {"metadata": {"name": long_name[:50], "namespace": "trading"}}
+    long_version["status"]["evaluation"]["baseline"]["version"] = long_name
     pages = {
         "decided": render(data(**PROMOTED)),
         "one arm": render(read_bundle(one_arm, NOW)),
@@ -75,7 +82,9 @@ def test_phones_and_desks_show_it_whole_and_legible(tmp_path: Path) -> None:
         "pairs, long": render(paired(long_name)),
         "pairs, huge": render(paired(factor=9e5)),
         "pairs, idle": render(paired(idle=True)),
-        "training": render_training(read_run(training_run(trained())), NOW),
+        "training": render_training(read_manifest(TrainingRun, training_run(trained())), NOW),
+        "version": render_version(read_manifest(ModelVersion, model_version(evaluated())), NOW),
+        "version, long": render_version(read_manifest(ModelVersion, long_version), NOW),
     }
     found = measure(pages, (390, 1280), tmp_path)
     assert [(page["name"], page["inner"]) for page in found] == [(name, w) for name in pages for w in (390, 1280)]
@@ -113,6 +122,6 @@ def test_phones_and_desks_show_it_whole_and_legible(tmp_path: Path) -> None:
             for side, edge, sign in zip(dots["box"], dots["plot"], (1, 1, -1, -1), strict=True):
                 assert sign * (side - edge) >= -0.5, (where, dots)
         clouds = [dots for dots in page["dots"] if dots["marks"]]
-        assert len(clouds) == (0 if not page["name"].startswith("pairs") else 1 if "idle" in page["name"] else 2), where
+        assert len(clouds) == DOTTED.get(page["name"], DOTTED.get(page["name"].partition(",")[0], 0)), where
         for cloud in clouds:
             assert cloud["round"] >= 3.0, (where, cloud)  # a stroke without length is as wide as its ends

@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 
 from reports import HASH, Page, run, trained, training_run
-from tradewind.cli.report_training import read_run, render_training, view
+from tradewind.api.training_run import TrainingRun
+from tradewind.cli.report_manifest import read_manifest
+from tradewind.cli.report_training import render_training, view
 from tradewind.trading.teaching import DROPPED, Dropped
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 
 
 def test_what_a_run_gained_is_told_first_and_where_it_comes_from() -> None:
-    text = render_training(read_run(training_run(trained())), NOW)
+    text = render_training(read_manifest(TrainingRun, training_run(trained())), NOW)
     page = Page(text)
     assert page.links == []
     assert 'class="card verdict good"' in text
@@ -34,13 +36,13 @@ def test_what_a_run_gained_is_told_first_and_where_it_comes_from() -> None:
     ):
         assert told in text, told
     assert not re.search(r"\b(nan|inf|None)\b", page.texts)
-    assert text == render_training(read_run(training_run(trained())), NOW)
+    assert text == render_training(read_manifest(TrainingRun, training_run(trained())), NOW)
 
 
 def test_a_gain_that_was_not_measured_is_not_told() -> None:
     status = trained()
     del status["result"]["baseEvalLoss"]
-    page = view(read_run(training_run(status)), NOW)
+    page = view(read_manifest(TrainingRun, training_run(status)), NOW)
     assert page.tiles[0] == ("0.3", "evaluation loss")
     assert page.losses is not None
     assert page.losses.bounds == ()
@@ -57,7 +59,7 @@ def test_a_gain_that_was_not_measured_is_not_told() -> None:
     ],
 )  # fmt: skip
 def test_a_run_at_any_stage_has_a_page(status: dict[str, Any], outcome: str) -> None:
-    text = render_training(read_run(training_run(status)), NOW)
+    text = render_training(read_manifest(TrainingRun, training_run(status)), NOW)
     assert Page(text).links == []
     assert outcome in text
     assert "None" not in text
@@ -86,7 +88,7 @@ def test_the_command_reads_the_cluster_or_a_file(tmp_path: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("trainingrun/other", training_run(), "holds run 'weekly-1', asked was 'other'"),
+        ("trainingrun/other", training_run(), "holds TrainingRun 'weekly-1', asked was 'other'"),
         ("endpoint/trader", training_run(), "not of Endpoint"),
         ("weekly-1", training_run(), "experiment"),
         ("trainingrun/weekly-1", {"items": []}, "asked was a TrainingRun"),

@@ -375,6 +375,8 @@ def _version_facts(facts: Json, text: Json) -> model_version.Seen:
         ),
         hindrance=_hindrance(facts.get("hindrance")),
         prompt=_prompt(resource_of(text["resource"]), facts),
+        endpoint=resource_of({"kind": "Endpoint"} | facts["endpoint"]) if facts.get("endpoint") else None,
+        champion=version("champion", facts["champion"]) if facts.get("champion") is not None else None,
     )
 
 

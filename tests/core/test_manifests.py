@@ -14,6 +14,7 @@ from tradewind.core.endpoint.manifests import build_gateway
 from tradewind.core.model_version.manifests import build_inference_service
 from tradewind.core.registry import BY_KIND as KINDS
 from tradewind.core.training_run.manifests import build_rendezvous, build_snapshot_job, build_train_job
+from tradewind.trading.stopping import PRE_STOP_SECONDS
 from tradewind.training.config import SnapshotConfig
 
 DISPOSABLE = {
@@ -275,6 +276,32 @@ def test_model_is_mounted_read_only_with_its_hash() -> None:
         build_inference_service(version("api"), Owner(API_VERSION, "ModelVersion", "api", "trading", "u"), PLATFORM)
         is None
     )
+
+
+def test_a_predictor_goes_on_while_it_leaves_and_is_ended_only_when_it_cannot_answer() -> None:
+    made = build_inference_service(
+        version("v1", {"sha256": ADAPTER}), Owner(API_VERSION, "ModelVersion", "v1", "trading", "u"), PLATFORM
+    )
+    assert made is not None
+    (container,) = made["spec"]["predictor"]["containers"]
+    assert container["lifecycle"]["preStop"]["sleep"]["seconds"] == PRE_STOP_SECONDS
+    live, start = container["livenessProbe"], container["startupProbe"]
+    assert live["httpGet"]["path"] == "/tradewind/v1/live"
+    assert live["periodSeconds"] * live["failureThreshold"] >= 60, "a busy one may be late"
+    assert start["periodSeconds"] * start["failureThreshold"] >= 3600 * 12, "a slow load is not ended from outside"
+    assert not {"--dtype", "--attention", "--base-mismatch"} & {*container["args"]}
+
+
+def test_settings_that_differ_from_their_default_reach_the_predictor() -> None:
+    chosen = {"dtype": "float32", "attention": "eager", "baseMismatch": "allow"}
+    patch = {"metadata": {"name": "v1"}, "spec": {"serving": chosen}}
+    made_of = build("model_version", {"resource": patch}).resource
+    made = build_inference_service(made_of, Owner(API_VERSION, "ModelVersion", "v1", "trading", "u"), PLATFORM)
+    assert made is not None
+    (container,) = made["spec"]["predictor"]["containers"]
+    args = container["args"]
+    for option, value in (("--dtype", "float32"), ("--attention", "eager"), ("--base-mismatch", "allow")):
+        assert args[args.index(option) + 1] == value
 
 
 def test_decimals_in_the_routing_document_are_plain() -> None:

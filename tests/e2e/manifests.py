@@ -38,7 +38,10 @@ def endpoint(
         "breaker": {"failures": 5, "openFor": "2s"},
         **(gateway or {}),
     }
-    limits = {"symbols": ["EURUSD"], "permissionLevels": {"L1": {"maxLeverage": 2, "maxSizeUSD": "100"}}}
+    limits = {
+        "symbols": ["EURUSD"],
+        "permissionLevels": {"L1": {"maxLeverage": 2, "maxSizeUSD": "100", "allowNoStop": True}},
+    }
     spec = {"fallback": fallback, "allowAutoPromote": True, "gateway": settings, "limits": limits}
     return resource("Endpoint", name, {**spec, **more})
 

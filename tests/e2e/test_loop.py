@@ -155,6 +155,67 @@ def test_an_experiment_on_the_trained_version_reaches_its_end(
     assert stored == [(done["verdict"]["decision"], "api", version, sha256)]
 
 
+def test_a_version_is_judged_on_decisions_that_it_was_not_taught_and_takes_no_traffic_if_it_fails(
+    space: Space, version: str, models: Path
+) -> None:
+    """Three versions of the same adapter, asked about the decisions of the experiment before: they are later than its training data."""
+    trained = space.must_get("ModelVersion", version)
+    write_bars(models / "bars", START + timedelta(days=19), days=12)
+    asked = {"endpoint": "trader", "includeReplay": True, "embargo": "2h", "minRows": 20, "maxRows": 60}
+    wanted = {
+        "judged": (asked, {"minAgreement": "0", "maxHoldShare": "1"}),
+        "strict": (asked, {"minAgreement": "1", "minDisagreement": "1", "maxHoldShare": "0"}),
+        "early": (asked | {"minRows": 9_000, "maxRows": 10_000}, {}),
+    }
+    bars = {"uri": "pvc://models/bars", "horizon": "4h"}
+    for name, (dataset, gates) in wanted.items():
+        evaluation = {
+            "requests": 5,
+            "concurrency": [1],
+            "dataset": dataset,
+            "bars": bars,
+            "gates": {"latency": False, **gates},
+        }
+        spec = {"adapter": trained["spec"]["adapter"], "serving": trained["spec"]["serving"], "evaluation": evaluation}
+        space.apply(resource("ModelVersion", name, spec))
+
+    seen = space.wait_condition("ModelVersion", "judged", "Ready", seconds=400)
+    found = seen["status"]["evaluation"]
+    watermark = seen["status"]["provenance"]["watermark"]
+    assert seen["status"]["provenance"]["trainingRun"]["name"] == "small"
+    assert watermark < found["since"] <= found["firstDecision"] <= found["lastDecision"]
+    assert 20 <= found["rows"] <= 60
+    assert found["good"] > 0
+    assert found["bad"] > 0
+    assert found["baseline"]["version"] == "api"
+    assert found["baseline"]["asked"] is False, "an external champion is never asked for it"
+    assert found["simulated"]["rows"] == found["baseline"]["answers"], "of the rows that it answered all have prices"
+    assert found["hostile"]["kept"] + found["hostile"]["refused"] == found["hostile"]["asked"]
+    assert {gate["name"] for gate in found["gates"]} >= {
+        "minJsonValidity",
+        "hostileInputs",
+        "minAgreement",
+        "maxHoldShare",
+    }
+
+    strict = space.wait_condition("ModelVersion", "strict", "Ready", "False", reason="GateFailed", seconds=400)
+    assert "against 1" in condition(strict, "Ready")["message"] or "against 0" in condition(strict, "Ready")["message"]
+    early = space.wait_condition("ModelVersion", "early", "Ready", "False", reason="NotEnoughRows", seconds=400)
+    assert "dataset.until" in condition(early, "Ready")["message"]
+    assert early["status"].get("benchmark") is None
+
+    replay = {"startTime": _iso(START + timedelta(days=40)), "endTime": _iso(START + timedelta(days=49))}
+    more: dict[str, Any] = {"mode": "Replay", "replay": replay, "evidence": {"minDuration": "7d", "maxDuration": "30d"}}
+    space.apply(experiment("on-strict", "trader", "api", "strict", **more))
+    waiting = space.wait_condition(
+        "ABExperiment", "on-strict", "Admissible", "False", reason="VersionNotReady", seconds=90
+    )
+    assert "strict" in condition(waiting, "Admissible")["message"]
+    space.kubectl("delete", "abexperiment", "on-strict", "--wait=true")
+    for name in wanted:
+        space.kubectl("delete", "modelversion", name, "--wait=false")
+
+
 def test_deleting_run_and_experiment_leaves_the_endpoint_serving(
     space: Space, version: str, gateway: GatewayClient
 ) -> None:
@@ -207,6 +268,19 @@ def question_at(decision_id: str, at: datetime) -> dict[str, Any]:
         },
         "account_state": {"balance": 1000, "permission_level": "L1", "positions": []},
     }
+
+
+def write_bars(folder: Path, since: datetime, *, days: int) -> None:
+    """Hourly bars that go up and down within a day."""
+    lines, price = ["time,open,high,low,close"], 1.1
+    for hour in range(24 * days):
+        after = 1.1 + (0.002 if hour % 12 < 6 else -0.002) + 0.0001 * (hour % 5)
+        at = _iso(since + timedelta(hours=hour))
+        lines.append(f"{at},{price:.5f},{max(price, after):.5f},{min(price, after):.5f},{after:.5f}")
+        price = after
+    folder.mkdir()
+    (folder / "bars.csv").write_text("\n".join(lines) + "\n")
+    owned(folder)
 
 
 def training_run(name: str, *, min_samples: int, epochs: str = "1") -> dict[str, Any]:

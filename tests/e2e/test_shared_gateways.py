@@ -25,7 +25,10 @@ SHARED = {"sharedWith": "desk", "auth": AUTH}
 
 
 def _guest(gateway: dict[str, Any]) -> Json:
-    limits = {"symbols": ["EURUSD"], "permissionLevels": {"L1": {"maxLeverage": 2, "maxSizeUSD": "100"}}}
+    limits = {
+        "symbols": ["EURUSD"],
+        "permissionLevels": {"L1": {"maxLeverage": 2, "maxSizeUSD": "100", "allowNoStop": True}},
+    }
     return resource("Endpoint", "eth", {"fallback": "eth-api", "gateway": gateway, "limits": limits})
 
 

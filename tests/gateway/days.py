@@ -65,7 +65,8 @@ def behaves(place: int) -> Callable[[dict[str, Any]], Awaitable[Response | None]
             await asyncio.sleep(1.5)  # longer than its timeout
         answer = (OPEN | {"action": ACTIONS[letter]} if letter in ACTIONS else HOLD) | {"symbol": planned.group(4)}
         message = {"role": "assistant", "content": json.dumps(answer)}
-        return JSONResponse({"model": "chat-7", "choices": [{"message": message}], "predictions": [answer]})
+        own = answer | {"_probabilities": {answer["action"]: 1.0}}
+        return JSONResponse({"model": "chat-7", "choices": [{"message": message}], "predictions": [own]})
 
     return behave
 

@@ -120,12 +120,24 @@ async def test_what_an_api_says_about_itself_takes_no_answer_away(rig, gateway, 
 
 @pytest.mark.parametrize(
     "odd",
-    [{f"hold{HALF}": 1.0}, {NUL: 1.0}, {"hold": 10**400}, {"h" * 65: 1.0}, {"hold": [[HALF]]}, HALF, {}, {str(n): 0.1 for n in range(17)}],
+    [
+        {f"hold{HALF}": 1.0}, {NUL: 1.0}, {"hold": 10**400}, {"h" * 65: 1.0}, {"hold": [[HALF]]}, HALF, {}, {str(n): 0.1 for n in range(17)},
+        None, {"hold": None, "close": None}, {"hold": 0.5}, {"hold": 1.2, "close": -0.2}, {"hold": True}, {"hold": 0.0},
+    ],
 )  # fmt: skip
-async def test_odd_probabilities_are_left_out(rig, gateway, odd):
-    says(rig, "v1", {"predictions": [OPEN | {"_probabilities": odd, f"_{NUL}": HALF}]})
+async def test_an_own_model_without_probabilities_has_not_answered(rig, gateway, odd):
+    """Scores that are no numbers come as null, and the decision beside them is the first of each list."""
+    says(rig, "v1", {"predictions": [OPEN | {"_probabilities": odd}]})
     row = await asked(rig, gateway, "v1")
-    assert (row["answered_by"], row["error_kind"], row["probabilities"]) == ("v1", None, None)
+    assert (row["answered_by"], row["error_kind"]) == ("safe", "invalid_decision")
+    assert "_probabilities: " in row["error_detail"]
+
+
+async def test_probabilities_add_up_to_1_as_far_as_rounding_goes(rig, gateway):
+    says(rig, "v1", {"predictions": [OPEN | {"_probabilities": {"hold": 0.3333, "close": 0.6666}, f"_{NUL}": HALF}]})
+    row = await asked(rig, gateway, "v1")
+    assert (row["answered_by"], row["error_kind"]) == ("v1", None)
+    assert row["probabilities"] == {"hold": 0.3333, "close": 0.6666}
 
 
 class OddError(Exception):

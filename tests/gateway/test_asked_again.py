@@ -325,6 +325,27 @@ async def test_a_widest_stop_is_told_and_kept(rig, gateway, champion: str, stop:
         assert seen["instances"][0]["limits"]["max_stop_loss_pct"] == 0.03
 
 
+@pytest.mark.parametrize(("allowed", "kind"), [(False, "over_limit"), (True, None)])
+@pytest.mark.parametrize("champion", ["api", "v1"])
+async def test_an_opening_without_a_stop_is_taken_where_the_level_allows_it(
+    rig, gateway, champion: str, allowed: bool, kind: str | None
+):
+    level = {"maxLeverage": 3, "maxSizeUSD": "100"} | ({"allowNoStop": True} if allowed else {})
+    rig.arms[champion].answer = OPEN | {"stop_loss_pct": 0}
+    rig.publish(champion=champion, limits=rig.document["limits"] | {"permissionLevels": {"L2": level}})
+    await rig.seen()
+    answer = (await gateway.post("/v1/decisions", json=ask("d"))).json()
+    row = await rig.row("d")
+    assert (row["error_kind"], answer["_fallback"]) == (kind, kind is not None)
+    (seen,) = rig.arms[champion].seen
+    if champion == "api":
+        assert ("stop_loss_pct above 0" in seen["messages"][0]["content"]) is not allowed
+    else:  # an older predictor need not know it
+        assert seen["instances"][0]["limits"].get("allow_no_stop", False) is allowed
+    if kind:
+        assert "allowNoStop of the permission level is not set" in row["error_detail"]
+
+
 async def test_a_schema_can_be_asked_for_and_the_question_states_the_contract(rig, gateway):
     await target(rig, responseFormat="json_schema")
     await gateway.post("/v1/decisions", json=ask("d"))

@@ -80,7 +80,8 @@ def answered(random: Random, protocol: Protocol) -> tuple[bytes, str | None]:
     text = said(random)
     envelope: Any
     if protocol is Protocol.KSERVE:
-        remarks = {"_probabilities": strange(random), "_forward_passes": 9}
+        shares = {"hold": 0.25, "open_long": 0.75}
+        remarks = {"_probabilities": random.choice((shares, shares, strange(random))), "_forward_passes": 9}
         envelope = {"predictions": [Raw(text) if random.randrange(2) else mutated(OPEN | remarks, random)]}
     elif protocol is Protocol.VLLM:
         envelope = {"choices": [{"text": text, "finish_reason": random.choice(("stop", "length", None))}]}
@@ -169,6 +170,9 @@ def through(random: Random, protocol: Protocol) -> str:
         "probabilities": answer.probabilities,
     }
     assert unstorable(row) is None
+    if protocol is Protocol.KSERVE:
+        assert answer.probabilities is not None
+        assert abs(sum(answer.probabilities.values()) - 1) < 0.01
     json.dumps(row, allow_nan=False)
     if text is not None and "<" not in text and protocol is Protocol.OPENAI:
         try:

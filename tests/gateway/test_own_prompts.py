@@ -43,7 +43,8 @@ async def test_the_words_are_sent_as_they_are_and_the_fields_filled_once(rig, ga
     said = [part["content"] for part in seen["messages"]]
     system, user = said if protocol == "openai" else (seen["system"], *said)
     assert (
-        system == f"Momentum only, {{not more}}. {CONTRACT.strip()}\nLimits: leverage at most 3, size_usd at most 100"
+        system
+        == f"Momentum only, {{not more}}. {CONTRACT.strip()}\nLimits: leverage at most 3, size_usd at most 100, stop_loss_pct above 0"
     )
     assert user == (
         'BTC {"BTC":{"price":68500.0},"note":"{{symbol}} is not filled in: {{secret}}"}'

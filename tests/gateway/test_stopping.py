@@ -83,7 +83,7 @@ def test_the_pod_is_given_the_time_that_its_process_takes(decision: str) -> None
     assert pod["terminationGracePeriodSeconds"] >= paused + graceful + 5
 
 
-@pytest.mark.parametrize(("timeout", "grace"), [("2s", None), ("20s", None), ("60s", 70), ("900s", 910)])
+@pytest.mark.parametrize(("timeout", "grace"), [("2s", None), ("15s", None), ("60s", 75), ("900s", 915)])
 def test_a_predictor_that_answers_slowly_is_given_time_as_well(timeout: str, grace: int | None) -> None:
     spec = {"model": {"uri": "pvc://m/x", "sha256": "a" * 64}, "serving": {"timeout": timeout}}
     version = ModelVersion.model_validate({"kind": "ModelVersion", "metadata": {"name": "v1"}, "spec": spec})

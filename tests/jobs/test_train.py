@@ -18,6 +18,7 @@ from tradewind.predictor.decoder import Decoder
 from tradewind.predictor.grammar import Grammar
 from tradewind.predictor.loader import completion_tokeniser, encode_prompt, load, static_beginning
 from tradewind.predictor.settings import Decoding, parse_settings
+from tradewind.pretrained import agreement
 from tradewind.trading.prompt import render_prompt
 from tradewind.training import merged
 from tradewind.training.artifact import published_sha256
@@ -266,7 +267,7 @@ def test_a_merged_model_that_answers_otherwise_is_not_published(
 ) -> None:
     adapter = Path(undisturbed["adapter"])
     tokenizer = load_tokenizer(adapter)
-    monkeypatch.setattr(merged, "TOLERANCE", {torch.float32: -1.0, torch.bfloat16: -1.0})
+    monkeypatch.setattr(agreement, "TOLERANCE", {torch.float32: -1.0, torch.bfloat16: -1.0})
     with pytest.raises(JobError, match="the merged model's log-probabilities differ"):
         merged.publish_merged(
             tmp_path / "merged", trainer.base, adapter, tokenizer, probe_tokens(tokenizer), {"objective": "sft"}

@@ -11,7 +11,7 @@ from llguidance.hf import from_tokenizer
 from plain_decoding import candidates, next_logits, plain_constrained_greedy
 from tiny_llama import tiny_llama, train_tokenizer
 
-from tradewind.predictor.decoder import Decoder, ModelUnsupportedError, Prose
+from tradewind.predictor.decoder import Decoder, Prose
 from tradewind.predictor.grammar import FieldPlan, Grammar, Plan
 from tradewind.predictor.loader import completion_tokeniser, encode_prompt, static_beginning
 from tradewind.predictor.settings import Decoding
@@ -199,17 +199,6 @@ def test_prose_is_bounded_and_closes_the_object(tokenizer: Any) -> None:
         assert written.decision.reasoning in text
 
 
-def test_sliding_windows_are_refused(tokenizer: Any) -> None:
-    from transformers import MistralConfig, MistralForCausalLM
-
-    config = MistralConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-        num_key_value_heads=2, sliding_window=64,
-    )  # fmt: skip
-    with pytest.raises(ModelUnsupportedError, match="SlidingWindow"):
-        Decoder(MistralForCausalLM(config).eval(), static_beginning(tokenizer), decoding=Decoding.GREEDY)
-
-
 def decision_regex(plan: Plan) -> str:
     def either(values: Any) -> str:
         return "(" + "|".join(render_number(v).replace(".", r"\.") for v in values) + ")"
@@ -217,9 +206,10 @@ def decision_regex(plan: Plan) -> str:
     symbol = plan.symbol.replace(".", r"\.")
     sizes = next(f for f in plan.opening if f.name == "size_usd").values
     leverages = next(f for f in plan.opening if f.name == "leverage").values
+    stops = next(f for f in plan.opening if f.name == "stop_loss_pct").values
     opening = (
         rf'open_(long|short)","symbol":"{symbol}","size_usd":{either(sizes)},"leverage":{either(leverages)},'
-        rf'"stop_loss_pct":{either(PERCENT_GRID)},"take_profit_pct":{either(PERCENT_GRID)}'
+        rf'"stop_loss_pct":{either(stops)},"take_profit_pct":{either(PERCENT_GRID)}'
     )
     flat = rf'(close|hold)","symbol":"{symbol}","size_usd":0,"leverage":1,"stop_loss_pct":0,"take_profit_pct":0'
     return rf'\{{"action":"({opening}|{flat}),"confidence":{either(CONFIDENCE_GRID)}\}}'

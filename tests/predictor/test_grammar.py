@@ -75,6 +75,22 @@ def test_a_widest_stop_leaves_stops_up_to_it_and_none_without(tokenizer) -> None
     assert barred.opening == ()
 
 
+@pytest.mark.parametrize("limits", [None, Limits(max_leverage=3, max_size_usd=99)])
+def test_an_opening_is_written_with_a_stop(tokenizer, limits: Limits | None) -> None:
+    plan = Grammar(completion_tokeniser(tokenizer)).plan("BTC", limits)
+    fields = {field.name: field.values for field in plan.opening}
+    assert fields["stop_loss_pct"] == tuple(stop for stop in PERCENT_GRID if stop > 0)
+    assert 0.0 in fields["take_profit_pct"]
+
+
+def test_an_opening_without_a_stop_is_written_where_the_level_allows_it(tokenizer) -> None:
+    grammar = Grammar(completion_tokeniser(tokenizer))
+    plan = grammar.plan("BTC", Limits(max_leverage=3, max_size_usd=99, allow_no_stop=True))
+    assert next(field for field in plan.opening if field.name == "stop_loss_pct").values == PERCENT_GRID
+    both = grammar.plan("BTC", Limits(max_leverage=3, max_size_usd=99, allow_no_stop=True, max_stop_loss_pct=0.002))
+    assert 0.0 not in next(field for field in both.opening if field.name == "stop_loss_pct").values
+
+
 def test_no_allowed_size_bars_opening(tokenizer) -> None:
     plan = Grammar(completion_tokeniser(tokenizer)).plan("BTC", Limits(max_leverage=3, max_size_usd=0.001))
     assert plan.action.values == (Action.CLOSE, Action.HOLD)

@@ -95,6 +95,63 @@ def test_nothing_is_served_with_weights_that_are_not_there(
     assert refused.value.reason == reason
 
 
+def says_config(**changed: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        file = folder / "config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | changed))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "said"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), 64, "has no config.json"),
+        (says_config(model_type="newest"), 64, "transformers does not know the model in .*newest"),
+        (says_config(auto_map={"AutoConfig": "configuration_x.X"}, model_type="x"), 64, "does not know the model"),
+        (says_config(model_type="vit"), 64, "a vit model in .* is no causal language model"),
+        (says_config(model_type="t5"), 64, "a t5 model in .* is no causal language model"),
+        (says_config(intermediate_size=96), 65, "of other shapes"),
+        (says_config(max_position_embeddings=128), 64, "has room for 128 tokens .*decisions need 256"),
+    ],
+)
+def test_what_cannot_be_served_is_no_load_that_is_tried_again(
+    served: Served, tmp_path: Path, change: Callable[[Path], None], code: int, said: str
+) -> None:
+    copy: Any = shutil.copytree(served.base, tmp_path / "base")
+    change(copy)
+    with pytest.raises(StartError, match=said) as refused:
+        load(replace(settings(served), base=copy, adapter=None))
+    assert refused.value.code == code
+
+
+def test_attention_is_as_it_is_asked_for(served: Served, tmp_path: Path) -> None:
+    alone = replace(settings(served), adapter=None)
+    found = {name: load(replace(alone, attention=name)).model for name in ("auto", "sdpa", "eager")}
+    implementations = {name: model.config._attn_implementation for name, model in found.items()}
+    assert implementations == {"auto": "sdpa", "sdpa": "sdpa", "eager": "eager"}
+    with torch.inference_mode():
+        sdpa, eager = (found[name](input_ids=IDS).logits for name in ("sdpa", "eager"))
+    assert torch.allclose(sdpa, eager, atol=1e-4)
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    shape = {
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "head_dim": 16,
+    }
+    capped = Gemma2ForCausalLM(Gemma2Config(vocab_size=len(served.tokenizer), num_key_value_heads=2, **shape))
+    capped.save_pretrained(tmp_path / "base")
+    served.tokenizer.save_pretrained(tmp_path / "base")
+    alone = replace(alone, base=tmp_path / "base")
+    assert load(alone).model.config._attn_implementation == "eager"
+    with pytest.raises(StartError, match="this model has no sdpa; use auto or eager") as refused:
+        load(replace(alone, attention="sdpa"))
+    assert refused.value.code == 64
+
+
 def test_a_mislabelled_tokenizer_is_read_without_its_class(served: Served, tmp_path: Path) -> None:
     """Published byte-level tokenizers carry the name of a SentencePiece class."""
     copy = shutil.copytree(served.base, tmp_path / "base")
@@ -171,6 +228,9 @@ def test_a_base_is_verified_through_its_links(served: Served, tmp_path: Path) ->
         (["--merge", "yes"], "--merge"),
         (["--decoding", "beam"], "--decoding"),
         (["--max-queue", "0"], "--max-queue"),
+        (["--max-prompt-tokens", "-1"], "--max-prompt-tokens"),
+        (["--attention", "flash"], "--attention"),
+        (["--base-mismatch", "yes"], "--base-mismatch"),
         (["--bogus"], "--bogus"),
     ],
 )

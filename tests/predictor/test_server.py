@@ -1,91 +1,28 @@
 """The real process, as the container runs it."""
 
 import json
-import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from email.message import Message
 from pathlib import Path
 from typing import Any
 
 import pytest
+from predictor_process import QUESTION, Running, command, started
 from tiny_llama import Served, read_termination
 
 from tradewind.trading.decision import Action, TradeDecision
 
-QUESTION = {
-    "market_data": {"symbol": "BTC", "price": 65000.5, "note": "跌破"},
-    "account_state": {"balance": 1000},
-    "recent_history": [{"action": "hold"}],
-    "symbols": ["BTC"],
-    "limits": {"max_leverage": 2, "max_size_usd": 100},
-}
-
-
-def command(
-    served: Served, tmp: Path, *extra: str, sha256: str | None = None, adapter: Path | None = None
-) -> list[str]:
-    return [
-        sys.executable, "-m", "tradewind.predictor", "--model-name", "v1", "--base", str(served.base), "--adapter",
-        str(adapter or served.adapter), "--sha256", sha256 or served.sha256, "--termination-log", str(tmp / "log"), *extra,
-    ]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Running:
-    url: str
-    process: subprocess.Popen[bytes]
-
-    def call(self, path: str, body: Any = None) -> tuple[int, Any, Message]:
-        data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data=data, headers={"Content-Type": "application/json"})
-        try:
-            with urllib.request.urlopen(request, timeout=30) as response:
-                return response.status, json.loads(response.read()), response.headers
-        except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read()), error.headers
-
-    def predict(self, *instances: Any) -> tuple[int, Any, Message]:
-        return self.call("/v1/models/v1:predict", {"instances": list(instances)})
-
 
 @pytest.fixture(scope="module")
 def running(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    tmp = tmp_path_factory.mktemp("server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    output = (tmp / "output").open("wb")
-    process = subprocess.Popen(
-        command(served, tmp, "--port", str(port), "--max-queue", "4"), stdout=output, stderr=output, cwd=tmp,
-        env=os.environ | {"TRADEWIND_THREADS": "1"},
-    )  # fmt: skip
-    server = Running(f"http://127.0.0.1:{port}", process)
-    try:
-        deadline = time.monotonic() + 150
-        while True:
-            try:
-                if server.call("/v2/health/ready")[0] == 200:
-                    break
-            except OSError:
-                pass
-            assert process.poll() is None, (tmp / "output").read_text()
-            assert time.monotonic() < deadline, (tmp / "output").read_text()
-            time.sleep(0.1)
+    with started(served, tmp_path_factory.mktemp("server"), "--max-queue", "4") as server:
         yield server
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) in (0, -signal.SIGTERM)
-        output.close()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) in (0, -signal.SIGTERM)
 
 
 def test_a_decision_keeps_schema_symbol_and_limits(running: Running) -> None:
@@ -139,15 +76,22 @@ def test_no_json_and_no_such_model(running: Running) -> None:
 
 
 def test_a_full_queue_refuses_at_once_and_recovers(running: Running) -> None:
-    status, body, headers = running.predict(*[QUESTION] * 5)
-    assert status == 503
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(running.predict, [QUESTION] * 24))
+    assert {status for status, _, _ in answers} == {200, 503}
+    _, body, headers = next(answer for answer in answers if answer[0] == 503)
     assert body["error"]["code"] == "queue_full"
     assert int(headers["Retry-After"]) >= 1
-    with ThreadPoolExecutor(12) as pool:
-        statuses = {answer[0] for answer in pool.map(running.predict, [QUESTION] * 24)}
-    assert 200 in statuses
-    assert statuses <= {200, 503}
     assert running.predict(QUESTION)[0] == 200
+
+
+def test_more_instances_than_may_wait_are_never_told_to_come_again(running: Running) -> None:
+    status, body, headers = running.predict(*[QUESTION] * 5)
+    assert status == 413
+    assert body["error"]["field"] == "instances"
+    assert "send at most 4 instances, or raise serving.maxQueue" in body["error"]["remedy"]
+    assert "Retry-After" not in headers
+    assert running.predict(*[QUESTION] * 4)[0] == 200
 
 
 def test_the_benchmark_job_measures_the_endpoint(running: Running, served: Served, tmp_path: Path) -> None:
@@ -186,3 +130,70 @@ def test_an_adapter_on_another_base_is_never_served(served: Served, tmp_path: Pa
     message = read_termination(tmp_path / "log")
     assert message["reason"] == "ArtifactMismatch"
     assert message["expected"] == "0" * 64 != message["actual"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        (b"{", 400, None),
+        (b"\xff\xfe", 400, None),
+        (b"", 400, None),
+        (b'{"instances": NaN}', 400, None),
+        (b'{"instances": "x"}', 400, None),
+        (b"[]", 422, "body"),
+        (b'"x"', 422, "body"),
+        (b"null", 422, "body"),
+        (b"{}", 422, "instances"),
+        (b'{"instances": []}', 422, "instances"),
+        (b'{"instances": [7]}', 422, "instances.0"),
+        (b'{"instances": [{}]}', 422, "instances.0.market_data"),
+        (json.dumps({"instances": [QUESTION] * 17}).encode(), 422, "instances"),
+        (json.dumps({"instances": [QUESTION | {"recent_history": [{}] * 101}]}).encode(), 422, "instances.0.recent_history"),
+    ],
+)  # fmt: skip
+def test_a_malformed_body_is_the_askers_fault(running: Running, body: bytes, status: int, field: str | None) -> None:
+    answered, said, _ = running.call("/v1/models/v1:predict", body)
+    assert answered == status, said
+    if field is not None:
+        assert said["error"]["field"] == field
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "[" * 300 + "]" * 300,
+        '{"x":' * 900 + "1" + "}" * 900,
+        "1" + "0" * 400,
+        "1e400",
+        '"\\ud800"',
+        '"\\u0000"',
+        "18446744073709551616",
+    ],
+)
+def test_odd_data_is_answered_or_refused_and_counts_against_nobody(running: Running, data: str) -> None:
+    """Three in a row of what is no fault of the model's would end it."""
+    body = json.dumps({"instances": [QUESTION | {"market_data": {"x": "@"}}]}).replace('"@"', data).encode()
+    for _ in range(4):
+        status, said, _ = running.call("/v1/models/v1:predict", body)
+        assert status in (200, 400, 422), said
+    assert running.predict(QUESTION)[0] == 200
+    assert running.metric('tradewind_predictor_bad_passes_total{kind="failed"}') == 0
+
+
+def test_metrics_say_what_was_decided_and_what_it_took(running: Running) -> None:
+    def decided() -> float:
+        return sum(
+            running.metric(f'tradewind_predictor_decisions_total{{action="{action.value}"}}') for action in Action
+        )
+
+    before, passes, seconds = (
+        decided(),
+        running.metric("tradewind_predictor_passes_count"),
+        running.metric("tradewind_predictor_decision_seconds_count"),
+    )
+    assert running.predict(QUESTION, QUESTION)[0] == 200
+    assert decided() == before + 2
+    assert running.metric("tradewind_predictor_passes_count") == passes + 2
+    assert running.metric("tradewind_predictor_decision_seconds_count") == seconds + 2
+    assert running.metric("tradewind_predictor_queue") == 0
+    assert running.metric('tradewind_predictor_bad_passes_total{kind="not_finite"}') == 0

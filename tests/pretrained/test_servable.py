@@ -1,7 +1,16 @@
 """What a server takes, asked of configurations alone."""
 
 import pytest
-from transformers import FalconConfig, FalconForCausalLM, GPT2Config, LlamaConfig, Phi3Config
+from transformers import (
+    FalconConfig,
+    FalconForCausalLM,
+    Gemma3Config,
+    GPT2Config,
+    LlamaConfig,
+    MistralConfig,
+    MistralForCausalLM,
+    Phi3Config,
+)
 
 from tradewind.pretrained.fault import UnfitError
 from tradewind.pretrained.servable import check_servable, positions_of
@@ -23,6 +32,26 @@ def test_where_rotations_change_with_the_length_room_ends_before_they_do() -> No
     assert positions_of(config) == 512
     linear = LlamaConfig(max_position_embeddings=4096, rope_scaling={"rope_type": "linear", "factor": 2.0})
     assert positions_of(linear) == 4096
+
+
+def test_room_ends_where_a_window_begins_to_hide_something() -> None:
+    shape = {
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "vocab_size": 64,
+    }
+    wide, narrow = (MistralConfig(**shape, sliding_window=w, max_position_embeddings=4096) for w in (1024, 64))
+    assert positions_of(wide) == 1024
+    check_servable(MistralForCausalLM(wide), range(64))
+    with pytest.raises(
+        UnfitError, match=r"room for 64 tokens .*decisions need 256; choose a base whose layers"
+    ) as refused:
+        check_servable(MistralForCausalLM(narrow), range(64))
+    assert refused.value.code == 64
+    assert positions_of(Gemma3Config(text_config={**shape, "sliding_window": 512}).get_text_config()) == 512
+    assert positions_of(MistralConfig(**shape, sliding_window=None, max_position_embeddings=4096)) == 4096
 
 
 def test_positions_that_are_read_off_the_mask_are_refused() -> None:

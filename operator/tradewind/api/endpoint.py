@@ -236,7 +236,18 @@ class PermissionLevel(StrictModel):
     max_size_usd: PositiveDecimal
     """Largest `size_usd` of a decision."""
     max_stop_loss_pct: OpenFraction | None = None
-    """Widest stop of a decision to open, as a fraction of the entry price; a decision without a stop is refused then. Absent: any."""
+    """Widest stop of a decision to open, as a fraction of the entry price. Absent: any."""
+    allow_no_stop: bool = False
+    """Whether a decision to open may have no stop (`stop_loss_pct` 0). Nothing bounds its loss then but liquidation."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.maxStopLossPct) || !has(self.allowNoStop) || !self.allowNoStop",
+            lambda s: s.max_stop_loss_pct is None or not s.allow_no_stop,
+            "maxStopLossPct asks for a stop and allowNoStop for none; leave one of them out",
+            "allowNoStop",
+        ),
+    )
 
 
 class EndpointLimits(StrictModel):

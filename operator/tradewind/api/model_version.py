@@ -11,20 +11,18 @@ from pydantic import Field
 from tradewind.api.common import (
     BaseModelRef,
     CommonStatus,
-    GateResult,
     ObjectStatusRef,
     Resource,
     ResourceRequirements,
     Toleration,
 )
+from tradewind.api.evaluation import Evaluation, EvaluationStatus
 from tradewind.api.external_model import ExternalModel
 from tradewind.schema.bounds import ARM_TIMEOUT, Within
 from tradewind.schema.rules import Immutable, Rule, StatusModel, StrictModel
 from tradewind.schema.scalars import (
     AdapterURI,
     Count,
-    DecimalText,
-    Fraction,
     Latency,
     Name,
     Sha256,
@@ -104,6 +102,13 @@ class Serving(StrictModel):
     """Weights as they are, or quantised while loading."""
     merge: bool = True
     """Whether the adapter is merged into the base while loading; merged weights answer faster."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Numbers that the weights are kept in; auto: float32 on a CPU, bfloat16 on a GPU that has it, else float16."""
+    attention: Literal["auto", "sdpa", "eager"] = "auto"
+    """How attention is computed; auto: sdpa, or eager where the model has no sdpa."""
+    base_mismatch: Literal["refuse", "allow"] = "refuse"
+    """What is done with an adapter that says that it was trained on another base than the one that lies there. allow: it is
+    served, and nothing says any more that it answers as it was trained."""
     decoding: Literal["greedy", "scored"] = "scored"
     """greedy: token by token under the grammar. scored: each field's values scored whole."""
     reasoning: Literal["none", "brief", "full"] = "none"
@@ -127,61 +132,6 @@ class Serving(StrictModel):
             lambda s: s.quantization == "none",
             "serving.quantization is not supported yet; use none",
             "quantization",
-        ),
-    )
-
-
-class EvaluationDataset(StrictModel):
-    """Recorded decisions that the version is compared with."""
-
-    uri: StorageURI
-    """Folder with eval.jsonl."""
-    sha256: Sha256 | None = None
-    """Hash of the folder; absent: not checked."""
-
-
-class EvaluationBars(StrictModel):
-    """Prices for the simulated profit."""
-
-    uri: StorageURI
-    """CSV of time, open, high, low, close."""
-    cost_basis_points: DecimalText = "1.2"
-    """Cost of a round trip in basis points."""
-
-
-class EvaluationGates(StrictModel):
-    """Thresholds that a version must keep before it takes traffic."""
-
-    min_json_validity: Fraction = "0.99"
-    """Share of answers that are valid decisions."""
-    min_agreement: Fraction | None = None
-    """Share of good decisions whose action the version repeats; absent: not gated."""
-    max_hold_share: Fraction | None = None
-    """Share of answers that are hold; absent: not gated."""
-    latency: bool = True
-    """Whether the measured p99 must keep serving.latencyObjective."""
-
-
-class Evaluation(StrictModel):
-    """What a version must show before it takes traffic."""
-
-    dataset: EvaluationDataset | None = None
-    """Recorded decisions to compare with; absent: benchmark only."""
-    bars: EvaluationBars | None = None
-    """Prices for the simulated profit; absent: none is computed."""
-    requests: Annotated[int, Field(ge=1, le=10_000)] = 40
-    """Requests of the benchmark."""
-    concurrency: Annotated[tuple[Annotated[int, Field(ge=1, le=64)], ...], Field(min_length=1, max_length=8)] = (1, 4)
-    """Concurrent requests of the benchmark's passes."""
-    gates: EvaluationGates = EvaluationGates()
-    """Thresholds."""
-
-    rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "!has(self.dataset) && !has(self.bars) && "
-            "(!has(self.gates) || (!has(self.gates.minAgreement) && !has(self.gates.maxHoldShare)))",
-            lambda s: not (s.dataset or s.bars or s.gates.min_agreement or s.gates.max_hold_share),
-            "dataset, bars, gates.minAgreement and gates.maxHoldShare are not supported yet; use the benchmark's gates",
         ),
     )
 
@@ -240,17 +190,6 @@ class BenchmarkStatus(StatusModel):
     """The same at each number of concurrent requests."""
     completed_time: Timestamp | None = None
     """When it was measured."""
-
-
-class EvaluationStatus(StatusModel):
-    """What the version showed."""
-
-    gates: Annotated[tuple[GateResult, ...], Field(max_length=32)] = ()
-    """Each gate with its number."""
-    passed: bool | None = None
-    """Whether every gate is passed."""
-    message: Text1024 | None = None
-    """The result in words."""
 
 
 class Provenance(StatusModel):

@@ -9,7 +9,8 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field
 
 from tradewind.api.common import BaseModelRef, Resource, ResourceRequirements, Toleration
-from tradewind.api.model_version import Evaluation, Serving
+from tradewind.api.evaluation import Evaluation
+from tradewind.api.model_version import Serving
 from tradewind.api.placement import PriorityClassName
 from tradewind.api.training_run_status import TrainingRunStatus
 from tradewind.schema.rules import Immutable, Rule, StrictModel

@@ -1,9 +1,10 @@
-"""One chart over days or steps: where its ticks, curves and bounds lie. Pure: numbers in, geometry out.
+"""One chart over days, steps or shares: where its ticks, curves and bounds lie. Pure: numbers in, geometry out.
 
 Across, places are percent of the plot, so that it grows with the page while its texts keep their size; down, they are px.
 Why no plotting library: docs/dependencies.md.
 
-Belongs here: axes and ticks. Does not belong here: what the curves mean (report_charts.py, report_training.py) and the SVG
+Belongs here: axes and ticks. Does not belong here: what the curves mean (report_charts.py, report_training.py,
+report_version.py) and the SVG
 (figure.svg.jinja).
 """
 
@@ -21,12 +22,21 @@ SCALE: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A named curve; `ys` may hold nan where there is nothing. `tone` is its colour and dash in the style sheet."""
+    """A named curve.
+
+    Attributes:
+        tone: its colour and dash in the style sheet.
+        xs, ys: shape (points,); `ys` may hold nan where there is nothing.
+        said: what the legend says of it; None: where it ends.
+        dotted: whether each point is marked.
+    """
 
     name: str
     tone: str
     xs: Sequence[float]
     ys: Sequence[float]
+    said: str | None = None
+    dotted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +58,14 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A line as it is drawn: its points, and where it ends in words."""
+    """A line as it is drawn: its points, what the legend says of it, the same for those who do not see it, and its marks as a path."""
 
     name: str
     tone: str
     points: str
     end: str
+    told: str
+    dots: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +83,7 @@ class Figure:
     @property
     def summary(self) -> str:
         """The figure for those who do not see it."""
-        ends = ", ".join(
-            f"{curve.name} ends at {curve.end}" if curve.points else f"{curve.name}: {curve.end}"
-            for curve in self.curves
-        )
+        ends = ", ".join(curve.told for curve in self.curves)
         return f"From {self.places[0][1]}: {ends}" + "".join(f"; dashed {bound.name}" for _, bound in self.bounds)
 
 
@@ -125,22 +134,27 @@ def draw_figure(
     def down(y: float) -> float:
         return round(height * (high - y) / (high - low), 1)
 
+    def curve(line: Line, points: Sequence[tuple[float, float]]) -> Curve:
+        places = [place for place, _ in groupby(f"{round(SCALE * percent(x))},{down(y):g}" for x, y in points)]
+        end = (value or tick)(points[-1][1]) if line.said is None else line.said
+        told = f"{line.name} ends at {end}" if line.said is None else f"{line.name}: {end}".removesuffix(": ")
+        dots = "".join(f"M{place}h0" for place in places) if line.dotted else ""
+        return Curve(line.name, line.tone, " ".join(places), end, told, dots)
+
     return Figure(
         title=title,
         height=height,
         places=tuple((percent(place), across.label(place)) for place in across.ticks(last)),
         ticks=tuple((down(y), tick(y)) for y in ticks),
         bounds=tuple((down(bound.y), bound) for bound in sorted(bounds, key=lambda bound: -bound.y)),
-        curves=tuple(
-            Curve(
-                line.name,
-                line.tone,
-                " ".join(point for point, _ in groupby(f"{round(SCALE * percent(x))},{down(y):g}" for x, y in points)),
-                (value or tick)(points[-1][1]),
-            )
-            for line, points in drawn
-        )
-        + tuple(Curve(line.name, line.tone, "", empty) for line in lines if empty and not _drawable(line)),
+        curves=(
+            *(curve(line, points) for line, points in drawn),
+            *(
+                Curve(line.name, line.tone, "", empty, f"{line.name}: {empty}")
+                for line in lines
+                if empty and not _drawable(line)
+            ),
+        ),
         mark=(percent(mark), across.label(mark)) if mark is not None and mark <= last else None,
     )
 
@@ -159,6 +173,11 @@ def steps() -> Axis:
     return Axis(
         lambda last: [tick for tick in round_ticks(0, last, whole=True) if tick <= last], lambda step: f"{step:,.0f}"
     )
+
+
+def shares() -> Axis:
+    """Shares up to a whole, as percent."""
+    return Axis(lambda last: round_ticks(0.0, last), lambda share: f"{100 * share:.0f} %")
 
 
 def round_ticks(low: float, high: float, *, whole: bool = False) -> list[float]:

@@ -5,9 +5,9 @@ numbers are shown (report_page.py and its neighbours).
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from math import exp, isfinite, log
-from typing import Final
+from typing import Final, TypeGuard
 
 from tradewind.trading.evidence import Pairing
 
@@ -25,6 +25,11 @@ USED_AS_PAIR: Final[Mapping[str, str]] = {
 
 Row = tuple[str, ...]
 """Cells of a table's row."""
+
+
+def measured(value: float | None) -> TypeGuard[float]:
+    """Whether there is a number."""
+    return value is not None and isfinite(value)
 
 
 def in_days(length: timedelta) -> float:
@@ -59,12 +64,22 @@ def signed(value: float, digits: int) -> str:
 
 def number(value: float | None) -> str:
     """Four digits; nothing where there is no number."""
-    return "" if value is None or not isfinite(value) else f"{value:,.4g}"
+    return f"{value:,.4g}" if measured(value) else ""
+
+
+def known(value: float | None) -> str:
+    """Four digits; UNKNOWN where there is no number."""
+    return number(value) or UNKNOWN
+
+
+def moment(when: datetime) -> str:
+    """A time to the minute."""
+    return f"{when:%Y-%m-%d %H:%M} UTC"
 
 
 def percent(share: float | None) -> str:
     """A share in whole percent."""
-    return f"{100 * share:.0f} %" if share is not None and isfinite(share) else UNKNOWN
+    return f"{100 * share:.0f} %" if measured(share) else UNKNOWN
 
 
 def part_of(part: int, whole: int) -> str:
@@ -74,4 +89,4 @@ def part_of(part: int, whole: int) -> str:
 
 def whole_days(value: float | None) -> str:
     """A number of days, without fractions."""
-    return f"{value:,.0f}" if value is not None and isfinite(value) else UNKNOWN
+    return f"{value:,.0f}" if measured(value) else UNKNOWN

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from math import nan
 
-from tradewind.api.parse import InvalidSpec, parse
 from tradewind.api.training_run import TrainingRun
 from tradewind.api.training_run_status import CurvePoint, TrainingRunPhase
 from tradewind.cli.progress_line import in_words, progress_line
 from tradewind.cli.report_figure import Bound, Figure, Line, draw_figure, steps
+from tradewind.cli.report_gates import gate_rows
 from tradewind.cli.report_page import environment
-from tradewind.cli.report_text import UNKNOWN, Row
+from tradewind.cli.report_text import UNKNOWN, Row, known
 from tradewind.trading.teaching import DROPPED
 
 _TONES = {
@@ -51,23 +51,6 @@ class TrainingPage:
     made_of: tuple[tuple[str, str], ...]
 
 
-def read_run(manifest: Mapping[str, object]) -> TrainingRun:
-    """The run of a manifest.
-
-    Raises:
-        ValueError: it is no TrainingRun; the message says what is wrong.
-    """
-    kind = manifest.get("kind") if isinstance(manifest, Mapping) else None
-    if kind != "TrainingRun":
-        msg = f"holds {kind or 'no object of a kind'}, asked was a TrainingRun: give it as `kubectl get -o json` prints one"
-        raise ValueError(msg)
-    run = parse(TrainingRun, manifest)
-    if isinstance(run, InvalidSpec):
-        msg = f"cannot be read: {run.message}"
-        raise ValueError(msg)  # noqa: TRY004 - what is wrong is what a file says
-    return run
-
-
 def render_training(run: TrainingRun, now: datetime) -> str:
     """The whole HTML document."""
     return environment().get_template("training.html.jinja").render(page=view(run, now))
@@ -90,16 +73,7 @@ def view(run: TrainingRun, now: datetime) -> TrainingPage:
         tiles=tuple(_tiles(run)),
         losses=_loss_figure(run, curve),
         learning_rate=_rate_figure(curve),
-        gate_rows=tuple(
-            (
-                gate.name,
-                {True: "passed", False: "failed", None: "unknown"}[gate.passed],
-                _number(gate.value),
-                _number(gate.threshold),
-                gate.message,
-            )
-            for gate in status.gates
-        ),
+        gate_rows=gate_rows(status.gates),
         data_rows=tuple(_data_rows(dataset.per_label, dataset.per_action)) if dataset else (),
         dropped_rows=tuple(_dropped_rows(dataset.dropped)) if dataset else (),
         plan=tuple(_plan(run)),
@@ -121,10 +95,10 @@ def _tiles(run: TrainingRun) -> Iterator[tuple[str, str]]:
     if gain is not None and result is not None:
         yield (
             f"{100 * gain:.1f} %",
-            f"of the base model's evaluation loss gone: {_number(result.base_eval_loss)} to {_number(result.eval_loss)}",
+            f"of the base model's evaluation loss gone: {known(result.base_eval_loss)} to {known(result.eval_loss)}",
         )
     elif (loss := result.eval_loss if result else progress.eval_loss if progress else None) is not None:
-        yield _number(loss), "evaluation loss"
+        yield known(loss), "evaluation loss"
     if progress is not None and progress.total_steps:
         yield f"{progress.step or 0:,}", f"steps of {progress.total_steps:,}"
     elif result is not None and result.steps is not None:
@@ -143,13 +117,13 @@ def _tiles(run: TrainingRun) -> Iterator[tuple[str, str]]:
 def _loss_figure(run: TrainingRun, curve: Sequence[CurvePoint]) -> Figure | None:
     result = run.status.result
     base = result.base_eval_loss if result else None
-    bounds = [] if base is None else [Bound(f"base model {_number(base)}", "even", base)]
+    bounds = [] if base is None else [Bound(f"base model {known(base)}", "even", base)]
     return draw_figure(
         "Loss by optimiser step, in nats a token" if run.spec.objective == "sft" else "Loss by optimiser step",
         steps(),
         [_line("training", "baseline", curve, "loss"), _line("evaluation", "candidate", curve, "eval_loss")],
         tick=lambda loss: f"{loss:g}",
-        value=_number,
+        value=known,
         bounds=bounds,
         reach=(0.0,),
     )
@@ -222,7 +196,3 @@ def _made_of(run: TrainingRun) -> Iterator[tuple[str, str]]:
         yield "Attempts", attempts
     if status.last_exit:
         yield "Last exit", status.last_exit
-
-
-def _number(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{value:.4g}"

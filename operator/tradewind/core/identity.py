@@ -14,7 +14,7 @@ from datetime import datetime
 from tradewind.api.common import VersionStatusRef
 from tradewind.api.model_version import ModelVersion
 
-_ANSWERS = frozenset({"runtime", "quantization", "merge", "decoding", "reasoning"})
+_ANSWERS = frozenset({"runtime", "quantization", "merge", "dtype", "attention", "decoding", "reasoning"})
 """Fields of `serving` that change what is answered; the others say where and how many pods run."""
 
 

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field
 
 from tradewind.api.common import CommonStatus, Toleration
 from tradewind.api.endpoint import Gateway
+from tradewind.api.evaluation import Evaluation
 from tradewind.api.external_model import ExternalModel
 from tradewind.api.model_version import ModelVersionSpec, Serving
 from tradewind.api.placement import Affinity, NodeSelectorTerm, PodAffinityTerm
@@ -148,7 +149,16 @@ def version_faults(spec: ModelVersionSpec, policy: Policy) -> tuple[PolicyFault,
         faults += _stores(policy, ("spec.model", spec.model.uri, spec.model.store))
     if spec.external is None:
         faults += _serving(spec.serving, policy, "spec.serving")
+        faults += _evaluation(spec.evaluation, policy, "spec.evaluation")
     return tuple(faults)
+
+
+def _evaluation(evaluation: Evaluation, policy: Policy, at: str) -> Iterator[PolicyFault]:
+    """Folders that a version's Job reads."""
+    for name, part in (("dataset", evaluation.dataset), ("bars", evaluation.bars)):
+        if part is not None and part.uri is not None:
+            yield from _storage(policy, (f"{at}.{name}.uri", part.uri))
+            yield from _stores(policy, (f"{at}.{name}", part.uri, part.store))
 
 
 def run_faults(
@@ -178,6 +188,7 @@ def run_faults(
         *_placed(policy, at, spec.node_selector, spec.tolerations),
         *_priority(policy, at, spec.priority_class_name),
         *_serving(spec.model_version.serving, policy, f"{at}.modelVersion.serving"),
+        *_evaluation(spec.model_version.evaluation, policy, f"{at}.modelVersion.evaluation"),
     )
 
 

@@ -4,6 +4,7 @@ Belongs here: the validation of answers and the kinds of errors that count again
 """
 
 import json
+import math
 from collections.abc import Mapping
 
 from pydantic import JsonValue, ValidationError
@@ -16,6 +17,7 @@ from tradewind.trading.error_kinds import ErrorCause, ErrorKind
 MAX_DETAIL = 300
 MAX_PROBABILITIES = 16
 MAX_NAME = 64
+_ROUNDED = 1e-3  # what rounding may add to a sum of probabilities
 
 UNREACHED = frozenset({ErrorKind.TIMEOUT, ErrorKind.TRANSPORT, ErrorKind.STATUS})
 """Kinds that open the breaker. An arm that answers nonsense is reachable: the guardrail deals with it."""
@@ -121,13 +123,28 @@ def parse_decision(value: Mapping[str, JsonValue], *, symbol: str, limits: Limit
     return decision
 
 
-def parse_probabilities(value: JsonValue) -> dict[str, float] | None:
-    """Probabilities of the actions as an own model states them; None for anything else: a remark is no reason to refuse."""
+def parse_probabilities(value: JsonValue) -> dict[str, float]:
+    """Probabilities of the actions as an own model states them: without them its scores were no numbers, whatever it says.
+
+    Raises:
+        ArmError: invalid_decision.
+    """
     if not isinstance(value, dict) or not 0 < len(value) <= MAX_PROBABILITIES or unstorable(value) is not None:
-        return None
+        raise _no_probabilities("not an object of numbers by action")
     numbers = {
-        name: float(p)
+        name: p
         for name, p in value.items()
-        if isinstance(p, int | float) and not isinstance(p, bool) and len(name) <= MAX_NAME
+        if isinstance(p, int | float) and not isinstance(p, bool) and len(name) <= MAX_NAME and 0 <= p <= 1
     }
-    return numbers if len(numbers) == len(value) else None
+    if len(numbers) != len(value):
+        raise _no_probabilities("one of them is no number from 0 to 1")
+    total = math.fsum(numbers.values())
+    if abs(total - 1) > _ROUNDED:
+        raise _no_probabilities(f"they add up to {total:g}")
+    return {name: float(p) for name, p in numbers.items()}
+
+
+def _no_probabilities(why: str) -> ArmError:
+    return ArmError(
+        ErrorKind.INVALID_DECISION, f"_probabilities: {why}; an own model's answer needs them, adding up to 1"
+    )

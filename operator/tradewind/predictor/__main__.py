@@ -1,7 +1,7 @@
 """`python -m tradewind.predictor --model-name v1 --base DIR [--adapter DIR] --sha256 HEX ...`: see `settings`.
 
-Exit codes: 0 stopped; 64 bad settings or unusable files; 65 the artifact is not the pinned one; 66 the tokenizer changes
-text; 70 the weights do not load. The reason is left in the termination log as JSON.
+Exit codes: 0 stopped; 64 bad settings or unusable files; 65 the artifact is not the pinned one, or not one with its base; 66 the
+tokenizer changes text; 70 the weights do not load, or the model fails. The reason is left in the termination log as JSON.
 """
 
 import logging
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from tradewind.predictor.artifact import verify_artifact, verify_base
+from tradewind.predictor.artifact import verify_artifact, verify_base, verify_trained_base
 from tradewind.predictor.failure import StartError
 from tradewind.predictor.settings import DEFAULT_TERMINATION_LOG, parse_settings
 from tradewind.trading.exits import ExitCode
@@ -30,9 +30,13 @@ def main(argv: Sequence[str]) -> int:
         sha256 = verify_artifact(settings.adapter or settings.base, settings.sha256)  # before the slow imports
         if settings.base_sha256 is not None:
             verify_base(settings.base, settings.base_sha256)
+        base_matches = None
+        if settings.adapter is not None:
+            allow = settings.base_mismatch == "allow"
+            base_matches = verify_trained_base(settings.adapter, settings.base, settings.base_sha256, allow=allow)
         from tradewind.predictor.server import serve
 
-        serve(settings, sha256)
+        serve(settings, sha256, base_matches)
     except StartError as error:
         error.write(termination_log)
         return error.code

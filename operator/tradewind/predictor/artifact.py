@@ -3,12 +3,19 @@
 Here belongs reading files and comparing hashes. What a hash is made of is `trading.artifact`'s business.
 """
 
+import json
+import logging
 from pathlib import Path
+from typing import Final
 
-from tradewind.predictor.failure import StartError
-from tradewind.pretrained.files import file_sha256
+from tradewind.predictor.failure import StartError, as_start_error
+from tradewind.pretrained.fault import UnfitError
+from tradewind.pretrained.files import check_files, file_sha256
 from tradewind.trading.artifact import SUMS_FILE, artifact_sha256, sums_text
 from tradewind.trading.exits import ExitCode
+
+PROVENANCE_FILE: Final = "training.json"
+_logger = logging.getLogger(__name__)
 
 
 def verify_artifact(directory: Path, expected: str) -> str:
@@ -51,6 +58,46 @@ def verified_base(directory: Path, expected: str) -> dict[str, str]:
     """
     remedy = "restore its files, or create a ModelVersion with the hash of what lies there"
     return _verified(directory, hash_files(directory, follow_links=True), expected, "base model", remedy)
+
+
+def verify_trained_base(adapter: Path, base: Path, known: str | None, *, allow: bool) -> bool | None:
+    """Whether the base that lies there is the one that an adapter was trained on.
+
+    Args:
+        adapter: its folder; a training of ours leaves the hash of its base in `training.json`.
+        base: the base's folder.
+        known: the base's hash where it has been taken already.
+        allow: serve the adapter on another base, too.
+
+    Returns:
+        None where the adapter does not say what it was trained on.
+
+    Raises:
+        StartError: exit 65, BaseMismatch.
+    """
+    try:
+        check_files(adapter)
+    except UnfitError as error:
+        raise as_start_error(error) from error
+    file = adapter / PROVENANCE_FILE
+    stated = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    expected = stated.get("baseSha256") if isinstance(stated, dict) else None
+    if not isinstance(expected, str) or not expected:
+        return None
+    actual = known or artifact_sha256(hash_files(base, follow_links=True))
+    if actual == expected:
+        return True
+    said = f"the adapter was trained on a base that hashes to {expected}, the one that lies there hashes to {actual}"
+    if allow:
+        _logger.warning("%s; served nevertheless, since serving.baseMismatch is allow", said)
+        return False
+    raise StartError(
+        ExitCode.BAD_DATA,
+        "BaseMismatch",
+        f"{said}; mount the base that it was trained on, or say serving.baseMismatch: allow (--base-mismatch allow)",
+        expected=expected,
+        actual=actual,
+    )
 
 
 def _verified(directory: Path, hashes: dict[str, str], expected: str, what: str, remedy: str) -> dict[str, str]:

@@ -21,9 +21,9 @@ from typing import Any
 
 import torch
 from llguidance import LLMatcher, LLTokenizer
-from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from tradewind.predictor.grammar import FieldPlan, Plan, Value, as_action
+from tradewind.predictor.row import Row, empty_cache, finite
 from tradewind.predictor.settings import Decoding
 from tradewind.predictor.trie import ROOT, Trie
 from tradewind.trading.decision import Action, TradeDecision
@@ -49,7 +49,7 @@ class Written:
 
 
 class ModelUnsupportedError(Exception):
-    """The model keeps state other than plain keys and values, which cannot be shared between requests."""
+    """What was asked of the server cannot be done with this model or tokenizer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,7 @@ class Decoder:
             speculate: tokens of undecided candidates that a pass may carry along; 0 is one free token a pass.
             prose: how reasoning is written, or None for none.
 
-        Raises:
-            ModelUnsupportedError: layers with sliding windows, recurrent or indexed state.
+        What the model keeps of a text is keys and values alone: `check_servable` has seen to it.
         """
         self._model = model
         self._static_ids = list(static_ids) if len(static_ids) >= _MIN_SHARED else []
@@ -100,14 +99,9 @@ class Decoder:
         self._prose = prose
         self._last_action: Action | None = None
         self._last_values: dict[Action, Mapping[str, Value]] = {}
-        cache = DynamicCache(config=model.config)
-        for layer in cache.layers:
-            if type(layer) is not DynamicLayer:
-                raise ModelUnsupportedError(
-                    f"the model has a {type(layer).__name__}; choose a base whose layers all attend to the whole prompt"
-                )
+        cache = empty_cache(model.config)
         if self._static_ids:
-            row = _Row(model, cache, 0)
+            row = Row(model, cache, 0)
             row.waiting.extend(self._static_ids)
             with torch.inference_mode():
                 row.score([])
@@ -125,6 +119,9 @@ class Decoder:
         Args:
             prompt_ids: the whole prompt's tokens, as training tokenises prompts.
             plan: what may be written.
+
+        Raises:
+            NotFiniteError: a pass gave scores that are not numbers.
         """
         row = self._begin(prompt_ids)
         prompt_tokens = len(prompt_ids)
@@ -144,20 +141,20 @@ class Decoder:
             forward_passes=row.passes,
         )
 
-    def _begin(self, prompt_ids: Sequence[int]) -> "_Row":
+    def _begin(self, prompt_ids: Sequence[int]) -> Row:
         static = len(self._static_ids)
-        cache = DynamicCache(config=self._model.config)
+        cache = empty_cache(self._model.config)
         if static and static < len(prompt_ids) and list(prompt_ids[:static]) == self._static_ids:
             # Layers grow by concatenation into new tensors, so copies may share the static ones.
             cache.layers = [copy.copy(layer) for layer in self._static_layers]
         else:
             static = 0
-        row = _Row(self._model, cache, static)
+        row = Row(self._model, cache, static)
         row.cached.extend(prompt_ids[:static])
         row.waiting.extend(prompt_ids[static:])
         return row
 
-    def _choose_action(self, row: "_Row", plan: Plan) -> tuple[Action, dict[Action, float]]:
+    def _choose_action(self, row: Row, plan: Plan) -> tuple[Action, dict[Action, float]]:
         field = plan.action
         row.waiting.extend(field.forced)
         likely = self._last_action
@@ -170,7 +167,7 @@ class Decoder:
         row.waiting.extend(_path(field.trie, chosen))
         return as_action(field.values[chosen]), probabilities
 
-    def _choose(self, row: "_Row", field: FieldPlan, following: Sequence[FieldPlan], action: Action) -> Value:
+    def _choose(self, row: Row, field: FieldPlan, following: Sequence[FieldPlan], action: Action) -> Value:
         row.waiting.extend(field.forced)
         if self._decoding is Decoding.SCORED and len(field.values) > 1:
             chosen = _best(_score_whole(row, field.trie))
@@ -179,7 +176,7 @@ class Decoder:
             chosen = self._walk(row, field, following, action)
         return field.values[chosen]
 
-    def _walk(self, row: "_Row", field: FieldPlan, following: Sequence[FieldPlan], action: Action) -> int:
+    def _walk(self, row: Row, field: FieldPlan, following: Sequence[FieldPlan], action: Action) -> int:
         """Greedy from the root to a leaf, with as many passes as the scored nodes leave open."""
         trie, node = field.trie, ROOT
         while trie.candidate[node] < 0:
@@ -217,7 +214,7 @@ class Decoder:
             tokens.extend(each.trie.token[n] for n in path)
         return tokens[:-1]  # nothing is chosen after the last
 
-    def _write_prose(self, row: "_Row", prose: Prose) -> bytes:
+    def _write_prose(self, row: Row, prose: Prose) -> bytes:
         """Greedy prose under the grammar; closed after `max_tokens`, at the next character's end."""
         matcher = prose.matcher()
         written: list[int] = []
@@ -230,7 +227,9 @@ class Decoder:
             allowed = torch.frombuffer(bytearray(matcher.compute_logit_bias()), dtype=torch.uint8)[: logits.shape[0]]
             barred = torch.ones(logits.shape[0], dtype=torch.bool)
             barred[: allowed.shape[0]] = allowed == 0
-            token = int(logits.masked_fill(barred.to(logits.device), -torch.inf).argmax())
+            score, best = logits.masked_fill(barred.to(logits.device), -torch.inf).max(dim=-1)
+            finite([float(score)])  # a maximum is no number where one of its numbers is none
+            token = int(best)
             if not matcher.consume_token(token):
                 raise ModelUnsupportedError(f"llguidance refused its own token: {matcher.get_error()}")
             written.append(token)
@@ -239,87 +238,7 @@ class Decoder:
         return text.removesuffix(b'"}')
 
 
-class _Row:
-    """One answer in the making: the cache, the tokens in it, and the tokens that go in with the next pass."""
-
-    def __init__(self, model: Any, cache: DynamicCache, past: int) -> None:
-        self.cache = cache
-        self.cached: list[int] = []
-        self.waiting: list[int] = []
-        self.passes = 0
-        self.last_scores: dict[int, float] = {}
-        self._model = model
-        self._past = past
-        self._draft: Sequence[int] = ()
-        self._draft_logits = torch.empty(0, 0)
-
-    def ahead(self) -> torch.Tensor | None:
-        """Logits [1, vocabulary] after the waiting tokens, where these are what the last pass's draft foresaw."""
-        count = len(self.waiting)
-        if 0 < count <= len(self._draft) and list(self._draft[:count]) == self.waiting:
-            return self._draft_logits[count - 1 : count]
-        return None
-
-    def score(
-        self, tree: Sequence[tuple[int, Sequence[int]]], nodes: Sequence[int] = (), draft: Sequence[int] = ()
-    ) -> torch.Tensor:
-        """One pass over the waiting tokens, a tree and a draft after them; the latter two leave the cache again.
-
-        Args:
-            tree: for each node its token and its path: the names of itself and its ancestors in the tree.
-            nodes: the names of the tree's nodes, in the tree's order; not negative.
-            draft: tokens that may follow the waiting ones; `ahead` has their scores.
-
-        Returns:
-            Logits [1 + nodes, vocabulary]: after the last waiting token, then after each node of the tree.
-        """
-        chain, past = len(self.waiting), self._past
-        device = self._model.device
-        names = [*nodes, *range(-1, -len(draft) - 1, -1)]
-        paths = [*(path for _, path in tree), *(range(-1, -count - 1, -1) for count in range(1, len(draft) + 1))]
-        ids = torch.tensor([[*self.waiting, *(token for token, _ in tree), *draft]], device=device)
-        positions = torch.tensor(
-            [[*range(past, past + chain), *(past + chain - 1 + len(p) for p in paths)]], device=device
-        )
-        output = self._model(
-            input_ids=ids,
-            position_ids=positions,
-            attention_mask=self._mask(_tree_mask(past, chain, paths, names)) if paths else None,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1 + len(paths),
-        )
-        if paths:
-            self.cache.crop(-len(paths))
-        self.passes += 1
-        self._past = past + chain
-        self.cached.extend(self.waiting)
-        self.waiting.clear()
-        logits: torch.Tensor = output.logits[0]
-        self._draft, self._draft_logits = draft, logits[1 + len(tree) :]
-        return logits[: 1 + len(tree)]
-
-    def _mask(self, seen: torch.Tensor) -> torch.Tensor:
-        """As the model's attention takes masks: eager attention adds them to its scores, where True would count 1."""
-        seen = seen.to(self._model.device)
-        if self._model.config._attn_implementation != "eager":
-            return seen
-        dtype = self._model.dtype
-        return torch.zeros_like(seen, dtype=dtype).masked_fill(~seen, torch.finfo(dtype).min)
-
-
-def _tree_mask(past: int, chain: int, paths: Sequence[Sequence[int]], nodes: Sequence[int]) -> torch.Tensor:
-    """Who sees whom, bool [1, 1, chain + nodes, past + chain + nodes]: the chain is causal, a node sees its own path."""
-    size = chain + len(paths)
-    mask = torch.ones(size, past + size, dtype=torch.bool).tril_(past)
-    mask[chain:, past + chain :] = False
-    column = {node: past + chain + index for index, node in enumerate(nodes)}
-    for index, path in enumerate(paths):
-        mask[chain + index, [column[node] for node in path]] = True
-    return mask[None, None]
-
-
-def _score_whole(row: _Row, trie: Trie, draft: Sequence[int] = ()) -> list[float]:
+def _score_whole(row: Row, trie: Trie, draft: Sequence[int] = ()) -> list[float]:
     """Log-probability of each candidate's tokens, over the whole vocabulary, in one pass; indexed by candidate."""
     carried = trie.inner()
     logits = row.score([(trie.token[n], trie.ancestors(n, ROOT)) for n in carried], carried, draft)
@@ -327,7 +246,7 @@ def _score_whole(row: _Row, trie: Trie, draft: Sequence[int] = ()) -> list[float
     edges = [(line, child) for line, node in enumerate(scored) for child in trie.children[node]]
     lines, children = [line for line, _ in edges], [child for _, child in edges]
     picked = logits[lines, [trie.token[child] for child in children]].double()
-    steps = (picked - logits.double().logsumexp(dim=-1)[lines]).tolist()
+    steps = finite((picked - logits.double().logsumexp(dim=-1)[lines]).tolist())  # nan anywhere in a line is in its sum
     total = [0.0] * len(trie.token)
     scores = [0.0] * (max(trie.candidate) + 1)
     row.last_scores = dict(zip(children, picked.tolist(), strict=True))
@@ -349,7 +268,7 @@ def _walk_scored(scores: Mapping[int, float], trie: Trie) -> int:
 def _greedy_children(logits: torch.Tensor, scored: Sequence[int], trie: Trie) -> dict[int, int]:
     """For each scored node that branches, the child that greedy takes; one transfer from the device."""
     edges = [(line, child) for line, node in enumerate(scored) for child in trie.children[node]]
-    picked = logits[[line for line, _ in edges], [trie.token[child] for _, child in edges]].tolist()
+    picked = finite(logits[[line for line, _ in edges], [trie.token[child] for _, child in edges]].tolist())
     best: dict[int, tuple[float, int]] = {}
     for (line, child), score in zip(edges, picked, strict=True):
         node = scored[line]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from tradewind.predictor.trie import Trie
+from tradewind.trading.completions import Writable
 from tradewind.trading.decision import Action, Limits, TradeDecision
 from tradewind.trading.prompt import (
     CONFIDENCE_GRID,
@@ -116,11 +117,9 @@ class Grammar:
         Raises:
             GrammarError: the tokenizer merges a value with its surroundings in a way that cannot be cut.
         """
-        sizes = tuple(s for s in SIZE_GRID_USD if limits is None or s <= limits.max_size_usd)
-        leverages = tuple(x for x in LEVERAGE_GRID if limits is None or x <= limits.max_leverage)
-        cap = None if limits is None else limits.max_stop_loss_pct
-        stops = None if cap is None else sum(0 < stop <= cap for stop in PERCENT_GRID)
-        return self._plans(symbol, len(sizes), len(leverages), stops)
+        writable = Writable.within(limits)
+        stops = None if 0 in writable.stops else len(writable.stops)
+        return self._plans(symbol, len(writable.sizes), len(writable.leverages), stops)
 
     def _build(self, symbol: str, sizes: int, leverages: int, stops: int | None) -> Plan:
         """Plan of the first so many sizes and leverages, and of so many stops above 0 (None: any, and none)."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from tradewind.predictor import start
-from tradewind.predictor.artifact import verified_artifact, verified_base
+from tradewind.predictor.artifact import verified_artifact, verified_base, verify_trained_base
 from tradewind.predictor.failure import StartError, as_start_error
 from tradewind.predictor.settings import DEFAULT_TERMINATION_LOG
 from tradewind.pretrained.fault import UnfitError
@@ -38,7 +38,8 @@ def main(argv: Sequence[str]) -> int:
         log = options.termination_log
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         os.environ.setdefault("USER", "tradewind")  # torch asks for a name, and a pod's numeric user has none
-        hand_over(options.base, options.adapter, options.sha256, options.base_sha256, options.into)
+        allow = options.base_mismatch == "allow"
+        hand_over(options.base, options.adapter, options.sha256, options.base_sha256, options.into, other_base=allow)
     except StartError as error:
         error.write(log)
         return error.code
@@ -52,7 +53,9 @@ def main(argv: Sequence[str]) -> int:
     return ExitCode.DONE
 
 
-def hand_over(base: Path, adapter: Path | None, sha256: str, base_sha256: str | None, into: Path) -> None:
+def hand_over(
+    base: Path, adapter: Path | None, sha256: str, base_sha256: str | None, into: Path, *, other_base: bool = False
+) -> None:
     """Verify, and write what vLLM is started with.
 
     Args:
@@ -61,6 +64,7 @@ def hand_over(base: Path, adapter: Path | None, sha256: str, base_sha256: str | 
         sha256: what the adapter, or the whole model, must hash to.
         base_sha256: what the base below an adapter must hash to; None: whatever lies there.
         into: directory for what is handed over.
+        other_base: whether an adapter is served on another base than it was trained on.
 
     Raises:
         StartError, UnfitError: see the exit codes of this module.
@@ -71,6 +75,8 @@ def hand_over(base: Path, adapter: Path | None, sha256: str, base_sha256: str | 
     verified = {adapter or base: verified_artifact(adapter or base, sha256)}
     if adapter is not None and base_sha256 is not None:
         verified[base] = verified_base(base, base_sha256)
+    if adapter is not None:
+        verify_trained_base(adapter, base, base_sha256, allow=other_base)
     if not any(base.glob("*.safetensors")):
         raise _unfit("the base model has no *.safetensors: pickled weights are not loaded, convert them")
     check_files(base)
@@ -139,6 +145,8 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--adapter", type=Path, help="directory of the LoRA adapter")
     parser.add_argument("--sha256", required=True, help="pinned hash of the adapter, or of the base without one")
     parser.add_argument("--base-sha256", help="pinned hash of the base below an adapter; nothing: whatever lies there")
+    said = "what is done with an adapter that was trained on another base"
+    parser.add_argument("--base-mismatch", choices=("refuse", "allow"), default="refuse", help=said)
     parser.add_argument("--into", type=Path, required=True, help="directory for what is handed over")
     parser.add_argument("--termination-log", type=Path, default=DEFAULT_TERMINATION_LOG, help="file for the reason")
     return parser.parse_args(list(argv))

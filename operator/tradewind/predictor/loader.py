@@ -5,7 +5,6 @@ Here belongs transformers and peft. Whether the bytes are the pinned ones has be
 
 import json
 import logging
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from tradewind.predictor.adapter import with_adapter
 from tradewind.predictor.failure import StartError, as_start_error
 from tradewind.predictor.grammar import Tokens
 from tradewind.predictor.settings import Settings
@@ -21,7 +21,7 @@ from tradewind.pretrained.fault import UnfitError
 from tradewind.pretrained.files import check_files
 from tradewind.pretrained.servable import check_servable
 from tradewind.pretrained.tokens import difference, encode_completions, encode_prompts
-from tradewind.pretrained.weights import ADAPTER_WEIGHTS, check_adapter, load_base
+from tradewind.pretrained.weights import load_base
 from tradewind.trading.decision import Action, DecisionInput, TradeDecision
 from tradewind.trading.exits import ExitCode
 from tradewind.trading.prompt import INSTRUCTION, hold, render_completion, render_prompt
@@ -52,26 +52,26 @@ def load(settings: Settings) -> Loaded:
     """The model in eval mode on the GPU where there is one, and a tokenizer that reproduces every text.
 
     Raises:
-        StartError: exit 66 where no tokenizer passes the round trip, 64 for files that cannot be served, 70 for
-            weights that do not load.
+        StartError: exit 66 where no tokenizer passes the round trip, 64 for files that cannot be served, 65 for files that are
+            broken or do not belong together, 70 for weights that do not load.
     """
     tokenizer = load_tokenizer([d for d in (settings.adapter, settings.base) if d is not None])
     _refuse_pickles(settings.base)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        model, attention = load_base(settings.base, dtype=_dtype(settings.dtype, device))
-        if settings.adapter is not None:
-            model = _with_adapter(model, settings.adapter, merge=settings.merge)
+        model, attention = load_base(settings.base, attention=settings.attention, dtype=_dtype(settings.dtype, device))
         check_servable(model, tokenizer)
+        model = model.to(device).eval()
+        if settings.adapter is not None:
+            probe = encode_prompt(tokenizer, render_prompt(SAMPLE_INPUTS[-1], "BTC"))
+            model = with_adapter(model, settings.adapter, merge=settings.merge, probe=probe).eval()
     except UnfitError as error:
         raise as_start_error(error) from error
     except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
         raise StartError(
             ExitCode.LOAD_FAILED, "LoadFailed", f"the weights do not load: {type(error).__name__}: {str(error)[:1500]}"
         ) from error
-    model = model.to(device).eval()
-    if attention == "eager":
-        _logger.info("eager attention: the model has no sdpa")
+    _logger.info("attention=%s", attention)
     return Loaded(model, tokenizer, _base_name(settings))
 
 
@@ -168,23 +168,6 @@ def _plain_tokenizer(directory: Path) -> Any:
     names = {k: stated[k] for k in ("bos_token", "eos_token", "pad_token", "unk_token") if stated.get(k)}
     special = {k: v["content"] if isinstance(v, dict) else v for k, v in names.items()}
     return PreTrainedTokenizerFast(tokenizer_file=str(directory / "tokenizer.json"), **special)
-
-
-def _with_adapter(model: Any, adapter: Path, *, merge: bool) -> Any:
-    from peft import PeftModel
-
-    if not (adapter / ADAPTER_WEIGHTS).is_file():
-        raise StartError(
-            ExitCode.BAD_CONFIG,
-            ExitCode.BAD_CONFIG.reason,
-            "the adapter has no adapter_model.safetensors: pickled weights are not loaded, convert them",
-        )
-    check_files(adapter)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Found missing adapter keys")  # refused below, by name
-        adapted = PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
-    check_adapter(adapted, adapter)
-    return adapted.merge_and_unload() if merge else adapted.get_base_model()
 
 
 def _refuse_pickles(base: Path) -> None:

@@ -6,7 +6,9 @@ warm-up decision are behind us. Here belongs the order of things and the routes 
 
 import logging
 import os
+import signal
 import time
+from http import HTTPStatus
 
 import kserve
 import torch
@@ -17,10 +19,12 @@ from kserve.model_server import app
 from llguidance.hf import from_tokenizer
 from pydantic import JsonValue
 
+from tradewind.predictor.card import card
 from tradewind.predictor.decoder import Decoder, ModelUnsupportedError, Prose
 from tradewind.predictor.failure import RequestError, StartError
 from tradewind.predictor.grammar import Grammar, GrammarError
 from tradewind.predictor.loader import SAMPLE_INPUTS, Loaded, completion_tokeniser, load, static_beginning
+from tradewind.predictor.memory import affordable_tokens
 from tradewind.predictor.model import DecisionModel, Instance
 from tradewind.predictor.settings import Reasoning, Settings
 from tradewind.pretrained.cpu import cpu_threads
@@ -29,45 +33,59 @@ from tradewind.trading.exits import ExitCode
 from tradewind.trading.pauses import keep_for_good
 from tradewind.trading.prompt import PROMPT_VERSION
 
+LIVE = "/tradewind/v1/live"
+_ANSWER_TOKENS = 512  # more than any completion without prose
 _logger = logging.getLogger("tradewind.predictor")
 
 
-def serve(settings: Settings, sha256: str) -> None:
+def serve(settings: Settings, sha256: str, base_matches: bool | None) -> None:  # noqa: FBT001 - a fact, or none
     """Load, warm up and listen until SIGTERM.
 
     Args:
         settings: what to serve.
         sha256: the artifact's hash, verified.
+        base_matches: whether the base is the one that the adapter was trained on; None: that is not known.
 
     Raises:
-        StartError: the server must not start; see its exit code.
+        StartError: the server must not start, or it has failed for good; see its exit code.
     """
     torch.set_num_threads(settings.threads or int(os.environ.get("OMP_NUM_THREADS", "0")) or cpu_threads())
     began = time.perf_counter()
     loaded = load(settings)
     model = build(settings, loaded)
-    _warm_up(model)
+    warm_up(model, str(loaded.model.dtype).removeprefix("torch."))
     _logger.info("ready model=%s sha256=%s load_s=%.1f", settings.model_name, sha256, time.perf_counter() - began)
     verification: dict[str, JsonValue] = {
         "sha256": sha256,
         "roundTrip": True,
         "baseModel": loaded.base_model,
+        "baseMatches": base_matches,
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "device": str(loaded.model.device),
+        "attention": loaded.model.config._attn_implementation,
         "dtype": str(loaded.model.dtype).removeprefix("torch."),
         "decoding": settings.decoding.value,
         "reasoning": settings.reasoning.value,
         "merged": settings.adapter is not None and settings.merge,
         "promptVersion": PROMPT_VERSION,
+        "card": card(settings.adapter or settings.base),
     }
     app.add_api_route("/tradewind/v1/verification", lambda: JSONResponse(verification), methods=["GET"])
+
+    async def live() -> JSONResponse:
+        return _live(model)
+
+    app.add_api_route(LIVE, live, methods=["GET"])
     app.add_exception_handler(RequestError, _refuse)
     server = kserve.ModelServer(http_port=settings.port, enable_grpc=False, enable_latency_logging=False, workers=1)
     for noisy in ("kserve.trace", "uvicorn.access"):  # the model logs a line a decision; probes need none
         logging.getLogger(noisy).setLevel(logging.WARNING)
     keep_for_good()
+    model.health.on_end = lambda: _end(model)
     server.start([model])
+    if model.health.fault is not None:
+        raise model.health.fault
 
 
 def build(settings: Settings, loaded: Loaded) -> DecisionModel:
@@ -91,9 +109,17 @@ def build(settings: Settings, loaded: Loaded) -> DecisionModel:
         raise StartError(ExitCode.PREFLIGHT, "TokenizerRoundTrip", str(error)) from error
     except ModelUnsupportedError as error:
         raise StartError(ExitCode.BAD_CONFIG, ExitCode.BAD_CONFIG.reason, str(error)) from error
+    most = settings.max_prompt_tokens or max(affordable_tokens(loaded.model) - _ANSWER_TOKENS - decoder.prose_tokens, 0)
     positions = positions_of(loaded.model.config)
+    _logger.info("bounds positions=%d prompt_tokens=%d", positions, most)
     return DecisionModel(
-        settings.model_name, decoder, grammar, loaded.tokenizer, max_positions=positions, max_queue=settings.max_queue
+        settings.model_name,
+        decoder,
+        grammar,
+        loaded.tokenizer,
+        max_positions=positions,
+        max_queue=settings.max_queue,
+        max_prompt_tokens=most,
     )
 
 
@@ -102,15 +128,57 @@ def _prose(settings: Settings, loaded: Loaded) -> Prose | None:
         return None
     vocabulary = loaded.model.get_input_embeddings().num_embeddings
     closing = loaded.tokenizer('"}', add_special_tokens=False)["input_ids"]
-    masks = from_tokenizer(loaded.tokenizer, n_vocab=vocabulary)
+    try:
+        masks = from_tokenizer(loaded.tokenizer, n_vocab=vocabulary)
+    except (ValueError, RuntimeError, KeyError) as error:
+        said = f"{type(error).__name__}: {str(error)[:300]}"
+        message = f"serving.reasoning: no prose can be bounded with this tokenizer ({said}); use none, or another base"
+        raise StartError(ExitCode.PREFLIGHT, "TokenizerUnsupported", message) from error
     return Prose(masks, settings.reasoning.max_tokens, tuple(closing))
 
 
-def _warm_up(model: DecisionModel) -> None:
+def warm_up(model: DecisionModel, dtype: str) -> None:
+    """A few decisions before anybody may ask.
+
+    Raises:
+        StartError: exit 64, NotFinite, where the scores are no numbers; exit 64 where there is no room for a prompt; exit 70
+            where the model fails otherwise.
+    """
     for shown in SAMPLE_INPUTS:
         instance = Instance(**shown.model_dump(), symbols=("BTC",))
         for _ in range(2):
-            model.decide(instance, time.perf_counter())
+            try:
+                model.decide(instance, time.perf_counter())
+            except RequestError as error:
+                raise _not_warm(error, dtype) from error
+
+
+def _not_warm(error: RequestError, dtype: str) -> StartError:
+    if error.code == "model_not_finite":
+        damaged = "the weights are damaged, or the device is: publish them again, or use another node"
+        wider = "use --dtype bfloat16 or float32 (serving.dtype); if that does not help, "  # of the same range, both
+        remedy = f"{wider if dtype == 'float16' else ''}{damaged}"
+        return StartError(ExitCode.BAD_CONFIG, "NotFinite", f"{error.message} in {dtype}; {remedy}")
+    if error.status is HTTPStatus.INTERNAL_SERVER_ERROR:
+        return StartError(ExitCode.LOAD_FAILED, "ServerFailed", f"{error.message}; {error.remedy}")
+    said = f"a prompt of the smallest kind is refused: {error.message}"
+    remedy = "raise serving.resources.limits.memory" if error.code == "prompt_too_large" else "choose another base"
+    return StartError(ExitCode.BAD_CONFIG, ExitCode.BAD_CONFIG.reason, f"{said}; {remedy}")
+
+
+def _live(model: DecisionModel) -> JSONResponse:
+    """Alive while it answers at all, however long the queue; not once decisions fail one after the other."""
+    fault = model.health.fault
+    if fault is None:
+        return JSONResponse({"live": True})
+    body = {"live": False, "reason": fault.reason, "message": fault.message}
+    return JSONResponse(body, status_code=HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+def _end(model: DecisionModel) -> None:
+    """Take no more questions, answer those that are there, and end."""
+    model.ready = False
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def _refuse(_: Request, error: Exception) -> JSONResponse:

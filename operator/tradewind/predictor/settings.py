@@ -51,6 +51,9 @@ class Settings:
         reasoning: see `Reasoning`.
         dtype: auto is bf16 on a GPU that has it, else fp16 there, and fp32 on a CPU.
         max_queue: requests that may wait or run at once; the next one gets 503 with Retry-After.
+        max_prompt_tokens: of a prompt; longer ones get 413. 0: what memory allows.
+        attention: how attention is computed; auto is sdpa where the model has it.
+        base_mismatch: what is done with an adapter that was trained on another base.
         speculate: tokens of undecided candidates that a pass may carry along; 0 decodes one token a pass.
         threads: CPU threads of the tensor library; 0: OMP_NUM_THREADS, or the pod's CPU limit.
         port: HTTP port.
@@ -67,6 +70,9 @@ class Settings:
     reasoning: Reasoning
     dtype: str
     max_queue: int
+    max_prompt_tokens: int
+    attention: str
+    base_mismatch: str
     speculate: int
     threads: int
     port: int
@@ -134,6 +140,24 @@ def _parser() -> argparse.ArgumentParser:
         help="of the weights; auto: fp32 on a CPU, bf16 (else fp16) on a GPU",
     )
     add("--max-queue", type=_at_least(1), default=32, help="requests that may wait or run at once")
+    add(
+        "--max-prompt-tokens",
+        type=_at_least(0, most=1 << 20),
+        default=0,
+        help="tokens of a prompt; a longer one gets 413; 0: what the pod's memory limit (or the GPU) leaves room for",
+    )
+    add(
+        "--attention",
+        choices=("auto", "sdpa", "eager"),
+        default="auto",
+        help="how attention is computed; auto: sdpa, or eager where the model has no sdpa",
+    )
+    add(
+        "--base-mismatch",
+        choices=("refuse", "allow"),
+        default="refuse",
+        help="an adapter whose training.json names another base than the one that lies there: exit 65, or served and said so",
+    )
     add("--speculate", type=_at_least(0), default=16, help="undecided tokens that a pass may carry along")
     add("--port", type=_at_least(1), default=8080, help="HTTP port")
     add(
@@ -164,11 +188,11 @@ def _boolean(text: str) -> bool:
             raise argparse.ArgumentTypeError(f"takes true or false, got {text!r}")
 
 
-def _at_least(least: int) -> Callable[[str], int]:
+def _at_least(least: int, most: int = 65535) -> Callable[[str], int]:
     def whole_number(text: str) -> int:
         value = int(text) if text.isdecimal() else -1
-        if not least <= value <= 65535:
-            raise argparse.ArgumentTypeError(f"takes a whole number from {least} to 65535, got {text!r}")
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"takes a whole number from {least} to {most}, got {text!r}")
         return value
 
     return whole_number

@@ -8,33 +8,41 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from tradewind.pretrained.fault import UnfitError, listed
+from tradewind.pretrained.fault import UnfitError, listed, unfit_config
 from tradewind.pretrained.files import check_files, tensor_names
 from tradewind.trading.exits import ExitCode
 
 ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
+_COPY_BOTH: Final = "its config.json and its weights are not of one model: copy both again"
 
 
-def load_base(folder: Path, **settings: Any) -> tuple[Any, str]:
+def load_base(folder: Path, *, attention: str = "auto", **settings: Any) -> tuple[Any, str]:
     """A causal language model from a local folder, with the attention that it has: sdpa, or eager where there is no sdpa.
 
     Args:
         folder: safetensors and a config; no code of its own is run.
+        attention: auto as above, or sdpa or eager.
         settings: further ones for `from_pretrained`, such as `dtype`.
 
     Returns:
         The model and the name of its attention.
 
     Raises:
-        UnfitError: exit 65 for files that are broken or are another model's.
+        UnfitError: exit 64 for a model that transformers does not know or that has not the attention; exit 65 for files that are
+            broken or are another model's.
         OSError, ValueError, RuntimeError, KeyError, ImportError: from transformers, for what it cannot load.
     """
     check_files(folder)
+    _check_known(folder)
+    if attention == "eager":
+        return _load(folder, "eager", settings), "eager"
     try:
         return _load(folder, "sdpa", settings), "sdpa"
     except ValueError as error:
         if "scaled_dot_product_attention" not in str(error):
             raise
+        if attention == "sdpa":
+            raise unfit_config("attention: this model has no sdpa; use auto or eager") from error
     return _load(folder, "eager", settings), "eager"
 
 
@@ -62,6 +70,26 @@ def check_adapter(model: Any, folder: Path) -> None:
     )
 
 
+def _check_known(folder: Path) -> None:
+    """Whether there is a causal language model of this kind in transformers itself."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if not (folder / "config.json").is_file():
+        raise unfit_config(f"{folder} has no config.json: mount a model there, with its configuration")
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except (ValueError, KeyError, ImportError, OSError) as error:
+        said = str(error).strip().splitlines()
+        raise unfit_config(
+            f"transformers does not know the model in {folder}: {said[0][:300] if said else type(error).__name__}; choose a base of a"
+            " kind that this release knows, without code of its own"
+        ) from error
+    if type(config) not in AutoModelForCausalLM._model_mapping:
+        raise unfit_config(
+            f"a {config.model_type} model in {folder} is no causal language model; choose a base that writes text token by token"
+        )
+
+
 def _load(folder: Path, attention: str, settings: Mapping[str, Any]) -> Any:
     from transformers import AutoModelForCausalLM
 
@@ -72,14 +100,19 @@ def _load(folder: Path, attention: str, settings: Mapping[str, Any]) -> Any:
         trust_remote_code=False,
         local_files_only=True,
         output_loading_info=True,
+        ignore_mismatched_sizes=True,  # refused below, by name
         **settings,
     )
+    other = {str(entry[0]) for entry in report["mismatched_keys"]}
+    if other:
+        message = f"the base model in {folder} has {len(other)} tensors of other shapes ({listed(other)}); {_COPY_BOTH}"
+        raise UnfitError(ExitCode.BAD_DATA, "BaseIncomplete", message)
     _refuse(
         "BaseIncomplete",
         f"the base model in {folder}",
         set(report["missing_keys"]),
         set(report["unexpected_keys"]),
-        "its config.json and its weights are not of one model: copy both again",
+        _COPY_BOTH,
     )
     return model
 

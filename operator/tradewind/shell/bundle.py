@@ -20,22 +20,22 @@ def fetch_bundle(namespace: str, name: str) -> Mapping[str, Any]:
     return asyncio.run(_fetch(namespace, name))
 
 
-def fetch_run(namespace: str, name: str) -> Mapping[str, Any]:
-    """A TrainingRun as the cluster has it.
+def fetch_object(kind: str, namespace: str, name: str) -> Mapping[str, Any]:
+    """An object of one of our kinds as the cluster has it.
 
     Raises:
         ValueError: there is none of that name.
     """
-    return asyncio.run(_fetch_run(namespace, name))
+    return asyncio.run(_fetch_object(kind, namespace, name))
 
 
-async def _fetch_run(namespace: str, name: str) -> Mapping[str, Any]:
+async def _fetch_object(kind: str, namespace: str, name: str) -> Mapping[str, Any]:
     async with await Cluster.connect() as cluster:
-        run = await cluster.get(API_VERSION, "TrainingRun", namespace, name)
-    if run is None:
-        msg = f"TrainingRun {name!r} does not exist in namespace {namespace}"
+        found = await cluster.get(API_VERSION, kind, namespace, name)
+    if found is None:
+        msg = f"{kind} {name!r} does not exist in namespace {namespace}"
         raise ValueError(msg)
-    return run
+    return found
 
 
 async def _fetch(namespace: str, name: str) -> Mapping[str, Any]:

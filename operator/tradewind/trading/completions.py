@@ -37,14 +37,13 @@ class Writable:
 
     @classmethod
     def within(cls, limits: Limits | None) -> "Writable":
-        """What limits leave of the grids. With a widest stop an opening must have one."""
-        if limits is None:
-            return cls(SIZE_GRID_USD, LEVERAGE_GRID, PERCENT_GRID)
-        cap = limits.max_stop_loss_pct
+        """What limits leave of the grids. An opening has a stop above 0 unless its level says that it may have none."""
+        cap = None if limits is None else limits.max_stop_loss_pct
+        least = 0 if limits is not None and limits.may_lack_stop else min(stop for stop in PERCENT_GRID if stop > 0)
         return cls(
-            tuple(size for size in SIZE_GRID_USD if size <= limits.max_size_usd),
-            tuple(leverage for leverage in LEVERAGE_GRID if leverage <= limits.max_leverage),
-            PERCENT_GRID if cap is None else tuple(stop for stop in PERCENT_GRID if 0 < stop <= cap),
+            tuple(size for size in SIZE_GRID_USD if limits is None or size <= limits.max_size_usd),
+            tuple(leverage for leverage in LEVERAGE_GRID if limits is None or leverage <= limits.max_leverage),
+            tuple(stop for stop in PERCENT_GRID if least <= stop <= (cap or PERCENT_GRID[-1])),
         )
 
     @property

@@ -125,9 +125,9 @@ class DecisionRequest(BaseModel):
 
 
 class Limits(BaseModel):
-    """What a permission level allows: the largest leverage, the largest margin in USD, and the widest stop of an opening.
+    """What a permission level allows: the largest leverage, the largest margin in USD, and which stop of an opening.
 
-    With a widest stop an opening must have one: without, its loss has no bound but liquidation.
+    An opening must have a stop unless the level says that it may have none: without, its loss has no bound but liquidation.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -135,10 +135,16 @@ class Limits(BaseModel):
     max_leverage: Annotated[int, Field(ge=1, le=1000)]
     max_size_usd: PositiveFinite
     max_stop_loss_pct: Annotated[FiniteFloat, Field(gt=0, le=1)] | None = None
+    allow_no_stop: bool = False
+
+    @property
+    def may_lack_stop(self) -> bool:
+        """Whether an opening may have none. A widest stop is one that there must be."""
+        return self.allow_no_stop and self.max_stop_loss_pct is None
 
     def as_shown(self) -> dict[str, JsonValue]:
         """For a predictor, which need not know what is not set."""
-        return self.model_dump(mode="json", exclude_none=True)
+        return self.model_dump(mode="json", exclude_defaults=True)
 
 
 FRACTIONS = ("stop_loss_pct", "take_profit_pct", "confidence")
@@ -175,6 +181,8 @@ def limit_violation(decision: TradeDecision, *, symbol: str, limits: Limits | No
         return f"leverage {decision.leverage} is over the limit of {limits.max_leverage}"
     if decision.size_usd > limits.max_size_usd:
         return f"size_usd {decision.size_usd:g} is over the limit of {limits.max_size_usd:g}"
+    if decision.stop_loss_pct == 0 and not limits.may_lack_stop:
+        return "stop_loss_pct is 0, which is no stop, and allowNoStop of the permission level is not set"
     cap = limits.max_stop_loss_pct
     if cap is not None and not 0 < decision.stop_loss_pct <= cap:
         return f"stop_loss_pct {decision.stop_loss_pct:g} is not above 0 and at most the limit of {cap:g}"

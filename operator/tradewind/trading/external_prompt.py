@@ -116,5 +116,5 @@ def _filled(text: str, values: Mapping[str, str]) -> str:
 
 def _limits(limits: Limits) -> str:
     cap = limits.max_stop_loss_pct
-    stop = "" if cap is None else f", stop_loss_pct above 0 and at most {cap:g}"
+    stop = "" if limits.may_lack_stop else ", stop_loss_pct above 0" + ("" if cap is None else f" and at most {cap:g}")
     return f"leverage at most {limits.max_leverage}, size_usd at most {limits.max_size_usd:g}{stop}"

@@ -63,6 +63,25 @@ def render_prompt(shown: DecisionInput, symbol: str) -> str:
     )
 
 
+def parse_prompt(text: str) -> tuple[DecisionInput, str]:
+    """What was shown and the symbol that was asked about, of a prompt that `render_prompt` wrote.
+
+    Raises:
+        ValueError: it is none: a prompt that does not render the same again would ask another question.
+    """
+    parts = text.removeprefix(INSTRUCTION).split("\n")
+    heads = ("Market: ", "Account: ", "History: ", "Symbol: ", "Decision: ")
+    if not text.startswith(INSTRUCTION) or len(parts) != len(heads) or not all(map(str.startswith, parts, heads)):
+        raise ValueError(f"the prompt is none of version {PROMPT_VERSION}: snapshot again")
+    market, account, history, symbol, _ = (part.removeprefix(head) for part, head in zip(parts, heads, strict=True))
+    shown = DecisionInput(
+        market_data=json.loads(market), account_state=json.loads(account), recent_history=json.loads(history)
+    )
+    if render_prompt(shown, symbol) != text:
+        raise ValueError("the prompt does not render the same again: snapshot again")
+    return shown, symbol
+
+
 def render_completion(decision: TradeDecision, *, reasoning: bool = False) -> str:
     """The answer as an own model is taught to write it: compact JSON, values on the grids.
 

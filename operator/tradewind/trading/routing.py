@@ -157,6 +157,7 @@ class LevelLimits(StrictModel):
     max_leverage: Annotated[int, Field(ge=1)]
     max_size_usd: Annotated[Decimal, Field(gt=0)]
     max_stop_loss_pct: Annotated[Decimal, Field(gt=0, le=1)] | None = None
+    allow_no_stop: bool = False
 
     def as_limits(self) -> Limits:
         """The same as the decision schema's type."""
@@ -165,6 +166,7 @@ class LevelLimits(StrictModel):
             max_leverage=self.max_leverage,
             max_size_usd=float(self.max_size_usd),
             max_stop_loss_pct=None if cap is None else float(cap),
+            allow_no_stop=self.allow_no_stop,
         )
 
 

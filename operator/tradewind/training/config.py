@@ -126,6 +126,15 @@ def load_train_config(file: Path | None) -> TrainConfig:
     return _parse(TrainConfig, _read(file))
 
 
+def load_config(kind: type[C], file: Path | None) -> C:
+    """The configuration of another Job.
+
+    Raises:
+        JobError: exit 64, naming the field and the remedy.
+    """
+    return _parse(kind, _read(file))
+
+
 def resolve_time(text: str | None, now: datetime) -> datetime | None:
     """A bound of the window as a point in time: a length of time counts back from now."""
     if text is None or "T" in text:

@@ -14,6 +14,7 @@ from tradewind.core.endpoint.manifests import credential_path
 from tradewind.core.endpoint.seen import TERMINAL, Seen
 from tradewind.core.evidence import settlement_of
 from tradewind.core.identity import spec_sha256, version_sha256
+from tradewind.core.limits import level_limits
 from tradewind.core.model_version.manifests import predictor_url
 from tradewind.core.policy import Policy, reach_of
 from tradewind.core.prompts import PromptFault, source_of
@@ -27,7 +28,6 @@ from tradewind.trading.routing import (
     ArmTarget,
     BlockWeight,
     ExperimentRoute,
-    LevelLimits,
     Protocol,
     Routing,
     RoutingLimits,
@@ -84,14 +84,7 @@ def routing_of(
         arms={name: _arm(seen.versions[name], seen, policy, pinned=name in pinned) for name in sorted(names)},
         experiment=experiment,
         limits=RoutingLimits(
-            permission_levels={
-                level: LevelLimits(
-                    max_leverage=limits.max_leverage,
-                    max_size_usd=Decimal(limits.max_size_usd),
-                    max_stop_loss_pct=Decimal(limits.max_stop_loss_pct) if limits.max_stop_loss_pct else None,
-                )
-                for level, limits in sorted(endpoint.spec.limits.permission_levels.items())
-            },
+            permission_levels=level_limits(endpoint.spec.limits),
             symbols=endpoint.spec.limits.symbols,
         ),
         external_fields=endpoint.spec.external_fields,

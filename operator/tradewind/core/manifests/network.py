@@ -56,11 +56,20 @@ def gateway_policy(owner: Owner, platform: Platform, name: str, guests: Iterable
     return [Apply(_policy(owner, name, "gateway", child_labels(owner, "gateway"), ingress, egress))]
 
 
-def predictor_policy(owner: Owner, platform: Platform, stores: Sequence[str] = ()) -> list[Effect]:
+def predictor_policy(
+    owner: Owner,
+    platform: Platform,
+    stores: Sequence[str] = (),
+    asked_stores: Sequence[str] = (),
+    *,
+    reads_log: bool = False,
+) -> list[Effect]:
     """The policies of a version's predictors and of its benchmark, which asks them.
 
     Args:
         stores: URLs that the predictor's init container asks.
+        asked_stores: URLs that the benchmark asks for recorded decisions and bars.
+        reads_log: whether the benchmark reads an Endpoint's log; it then asks that Endpoint's champion as well.
     """
     if not platform.network.enabled:
         return []
@@ -76,7 +85,9 @@ def predictor_policy(owner: Owner, platform: Platform, stores: Sequence[str] = (
         [_rule("from", askers, (_HTTP,))],
         [_DNS, *_stores(platform, stores)],
     )
-    asks = [_DNS, _rule("to", [{"podSelector": {"matchLabels": own}}], (_HTTP,))]
+    others: Json = {"matchExpressions": [{"key": SERVED_BY, "operator": "Exists"}]}
+    asks = [_DNS, _rule("to", [{"podSelector": others if reads_log else {"matchLabels": own}}], (_HTTP,))]
+    asks += [*([_target(platform.network.database)] if reads_log else []), *_stores(platform, asked_stores)]
     measures = _policy(owner, f"{owner.name}-benchmark", "benchmark", child_labels(owner, "benchmark"), [], asks)
     return [Apply(served), Apply(measures)]
 

@@ -4,7 +4,7 @@ import json
 import math
 from typing import Any
 
-from tradewind.api.model_version import ModelVersion
+from tradewind.api.model_version import ModelVersion, Serving
 from tradewind.core.decision import Manifest, Owner
 from tradewind.core.manifests.common import (
     CONTAINER_SECURITY,
@@ -19,10 +19,12 @@ from tradewind.core.manifests.common import (
 from tradewind.core.platform import Platform
 from tradewind.schema.scalars import as_milliseconds
 from tradewind.trading.settings.stores import STORES_VARIABLE, Stores, store_urls
+from tradewind.trading.stopping import PRE_STOP_SECONDS
 
 BASE_PATH = "/mnt/base"
 ADAPTER_PATH = "/mnt/adapter"
 FETCH_CONTAINER = "fetch"
+_LONGEST_LOAD_SECONDS = 24 * 3600
 
 
 def predictor_url(name: str, namespace: str) -> str:
@@ -34,6 +36,13 @@ def stores_of(version: ModelVersion) -> tuple[str, ...]:
     """URLs of the stores that the predictor's pods fetch from."""
     adapter, model = version.spec.adapter, version.spec.model
     parts = (adapter, adapter.base_model if adapter is not None else None, model)
+    return store_urls([(part.uri, part.store) for part in parts if part is not None])
+
+
+def asked_stores_of(version: ModelVersion) -> tuple[str, ...]:
+    """URLs of the stores that the Job that judges it fetches from."""
+    evaluation = version.spec.evaluation
+    parts = (evaluation.dataset, evaluation.bars)
     return store_urls([(part.uri, part.store) for part in parts if part is not None])
 
 
@@ -59,6 +68,10 @@ def build_inference_service(version: ModelVersion, owner: Owner, platform: Platf
     else:
         return None
     args += ["--decoding", serving.decoding, "--reasoning", serving.reasoning, "--max-queue", str(serving.max_queue)]
+    chosen = {"--dtype": serving.dtype, "--attention": serving.attention, "--base-mismatch": serving.base_mismatch}
+    for option, value in chosen.items():
+        if value != Serving.model_fields[option.removeprefix("--").replace("-", "_")].default:  # as above
+            args += [option, value]
     container: dict[str, Any] = {
         "name": "kserve-container",
         "image": platform.predictor_image,
@@ -68,6 +81,22 @@ def build_inference_service(version: ModelVersion, owner: Owner, platform: Platf
         "resources": resources(serving.resources),
         "securityContext": dict(CONTAINER_SECURITY),
         "volumeMounts": [*mounts.mounts, *({**mount, "readOnly": True} for mount in mounts.stores.scratch_mounts)],
+        # Goes on answering until every node has stopped sending: a Service learns late that a pod leaves.
+        "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
+        # A load takes as long as it takes: it ends by itself, with a code.
+        "startupProbe": {
+            "httpGet": {"path": "/v2/health/ready", "port": 8080},
+            "periodSeconds": 2,
+            "timeoutSeconds": 2,
+            "failureThreshold": _LONGEST_LOAD_SECONDS // 2,
+        },
+        # A long queue is no reason to restart: this is answered beside it.
+        "livenessProbe": {
+            "httpGet": {"path": "/tradewind/v1/live", "port": 8080},
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+            "failureThreshold": 6,
+        },
         "readinessProbe": {
             "httpGet": {"path": "/v2/health/ready", "port": 8080},
             "periodSeconds": 2,
@@ -138,5 +167,5 @@ def fetch_containers(mounts: Mounts, container: Manifest) -> list[Manifest]:
 
 def _stopping(timeout: float) -> dict[str, int]:
     """The pod's grace where an answer may take longer than Kubernetes' own 30 s leave room for."""
-    grace = math.ceil(timeout) + 10
+    grace = PRE_STOP_SECONDS + math.ceil(timeout) + 10
     return {"terminationGracePeriodSeconds": grace} if grace > 30 else {}

@@ -33,6 +33,8 @@ async def observe(version: ModelVersion, world: World) -> Seen:
     deployment = await world.read("apps/v1", "Deployment", namespace, f"{name}-predictor") if service else None
     pods = await world.pods(namespace, f"serving.kserve.io/inferenceservice={name}") if service else ()
     benchmark = f"{name}-benchmark-{status.attempts}"
+    asked = version.spec.evaluation.dataset
+    endpoint = world.get(Endpoint, namespace, asked.endpoint) if asked is not None and asked.endpoint else None
     return Seen(
         service=service_facts(service, deployment) if service else None,
         pods=tuple(predictor_pod(pod) for pod in pods),
@@ -41,7 +43,16 @@ async def observe(version: ModelVersion, world: World) -> Seen:
         stage=stage,
         arms=arms,
         hindrance=await held_back(world, namespace, [pod for pod in pods if not is_ready(pod)], deployment),
+        endpoint=endpoint,
+        champion=None if endpoint is None else _champion(version, endpoint, world),
     )
+
+
+def _champion(version: ModelVersion, endpoint: Endpoint, world: World) -> ModelVersion | None:
+    """The champion of the Endpoint whose log is asked, if that is another version."""
+    ref = endpoint.status.champion_ref
+    found = None if ref is None or ref.name == version.name else world.get(ModelVersion, version.namespace, ref.name)
+    return found if found is not None and ref is not None and is_meant(found, ref) else None
 
 
 def _arms(version: ModelVersion, world: World) -> tuple[Arm, ...]:

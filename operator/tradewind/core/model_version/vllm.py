@@ -60,6 +60,7 @@ def build_vllm_service(version: ModelVersion, owner: Owner, platform: Platform) 
         mounts.take("spec.adapter", spec.adapter.uri, spec.adapter.store, ADAPTER_PATH, sha256=spec.adapter.sha256)
         verify += ["--adapter", ADAPTER_PATH]
         verify += ["--base-sha256", base.sha256] if base.sha256 is not None else []
+        verify += ["--base-mismatch", "allow"] if serving.base_mismatch == "allow" else []
     elif spec.model is not None:
         mounts.take("spec.model", spec.model.uri, spec.model.store, BASE_PATH, sha256=spec.model.sha256)
     gpus = gpus_of(version)

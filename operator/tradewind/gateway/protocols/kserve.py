@@ -28,9 +28,8 @@ class KServePredict(ArmProtocol):
         if not isinstance(predictions, list) or len(predictions) != 1 or not isinstance(predictions[0], dict):
             raise ArmError(ErrorKind.INVALID_JSON, "predictions: not a list of one object")
         fields = {name: value for name, value in predictions[0].items() if not name.startswith("_")}
-        probabilities = parse_probabilities(predictions[0].get("_probabilities"))
         decision = parse_decision(fields, symbol=question.symbol, limits=question.limits)
-        return ArmAnswer(decision, probabilities, None)
+        return ArmAnswer(decision, parse_probabilities(predictions[0].get("_probabilities")), None)
 
 
 PROTOCOL = KServePredict()

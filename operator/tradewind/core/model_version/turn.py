@@ -1,0 +1,203 @@
+"""What one turn of a ModelVersion rests on: what was seen, why conditions say what they say, the status that follows.
+
+Belongs here: the types that observing, deciding and evaluating share. Does not belong here: decisions.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from tradewind.api.endpoint import Endpoint, EndpointArmStatus
+from tradewind.api.model_version import ModelVersion, Stage
+from tradewind.core.conditions import Fact, with_facts
+from tradewind.core.decision import Decision, Effect, JobFacts, Manifest, Owner
+from tradewind.core.hindrance import Hindrance
+from tradewind.core.model_version.manifests import build_inference_service, predictor_url
+from tradewind.core.model_version.vllm import build_vllm_service
+from tradewind.core.platform import Platform
+from tradewind.core.policy import policy_fact, version_faults
+from tradewind.core.prompts import Prompt
+
+TEMPLATE_HASH = "tradewind.dev/template-hash"
+
+
+class Reason(StrEnum):
+    """Why a condition of a ModelVersion says what it says."""
+
+    EXTERNAL = "External"
+    """An external API: there is nothing to verify, to serve or to measure."""
+    PROMPT_READ = "PromptRead"
+    """The words of external.promptTemplate are there and can be used."""
+    STARTING = "Starting"
+    """The predictor is not up yet."""
+    SERVING = "Serving"
+    """The predictor answers."""
+    NOT_SERVING = "NotServing"
+    """The predictor answered before, and does not now."""
+    VERIFIED = "Verified"
+    """What is served has the hash that the spec pins."""
+    ARTIFACT_MISMATCH = "ArtifactMismatch"
+    """What is served is another artifact than the spec pins."""
+    TOKENIZER_ROUND_TRIP = "TokenizerRoundTrip"
+    """The tokenizer does not give back the text that it was given."""
+    INVALID_CONFIGURATION = "InvalidConfiguration"
+    """The predictor refuses its settings or files."""
+    RUNTIME_NOT_AVAILABLE = "RuntimeNotAvailable"
+    """The installation names no image for serving.runtime huggingface: image.vllm.reference in the values of the chart."""
+    PREDICTOR_FAILED = "PredictorFailed"
+    """The predictor ended again and again."""
+    BENCHMARKING = "Benchmarking"
+    """The served model is being measured."""
+    BENCHMARK_FAILED = "BenchmarkFailed"
+    """It could not be measured."""
+    MEASURED = "Measured"
+    """It was measured and keeps what the spec asks for."""
+    GATE_FAILED = "GateFailed"
+    """It was measured and does not keep what the spec asks for."""
+    ENDPOINT_MISSING = "EndpointMissing"
+    """The Endpoint that evaluation.dataset names is not there."""
+    NOT_ENOUGH_ROWS = "NotEnoughRows"
+    """Too few recorded decisions are later than what was trained on: nothing is judged, and it is tried again."""
+    READY = "Ready"
+    """Verified, served and measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class PredictorPod:
+    """A predictor's pod: whether it is ready, and what it said when it last ended."""
+
+    name: str
+    ready: bool
+    restarts: int = 0
+    exit_code: int | None = None
+    result: Mapping[str, Any] = field(default_factory=dict)
+    image_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The InferenceService as KServe reports it, and the Deployment behind it."""
+
+    ready: bool
+    ready_replicas: int
+    message: str = ""
+    template_hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """What an Endpoint found of the version by asking it."""
+
+    endpoint: str
+    status: EndpointArmStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Facts about a version; None is: not there, or not known.
+
+    Attributes:
+        arms: of each Endpoint that asks it.
+        hindrance: what keeps a predictor's pod from running.
+        prompt: the words that an external version is to be asked with; None: it has none of its own.
+        namespace_going: its namespace is being deleted, and with it whoever needs the version.
+        endpoint: whose log the evaluation asks; None: none is named, or it is not there.
+        champion: of that Endpoint, where it is another version.
+    """
+
+    service: Service | None = None
+    pods: tuple[PredictorPod, ...] = ()
+    benchmark: JobFacts | None = None
+    holders: tuple[str, ...] = ()
+    stage: Stage = Stage.CANDIDATE
+    arms: tuple[Arm, ...] = ()
+    hindrance: Hindrance | None = None
+    prompt: Prompt | None = None
+    namespace_going: bool = False
+    endpoint: Endpoint | None = None
+    champion: ModelVersion | None = None
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one decision rests on."""
+
+    version: ModelVersion
+    seen: Seen
+    now: datetime
+    platform: Platform
+    owner: Owner
+
+    @cached_property
+    def template(self) -> Manifest:
+        """The InferenceService, with the hash of what it asks for."""
+        plain = self.version.spec.serving.runtime == "huggingface"
+        build = build_vllm_service if plain else build_inference_service
+        made = build(self.version, self.owner, self.platform)
+        assert made is not None
+        digest = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:16]
+        annotations = {**made["metadata"]["annotations"], TEMPLATE_HASH: digest}
+        return {**made, "metadata": {**made["metadata"], "annotations": annotations}}
+
+    @cached_property
+    def policy(self) -> Fact | None:
+        """Whether the installation allows what the spec asks for; None: there is nothing to say."""
+        return policy_fact(version_faults(self.version.spec, self.platform.policy), self.version.status)
+
+    @property
+    def digest(self) -> str:
+        """The template's hash."""
+        return str(self.template["metadata"]["annotations"][TEMPLATE_HASH])
+
+    @property
+    def pinned(self) -> bool:
+        """Whether a running experiment measures what is served: an operator upgrade does not change that."""
+        tested = any(holder.startswith("ABExperiment/") for holder in self.seen.holders)
+        return tested and self.seen.service is not None and self.seen.service.template_hash not in ("", self.digest)
+
+    def decision(
+        self, effects: tuple[Effect, ...], *facts: Fact, again: timedelta | None = None, **changes: Any
+    ) -> Decision:
+        """The status with these facts and changes, and what is done before it is written."""
+        old, generation = self.version.status, self.version.metadata.generation
+        facts = facts if self.policy is None else (*facts, self.policy)
+        status = old.model_copy(
+            update={
+                "observed_generation": generation,
+                "conditions": with_facts(old.conditions, facts, generation=generation, now=self.now),
+                "stage": self.seen.stage,
+                "in_use_by": tuple(holder[:256] for holder in self.seen.holders[:32]),
+                "url": predictor_url(self.version.name, self.version.namespace),
+                **changes,
+            }
+        )
+        return Decision(status, effects, again)
+
+
+def expected(version: ModelVersion) -> str | None:
+    """The hash that the spec names."""
+    if version.spec.adapter is not None:
+        return version.spec.adapter.sha256
+    return version.spec.model.sha256 if version.spec.model is not None else None
+
+
+def verified_fact(version: ModelVersion, verified: bool) -> Fact:  # noqa: FBT001 - a fact and its opposite
+    """`ArtifactVerified`."""
+    reason = Reason.VERIFIED if verified else Reason.ARTIFACT_MISMATCH
+    adapter = version.spec.adapter
+    base = "" if adapter is None else f", base {adapter.base_model.sha256 or 'not pinned: adapter.baseModel.sha256'}"
+    return Fact("ArtifactVerified", verified, reason, f"sha256 {expected(version)}{base}")
+
+
+def ready_fact(passed: bool, verified: bool, message: str) -> Fact:  # noqa: FBT001 - what was found, in order
+    """`Ready` of a version that was judged."""
+    if passed:
+        return Fact("Ready", True, Reason.READY, "verified, served and measured")
+    if not verified:
+        return Fact("Ready", False, Reason.ARTIFACT_MISMATCH, "what answers is not the artifact that the spec names")
+    return Fact("Ready", False, Reason.GATE_FAILED, message)
