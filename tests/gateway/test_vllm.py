@@ -17,7 +17,12 @@ from tradewind.trading.routing import ArmTarget, LevelLimits, Protocol
 
 NAME = f"v1@{'a' * 64}"
 RECORDED = Path(__file__).parents[1] / "fixtures" / "vllm"
-"""Answers of vLLM itself, recorded by `tests/predictor/test_vllm.py`."""
+"""Answers of vLLM itself; `tests/predictor/test_vllm.py` asks the real one."""
+
+
+def recorded(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((RECORDED / f"{name}.json").read_text())
+    return found
 
 
 def question(limits: Limits | None = None) -> ArmQuestion:
@@ -54,17 +59,30 @@ async def test_it_is_asked_as_it_was_trained_and_shown_what_stays_inside(rig: Ri
     assert (row["error_kind"], row["probabilities"]) == (None, None)
 
 
-async def test_where_the_name_serves_another_artifact_the_fallback_answers(rig: Rig) -> None:
-    async def unknown(_: dict[str, Any]) -> Response:
-        message = f"The model `{NAME}` does not exist."
-        return JSONResponse(
-            {"error": {"message": message, "type": "NotFoundError", "param": "model", "code": 404}}, 404
-        )
+@pytest.mark.parametrize(
+    ("name", "kind", "cause"),
+    [("another-hash", "status", "not_found"), ("too-long", "status", "parameter"), ("cut-off", "length", None)],
+)
+async def test_what_vllm_says_instead_of_an_answer_is_an_error_of_the_arm(
+    rig: Rig, name: str, kind: str, cause: str | None
+) -> None:
+    said = recorded(name)
 
-    rig.arms["v1"].behave = unknown
+    async def behave(_: dict[str, Any]) -> Response:
+        return JSONResponse(said["body"], said["status"])
+
+    rig.arms["v1"].behave = behave
     client = await served(rig)
     assert (await client.post("/v1/decisions", json=ask("d1"))).json()["_model_used"] != "v1"
-    assert (await rig.row("d1"))["error_kind"] == "status"
+    row = await rig.row("d1")
+    assert (row["error_kind"], row["error_cause"]) == (kind, cause)
+
+
+def test_an_answer_of_vllm_is_read() -> None:
+    body = json.dumps(recorded("answer")["body"]).encode()
+    answer = PROTOCOLS[Protocol.VLLM].read(body, question(Limits(max_leverage=1, max_size_usd=1)))
+    assert (answer.decision.action, answer.decision.confidence) == ("close", 0)
+    assert (answer.probabilities, answer.rules) == (None, ())
 
 
 def test_what_breaks_limits_or_is_cut_off_is_no_answer() -> None:
