@@ -14,6 +14,7 @@ from tradewind.core.model_version.vllm import HANDOVER_PATH, build_vllm_service,
 from tradewind.core.policy import Policy
 from tradewind.core.registry import BY_KIND as KINDS
 from tradewind.trading.routing import EXTERNAL_PROTOCOLS, Protocol
+from tradewind.trading.stopping import PRE_STOP_SECONDS
 
 BASE = {"uri": "pvc://models/base", "sha256": "c" * 64}
 
@@ -82,6 +83,17 @@ def test_weights_are_spread_over_the_gpus_of_the_pod(
         name: args[args.index(name) + 1] for name in ("--dtype", "--tensor-parallel-size") if name in args
     } == options
     assert set(pod["initContainers"][0]["resources"].get("limits", {})) <= {"cpu"}  # a GPU is not waited for twice
+
+
+def test_it_ends_as_our_predictor_does_and_keeps_the_numbers_that_are_asked_for() -> None:
+    """vLLM cuts off what it is writing when it is told to stop, unless it is given time."""
+    pod = pod_of(version({"timeout": "40s", "dtype": "bfloat16"}))
+    (server,) = pod["containers"]
+    assert server["lifecycle"] == {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}}
+    args = server["args"]
+    assert args[args.index("--shutdown-timeout") + 1] == "40"
+    assert pod["terminationGracePeriodSeconds"] > PRE_STOP_SECONDS + 40
+    assert args[args.index("--dtype") + 1] == "bfloat16"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,10 @@
 
 import importlib.util
 import json
+import signal
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +140,18 @@ def test_the_benchmark_measures_both(both: tuple[Served, Server, Server], tmp_pa
             name, json.dumps({key: result[key] for key in ("p50Ms", "p99Ms", "valid", "forwardPasses", "concurrency")})
         )
         assert (result["verified"], result["valid"]) == (True, 1.0), result["problems"]
+
+
+def test_what_is_being_written_is_written_when_it_is_told_to_stop(both: tuple[Served, Server, Server]) -> None:
+    """The last test of each model: its vLLM ends here, as a pod's does that is deleted."""
+    served, plain, _ = both
+    path, body = PROTOCOLS[Protocol.VLLM].request(asked(served, questions(1)[0]))
+    long = {**body, "structured_outputs": {"regex": "a{400}"}, "max_tokens": 500}
+    with ThreadPoolExecutor(2) as pool:
+        asking = [pool.submit(plain.call, path, long) for _ in range(2)]
+        time.sleep(0.3)
+        plain.process.terminate()
+        answers = [each.result() for each in asking]
+    assert [status for status, _ in answers] == [200, 200]
+    assert {told["choices"][0]["finish_reason"] for _, told in answers} == {"stop"}
+    assert plain.process.wait(60) in (0, -signal.SIGTERM)

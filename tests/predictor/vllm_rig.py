@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import random
+import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -34,6 +35,7 @@ class Server:
     """A server on loopback."""
 
     url: str
+    process: subprocess.Popen[bytes]
 
     def call(self, path: str, body: Any = None) -> tuple[int, Any]:
         data = None if body is None else json.dumps(body).encode()
@@ -116,8 +118,8 @@ def vllm(served: Served, tmp: Path, *, threads: int = 1) -> Iterator[Server]:
     path = f"{python.parent}:{os.environ['PATH']}"
     cpu = {"OMP_NUM_THREADS": str(threads), "VLLM_CPU_KVCACHE_SPACE": "1"}
     environment = given | {"HOME": str(tmp), "PATH": path, "TMPDIR": str(tmp), "PYTHONPATH": ""} | cpu
-    with serving(command, port, tmp / "vllm.log", environment):
-        yield Server(f"http://127.0.0.1:{port}")
+    with serving(command, port, tmp / "vllm.log", environment) as process:
+        yield Server(f"http://127.0.0.1:{port}", process)
 
 
 @contextmanager
@@ -134,8 +136,9 @@ def predictor(served: Served, tmp: Path, *options: str, threads: int = 1) -> Ite
         str(tmp / "ours.term"),
     ]
     command += ["--port", str(port), *options]
-    with serving(command, port, tmp / "ours.log", {"TRADEWIND_THREADS": str(threads)}, health="/v2/health/ready"):
-        yield Server(f"http://127.0.0.1:{port}")
+    environment = {"TRADEWIND_THREADS": str(threads)}
+    with serving(command, port, tmp / "ours.log", environment, health="/v2/health/ready") as process:
+        yield Server(f"http://127.0.0.1:{port}", process)
 
 
 def questions(count: int, *, seed: int = 3) -> list[dict[str, Any]]:

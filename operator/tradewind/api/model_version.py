@@ -87,7 +87,7 @@ class Serving(StrictModel):
     """How the version is served. Without meaning for an external API."""
 
     runtime: Literal["tradewind", "huggingface"] = "tradewind"
-    """tradewind: our own predictor. huggingface: plain vLLM, which knows no decoding, merge and maxQueue; docs/serving.md."""
+    """tradewind: our own predictor. huggingface: plain vLLM, which knows no attention, decoding, merge and maxQueue."""
     replicas: Annotated[int, Field(ge=1, le=50)] = 1
     """Pods of the predictor."""
     resources: ResourceRequirements = ResourceRequirements()

@@ -17,7 +17,9 @@ from tradewind.core.identity import version_sha256
 from tradewind.core.manifests.common import CONTAINER_SECURITY, Mounts, pull_secrets, resources
 from tradewind.core.model_version.manifests import ADAPTER_PATH, BASE_PATH, fetch_containers, inference_service
 from tradewind.core.platform import Platform
+from tradewind.schema.scalars import as_milliseconds
 from tradewind.trading.completions import served_name
+from tradewind.trading.stopping import PRE_STOP_SECONDS
 
 HANDOVER_CONTAINER: Final = "verify"
 HANDOVER_PATH: Final = "/mnt/handover"
@@ -98,6 +100,8 @@ def build_vllm_service(version: ModelVersion, owner: Owner, platform: Platform) 
         "resources": resources(serving.resources),
         "securityContext": dict(CONTAINER_SECURITY),
         "volumeMounts": [*mounts.mounts, *scratch, {**handed, "readOnly": True}, shared],
+        # As our predictor's: a Service learns late that a pod leaves.
+        "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
         **_probes(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
@@ -120,7 +124,12 @@ def vllm_arguments(version: ModelVersion, sha256: str, gpus: int) -> list[str]:
     name = served_name(version.name, sha256)
     options = ["--config", f"{HANDOVER_PATH}/config.yaml", "--host", "0.0.0.0", "--port", str(_PORT)]  # noqa: S104 - a pod's
     options += ["--load-format", "safetensors", "--generation-config", "vllm", "--enable-prefix-caching"]
-    options += ["--max-model-len", "auto", "--dtype", "auto" if gpus else "float32"]
+    dtype = "float32" if version.spec.serving.dtype == "auto" and not gpus else version.spec.serving.dtype
+    options += ["--max-model-len", "auto", "--dtype", dtype]
+    seconds = math.ceil(
+        as_milliseconds(version.spec.serving.timeout) / 1000
+    )  # what is being written is awaited, not cut off
+    options += ["--shutdown-timeout", str(seconds)]
     if gpus > 1:
         options += ["--tensor-parallel-size", str(gpus)]
     if version.spec.adapter is None:
