@@ -19,6 +19,7 @@ _MODULES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("objects", "cli", ("get",)),
     ("wait", "cli", ("wait",)),
     ("explain", "cli", ("explain",)),
+    ("verify", "cli", ("verify",)),
     ("verbs", "cli", ("abort", "pause", "resume", "approve", "accept")),
     ("champion", "cli", ("promote", "rollback")),
     ("stop", "cli", ("stop",)),

@@ -88,7 +88,10 @@ class CommandExit(IntEnum):
     )
     NO = 1, "refused, false for good, not there, or there is a problem"
     NOT_ASKED = 2, "it could not be asked for: arguments, files, no cluster, a right that is missing"
-    NOT_YET = 3, "not yet: the time is over and it is still waited for; of `explain`: something is wrong"
+    NOT_YET = (
+        3,
+        "not yet: the time is over and it is still waited for; of `explain`: something is wrong; of `verify`: something is not known",
+    )
     ROLLED_BACK = 4, "the verdict is rollback"
     INCONCLUSIVE = 5, "the verdict is inconclusive"
     ABORTED = 6, "the experiment was aborted"
