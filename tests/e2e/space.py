@@ -1,6 +1,8 @@
 """A namespace of the tests: waits that know Endpoints and experiments, and its removal."""
 
 import json
+import subprocess
+import sys
 from contextlib import suppress
 
 import httpx
@@ -26,6 +28,10 @@ class Space(Namespace):
             seconds=seconds,
         )
         return self.must_get("ABExperiment", experiment)
+
+    def tradewind(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The command line in this namespace, as the user of the tests."""
+        return self.cluster.attempt(sys.executable, "-m", "tradewind.main", *arguments, "-n", self.name, seconds=200)
 
     def routing(self, endpoint: str) -> Json:
         """The published routing document; empty where there is none."""

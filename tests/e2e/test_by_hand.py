@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -37,8 +36,7 @@ def _me(space: Space) -> str:
 
 def _tradewind(space: Space, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command line, as the user of the tests."""
-    asked = ("-n", space.name, "--timeout", "150")
-    return space.cluster.attempt(sys.executable, "-m", "tradewind.main", *arguments, *asked, seconds=200)
+    return space.tradewind(*arguments, "--timeout", "150")
 
 
 def _champion(space: Space) -> tuple[str, str | None]:

@@ -94,6 +94,8 @@ def test_the_trained_version_is_verified_served_and_measured(
     container = pods[0]["spec"]["containers"][0]
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert pods[0]["spec"].get("automountServiceAccountToken") is False
+    walked = space.tradewind("verify", f"modelversion/{version}")
+    assert walked.returncode == 0, walked.stdout + walked.stderr
 
 
 def test_an_experiment_on_the_trained_version_reaches_its_end(

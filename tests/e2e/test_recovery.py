@@ -1,7 +1,5 @@
 """All objects of a namespace are lost with their cluster and applied again over the kept database."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -25,12 +23,8 @@ def trader(space: Space) -> Iterator[GatewayClient]:
         yield gateway
 
 
-def _tradewind(space: Space, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return space.cluster.attempt(sys.executable, "-m", "tradewind.main", *arguments, "-n", space.name, seconds=200)
-
-
 def _manifests(space: Space) -> str:
-    told = _tradewind(space, "get", "all", "-o", "manifests")
+    told = space.tradewind("get", "all", "-o", "manifests")
     assert told.returncode == 0, told.stderr
     return told.stdout
 
@@ -64,7 +58,7 @@ def _champion(space: Space) -> tuple[str, str | None]:
 def test_champion_history_and_decisions_come_back(
     trader: GatewayClient, space: Space, installation: Installation
 ) -> None:
-    promoted = _tradewind(space, "promote", "next", "--endpoint", "trader", "--reason", "it is cheaper")
+    promoted = space.tradewind("promote", "next", "--endpoint", "trader", "--reason", "it is cheaper")
     assert promoted.returncode == 0, promoted.stderr
     assert _champion(space) == ("next", "api")
     answered = trader.decide("before")
@@ -85,10 +79,10 @@ def test_champion_history_and_decisions_come_back(
         "SELECT name, decision, decision_reason FROM tradewind.experiments WHERE namespace = %s", space.name
     )
     assert ends == [("again", "abort", "ObjectDeleted")]
-    back = _tradewind(space, "rollback", "trader", "--reason", "as before")
+    back = space.tradewind("rollback", "trader", "--reason", "as before")
     assert back.returncode == 0, back.stderr
     assert _champion(space) == ("api", "next")
-    again = _tradewind(space, "promote", "next", "--endpoint", "trader", "--reason", "as before")
+    again = space.tradewind("promote", "next", "--endpoint", "trader", "--reason", "as before")
     assert again.returncode == 0, again.stderr
 
 
