@@ -137,6 +137,7 @@ def benchmark(flags: argparse.Namespace) -> dict[str, Any]:
         "busy": sum(answer.busy for answer in answers),
         "problems": [problem[:160] for problem in problems[:3]],
         "concurrency": by_level,
+        "card": stated.get("card") or {},
         "server": {key: stated.get(key) for key in ("baseModel", "torch", "device", "dtype", "decoding", "reasoning")},
     }
 

@@ -88,9 +88,8 @@ def evaluate(flags: argparse.Namespace, config: EvaluateConfig, dsn: str) -> dic
     bars = None if config.bars is None else read_bars(config.bars.folder)  # what is wrong with files is said first
     result = benchmark.benchmark(flags)
     version = benchmark.endpoint_at("--url", flags.url, flags.model, flags.sha256, flags.protocol, flags.timeout)
-    stated = benchmark.stated_by(version, flags.patience)
-    card = stated.get("card") or {}
-    result |= {"card": card, "hostile": hostile(version)}
+    card = result["card"]
+    result["hostile"] = hostile(version)
     recorded = config.recorded
     if recorded is None:
         return result

@@ -27,7 +27,7 @@ from tradewind.trading.drift import Mix, Mixes, drift
 from tradewind.trading.exits import ExitCode
 from tradewind.trading.gates import evaluate_gates
 from tradewind.trading.teaching import PAPER
-from tradewind.training.config import SnapshotConfig, load_snapshot_config, resolve_time
+from tradewind.training.config import SnapshotConfig, load_config, resolve_time
 from tradewind.training.files import EVAL_FILE, MANIFEST_FILE, TRAIN_FILE, dataset_sha256, published_folder
 from tradewind.training.log import DecisionLog, Range
 from tradewind.training.outcome import JobError, bad_config, write_result
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = FLAGS.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     try:
-        result = snapshot(load_snapshot_config(flags.config), os.environ.get(flags.dsn_env, ""))
+        result = snapshot(load_config(SnapshotConfig, flags.config), os.environ.get(flags.dsn_env, ""))
     except JobError as error:
         logger.error("%s: %s", error.reason, error.message)  # noqa: TRY400 - the message says it all
         write_result(error.result, flags.result)

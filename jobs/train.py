@@ -35,7 +35,7 @@ os.environ.setdefault("USER", "tradewind")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from tradewind.trading.exits import ExitCode
-from tradewind.training.config import TrainConfig, load_train_config
+from tradewind.training.config import TrainConfig, load_config
 from tradewind.training.outcome import JobError, bad_config, out_of_memory, storage_error, write_result
 
 FLAGS = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     previous = signal.signal(signal.SIGTERM, request_stop)
     try:
-        result = train(load_train_config(flags.config))
+        result = train(load_config(TrainConfig, flags.config))
     except JobError as error:
         logger.error("%s: %s", error.reason, error.message)  # noqa: TRY400 - the message says it all
         write_result(error.result, flags.result)

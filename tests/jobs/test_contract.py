@@ -29,7 +29,7 @@ from tradewind.trading.prompt import hold
 from tradewind.trading.settings.dataset import Selection
 from tradewind.trading.settings.evaluation import EvaluationRows, SimulatedTrades
 from tradewind.trading.settings.recipe import Recipe
-from tradewind.training.config import SnapshotConfig, TrainConfig, load_config, load_snapshot_config, load_train_config
+from tradewind.training.config import SnapshotConfig, TrainConfig, load_config
 from tradewind.training.request import earlier_fingerprint
 
 SAMPLES = Path(__file__).parents[2] / "crds" / "samples"
@@ -70,13 +70,13 @@ def config_of(manifest, folder: Path) -> Path:
 
 def check(run: TrainingRun, folder: Path) -> tuple[TrainConfig, SnapshotConfig | None]:
     """The configurations of a run's Jobs as the Jobs read them, with every number computed with."""
-    train = load_train_config(config_of(build_train_job(run, OWNER, PLATFORM, 1, None), folder))
+    train = load_config(TrainConfig, config_of(build_train_job(run, OWNER, PLATFORM, 1, None), folder))
     earlier_fingerprint(train, {"learningRate": 1.0}, None)  # reads each text as the number that it is
     if run.spec.dataset.endpoint is None or empty_window(run, STARTED):
         return train, None
     endpoint = load(Endpoint, SAMPLES / "endpoint-production.yaml")
     job = build_snapshot_job(run, endpoint, OWNER, PLATFORM, STARTED)
-    snapshot = load_snapshot_config(config_of(job, folder))
+    snapshot = load_config(SnapshotConfig, config_of(job, folder))
     evaluate_gates(build_dataset(LOG, snapshot.imitation(), snapshot.split), snapshot.gates, datetime.now(UTC))
     return train, snapshot
 
@@ -137,7 +137,7 @@ def test_the_snapshot_is_told_what_the_run_before_was_made_of(tmp_path: Path) ->
     assert isinstance(earlier, TrainingRun)
     endpoint = load(Endpoint, SAMPLES / "endpoint-production.yaml")
     job = build_snapshot_job(run, endpoint, OWNER, PLATFORM, STARTED, earlier)
-    before = load_snapshot_config(config_of(job, tmp_path)).before
+    before = load_config(SnapshotConfig, config_of(job, tmp_path)).before
     assert before is not None
     assert before.model_dump(by_alias=True) == {"run": "earlier", **counts}
 
@@ -146,7 +146,7 @@ def test_the_trainer_is_told_what_its_predecessor_was_killed_for(tmp_path: Path)
     run = load(TrainingRun, min(SAMPLES.glob("trainingrun-*.yaml")))
     for killed in (False, True):
         job = build_train_job(run, OWNER, PLATFORM, 2, None, after_out_of_memory=killed)
-        assert load_train_config(config_of(job, tmp_path)).after_out_of_memory is killed
+        assert load_config(TrainConfig, config_of(job, tmp_path)).after_out_of_memory is killed
 
 
 EDGES: dict[str, list[Any]] = {

@@ -7,7 +7,7 @@ import pytest
 from tradewind.trading.duplicates import Dedupe
 from tradewind.trading.exits import ExitCode
 from tradewind.trading.labels import Label
-from tradewind.training.config import load_snapshot_config, load_train_config, resolve_time
+from tradewind.training.config import SnapshotConfig, TrainConfig, load_config, resolve_time
 from tradewind.training.outcome import JobError
 
 TRAIN = {
@@ -46,7 +46,7 @@ def file_of(folder: Path, value: object) -> Path:
 
 
 def test_train_config_has_the_defaults_of_the_seed(tmp_path: Path) -> None:
-    config = load_train_config(file_of(tmp_path, TRAIN))
+    config = load_config(TrainConfig, file_of(tmp_path, TRAIN))
     assert (config.lora.rank, config.lora.alpha, config.lora.dropout) == (16, 32, "0.1")
     settings = config.hyperparameters
     assert (settings.epochs, settings.learning_rate, settings.batch_size) == ("3", "0.0002", 4)
@@ -54,7 +54,7 @@ def test_train_config_has_the_defaults_of_the_seed(tmp_path: Path) -> None:
 
 
 def test_decimals_and_durations_are_text_as_in_the_spec(tmp_path: Path) -> None:
-    config = load_snapshot_config(file_of(tmp_path, SNAPSHOT))
+    config = load_config(SnapshotConfig, file_of(tmp_path, SNAPSHOT))
     imitation = config.imitation()
     assert imitation.labels.thresholds.excellent == "0.01"
     weights = {label: imitation.weight(label) for label in Label if imitation.weight(label)}
@@ -92,7 +92,7 @@ def test_decimals_and_durations_are_text_as_in_the_spec(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_or_not_there_yet_is_refused_by_name(tmp_path: Path, changes: dict, says: str) -> None:
     with pytest.raises(JobError) as caught:
-        load_train_config(file_of(tmp_path, TRAIN | changes))
+        load_config(TrainConfig, file_of(tmp_path, TRAIN | changes))
     assert caught.value.code is ExitCode.BAD_CONFIG
     assert says in caught.value.message
 
@@ -111,18 +111,18 @@ def test_what_is_wrong_or_not_there_yet_is_refused_by_name(tmp_path: Path, chang
 )
 def test_a_wrong_snapshot_config_is_refused_by_name(tmp_path: Path, changes: dict, says: str) -> None:
     with pytest.raises(JobError) as caught:
-        load_snapshot_config(file_of(tmp_path, SNAPSHOT | changes))
+        load_config(SnapshotConfig, file_of(tmp_path, SNAPSHOT | changes))
     assert says in caught.value.message
 
 
 @pytest.mark.parametrize(("text", "says"), [("[]", "must be a JSON object"), ("{", "is not JSON")])
 def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(JobError, match=says):
-        load_train_config(file_of(tmp_path, text))
+        load_config(TrainConfig, file_of(tmp_path, text))
 
 
 def test_a_missing_field_and_a_missing_file_are_named(tmp_path: Path) -> None:
     with pytest.raises(JobError, match="base: is missing; set it"):
-        load_train_config(file_of(tmp_path, {key: value for key, value in TRAIN.items() if key != "base"}))
+        load_config(TrainConfig, file_of(tmp_path, {key: value for key, value in TRAIN.items() if key != "base"}))
     with pytest.raises(JobError, match="No such file"):
-        load_train_config(tmp_path / "absent.json")
+        load_config(TrainConfig, tmp_path / "absent.json")

@@ -108,26 +108,8 @@ class TrainConfig(Recipe):
     stores: Stores = Stores()
 
 
-def load_snapshot_config(file: Path | None) -> SnapshotConfig:
-    """The snapshot's configuration.
-
-    Raises:
-        JobError: exit 64, naming the field and the remedy.
-    """
-    return _parse(SnapshotConfig, _read(file))
-
-
-def load_train_config(file: Path | None) -> TrainConfig:
-    """The trainer's configuration.
-
-    Raises:
-        JobError: exit 64, naming the field and the remedy.
-    """
-    return _parse(TrainConfig, _read(file))
-
-
 def load_config(kind: type[C], file: Path | None) -> C:
-    """The configuration of another Job.
+    """The configuration of a Job.
 
     Raises:
         JobError: exit 64, naming the field and the remedy.

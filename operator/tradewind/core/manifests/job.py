@@ -16,6 +16,7 @@ from tradewind.core.manifests.common import (
     pull_secrets,
 )
 from tradewind.core.platform import Platform
+from tradewind.schema.rules import StrictModel
 
 PROGRESS_AUDIENCE = "tradewind-progress"
 PROGRESS_TOKEN = "/var/run/secrets/tradewind/progress/token"  # noqa: S105 - a path
@@ -90,3 +91,8 @@ def build_job(
             },
         },
     }
+
+
+def settings_of(spec: StrictModel, shared: type[StrictModel]) -> dict[str, Any]:
+    """The part of a spec that its Job is told as it stands."""
+    return spec.model_dump(mode="json", by_alias=True, exclude_none=True, include=set(shared.model_fields))

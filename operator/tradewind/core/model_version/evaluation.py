@@ -18,10 +18,9 @@ from tradewind.core.decision import Create, Decision, Delete, Effect, JobFacts, 
 from tradewind.core.limits import level_limits
 from tradewind.core.manifests.common import Mounts
 from tradewind.core.manifests.database import database_access
-from tradewind.core.manifests.job import JobPod, build_job
+from tradewind.core.manifests.job import JobPod, build_job, settings_of
 from tradewind.core.model_version.manifests import predictor_url
 from tradewind.core.model_version.turn import Reason, Turn, expected, ready_fact, verified_fact
-from tradewind.schema.rules import StrictModel
 from tradewind.schema.scalars import as_milliseconds
 from tradewind.trading.settings.evaluation import EvaluationRows, SimulatedTrades
 
@@ -197,13 +196,13 @@ def _gates(version: ModelVersion, benchmark: BenchmarkStatus, found: EvaluationS
     if wanted.latency:
         objective = as_milliseconds(version.spec.serving.latency_objective.p99)
         yield _gate("latencyObjective.p99", benchmark.p99_ms, objective, at_least=False)
-    shown, simulated = found, found.simulated
+    simulated = found.simulated
     difference = simulated.sharpe_difference if simulated is not None else None
-    error = shown.calibration.error if shown.calibration is not None else None
+    error = found.calibration.error if found.calibration is not None else None
     for name, value, threshold, at_least in (
-        ("minAgreement", shown.agreement, wanted.min_agreement, True),
-        ("minDisagreement", shown.disagreement, wanted.min_disagreement, True),
-        ("maxHoldShare", shown.hold_share, wanted.max_hold_share, False),
+        ("minAgreement", found.agreement, wanted.min_agreement, True),
+        ("minDisagreement", found.disagreement, wanted.min_disagreement, True),
+        ("maxHoldShare", found.hold_share, wanted.max_hold_share, False),
         ("maxCalibrationError", error, wanted.max_calibration_error, False),
     ):
         if threshold is not None:
@@ -236,18 +235,10 @@ def _job(turn: Turn, attempt: int) -> Manifest:
     if evaluation.bars is not None:
         bars = evaluation.bars
         mounts.take("spec.evaluation.bars", bars.uri, bars.store, BARS_PATH)
-        config["bars"] = _settings(bars, SimulatedTrades) | {"folder": BARS_PATH}
+        config["bars"] = settings_of(bars, SimulatedTrades) | {"folder": BARS_PATH}
     pod = JobPod(script="evaluate.py", config=config | mounts.stores.config, args=args, env=env, grace_seconds=10)
     job = _job_name(version, attempt)
-    return build_job(
-        turn.owner,
-        platform,
-        job,
-        "benchmark",
-        pod,
-        mounts,
-        activeDeadlineSeconds=seconds,
-    )
+    return build_job(turn.owner, platform, job, "benchmark", pod, mounts, activeDeadlineSeconds=seconds)
 
 
 def _job_name(version: ModelVersion, attempt: int) -> str:
@@ -256,7 +247,7 @@ def _job_name(version: ModelVersion, attempt: int) -> str:
 
 def _recorded(turn: Turn, dataset: EvaluationDataset, mounts: Mounts, env: list[Manifest]) -> dict[str, Any]:
     """Rows of a folder, or of the Endpoint's log with the limits that its gateways keep."""
-    told = _settings(dataset, EvaluationRows)
+    told = settings_of(dataset, EvaluationRows)
     endpoint = turn.seen.endpoint
     if dataset.uri is not None:
         mounts.take("spec.evaluation.dataset", dataset.uri, dataset.store, DATASET_PATH)
@@ -284,11 +275,6 @@ def _compared(champion: ModelVersion | None) -> dict[str, Any] | None:
 
 def _protocol(version: ModelVersion) -> list[str]:
     return ["--protocol", "vllm"] if version.spec.serving.runtime == "huggingface" else []
-
-
-def _settings(spec: StrictModel, shared: type[StrictModel]) -> dict[str, Any]:
-    """The part of a spec that the Job is told as it stands."""
-    return spec.model_dump(mode="json", by_alias=True, exclude_none=True, include=set(shared.model_fields))
 
 
 def _mapping(told: Any) -> Mapping[str, Any]:

@@ -11,10 +11,9 @@ from tradewind.api.training_run import TrainingRun
 from tradewind.core.decision import Manifest, Owner
 from tradewind.core.manifests.common import MANAGED_BY, Mounts, child_labels, child_metadata, resources, scheduling
 from tradewind.core.manifests.database import database_access
-from tradewind.core.manifests.job import PROGRESS_TOKEN, JobPod, build_job
+from tradewind.core.manifests.job import PROGRESS_TOKEN, JobPod, build_job, settings_of
 from tradewind.core.platform import Platform
 from tradewind.core.queue import QUEUE_LABEL
-from tradewind.schema.rules import StrictModel
 from tradewind.schema.scalars import as_timedelta
 from tradewind.trading.settings.dataset import Selection
 from tradewind.trading.settings.recipe import Recipe
@@ -94,7 +93,7 @@ def build_snapshot_job(
     mounts.mounts += access.mounts
     config = {
         "endpoint": {"installation": platform.installation, "namespace": run.namespace, "name": endpoint.name},
-        **_settings(dataset, Selection),
+        **settings_of(dataset, Selection),
         "since": _bound(dataset.since, started),
         "until": _bound(dataset.until, started),
         **({} if run.spec.objective == "sft" else {"objective": run.spec.objective}),
@@ -177,7 +176,7 @@ def build_train_job(
         "datasetSha256": known.sha256 if known else spec.dataset.sha256,
         "output": f"{output}/{run.name}",
         **({"merged": True} if spec.output.merged else {}),
-        **_settings(spec, Recipe),
+        **settings_of(spec, Recipe),
         "progressURL": (
             f"http://{platform.progress_service}.{platform.operator_namespace}.svc:{platform.progress_port}"
             f"/v1/trainingruns/{run.namespace}/{run.name}/progress"
@@ -285,11 +284,6 @@ def _held_against(before: TrainingRun | None) -> dict[str, Any]:
         "perRegime": known.per_regime,
     }
     return {"before": {"run": before.name, **{name: dict(count) for name, count in counts.items() if count}}}
-
-
-def _settings(spec: StrictModel, shared: type[StrictModel]) -> dict[str, Any]:
-    """The part of a spec that its Job is told as it stands."""
-    return spec.model_dump(mode="json", by_alias=True, exclude_none=True, include=set(shared.model_fields))
 
 
 def _bound(text: str | None, started: datetime) -> str | None:

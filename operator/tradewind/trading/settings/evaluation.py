@@ -1,13 +1,13 @@
 """How a version is held against recorded decisions before it takes traffic, as users write it and as its Job is told it."""
 
-from decimal import Decimal
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from tradewind.schema.rules import Rule, StrictModel
-from tradewind.schema.scalars import DecimalText, Duration, SinceOrTime, as_timedelta, cel_number, cel_seconds
+from tradewind.schema.scalars import DecimalText, Duration, SinceOrTime
 from tradewind.trading.settings.labels import LabelThresholds
+from tradewind.trading.settings.paper import settlement_rules
 
 
 class EvaluationRows(StrictModel):
@@ -48,23 +48,4 @@ class SimulatedTrades(StrictModel):
     max_gap: Duration = "2h"
     """Longest time without a bar at the entry, while a trade is open, and at the horizon; decisions beyond it are left out for both."""
 
-    rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            f"!has(self.horizon) || {cel_seconds('self.horizon')} > 0",
-            lambda s: as_timedelta(s.horizon).total_seconds() > 0,
-            "evaluation.bars.horizon must be above 0, such as 8h",
-            "horizon",
-        ),
-        Rule(
-            f"!has(self.maxGap) || {cel_seconds('self.maxGap')} > 0",
-            lambda s: as_timedelta(s.max_gap).total_seconds() > 0,
-            "evaluation.bars.maxGap must be above 0; give more than the length of a bar, such as 2h",
-            "maxGap",
-        ),
-        Rule(
-            f"!has(self.costBasisPoints) || {cel_number('self.costBasisPoints')} <= 1000.0",
-            lambda s: Decimal(s.cost_basis_points) <= 1000,
-            "evaluation.bars.costBasisPoints must be at most 1000: it is in basis points, '1.2' is 0.012 %",
-            "costBasisPoints",
-        ),
-    )
+    rules: ClassVar[tuple[Rule, ...]] = settlement_rules("evaluation.bars", "length of a bar")

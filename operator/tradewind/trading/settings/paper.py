@@ -22,6 +22,35 @@ PricePointer = Annotated[
 """JSON pointer (RFC 6901) into the request's `market_data`; `{symbol}` in a part is the request's symbol."""
 
 
+def settlement_rules(at: str, beat: str) -> tuple[Rule, ...]:
+    """What horizon, gap and cost of a rule that settles answers must be.
+
+    Args:
+        at: where they stand in a spec, for messages.
+        beat: usual time between two prices, in words.
+    """
+    return (
+        Rule(
+            f"!has(self.horizon) || {cel_seconds('self.horizon')} > 0",
+            lambda s: as_timedelta(s.horizon).total_seconds() > 0,
+            f"{at}.horizon must be above 0, such as 8h",
+            "horizon",
+        ),
+        Rule(
+            f"!has(self.maxGap) || {cel_seconds('self.maxGap')} > 0",
+            lambda s: as_timedelta(s.max_gap).total_seconds() > 0,
+            f"{at}.maxGap must be above 0; give more than the {beat}, such as 2h",
+            "maxGap",
+        ),
+        Rule(
+            f"!has(self.costBasisPoints) || {cel_number('self.costBasisPoints')} <= 1000.0",
+            lambda s: Decimal(s.cost_basis_points) <= 1000,
+            f"{at}.costBasisPoints must be at most 1000: it is in basis points, '1.2' is 0.012 %",
+            "costBasisPoints",
+        ),
+    )
+
+
 class PaperSettings(StrictModel):
     """One rule that settles what both arms answered, from the prices that requests carry and bars that are posted."""
 
@@ -35,26 +64,7 @@ class PaperSettings(StrictModel):
     max_gap: Duration = "2h"
     """Longest time without a price while a trade is open, and from the horizon to its price; beyond it there is no paper."""
 
-    rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            f"!has(self.horizon) || {cel_seconds('self.horizon')} > 0",
-            lambda s: as_timedelta(s.horizon).total_seconds() > 0,
-            "paper.horizon must be above 0, such as 8h",
-            "horizon",
-        ),
-        Rule(
-            f"!has(self.maxGap) || {cel_seconds('self.maxGap')} > 0",
-            lambda s: as_timedelta(s.max_gap).total_seconds() > 0,
-            "paper.maxGap must be above 0; give more than the usual time between two prices of a symbol, such as 2h",
-            "maxGap",
-        ),
-        Rule(
-            f"!has(self.costBasisPoints) || {cel_number('self.costBasisPoints')} <= 1000.0",
-            lambda s: Decimal(s.cost_basis_points) <= 1000,
-            "paper.costBasisPoints must be at most 1000: it is in basis points, '1.2' is 0.012 %",
-            "costBasisPoints",
-        ),
-    )
+    rules: ClassVar[tuple[Rule, ...]] = settlement_rules("paper", "usual time between two prices of a symbol")
 
 
 def pointer_parts(pointer: str) -> tuple[str, ...]:
