@@ -174,6 +174,32 @@ async def test_a_cluster_that_does_not_say_who_it_is_claims_nothing(postgres_dsn
         assert "kube-system cannot be read" in str(await refusal(one))
 
 
+async def test_the_lease_is_let_go_of_though_tasks_of_the_pool_were_cancelled(postgres_dsn: str) -> None:
+    """kopf, at its end, cancels every task that is younger than it: the next operator would wait for the lease to run out."""
+    before = asyncio.all_tasks()
+    async with operator(postgres_dsn, "uid", "ns/one") as ending:
+        await ending.beat()
+        assert await refusal(ending) is None
+        for task in asyncio.all_tasks() - before:
+            task.cancel()
+        await asyncio.sleep(0)
+    async with operator(postgres_dsn, "uid", "ns/two") as next_one:
+        await next_one.beat()
+        assert await refusal(next_one) is None
+
+
+async def test_who_is_cancelled_while_it_ends_is_cancelled(postgres_dsn: str) -> None:
+    async def ends() -> None:
+        async with operator(postgres_dsn, "uid", "ns/one"):
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(ends())
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_an_installation_of_a_cluster_that_is_gone_can_be_given_to_another(postgres_dsn: str) -> None:
     async with operator(postgres_dsn, "uid-a", "a/op") as ours:
         await ours.beat()

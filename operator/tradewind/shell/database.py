@@ -102,7 +102,13 @@ class Database:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._pool.close(timeout=2)
+        try:
+            await self._pool.close(timeout=2)
+        except asyncio.CancelledError:
+            # kopf cancels every task of the loop that is younger than it, those that the pool waits with among them.
+            this = asyncio.current_task()
+            if this is not None and this.cancelling():
+                raise
         if self._pulse is not None:
             if self.claim is not None:
                 with suppress(psycopg.Error, TimeoutError):
