@@ -149,7 +149,8 @@ class EvidenceReader:
             t0: start of the experiment.
         """
         name = tuple(key.values())
-        earlier = await self._recalled(name)
+        packed = self._kept.get(name)
+        earlier = await _recalled(packed) if packed is not None else None
         await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
         await connection.set_read_only(True)
         try:
@@ -158,7 +159,10 @@ class EvidenceReader:
         finally:
             await connection.set_isolation_level(None)
             await connection.set_read_only(None)
-        rows, prior = await beside_the_loop(len(kept.rows), _packed, kept.rows, kept.prior)
+        if packed is not None and earlier is not None and kept.rows is earlier.rows and kept.prior is earlier.prior:
+            rows, prior = packed.rows, packed.prior
+        else:
+            rows, prior = await beside_the_loop(len(kept.rows), _packed, kept.rows, kept.prior)
         self._forget(name)
         self._kept[name] = replace(kept, rows=rows, prior=prior)
         self._rows_kept += len(self._kept[name])
@@ -169,13 +173,6 @@ class EvidenceReader:
     def _forget(self, name: tuple[str, ...]) -> None:
         gone = self._kept.pop(name, None)
         self._rows_kept -= len(gone) if gone is not None else 0
-
-    async def _recalled(self, name: tuple[str, ...]) -> _Kept | None:
-        kept = self._kept.get(name)
-        if kept is None:
-            return None
-        rows, prior = await beside_the_loop(len(kept.rows), _unpacked, kept.rows, kept.prior)
-        return replace(kept, rows=rows, prior=prior)
 
     async def _advance(
         self, connection: AsyncConnection[TupleRow], given: Mapping[str, Any], earlier: _Kept | None
@@ -233,6 +230,11 @@ class EvidenceReader:
         rows = await (await connection.execute(sql, given)).fetchall()
         self.rows_read += len(rows)
         return rows
+
+
+async def _recalled(kept: _Kept) -> _Kept:
+    rows, prior = await beside_the_loop(len(kept.rows), _unpacked, kept.rows, kept.prior)
+    return replace(kept, rows=rows, prior=prior)
 
 
 def _packed(rows: StoredRows, prior: TradeTable) -> tuple[StoredRows, TradeTable]:

@@ -24,12 +24,12 @@ class Columns:
         return self._of(lambda name: np.concatenate([getattr(part, name) for part in (self, *more)]))
 
     def packed(self) -> Self:
-        """The same in less memory, to be kept and not to be read: texts that are ASCII take a byte a character and not four."""
-        return self._of(lambda name: _as_bytes(getattr(self, name)))
+        """The same in less memory, to be kept and not to be read."""
+        return self._of(lambda name: _packed(getattr(self, name)))
 
     def unpacked(self) -> Self:
         """What was packed, as it was."""
-        return self._of(lambda name: _as_text(getattr(self, name)))
+        return self._of(lambda name: _unpacked(getattr(self, name)))
 
     def _of(self, column: Callable[[str], NDArray[Any]]) -> Self:
         """Rows of valid rows, which need not be checked again: at 100,000 of them that takes longer than all else."""
@@ -39,17 +39,89 @@ class Columns:
         return made
 
 
-def _as_bytes(column: NDArray[Any]) -> NDArray[Any]:
+@dataclass(frozen=True, eq=False, slots=True)
+class _Runs:
+    """A column that seldom changes from row to row, such as a weight, which is a block's, or the name of the only symbol.
+
+    Attributes:
+        values: one of each run, shape (runs,), and its length.
+    """
+
+    values: NDArray[Any]
+    lengths: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return int(self.lengths.sum())
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Hex:
+    """Texts that are hexadecimal digits of one length, as ids often are, with hyphens at the same places in all or none.
+
+    Attributes:
+        digits: two a byte, shape (rows, bytes).
+        width: characters of a text.
+        hyphens: where they are.
+    """
+
+    digits: NDArray[np.uint8]
+    width: int
+    hyphens: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.digits)
+
+
+_Packed = NDArray[Any] | _Runs | _Hex
+_DIGITS = np.frombuffer(b"0123456789abcdef", np.uint8)
+_VALUES = np.full(256, 255, np.uint8)
+_VALUES[_DIGITS] = np.arange(16)
+_HYPHEN = ord("-")
+
+
+def _packed(column: NDArray[Any]) -> _Packed:
+    change = np.ones(len(column), np.bool_)
+    if len(column):
+        bits = column.view(np.int64) if column.dtype == np.float64 else column  # nan is nan, and 0.0 is not -0.0
+        change[1:] = bits[1:] != bits[:-1]
+    starts = np.flatnonzero(change)
+    if 4 * len(starts) <= len(column):
+        return _Runs(column[starts], np.diff(starts, append=len(column)))
     if column.dtype.kind != "U":
         return column
     try:
-        return column.astype(np.bytes_)
+        narrow = column.astype(np.bytes_)
     except UnicodeEncodeError:
         return column
+    return _as_hex(narrow) or narrow
 
 
-def _as_text(column: NDArray[Any]) -> NDArray[Any]:
-    return column.astype(np.str_) if column.dtype.kind == "S" else column
+def _unpacked(column: _Packed) -> NDArray[Any]:
+    match column:
+        case _Runs():
+            return np.repeat(column.values, column.lengths)
+        case _Hex():
+            return _from_hex(column).astype(np.str_)
+        case _:
+            return column.astype(np.str_) if column.dtype.kind == "S" else column
+
+
+def _as_hex(texts: NDArray[np.bytes_]) -> _Hex | None:
+    width = texts.dtype.itemsize
+    characters = np.ascontiguousarray(texts).view(np.uint8).reshape(len(texts), width)
+    hyphens = np.flatnonzero(characters[0] == _HYPHEN)
+    values = _VALUES[np.delete(characters, hyphens, axis=1)]
+    if values.shape[1] % 2 or (values > 15).any() or (characters[:, hyphens] != _HYPHEN).any():
+        return None
+    return _Hex(values[:, ::2] << 4 | values[:, 1::2], width, hyphens)
+
+
+def _from_hex(column: _Hex) -> NDArray[np.bytes_]:
+    characters = np.full((len(column), column.width), _HYPHEN, np.uint8)
+    places = np.delete(np.arange(column.width), column.hyphens)
+    characters[:, places[::2]] = _DIGITS[column.digits >> 4]
+    characters[:, places[1::2]] = _DIGITS[column.digits & 15]
+    return characters.view(f"S{column.width}").reshape(len(column))
 
 
 def in_order(time_us: NDArray[np.int64], decision_id: NDArray[np.str_]) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ from tradewind.trading.evidence.blocks import Bools, Ints, Pairing, SettledRows,
 from tradewind.trading.evidence.boundary import BlockScores
 from tradewind.trading.evidence.comparable import SetAside, first_incomparable, first_uninformative
 from tradewind.trading.evidence.confidence import Floats
-from tradewind.trading.evidence.kept import KeptSums, Memory
+from tradewind.trading.evidence.kept import KeptSums, Memory, proof_of
 from tradewind.trading.evidence.metrics import METRICS, Metric, ScoredRows
 from tradewind.trading.evidence.metrics.base import calibrating
 from tradewind.trading.evidence.running import Running
@@ -78,7 +78,7 @@ class BlockSums:
         if memory is not None and rows.complete and not calibrating(rows, spec.scale_rule)[rows.complete - 1]:
             memory.kept = KeptSums(
                 spec=spec,
-                rows=rows,
+                proof=proof_of(rows, rows.complete),
                 complete=rows.complete,
                 blocks=rows.blocks,
                 state=running.state,
