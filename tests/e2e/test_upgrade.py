@@ -27,7 +27,7 @@ from workshop.client import Cluster, Json, condition
 from workshop.release import ROOT, earlier, unpack
 from workshop.waiting import wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(3600)]  # it builds the images of two releases
 
 OPERATORS, TRADING, RELEASE = f"{SYSTEM}-upgrade", f"{SYSTEM}-upgrade-trading", "up"
 ARMS = f"arms.{TRADING}.svc"

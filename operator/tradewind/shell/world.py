@@ -20,8 +20,8 @@ from tradewind.trading.evidence import Memory
 if TYPE_CHECKING:
     from tradewind.trading.signature import Signer
 
-_MEMORIES = 16
-"""Each holds the rows of an experiment: some 20 MB at 100,000."""
+_MEMORIES = 1_000
+"""Each holds sums by block: some 20 KB at 100 blocks."""
 
 _ROUTINGS = 1_000
 """Some 10 KB each."""

@@ -10,7 +10,7 @@ import pytest
 from specs import spec
 from tradewind.trading.evidence import EvidenceSpec, Memory, TradeTable, judge, judgement_json
 from tradewind.trading.evidence.kept import KeptSums
-from tradewind.trading.evidence.table import TIMEOUT
+from tradewind.trading.evidence.table import NEVER, TIMEOUT
 
 DAY = timedelta(days=1)
 
@@ -78,8 +78,9 @@ def _bits(judgement: Any) -> Any:
     return judgement_json(judgement), paths, [bool(x) for x in looks.ends]
 
 
+@pytest.mark.parametrize("later", [0, 1])
 @pytest.mark.parametrize("column", ["pnl", "paper_candidate", "weight", "shadow_failed", "symbol"])
-def test_a_past_row_that_changed_is_not_what_was_kept(column: str, make, t0) -> None:
+def test_a_past_row_that_changed_is_not_what_was_kept(column: str, later: int, make, t0) -> None:
     """A table that was edited by hand, or another experiment's: the sums of other rows are never taken for these."""
     table, memory, name = _table(make, 3, odd=False), Memory(), "both"
     judge(table, t0, t0 + 30 * DAY, SPECS[name], memory=memory)
@@ -89,9 +90,33 @@ def test_a_past_row_that_changed_is_not_what_was_kept(column: str, make, t0) -> 
     words = {"symbol": "GBPUSD", "shadow_failed": 2}
     values[rows] = words[column] if column in words else values[rows] / 2
     other = replace(table, **{column: values})
-    kept = judge(other, t0, t0 + 31 * DAY, SPECS[name], memory=memory)
-    assert _bits(kept) == _bits(judge(other, t0, t0 + 31 * DAY, SPECS[name]))
-    assert _bits(kept) != _bits(judge(table, t0, t0 + 31 * DAY, SPECS[name]))
+    now = t0 + (30 + later) * DAY
+    kept = judge(other, t0, now, SPECS[name], memory=memory)
+    assert _bits(kept) == _bits(judge(other, t0, now, SPECS[name]))
+    assert _bits(kept) != _bits(judge(table, t0, now, SPECS[name]))
+
+
+def test_where_nothing_is_new_nothing_is_judged_anew(make, t0) -> None:
+    table, memory, now = _table(make, 5), Memory(), t0 + 30 * DAY
+    first = judge(table, t0, now, SPECS["both"], memory=memory)
+    again = judge(table, t0, now + timedelta(minutes=1), SPECS["both"], memory=memory)
+    assert again.evidence is first.evidence
+
+
+def test_what_stands_beside_the_rows_counts_too(make, t0) -> None:
+    """Another spec or start, or a row more whose report is missing or that is left out: what was found before is not found again."""
+    table, now = _table(make, 5), t0 + 30 * DAY
+    late = replace(table, received_us=np.where(np.arange(len(table)) == 700, NEVER, table.received_us))
+    certain = replace(table, weight=np.where(np.arange(len(table)) == 700, 1.0, table.weight))
+    for other, start, rules in (
+        (late, t0, SPECS["both"]),
+        (certain, t0, SPECS["both"]),
+        (table, t0 - timedelta(hours=1), SPECS["both"]),
+        (table, t0, SPECS["candidate"]),
+    ):
+        memory = Memory()
+        judge(table, t0, now, SPECS["both"], memory=memory)
+        assert _bits(judge(other, start, now, rules, memory=memory)) == _bits(judge(other, start, now, rules))
 
 
 def test_only_new_rows_are_summed(make, t0, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -228,7 +228,17 @@ def settled_at(table: TradeTable, t0: datetime, now: datetime, spec: EvidenceSpe
 
 
 def evaluate_rows(rows: SettledRows, t0: datetime, spec: EvidenceSpec, memory: Memory | None = None) -> Evidence:
-    """Statistical decision from the rows that `settled_at` gives; `memory` keeps block sums from look to look."""
+    """Statistical decision from the rows that `settled_at` gives; `memory` keeps from look to look what need not be computed anew."""
+    known = memory.evidence(rows, t0, spec) if memory is not None else None
+    if known is not None:
+        return known
+    evidence = _evaluated(rows, t0, spec, memory)
+    if memory is not None:
+        memory.keep(rows, t0, spec, evidence)
+    return evidence
+
+
+def _evaluated(rows: SettledRows, t0: datetime, spec: EvidenceSpec, memory: Memory | None) -> Evidence:
     sums = BlockSums.of(rows, spec, memory)
     looks = look_back(sums, spec)
     decision, block = _first_decision(looks, rows.blocks, spec)

@@ -1,13 +1,14 @@
-"""Block sums that are kept from look to look: complete blocks never change, so a look adds what is new.
+"""What is kept from look to look: complete blocks never change, so a look adds what is new, and where nothing is new it finds the same.
 
-Belongs here: which sums may be kept, and the proof that they are still those of these rows. Does not belong here: how rows are
-summed (evaluate.py). Without what was kept everything is summed from nothing, to the same bits.
+Belongs here: what may be kept, and the proof that it is still that of these rows. Does not belong here: how rows are
+summed (sums.py) and judged (evaluate.py). Without what was kept everything is summed from nothing, to the same bits.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from datetime import datetime
 from hashlib import blake2b
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from tradewind.trading.evidence.confidence import Floats
 from tradewind.trading.evidence.running import State
 from tradewind.trading.evidence.spec import EvidenceSpec
 
+if TYPE_CHECKING:
+    from tradewind.trading.evidence.evaluate import Evidence
+
 _SUMMED: Final = (
     "candidate",
     "weight",
@@ -25,6 +29,7 @@ _SUMMED: Final = (
     "ret",
     "win",
     "forced",
+    "pending",
     "trade",
     "symbol",
     "paper_baseline",
@@ -32,7 +37,7 @@ _SUMMED: Final = (
     "market",
     "paired",
 )
-"""What the sums of a row depend on, beside its failures."""
+"""What sums and evidence depend on of a row, beside its failures."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,15 +89,50 @@ def proof_of(rows: SettledRows, complete: int) -> bytes:
     return found.digest()
 
 
+@dataclass(frozen=True, eq=False)
+class KeptEvidence:
+    """What a look found.
+
+    Attributes:
+        spec: under which.
+        t0: start of the experiment.
+        counts: blocks, complete rows, and those left out, of the rows that it is of.
+        proof: `proof_of` all of them.
+        evidence: what was found.
+    """
+
+    spec: EvidenceSpec
+    t0: datetime
+    counts: tuple[int, ...]
+    proof: bytes
+    evidence: "Evidence"
+
+
 class Memory:
     """What one experiment's looks keep. Losing it costs time and changes nothing."""
 
     def __init__(self) -> None:
         self.kept: KeptSums | None = None
+        self.found: KeptEvidence | None = None
 
     def recall(self, rows: SettledRows, spec: EvidenceSpec) -> KeptSums | None:
         """The sums of the first blocks of these rows; None where there are none, or where they are of others."""
         return self.kept if self.kept is not None and self.kept.holds(rows, spec) else None
+
+    def evidence(self, rows: SettledRows, t0: datetime, spec: EvidenceSpec) -> "Evidence | None":
+        """What a look found of these very rows."""
+        found = self.found
+        if found is None or (spec, t0, _counts(rows)) != (found.spec, found.t0, found.counts):
+            return None
+        return found.evidence if proof_of(rows, len(rows.index)) == found.proof else None
+
+    def keep(self, rows: SettledRows, t0: datetime, spec: EvidenceSpec, evidence: "Evidence") -> None:
+        """Keeps what was found of these rows."""
+        self.found = KeptEvidence(spec, t0, _counts(rows), proof_of(rows, len(rows.index)), evidence)
+
+
+def _counts(rows: SettledRows) -> tuple[int, ...]:
+    return len(rows.index), rows.blocks, rows.complete, rows.unrandomised, rows.before_start
 
 
 assert set(_SUMMED) <= {field.name for field in fields(SettledRows)}

@@ -187,18 +187,24 @@ def count_lost(lost: LostDecisions, table: TradeTable, rows: SettledRows, t0_us:
     """
     known = (lost.decided_us >= t0_us) & (lost.decided_us <= now_us) & (lost.known_us <= now_us)
     certain = table.decision_id[(table.weight <= 0.0) | (table.weight >= 1.0)]
-    lost = lost.select(known & ~np.isin(lost.decision_id, certain))
+    lost = lost.select(known & ~_among(lost.decision_id, certain))
     lost = lost.select(np.lexsort((lost.reason, lost.decision_id)))
     _, first = np.unique(lost.decision_id, return_index=True)
     lost = lost.select(first)
 
     evidence = table.decision_id[rows.index]
-    told = np.isin(evidence, lost.decision_id)
+    told = _among(evidence, lost.decision_id)
     settled = rows.forced & ~told
     late = settled & (table.received_us[rows.index] <= now_us)
     follow_up = lost.reason == LOST_REASONS.index(LostReason.FOLLOW_UP)
-    outside = ~follow_up & ~np.isin(lost.decision_id, evidence)
+    outside = ~follow_up & ~_among(lost.decision_id, evidence)
     by_reason = {reason: int(np.count_nonzero(lost.reason == code)) for code, reason in enumerate(LOST_REASONS)}
     by_reason[LostReason.LATE] += int(np.count_nonzero(late))
     by_reason[LostReason.FORCED] += int(np.count_nonzero(settled & ~late))
     return LostCounts(by_reason, decisions=len(evidence) + int(np.count_nonzero(outside)))
+
+
+def _among(ids: NDArray[np.str_], others: NDArray[np.str_]) -> NDArray[np.bool_]:
+    """Which ids are among the others; most looks have no lost ones, and texts are slow to compare with nothing too."""
+    found: NDArray[np.bool_] = np.isin(ids, others) if len(ids) and len(others) else np.zeros(len(ids), np.bool_)
+    return found

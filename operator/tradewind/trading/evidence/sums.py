@@ -75,6 +75,8 @@ class BlockSums:
             done=done,
         )
         sums = new if kept is None else new.after(kept)
+        if kept is not None and rows.blocks == kept.blocks:
+            return sums
         if memory is not None and rows.complete and not calibrating(rows, spec.scale_rule)[rows.complete - 1]:
             memory.kept = KeptSums(
                 spec=spec,
