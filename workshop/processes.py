@@ -129,6 +129,7 @@ async def operator(
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("TRADEWIND_")},
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT / "operator"), os.environ.get("PYTHONPATH")])),
+        "PYTHONMALLOC": "malloc",  # as its image has it
         "KUBECONFIG": str(api.kubeconfig(OPERATOR)),
         "TRADEWIND_NAMESPACE": "tradewind",
         "TRADEWIND_INSTALLATION": INSTALLATION,

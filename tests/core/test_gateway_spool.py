@@ -34,7 +34,12 @@ def spool(gateway: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
 def test_without_a_claim_it_goes_with_the_pod() -> None:
     volume, mount, variables = spool({})
     assert volume == {"name": "spool", "emptyDir": {"sizeLimit": "256Mi"}}
-    assert variables == {"TRADEWIND_SPOOL_DIR": mount["mountPath"]}
+    assert variables == {"TRADEWIND_SPOOL_DIR": mount["mountPath"], "TRADEWIND_SPOOL_GRACE_SECONDS": "120"}
+
+
+def test_what_lies_on_a_pods_own_disk_is_waited_for_before_the_pod_is_killed() -> None:
+    own, shared = pod({}), pod({"spool": {"claimName": "spools"}})
+    assert own["terminationGracePeriodSeconds"] == shared["terminationGracePeriodSeconds"] + 120
 
 
 def test_on_a_claim_each_pod_has_a_folder_that_the_others_see() -> None:

@@ -48,8 +48,13 @@ class Source:
         subprocess.run(["python3", "cluster", "images"], cwd=folder, env={**os.environ, **env}, check=True)
         return cls(folder, json.loads((Layout.default().cache / "images.json").read_text(encoding="utf-8")))
 
+    def install_kinds(self, cluster: Cluster) -> None:
+        """The kinds alone, which docs/install.md has first."""
+        kinds = str(self.folder / "charts" / "tradewind-crds")
+        cluster.run(*charts.UPGRADE, "--take-ownership", "-n", charts.SYSTEM, "tradewind-crds", kinds, seconds=300)
+
     def install(self, cluster: Cluster, **more: Any) -> None:
-        """Kinds first, as docs/install.md says."""
+        """The operator."""
         values = {
             "installation": "upgrade",
             "watchNamespaces": [TRADING],
@@ -63,11 +68,8 @@ class Source:
             },
             **more,
         }
-        kinds, operator = (str(self.folder / "charts" / name) for name in ("tradewind-crds", "tradewind"))
-        cluster.run(*charts.UPGRADE, "--take-ownership", "-n", charts.SYSTEM, "tradewind-crds", kinds, seconds=300)
-        cluster.run(
-            *charts.UPGRADE, "-n", OPERATORS, RELEASE, operator, "-f", "-", given=json.dumps(values), seconds=600
-        )
+        chart = str(self.folder / "charts" / "tradewind")
+        cluster.run(*charts.UPGRADE, "-n", OPERATORS, RELEASE, chart, "-f", "-", given=json.dumps(values), seconds=600)
 
 
 class Traffic(Callers):
@@ -118,13 +120,15 @@ def upgraded(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def test_up_and_down_again(upgraded: tuple[Source, Source], cluster: Cluster) -> None:
     old, new = upgraded
     space, database = Space(cluster, TRADING), Database(cluster, OPERATORS, RELEASE)
+    old.install_kinds(cluster)
     old.install(cluster)
     (before,) = [s for s in secrets() if s["metadata"]["name"] == "arm-key"]
     before["stringData"].pop("allowedHosts")  # unknown to the last release
     space.apply(before, *[s for s in secrets() if s is not before], *arms_server(new.images["demo"]))
     space.apply(external("api", "steady", host=ARMS), external("next", "against", host=ARMS))
     trader = endpoint("trader", "api", replicas=2)
-    trader["spec"].pop("allowAutoPromote")
+    trader["spec"].pop("allowAutoPromote")  # unknown to it, too
+    trader["spec"]["limits"]["permissionLevels"]["L1"].pop("allowNoStop")
     space.apply(
         trader,
         experiment("first", "trader", None, "next", traffic={"policy": "fixed", "weight": "0.5", "shadow": "none"}),
@@ -140,6 +144,8 @@ def test_up_and_down_again(upgraded: tuple[Source, Source], cluster: Cluster) ->
         space.kubectl(
             "patch", "secret", "arm-key", "--type=merge", "-p", json.dumps({"stringData": {"allowedHosts": ARMS}})
         )
+        new.install_kinds(cluster)
+        _no_stop(space, True)
         new.install(cluster, egress={"allowedInternalHosts": [f"http://{ARMS}"]})
         traffic.more()
         _settled(space, new)
@@ -147,6 +153,7 @@ def test_up_and_down_again(upgraded: tuple[Source, Source], cluster: Cluster) ->
         assert space.must_get("ABExperiment", "first")["status"]["t0"] == first["status"]["t0"]
         traffic.more()
         cluster.run("helm", "rollback", RELEASE, "--namespace", OPERATORS, "--wait", seconds=600)
+        _no_stop(space, None)
         _settled(space, old)
         traffic.more()
     print(f"{len(traffic.given)} decisions; asked again: {traffic.waits or 'none'}")
@@ -167,6 +174,12 @@ def test_up_and_down_again(upgraded: tuple[Source, Source], cluster: Cluster) ->
     for name, arm, _, version in rows:
         if arm is None:
             assert version == traffic.given[name]["_model_used"] == "api"  # nobody's draw: the champion answered
+
+
+def _no_stop(space: Space, allowed: bool | None) -> None:
+    """The arms open without a stop. None: the field is taken away, as it must be for an operator that does not know it."""
+    spec = {"limits": {"permissionLevels": {"L1": {"allowNoStop": allowed}}}}
+    space.kubectl("patch", "endpoint.tradewind.dev", "trader", "--type=merge", "-p", json.dumps({"spec": spec}))
 
 
 def _weight(space: Space) -> str | None:

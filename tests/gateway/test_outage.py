@@ -1,6 +1,7 @@
 """The database goes away, really: both policies, the spool, and a server that accepts and never answers."""
 
 import asyncio
+import signal
 import socket
 import time
 from dataclasses import replace
@@ -8,6 +9,7 @@ from datetime import UTC, datetime
 
 import httpx
 import pytest
+from gateway_process import Process
 from gateway_rig import HOLD, ask, build_rig, cut_off, until
 
 from tradewind.gateway.app import create_app
@@ -239,6 +241,34 @@ async def test_a_server_that_freezes_with_our_connections(outage_rig, stoppable_
         again = await gateway.post("/v1/decisions", json=ask(decision_id))
         assert again.json() | {"_arm": None, "_experiment": None, "_epoch": None} == answer.json()
     assert len(await rig.rows("SELECT * FROM tradewind.judged_rows WHERE candidate_weight < 1")) == 1
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+async def test_a_replica_that_is_told_to_go_in_an_outage_writes_what_it_gave(
+    outage_rig, stoppable_postgres, comes_back
+):
+    """Its disk may go with it. Where the database stays away it ends all the same, and says what is lost."""
+    rig = outage_rig
+    gateway = Process(rig, TRADEWIND_SPOOL_GRACE_SECONDS="60" if comes_back else "1")
+    try:
+        async with httpx.AsyncClient(base_url=gateway.url, timeout=20, trust_env=False) as client:
+            await gateway.ready(client)
+            await asyncio.to_thread(stoppable_postgres.stop)
+            answer = await client.post("/v1/decisions", json=ask("d1"))
+        assert answer.status_code == 200
+        gateway.process.send_signal(signal.SIGTERM)
+        if comes_back:
+            await asyncio.sleep(1)
+            assert gateway.process.poll() is None
+            await asyncio.to_thread(stoppable_postgres.start)
+        assert await asyncio.to_thread(gateway.process.wait, 40) == 0
+    finally:
+        gateway.process.kill()
+        gateway.process.wait()
+    if comes_back:
+        assert answer.json().items() >= (await rig.row("d1"))["answer"].items()
+    lost = "ends with decisions that the database does not have" in gateway.log.read_text()
+    assert lost is not comes_back
 
 
 @pytest.mark.parametrize("drawn", [False, True])

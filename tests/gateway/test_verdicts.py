@@ -33,6 +33,8 @@ from tradewind.gateway import shadow as shadow_module
 from tradewind.schema.scalars import as_milliseconds
 from tradewind.shell.database import Database
 from tradewind.trading.evidence import (
+    Evidence,
+    EvidenceSpec,
     Judgement,
     LostCounts,
     Memory,
@@ -42,6 +44,8 @@ from tradewind.trading.evidence import (
     judge,
     judgement_json,
 )
+from tradewind.trading.evidence.blocks import SettledRows
+from tradewind.trading.evidence.kept import KeptSums
 
 _spec = importlib.util.spec_from_file_location("export_job", Path(__file__).parents[2] / "jobs" / "export.py")
 assert _spec is not None
@@ -139,14 +143,30 @@ def differing(one: Any, other: Any, place: str = "") -> list[str]:
     return [found for key in keys for found in differing(one[key], other[key], f"{place}.{key}")]
 
 
+class Counted(Memory):
+    """Counts how often something that was kept was used."""
+
+    used = 0
+
+    def recall(self, rows: SettledRows, spec: EvidenceSpec) -> KeptSums | None:
+        found = super().recall(rows, spec)
+        self.used += found is not None
+        return found
+
+    def evidence(self, rows: SettledRows, t0: datetime, spec: EvidenceSpec) -> Evidence | None:
+        found = super().evidence(rows, t0, spec)
+        self.used += found is not None
+        return found
+
+
 class Operator:
     """Looks at one history, and forgets what a restart takes."""
 
     def __init__(self, days: Days, folder: Path) -> None:
         self.days, self.folder, self.case = days, folder, case_of(days)
         self.looks: list[Look] = []
-        self.memory = Memory()
-        self.recalled = 0
+        self.memory = Counted()
+        self.restarts: list[Counted] = []
 
     async def turn(self, database: Database, memory: Memory, at: datetime) -> Turn:
         """What is observed and known at that time, of the experiment with the start that it has now."""
@@ -160,9 +180,7 @@ class Operator:
         """One turn: judged with what was kept, and from nothing over another connection."""
         at = now()
         turn = await self.turn(database, self.memory, at)
-        before = self.memory.kept
         judgement = turn.judge(at)
-        self.recalled += before is not None and self.memory.kept is not None and before is not self.memory.kept
         status = turn.shown(turn.experiment.status, at)
         self.looks.append(Look(at - self.days.start, judgement, lost_counts(status.evidence)))
         async with Database(self.days.rig.dsn, "tradewind") as other:
@@ -247,7 +265,8 @@ async def lived(days: Days, operator: Operator) -> None:
             days.count["operator restarted"] += 1
             await database.__aexit__(None, None, None)
             database = await Database(dsn, "tradewind").__aenter__()
-            operator.memory = Memory()
+            operator.restarts.append(operator.memory)
+            operator.memory = Counted()
     await operator.exported(await operator.look(database))
     await operator.looks_again(database)
     await the_rows_are_those_of_the_model(days, database)
@@ -283,5 +302,5 @@ async def test_the_csv_has_the_operators_verdict_and_no_look_ever_changes(
     assert ended.reason in REASONS[wanted]
     assert verdicts[0].reason == VerdictReason.NOT_ENOUGH_DATA
     assert operator.looks[-1].judgement.evidence.pairs > 80
-    assert operator.recalled > 3
+    assert sum(memory.used for memory in (operator.memory, *operator.restarts)) > 3
     assert not (OF_ALL if wanted != "inconclusive" else OF_ALL | OF_ONE) - days.count.keys()

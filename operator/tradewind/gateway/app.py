@@ -121,6 +121,7 @@ class Gateway:
             yield
         finally:
             await self.decider.close()
+            await self.draining.finish(self.settings.spool_grace)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -4,6 +4,7 @@ Belongs here: when, and what is told of it. Does not belong here: the files (spo
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -43,6 +44,18 @@ class Draining:
             told=self._tell,
         )
         return [lambda: self._run(ingest), neighbours.run]
+
+    async def finish(self, seconds: float) -> None:
+        """Waits until all is written, so many seconds at most: where the disk goes with the replica, what lies on it is lost."""
+        if not self.spool.pending or not seconds:
+            return
+        _log.warning("waits for the database before it ends", decisions=self.spool.pending, seconds=seconds)
+        for _ in range(math.ceil(seconds / _LOOK_SECONDS)):
+            if not self.spool.pending:
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+        if self.spool.pending:
+            _log.error("ends with decisions that the database does not have", decisions=self.spool.pending)
 
     def close(self) -> None:
         """Leaves what could not be written to whoever comes next."""

@@ -24,6 +24,7 @@ from tradewind.schema.bounds import (
     REQUEST_TIMEOUT,
     RETENTION,
     SPOOL_BYTES,
+    SPOOL_GRACE,
     Bounds,
 )
 from tradewind.trading.signature import KeyFormatError, Verifier
@@ -98,6 +99,12 @@ VARIABLES = (
     ),
     Variable("TRADEWIND_SPOOL_MAX_BYTES", "67108864", "its bound; full: 503", SPOOL_BYTES),
     Variable(
+        "TRADEWIND_SPOOL_GRACE_SECONDS",
+        "0",
+        "how long a replica that ends waits for the database, where its spool is not empty",
+        SPOOL_GRACE,
+    ),
+    Variable(
         "TRADEWIND_DECISION_TIMEOUT_SECONDS", "20", "a whole decision, with the fallback's answer", DECISION_TIMEOUT
     ),
     Variable("TRADEWIND_DATABASE_TIMEOUT_SECONDS", "1", "one statement", DATABASE_TIMEOUT),
@@ -164,6 +171,7 @@ class Settings:
     spool_dir: Path
     spool_shared: bool
     spool_max_bytes: int
+    spool_grace: float
     host: str
     port: int
     pool_size: int
@@ -226,6 +234,7 @@ class Settings:
             spool_dir=Path(texts["TRADEWIND_SPOOL_DIR"]),
             spool_shared=texts["TRADEWIND_SPOOL_SHARED"] == "enabled",
             spool_max_bytes=int(numbers["TRADEWIND_SPOOL_MAX_BYTES"]),
+            spool_grace=numbers["TRADEWIND_SPOOL_GRACE_SECONDS"],
             host=texts["TRADEWIND_HOST"],
             port=int(numbers["TRADEWIND_PORT"]),
             pool_size=int(numbers["TRADEWIND_POOL_SIZE"]),

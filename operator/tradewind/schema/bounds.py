@@ -41,6 +41,7 @@ RETENTION = Bounds(0, 999_999 * 86_400)
 RETENTION_KEPT = Bounds(30 * 86_400, 999_999 * 86_400)
 """What an Endpoint may say: a shorter one would erase what was decided, and why, before anybody looked."""
 SPOOL_BYTES = Bounds(0, 2**40)
+SPOOL_GRACE = Bounds(0, 3_600)
 ABANDONED_AFTER = Bounds(1, 86_400)
 POOL_SIZE = Bounds(1, 500)
 PORT = Bounds(0, 65_535)

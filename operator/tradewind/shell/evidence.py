@@ -151,6 +151,11 @@ class EvidenceReader:
         name = tuple(key.values())
         packed = self._kept.get(name)
         earlier = await _recalled(packed) if packed is not None else None
+        if packed is not None and earlier is not None:
+            moment, changed = await self._moment(connection, {**key, "t0": t0}, earlier)
+            if earlier.t0 == t0 and moment.continues(earlier.moment) and not changed:  # as most looks find it
+                self._keep(name, replace(packed, moment=moment))
+                return await beside_the_loop(len(earlier.rows), earlier.rows.evidence, earlier.prior)
         await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
         await connection.set_read_only(True)
         try:
@@ -159,16 +164,17 @@ class EvidenceReader:
         finally:
             await connection.set_isolation_level(None)
             await connection.set_read_only(None)
-        if packed is not None and earlier is not None and kept.rows is earlier.rows and kept.prior is earlier.prior:
-            rows, prior = packed.rows, packed.prior
-        else:
-            rows, prior = await beside_the_loop(len(kept.rows), _packed, kept.rows, kept.prior)
+        rows, prior = await beside_the_loop(len(kept.rows), _packed, kept.rows, kept.prior)
+        self._keep(name, replace(kept, rows=rows, prior=prior))
+        return await beside_the_loop(len(kept.rows), kept.rows.evidence, kept.prior)
+
+    def _keep(self, name: tuple[str, ...], kept: _Kept) -> None:
+        """Keeps it in the last place; the first ones go where there are too many rows."""
         self._forget(name)
-        self._kept[name] = replace(kept, rows=rows, prior=prior)
-        self._rows_kept += len(self._kept[name])
+        self._kept[name] = kept
+        self._rows_kept += len(kept)
         while len(self._kept) > 1 and self._rows_kept > MOST_ROWS:
             self._forget(next(iter(self._kept)))
-        return await beside_the_loop(len(kept.rows), kept.rows.evidence, kept.prior)
 
     def _forget(self, name: tuple[str, ...]) -> None:
         gone = self._kept.pop(name, None)
@@ -177,10 +183,7 @@ class EvidenceReader:
     async def _advance(
         self, connection: AsyncConnection[TupleRow], given: Mapping[str, Any], earlier: _Kept | None
     ) -> _Kept:
-        since = earlier.moment.xmin if earlier is not None else None
-        asked = {**given, "since": since, "most": MOST_CHANGES + 1}
-        *facts, changed = (await self._rows(connection, _MOMENT, asked))[0]
-        moment = _Moment(*facts)
+        moment, changed = await self._moment(connection, given, earlier)
         follows = earlier is not None and earlier.t0 == given["t0"] and moment.continues(earlier.moment)
         if earlier is not None and follows and len(changed) <= MOST_CHANGES:
             these = {**given, "changed": changed}
@@ -193,6 +196,16 @@ class EvidenceReader:
             return _Kept(moment, earlier.t0, rows, prior)
         rows = await self._stored(connection, _ALL, given)
         return _Kept(moment, given["t0"], rows, await self._prior(connection, given))
+
+    async def _moment(
+        self, connection: AsyncConnection[TupleRow], given: Mapping[str, Any], earlier: _Kept | None
+    ) -> tuple[_Moment, list[str]]:
+        """Now, and which decisions were changed since an earlier moment."""
+        since = earlier.moment.xmin if earlier is not None else None
+        *facts, changed = (await self._rows(connection, _MOMENT, {**given, "since": since, "most": MOST_CHANGES + 1}))[
+            0
+        ]
+        return _Moment(*facts), changed
 
     async def _stored(self, connection: AsyncConnection[TupleRow], which: str, given: Mapping[str, Any]) -> StoredRows:
         trades, requests = await self._in_bites(connection, _ROWS.format(which=which), given)

@@ -12,6 +12,8 @@ _CLOSING_SECONDS = 10
 _WAITS_AND_ASKS = 3
 _STATEMENTS = 5
 _SLACK_SECONDS = 5
+SPOOL_GRACE_SECONDS = 120
+"""How long a gateway whose spool goes with its pod waits for the database before it ends: a failover, a restart of the server."""
 
 
 def graceful_seconds(decision_timeout: float, database_timeout: float) -> int:
@@ -27,6 +29,7 @@ def graceful_seconds(decision_timeout: float, database_timeout: float) -> int:
     return math.ceil(_WAITS_AND_ASKS * decision_timeout + _STATEMENTS * database_timeout + _SLACK_SECONDS)
 
 
-def pod_grace_seconds(decision_timeout: float, database_timeout: float) -> int:
-    """Seconds between the deletion of a gateway's pod and its kill: the pause before the signal, the requests, and closing."""
-    return PRE_STOP_SECONDS + graceful_seconds(decision_timeout, database_timeout) + _CLOSING_SECONDS
+def pod_grace_seconds(decision_timeout: float, database_timeout: float, spool_grace: float = 0) -> int:
+    """Seconds between the deletion of a gateway's pod and its kill: the pause before the signal, the requests, the spool, and closing."""
+    requests = graceful_seconds(decision_timeout, database_timeout)
+    return PRE_STOP_SECONDS + requests + math.ceil(spool_grace) + _CLOSING_SECONDS

@@ -30,10 +30,10 @@ def live(turn: Turn, status: ABExperimentStatus) -> Decision:
     now = turn.now
     judgement = turn.judge(now)
     ends = judgement.verdict.verdict is not Verdict.CONTINUE
-    if ends or turn.to_be_shown(status):
-        status = turn.shown(status, now)
     if ends:
-        return concluded(turn, status, now)
+        return concluded(turn, turn.shown(status, now), now)
+    if turn.to_be_shown(status):
+        status = turn.refreshed(status)
     status = at_look(turn, status, judgement.evidence, turn.spec.known_at(now))
     block = int((now - turn.t0) // turn.spec.block_length)
     effects, status = _published(turn, status, block, judgement)

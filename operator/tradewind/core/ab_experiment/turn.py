@@ -36,6 +36,8 @@ from tradewind.trading.evidence import (
 HISTORY_LENGTH = 50
 LIVE_LOOK = timedelta(seconds=30)
 _SHOWN_EVERY = timedelta(seconds=10)
+_REPEATED_EVERY = timedelta(seconds=60)
+"""The same numbers are shown as those of a later look: well before their age stops the weight (UNWATCHED_AFTER)."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,12 @@ class Turn:
                 "last_evaluated_time": look.replace(microsecond=0),
             }
         )
+
+    def refreshed(self, status: ABExperimentStatus) -> ABExperimentStatus:
+        """The status with the numbers of now; as it was where they are the same and a minute has not passed."""
+        new, last = self.shown(status, self.now), status.last_evaluated_time
+        recent = last is not None and self.now - last < _REPEATED_EVERY
+        return status if recent and new.model_copy(update={"last_evaluated_time": last}) == status else new
 
     def to_be_shown(self, status: ABExperimentStatus) -> bool:
         """Whether the numbers are ten seconds old: each write of a status is an event, and an event is another look."""

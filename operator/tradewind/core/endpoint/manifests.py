@@ -34,7 +34,7 @@ from tradewind.core.platform import Platform
 from tradewind.schema.scalars import as_milliseconds, as_timedelta
 from tradewind.trading.hosts import SECRET_HOSTS_KEY
 from tradewind.trading.routing import ROUTING_KEY, Routing
-from tradewind.trading.stopping import PRE_STOP_SECONDS, pod_grace_seconds
+from tradewind.trading.stopping import PRE_STOP_SECONDS, SPOOL_GRACE_SECONDS, pod_grace_seconds
 
 _LATER = ("TRADEWIND_AUTH", "TRADEWIND_OPENAI")
 """Where they always stood: another order replaces every pod."""
@@ -204,7 +204,9 @@ def _deployment(
         {"name": "TRADEWIND_ROUTING_KEYS", "value": ",".join(platform.routing_keys)},
         {"name": "TRADEWIND_REPLICA", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         {"name": "TRADEWIND_SPOOL_DIR", "value": spool},
-        *([] if claim is None else [{"name": "TRADEWIND_SPOOL_SHARED", "value": "enabled"}]),
+        {"name": "TRADEWIND_SPOOL_GRACE_SECONDS", "value": str(SPOOL_GRACE_SECONDS)}
+        if claim is None
+        else {"name": "TRADEWIND_SPOOL_SHARED", "value": "enabled"},
         {"name": "TRADEWIND_HEALTH_PORT", "value": str(HEALTH_PORT)},
         *({"name": key, "value": value} for key, value in endpoint_variables(spec).items() if key not in _LATER),
         *(each for each in access.env if each["name"] not in {own.name for own in spec.env}),
@@ -238,7 +240,9 @@ def _deployment(
         "automountServiceAccountToken": True,
         "securityContext": pod_security(GATEWAY_USER),
         "terminationGracePeriodSeconds": pod_grace_seconds(
-            max(decision, beside.decision_timeout), max(database, beside.database_timeout)
+            max(decision, beside.decision_timeout),
+            max(database, beside.database_timeout),
+            SPOOL_GRACE_SECONDS if claim is None else 0,
         ),
         "volumes": volumes,
         **pull_secrets(platform.gateway_pull_secrets),

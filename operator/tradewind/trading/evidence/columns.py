@@ -25,7 +25,8 @@ class Columns:
 
     def packed(self) -> Self:
         """The same in less memory, to be kept and not to be read."""
-        return self._of(lambda name: _packed(getattr(self, name)))
+        pack: Callable[[NDArray[Any]], Any] = _packed
+        return self._of(lambda name: pack(getattr(self, name)))
 
     def unpacked(self) -> Self:
         """What was packed, as it was."""
@@ -113,7 +114,7 @@ def _as_hex(texts: NDArray[np.bytes_]) -> _Hex | None:
     values = _VALUES[np.delete(characters, hyphens, axis=1)]
     if values.shape[1] % 2 or (values > 15).any() or (characters[:, hyphens] != _HYPHEN).any():
         return None
-    return _Hex(values[:, ::2] << 4 | values[:, 1::2], width, hyphens)
+    return _Hex((values[:, ::2] << 4 | values[:, 1::2]).astype(np.uint8, copy=False), width, hyphens)
 
 
 def _from_hex(column: _Hex) -> NDArray[np.bytes_]:

@@ -85,7 +85,7 @@ def proof_of(rows: SettledRows, complete: int) -> bytes:
     for column in (*(getattr(rows, name) for name in _SUMMED), *rows.failed):
         part = np.ascontiguousarray(column[:complete])
         found.update(f"{part.dtype.str};".encode())
-        found.update(part.view(np.uint8))
+        found.update(part.view(np.uint8).data)
     return found.digest()
 
 
