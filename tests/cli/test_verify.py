@@ -173,8 +173,8 @@ BREAKS: list[tuple[str, str, Any, str, str]] = [
     ("run", "status.result.sha256", OTHER, RUN, "status.result.sha256"),
     ("run", "status.result.uri", "pvc://models/runs/r2/adapter", RUN, "status.result.uri"),
     ("run", "status.result.baseSha256", OTHER, RUN, "status.result.baseSha256"),
-    ("run", "status.modelVersionRef.uid", "u-before", RUN, "status.modelVersionRef.uid"),
-    ("run", "status.modelVersionRef", None, RUN, "status.modelVersionRef.uid"),
+    ("run", "status.modelVersionRef.name", "v2", RUN, "status.modelVersionRef.name"),
+    ("run", "status.modelVersionRef", None, RUN, "status.modelVersionRef.name"),
     ("version", "status.sha256", OTHER, SERVED, "spec.adapter.sha256"),
     ("version", "status.conditions.0.status", "False", SERVED, "condition ArtifactVerified"),
     ("version", "status.provenance.templateHash", "0123456789abcdef", TEMPLATE, "status.provenance.templateHash"),
@@ -187,14 +187,12 @@ BREAKS: list[tuple[str, str, Any, str, str]] = [
     ("version", "status.evaluation.gates.1.passed", False, EVALUATED, "gate minAgreement"),
     ("version", "status.evaluation.since", "2026-01-31T00:00:00Z", EVALUATED, "status.evaluation.since"),
     ("version", "status.evaluation.since", "2026-02-01T23:59:59Z", EVALUATED, "status.evaluation.since"),
-    ("endpoint", "status.championRef.uid", "u-before", ENDPOINT, "championRef.uid"),
     ("endpoint", "status.championRef.sha256", OTHER, ENDPOINT, "championRef.sha256"),
     ("endpoint", "status.championRef.specSha256", OTHER, ENDPOINT, "championRef.specSha256"),
     ("endpoint", "status.fallbackRef", {"name": "v1", "uid": "u-before"}, ENDPOINT, "fallbackRef.uid"),
     ("arm", "sha256", OTHER, ROUTING, "arms[v1].sha256"),
     ("arm", "specSha256", OTHER, ROUTING, "arms[v1].specSha256"),
     ("routing", "metadata.ownerReferences.0.uid", "u-before", ROUTING, "routing of Endpoint/trader"),
-    ("experiment", "status.baselineRef.uid", "u-before", EXPERIMENT, "baselineRef.uid"),
     ("experiment", "status.baselineRef.sha256", OTHER, EXPERIMENT, "baselineRef.sha256"),
     ("experiment", "status.baselineRef.specSha256", OTHER, EXPERIMENT, "baselineRef.specSha256"),
 ]  # fmt: skip
@@ -219,7 +217,6 @@ SILENT = [
     ("version", "status.provenance.datasetSha256", ROWS),
     ("version", "spec.adapter.baseModel.sha256", RUN),
     ("run", "status.result.baseSha256", RUN),
-    ("run", "status.modelVersionRef.uid", RUN),
     ("version", "status.sha256", SERVED),
     ("version", "status.conditions.0", SERVED),
     ("version", "status.provenance.templateHash", TEMPLATE),
@@ -228,7 +225,7 @@ SILENT = [
     ("version", "status.evaluation.since", EVALUATED),
     ("version", "status.evaluation.gates.0.passed", EVALUATED),
     ("version", "status.evaluation.gates", EVALUATED),
-    ("endpoint", "status.championRef.uid", ENDPOINT),
+    ("endpoint", "status.championRef.specSha256", ENDPOINT),
     ("arm", "sha256", ROUTING),
     ("experiment", "status.baselineRef.specSha256", EXPERIMENT),
 ]
@@ -378,6 +375,15 @@ def test_an_external_version_is_never_right_by_hashes() -> None:
 def test_experiments_that_have_ended_mean_whoever_was_there_then() -> None:
     world = World()
     world.experiment["status"] |= {"completionTime": "2026-04-01T00:00:00Z"}
+    world.experiment["status"]["baselineRef"]["specSha256"] = OTHER
+    assert {link.state for link in links(world.found())} == {State.OK}
+
+
+def test_a_version_that_was_made_anew_from_git_is_the_same() -> None:
+    """Its uid is another one, and so are those that were kept of it before (docs/decisions/2026-11-27-versions-by-hash.md)."""
+    world = World()
+    world.run["status"]["modelVersionRef"]["uid"] = "u-before"
+    world.endpoint["status"]["championRef"]["uid"] = "u-before"
     world.experiment["status"]["baselineRef"]["uid"] = "u-before"
     assert {link.state for link in links(world.found())} == {State.OK}
 

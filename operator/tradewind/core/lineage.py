@@ -1,4 +1,4 @@
-"""Where a version comes from: from its rows to the pods that answer, each link held by hashes and uids.
+"""Where a version comes from: from its rows to the pods that answer, each link held by hashes, and pods by uids.
 
     rows -> run -> adapter -> served -> template -> pods, and who counts on it (core/lineage_use.py)
 
@@ -196,9 +196,9 @@ def _adapter(version: ModelVersion, adapter: Adapter, run: TrainingRun) -> Itera
         compared(RUN, Side(f"{told}.sha256", result.sha256), Side("spec.adapter.sha256", adapter.sha256)), ended=ended
     )
     registered = run.status.model_version_ref
-    uid = Side(f"{what} status.modelVersionRef.uid", registered.uid if registered is not None else None)
-    mine = Side("metadata.uid", version.metadata.uid or None)
-    link = compared(RUN, uid, mine, "the run registered another object than the one that has this name now")
+    # Its hash is compared above: an object that was made anew from Git is the same version, whatever its uid.
+    name = Side(f"{what} status.modelVersionRef.name", registered.name if registered is not None else None)
+    link = compared(RUN, name, Side("metadata.name", version.name), "the run registered another version")
     yield _of_ended(link, ended=ended and registered is None)
     yield compared(RUN, Side(f"{told}.uri", result.uri), Side("spec.adapter.uri", adapter.uri))
     base = Side("spec.adapter.baseModel.sha256", adapter.base_model.sha256)
