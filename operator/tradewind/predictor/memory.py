@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import torch
 
-from tradewind.predictor.row import CHUNK
+from tradewind.predictor.passes import CHUNK
 from tradewind.pretrained.cpu import CGROUP
 
 _KEPT_FREE: Final = 0.25

@@ -9,11 +9,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NoReturn
 
+from pydantic import TypeAdapter, ValidationError
+
 from tradewind.predictor.failure import StartError
+from tradewind.schema.names import Symbol
+from tradewind.schema.rules import first_fault
 from tradewind.trading.exits import ExitCode
 
 DEFAULT_TERMINATION_LOG = Path("/dev/termination-log")
 THREADS = "TRADEWIND_THREADS"
+_SYMBOLS: TypeAdapter[tuple[str, ...]] = TypeAdapter(tuple[Symbol, ...])
 
 
 class Decoding(StrEnum):
@@ -55,6 +60,7 @@ class Settings:
         attention: how attention is computed; auto is sdpa where the model has it.
         base_mismatch: what is done with an adapter that was trained on another base.
         speculate: tokens of undecided candidates that a pass may carry along; 0 decodes one token a pass.
+        symbols: decided on once before the server is ready, so that the first question about one waits for nothing.
         threads: CPU threads of the tensor library; 0: OMP_NUM_THREADS, or the pod's CPU limit.
         port: HTTP port.
         termination_log: where the reason of a refused start is written.
@@ -74,6 +80,7 @@ class Settings:
     attention: str
     base_mismatch: str
     speculate: int
+    symbols: tuple[str, ...]
     threads: int
     port: int
     termination_log: Path
@@ -101,7 +108,13 @@ def options_table() -> Iterator[tuple[str, str, str]]:
     """Option or variable, default and meaning, as docs/serving.md shows them."""
     for action in _parser()._actions:
         if action.dest != "help":
-            default = "required" if action.required else "" if action.default is None else str(action.default).lower()
+            default = (
+                "required"
+                if action.required
+                else str(action.default).lower()
+                if action.default not in (None, ())
+                else ""
+            )
             yield action.option_strings[0], default, action.help or ""
     yield (
         THREADS,
@@ -159,6 +172,12 @@ def _parser() -> argparse.ArgumentParser:
         help="an adapter whose training.json names another base than the one that lies there: exit 65, or served and said so",
     )
     add("--speculate", type=_at_least(0), default=16, help="undecided tokens that a pass may carry along")
+    add(
+        "--symbols",
+        type=_symbols,
+        default=(),
+        help="symbols, apart by commas, that are decided on before the server is ready; others are answered too",
+    )
     add("--port", type=_at_least(1), default=8080, help="HTTP port")
     add(
         "--termination-log",
@@ -186,6 +205,15 @@ def _boolean(text: str) -> bool:
             return False
         case _:
             raise argparse.ArgumentTypeError(f"takes true or false, got {text!r}")
+
+
+def _symbols(text: str) -> tuple[str, ...]:
+    try:
+        return _SYMBOLS.validate_python([each.strip() for each in text.split(",") if each.strip()])
+    except ValidationError as error:
+        raise argparse.ArgumentTypeError(
+            f"takes symbols apart by commas, such as BTC,ETH: {first_fault(error).message}"
+        ) from None
 
 
 def _at_least(least: int, most: int = 65535) -> Callable[[str], int]:
