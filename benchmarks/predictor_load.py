@@ -6,6 +6,7 @@ Closed loop without HTTP: each asker has its next question ready when it has its
 is kept for the next, as it was before prompts were shared. Two kinds of questions:
   apart        each about its own market: what they have in common is the instruction
   scope        sixteen accounts at a time ask about one market, as when a bar closes: what differs are account and history
+Decisions a second are by processor time, which other programs do not stretch; with one thread that is the clock of an idle machine.
 Decisions are the same at each level, or it is an error. The bound is what the prompts' tokens alone would take, those that are read, at
 the speed at which this model reads 1,024 of them at once: it is arithmetic that no batching shortens, only reading less does.
 `genuine` takes DeepSeek's own vocabulary and random weights, so that no answer resembles the last one (the worst case of the
@@ -20,7 +21,7 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ class Load:
 
     Attributes:
         milliseconds: of each question, in their order.
-        seconds: of all of them.
+        seconds: of all of them: processor time, which other programs do not stretch, or beside a GPU by the clock.
         tokens: what was written, in their order.
         passes: calls of the model.
         went_in: tokens that went through it.
@@ -169,16 +170,21 @@ def asking(decoder: Decoder, asked: Sequence[tuple[list[int], Plan]], level: int
         batcher.submit(job).result()
     counted[:] = [0, 0]
     threads = [threading.Thread(target=ask) for _ in range(level or 1)]
-    began = time.perf_counter()
+    clock = clock_of(decoder.passes._model.device.type)
+    begun = clock()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    seconds = time.perf_counter() - began
+    seconds = clock() - begun
     hook.remove()
     written = [job.answer.result().tokens for job in jobs]
     read = sum(len(job.prompt_ids) - job.row.shared for job in jobs if job.row is not None)
     return Load(milliseconds, seconds, written, counted[0], counted[1], read)
+
+
+def clock_of(device: str) -> Callable[[], float]:
+    return time.process_time if device == "cpu" else time.perf_counter
 
 
 def counting(counted: list[int]) -> Any:
@@ -198,12 +204,13 @@ def reading(model: Any, beginning: Sequence[int], asked: Sequence[tuple[list[int
         counted = [0, 0]
         hook = model.register_forward_pre_hook(counting(counted), with_kwargs=True)
         synchronise(model.device.type)
-        began = time.perf_counter()
+        clock = clock_of(model.device.type)
+        begun = clock()
         with torch.inference_mode():
             while any(want.row.waiting for want in wants):
                 decoder.passes.run([want for want in wants if want.row.waiting])
         synchronise(model.device.type)
-        rates.append(counted[1] / (time.perf_counter() - began))
+        rates.append(counted[1] / (clock() - begun))
         hook.remove()
 
     return max(rates)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import torch
 
 from tradewind.predictor.passes import Passes
-from tradewind.predictor.row import Row, Want
+from tradewind.predictor.row import Draft, Row, Tree, Want
 from tradewind.pretrained.agreement import differences, tolerance
 
 _AT_MOST: Final = 10
@@ -63,7 +63,7 @@ def _scores(passes: Passes, probes: Sequence[Sequence[int]]) -> list[torch.Tenso
     first = passes.run([_with_tree(row, probe) for row, probe in zip(rows, probes, strict=True)])
     for row, probe in zip(rows, probes, strict=True):
         row.waiting.extend(probe[:2])
-    second = passes.run([Want(row, draft=probe[2:3]) for row, probe in zip(rows, probes, strict=True)])
+    second = passes.run([Want(row, draft=Draft(probe[2:3], (1,))) for row, probe in zip(rows, probes, strict=True)])
     steps = []
     for scores in (first, second):
         assert all(each is not None for each in scores), "probes are short"
@@ -72,4 +72,4 @@ def _scores(passes: Passes, probes: Sequence[Sequence[int]]) -> list[torch.Tenso
 
 
 def _with_tree(row: Row, probe: Sequence[int]) -> Want:
-    return Want(row, tree=[(probe[0], (0,)), (probe[1], (1, 0))], nodes=(0, 1), draft=probe[2:3])
+    return Want(row, Tree((0, 1), probe[:2], ((0,), (1, 0)), (0, 1)), Draft(probe[2:3], (1,)))

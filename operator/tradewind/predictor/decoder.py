@@ -18,6 +18,7 @@ their passes (batcher.py). Here belongs what is chosen. Texts, tokenizers and HT
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ from llguidance import LLMatcher, LLTokenizer
 
 from tradewind.predictor.grammar import FieldPlan, Plan, Value, as_action
 from tradewind.predictor.passes import Passes
-from tradewind.predictor.row import Row, Steps, finite
+from tradewind.predictor.row import NO_DRAFT, NO_TREE, Draft, Row, Steps, Tree, finite
 from tradewind.predictor.settings import Decoding
 from tradewind.predictor.trie import ROOT, Trie
 from tradewind.trading.decision import Action, TradeDecision
@@ -155,7 +156,7 @@ class Decoder:
         field = plan.action
         row.waiting.extend(field.forced)
         likely = self._last_action
-        draft = [] if likely is None else self._draft(field, ROOT, plan.fields_after(likely), likely)
+        draft = NO_DRAFT if likely is None else self._draft(field, ROOT, plan.fields_after(likely), likely)
         scores = yield from _score_whole(row, field.trie, draft)
         shares = torch.softmax(torch.tensor(scores, dtype=torch.float64), dim=0).tolist()
         probabilities = dict.fromkeys(Action, 0.0)
@@ -185,32 +186,36 @@ class Decoder:
                 best = _greedy_children(ahead, [node], trie)
             else:
                 carried = trie.undecided_below(node, self._speculate)
-                paths = [trie.ancestors(other, node) for other in carried]
-                tree = [(trie.token[n], path) for n, path in zip(carried, paths, strict=True)]
-                logits = yield from row.score(tree, carried, self._draft(field, node, following, action))
-                best = _greedy_children(logits, [node, *carried], trie)
+                tree = _tree(trie, carried, node, [n for n in carried if len(trie.children[n]) > 1])
+                logits = yield from row.score(tree, self._draft(field, node, following, action))
+                best = _greedy_children(logits, [node, *(carried[at] for at in tree.scored)], trie)
             while node in best or len(trie.children[node]) == 1:
                 node = best[node] if node in best else trie.children[node][0]
                 row.waiting.append(trie.token[node])
         return trie.candidate[node]
 
-    def _draft(self, field: FieldPlan, node: int, following: Sequence[FieldPlan], action: Action) -> list[int]:
+    def _draft(self, field: FieldPlan, node: int, following: Sequence[FieldPlan], action: Action) -> Draft:
         """Tokens from a node of a field to the answer's last choice, as last written after the action."""
         values = self._last_values.get(action, {})
         tokens: list[int] = []
+        choices: list[int] = []
         for each in (field, *following):
             if self._decoding is Decoding.SCORED or self._speculate == 0 or values.get(each.name) not in each.values:
                 break
             leaf = each.trie.candidate.index(each.values.index(values[each.name]))
-            path = [*reversed(each.trie.ancestors(leaf, ROOT))]
+            path = [ROOT, *reversed(each.trie.ancestors(leaf, ROOT))]
             if each is not field:
                 tokens.extend(each.forced)
-            elif node != ROOT:
-                if node not in path:
-                    break
-                path = path[path.index(node) + 1 :]
-            tokens.extend(each.trie.token[n] for n in path)
-        return tokens[:-1]  # nothing is chosen after the last
+            elif node not in path:
+                break
+            else:
+                path = path[path.index(node) :]
+            for above, below in pairwise(path):
+                if len(each.trie.children[above]) > 1 and tokens:
+                    choices.append(len(tokens))
+                tokens.append(each.trie.token[below])
+        last = choices[-1] if choices else 0  # nothing is chosen after it
+        return Draft(tokens[:last], choices)
 
     def _write_prose(self, row: Row, prose: Prose) -> Steps[bytes]:
         """Greedy prose under the grammar; closed after `max_tokens`, at the next character's end."""
@@ -221,7 +226,7 @@ class Decoder:
                 written.extend(prose.closing)
                 row.waiting.extend(prose.closing)
                 break
-            (logits,) = yield from row.score([])
+            (logits,) = yield from row.score(NO_TREE, NO_DRAFT)
             allowed = torch.frombuffer(bytearray(matcher.compute_logit_bias()), dtype=torch.uint8)[: logits.shape[0]]
             barred = torch.ones(logits.shape[0], dtype=torch.bool)
             barred[: allowed.shape[0]] = allowed == 0
@@ -236,10 +241,17 @@ class Decoder:
         return text.removesuffix(b'"}')
 
 
-def _score_whole(row: Row, trie: Trie, draft: Sequence[int] = ()) -> Steps[list[float]]:
+def _tree(trie: Trie, carried: Sequence[int], start: int, scored: Sequence[int]) -> Tree:
+    """Nodes below a start, some of which are scored."""
+    at = {node: index for index, node in enumerate(carried)}
+    paths = [trie.ancestors(node, start) for node in carried]
+    return Tree(carried, [trie.token[node] for node in carried], paths, [at[node] for node in scored])
+
+
+def _score_whole(row: Row, trie: Trie, draft: Draft = NO_DRAFT) -> Steps[list[float]]:
     """Log-probability of each candidate's tokens, over the whole vocabulary, in one pass; indexed by candidate."""
     carried = trie.inner()
-    logits = yield from row.score([(trie.token[n], trie.ancestors(n, ROOT)) for n in carried], carried, draft)
+    logits = yield from row.score(_tree(trie, carried, ROOT, carried), draft)
     scored = [ROOT, *carried]
     edges = [(line, child) for line, node in enumerate(scored) for child in trie.children[node]]
     lines, children = [line for line, _ in edges], [child for _, child in edges]

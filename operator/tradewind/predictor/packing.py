@@ -39,7 +39,7 @@ class Segment:
         positions: of each.
         mask: who sees whom, as the model's attention takes it; None: causal.
         chain: how many of the tokens stay.
-        keep: of so many tokens at the end the logits are wanted.
+        lines: indices of the tokens after which logits are wanted.
         lender: the segment before it in the call whose row has all that comes before the row's new tokens, if any.
     """
 
@@ -48,7 +48,7 @@ class Segment:
     positions: Sequence[int]
     mask: torch.Tensor | None
     chain: int
-    keep: int
+    lines: Sequence[int]
     lender: Self | None = None
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import torch
 
 from tradewind.predictor.packing import Segment, packed
-from tradewind.predictor.row import Row, Want
+from tradewind.predictor.row import NO_DRAFT, NO_TREE, Row, Want
 
 CHUNK: Final = 1024
 """Tokens that one pass reads at most; a prompt within them is read together with the first scores."""
@@ -74,7 +74,7 @@ class Passes:
             wants: of rows that differ, those first that have waited longest.
 
         Returns:
-            For each want its logits [1 + tree + draft, vocabulary], or None where more passes are needed: for what is too long for
+            For each want its logits [1 + scored nodes + choices, vocabulary], or None where more passes are needed: for what is too long for
             one, or since the pass was full.
         """
         planned = self._plan(wants)
@@ -83,13 +83,13 @@ class Passes:
         self.rows = len(segments)
         results: list[torch.Tensor | None] = [None] * len(wants)
         for (index, segment), part in zip(
-            planned.items(), logits.split([segment.keep for segment in segments]), strict=True
+            planned.items(), logits.split([len(segment.lines) for segment in segments]), strict=True
         ):
             row = segment.row
             row.passes += 1
             row.cache.crop(segment.chain - len(segment.ids))
             row.took(segment.chain)
-            results[index] = part if segment.keep else None
+            results[index] = part if segment.lines else None
         return results
 
     def _plan(self, wants: Sequence[Want]) -> dict[int, Segment]:
@@ -149,16 +149,18 @@ class Passes:
         """What a want brings to a pass: so many of its waiting tokens, and where that is all of them, its tree and draft."""
         row = want.row
         past = len(row.cached)
-        tree, draft = (want.tree, want.draft) if whole else ((), ())
-        paths = [*(path for _, path in tree), *(range(-1, -length - 1, -1) for length in range(1, len(draft) + 1))]
+        tree, draft = (want.tree, want.draft) if whole else (NO_TREE, NO_DRAFT)
+        drafted = (range(-1, -length - 1, -1) for length in range(1, len(draft.tokens) + 1))
+        paths = [*tree.paths, *drafted]
         last = past + count - 1
+        lines = (0, *(1 + at for at in tree.scored), *(len(tree.nodes) + after for after in draft.choices))
         return Segment(
             row=row,
-            ids=[*row.waiting[:count], *(token for token, _ in tree), *draft],
+            ids=[*row.waiting[:count], *tree.tokens, *draft.tokens],
             positions=[*range(past, past + count), *(last + len(path) for path in paths)],
-            mask=self._mask(past, count, paths, [*want.nodes, *range(-1, -len(draft) - 1, -1)]),
+            mask=self._mask(past, count, paths, [*tree.nodes, *range(-1, -len(draft.tokens) - 1, -1)]),
             chain=count,
-            keep=1 + len(paths) if whole else 0,
+            lines=[count - 1 + line for line in lines] if whole else [],
             lender=lender,
         )
 
@@ -178,35 +180,33 @@ class Passes:
         name: str = self._model.config.get_text_config()._attn_implementation
         return name
 
-    def _call(self, segments: Sequence[Segment], mask: torch.Tensor | None, cache: Any, keep: Any) -> torch.Tensor:
+    def _call(self, segments: Sequence[Segment], mask: torch.Tensor | None, cache: Any) -> torch.Tensor:
+        """Logits [all lines, vocabulary], segment by segment."""
         device = self._model.device
+        begun, lines = 0, []
+        for segment in segments:
+            lines.extend(begun + line for line in segment.lines)
+            begun += len(segment.ids)
         output = self._model(
             input_ids=torch.tensor([[token for segment in segments for token in segment.ids]], device=device),
             position_ids=torch.tensor([[at for segment in segments for at in segment.positions]], device=device),
             attention_mask=mask,
             past_key_values=cache,
             use_cache=True,
-            logits_to_keep=keep,
+            logits_to_keep=torch.tensor(lines, dtype=torch.long, device=device),
         )
         logits: torch.Tensor = output.logits[0]
         return logits
 
     def _alone(self, segment: Segment) -> torch.Tensor:
-        """Logits [keep, vocabulary] after a segment's last tokens, by the model as it is."""
-        return self._call([segment], segment.mask, segment.row.cache, segment.keep or 1)[: segment.keep]
+        """Of one row, by the model as it is."""
+        return self._call([segment], segment.mask, segment.row.cache)
 
     def _together(self, segments: Sequence[Segment]) -> torch.Tensor:
-        """Logits [all keeps, vocabulary] after the segments' last tokens, segment by segment."""
-        device = self._model.device
-        wanted: list[int] = []
-        end = 0
-        for segment in segments:
-            end += len(segment.ids)
-            wanted.extend(range(end - segment.keep, end))
         with packed(self._model, segments, whole=self.whole) as cache:
             # The mask is not looked at: each row has its own. Of four dimensions, it is taken for one that is made.
-            nothing = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=device)
-            return self._call(segments, nothing, cache, torch.tensor(wanted, dtype=torch.long, device=device))
+            nothing = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=self._model.device)
+            return self._call(segments, nothing, cache)
 
 
 def _common(text: Sequence[int], other: Sequence[int]) -> int:

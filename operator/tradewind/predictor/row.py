@@ -11,7 +11,7 @@ import copy
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
@@ -49,6 +49,40 @@ def layer_of(lent: DynamicLayer, tokens: int) -> DynamicLayer:
     return layer
 
 
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Tokens that may follow a text, several next to each other.
+
+    Attributes:
+        nodes: names of the nodes, not negative.
+        tokens: of each.
+        paths: of each, the names of itself and its ancestors in the tree.
+        scored: indices of those after which scores are wanted, in ascending order: over a large vocabulary they are dear.
+    """
+
+    nodes: Sequence[int] = ()
+    tokens: Sequence[int] = ()
+    paths: Sequence[Sequence[int]] = ()
+    scored: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Tokens that may follow a text, one after the other.
+
+    Attributes:
+        tokens: they.
+        choices: after so many of them scores are wanted, in ascending order; none of them 0.
+    """
+
+    tokens: Sequence[int] = ()
+    choices: Sequence[int] = ()
+
+
+NO_TREE: Final = Tree()
+NO_DRAFT: Final = Draft()
+
+
 class Row:
     """One answer in the making: the cache, the tokens in it, and the tokens that go in with the next pass."""
 
@@ -63,32 +97,30 @@ class Row:
         self.borrowed = False
         """Whether some of them were those of a row that was not answered yet: what made that one fail may be in them."""
         self.last_scores: dict[int, float] = {}
-        self._draft: Sequence[int] = ()
+        self._draft: Draft = NO_DRAFT
         self._draft_logits = torch.empty(0, 0)
 
     def ahead(self) -> torch.Tensor | None:
         """Logits [1, vocabulary] after the waiting tokens, where these are what the last pass's draft foresaw."""
         count = len(self.waiting)
-        if 0 < count <= len(self._draft) and list(self._draft[:count]) == self.waiting:
-            return self._draft_logits[count - 1 : count]
-        return None
+        if count not in self._draft.choices or list(self._draft.tokens[:count]) != self.waiting:
+            return None
+        line = self._draft.choices.index(count)
+        return self._draft_logits[line : line + 1]
 
-    def score(
-        self, tree: Sequence[tuple[int, Sequence[int]]], nodes: Sequence[int] = (), draft: Sequence[int] = ()
-    ) -> "Steps[torch.Tensor]":
+    def score(self, tree: "Tree", draft: "Draft") -> "Steps[torch.Tensor]":
         """One pass over the waiting tokens, a tree and a draft after them; the latter two leave the cache again.
 
         Args:
-            tree: for each node its token and its path: the names of itself and its ancestors in the tree.
-            nodes: the names of the tree's nodes, in the tree's order; not negative.
-            draft: tokens that may follow the waiting ones; `ahead` has their scores.
+            tree: what may follow.
+            draft: what may follow, too; `ahead` has its scores.
 
         Returns:
-            Logits [1 + nodes, vocabulary]: after the last waiting token, then after each node of the tree.
+            Logits [1 + scored nodes, vocabulary]: after the last waiting token, then after each node of the tree that is to be scored.
         """
-        logits = yield Want(self, tree, nodes, draft)
-        self._draft, self._draft_logits = draft, logits[1 + len(tree) :]
-        return logits[: 1 + len(tree)]
+        logits = yield Want(self, tree, draft)
+        self._draft, self._draft_logits = draft, logits[1 + len(tree.scored) :]
+        return logits[: 1 + len(tree.scored)]
 
     def begin_with(self, other: "Row", tokens: int) -> None:
         """Begin with so many tokens that another row has read; this one has them waiting."""
@@ -107,7 +139,7 @@ class Row:
 
     def rest(self) -> None:
         """Nothing more is written; others may begin with it."""
-        self._draft, self._draft_logits = (), torch.empty(0, 0)
+        self._draft, self._draft_logits = NO_DRAFT, torch.empty(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +147,14 @@ class Want:
     """What a row wants to be scored; see `Row.score`."""
 
     row: Row
-    tree: Sequence[tuple[int, Sequence[int]]] = ()
-    nodes: Sequence[int] = ()
-    draft: Sequence[int] = ()
+    tree: Tree = NO_TREE
+    draft: Draft = NO_DRAFT
 
     @property
     def extra(self) -> int:
         """Tokens beside those of the text."""
-        return len(self.tree) + len(self.draft)
+        return len(self.tree.nodes) + len(self.draft.tokens)
 
 
 Steps = Generator[Want, torch.Tensor, T]
-"""A computation that stops at each pass it needs, and goes on with the logits of it [1 + tree + draft, vocabulary]."""
+"""A computation that stops at each pass it needs, and goes on with the logits of it [1 + scored nodes + choices, vocabulary]."""
