@@ -9,8 +9,8 @@ is kept for the next, as it was before prompts were shared. Two kinds of questio
 Decisions a second are by processor time, which other programs do not stretch; with one thread that is the clock of an idle machine.
 Decisions are the same at each level, or it is an error. The bound is what the prompts' tokens alone would take, those that are read, at
 the speed at which this model reads 1,024 of them at once: it is arithmetic that no batching shortens, only reading less does.
-`genuine` takes DeepSeek's own vocabulary and random weights, so that no answer resembles the last one (the worst case of the
-draft); the others learn the format first. No GPU is needed; with one, the model runs there.
+`genuine` takes DeepSeek's own tokens, renumbered so that the head keeps a large model's share, and random weights; the others learn the
+format first. No GPU is needed; with one, the model runs there.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from benchmarks.predictor import RANDOM, learn_format, market, synchronise, voca
 
 from tradewind.predictor.batcher import Batch, Batcher, Job
 from tradewind.predictor.decoder import Decoder
-from tradewind.predictor.grammar import Grammar, Plan
+from tradewind.predictor.grammar import Grammar, Plan, Tokens
 from tradewind.predictor.loader import completion_tokeniser, encode_prompt, static_beginning
 from tradewind.predictor.row import Want
 from tradewind.predictor.settings import Decoding
@@ -60,6 +60,7 @@ FLAGS.add_argument("--decoding", choices=[each.value for each in Decoding], defa
 FLAGS.add_argument("--speculate", type=int, default=16)
 FLAGS.add_argument("--seed", type=int, default=0)
 
+ROWS = 4096  # of a vocabulary whose tokens are renumbered
 LEVELS = (0, 1, 4, 16)
 """Of 0 there is one asker, and nothing is kept of one question for the next but the instruction."""
 
@@ -99,24 +100,26 @@ def main() -> None:
     heads, inner = max(flags.hidden // 64, 1), flags.hidden * 8 // 3
     spread = RANDOM if flags.tokenizer == "genuine" else 0.02
     shape = Shape(flags.hidden, flags.layers, heads, inner=inner, positions=4096, tied=False, spread=spread)
-    model = make_llama(tokenizer, shape, seed=flags.seed)
-    if flags.tokenizer != "genuine":
+    words = Words(tokenizer, few=flags.tokenizer == "genuine")
+    grammar = Grammar(words.completions)
+    kinds = {"apart": questions(flags, words, grammar, 1), "scope": questions(flags, words, grammar, 16)}
+    beginning = words.renumbered(static_beginning(tokenizer))
+    if flags.tokenizer == "genuine":
+        model = make_llama(ROWS, shape, seed=flags.seed)
+    else:
+        model = make_llama(tokenizer, shape, seed=flags.seed)
         learn_format(model, tokenizer, flags)
     model = model.to(device).eval()
-    grammar = Grammar(completion_tokeniser(tokenizer))
-    kinds = {"apart": questions(flags, tokenizer, grammar, 1), "scope": questions(flags, tokenizer, grammar, 16)}
     where = torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()} CPU"
     say(f"torch {torch.__version__}, {where}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}")
     ratios: dict[str, tuple[float, float]] = {}
     for kind, asked in kinds.items():
         lengths = [len(prompt) for prompt, _ in asked]
-        rate = reading(model, static_beginning(tokenizer), asked)
+        rate = reading(model, beginning, asked)
         say(f"{kind}: prompts of {statistics.median(lengths):.0f} tokens, read at {rate:.0f} tokens/s")
         loads: dict[int, Load] = {}
         for level in LEVELS:
-            decoder = Decoder(
-                model, static_beginning(tokenizer), decoding=Decoding(flags.decoding), speculate=flags.speculate
-            )
+            decoder = Decoder(model, beginning, decoding=Decoding(flags.decoding), speculate=flags.speculate)
             loads[level] = load = asking(decoder, asked, level)
             if load.tokens != loads[0].tokens:
                 raise SystemExit(f"{kind}: other decisions with {level} at once than with 1")
@@ -132,9 +135,29 @@ def main() -> None:
     print_ratios(ratios)
 
 
-def questions(
-    flags: argparse.Namespace, tokenizer: Any, grammar: Grammar, accounts: int
-) -> list[tuple[list[int], Plan]]:
+class Words:
+    """A tokenizer; or its tokens in few numbers, those that occur, so that the head has the share of a large model's."""
+
+    def __init__(self, tokenizer: Any, *, few: bool) -> None:
+        self._tokenizer = tokenizer
+        self._numbers: dict[int, int] | None = {} if few else None
+
+    def renumbered(self, ids: Sequence[int]) -> list[int]:
+        if self._numbers is None:
+            return list(ids)
+        numbers = [self._numbers.setdefault(token, len(self._numbers)) for token in ids]
+        assert len(self._numbers) <= ROWS
+        return numbers
+
+    def prompt(self, text: str) -> list[int]:
+        return self.renumbered(encode_prompt(self._tokenizer, text))
+
+    def completions(self, texts: Sequence[str]) -> list[Tokens]:
+        written = completion_tokeniser(self._tokenizer)(texts)
+        return [Tokens(tuple(self.renumbered(each.ids)), each.ends) for each in written]
+
+
+def questions(flags: argparse.Namespace, words: Words, grammar: Grammar, accounts: int) -> list[tuple[list[int], Plan]]:
     """Prompts and plans; so many in a row are about one market."""
     draw = random.Random(flags.seed + accounts)
     asked = []
@@ -142,7 +165,7 @@ def questions(
         if number % accounts == 0:
             shown, symbol = market(draw, flags.bars), SYMBOLS[number // accounts % len(SYMBOLS)]
         mine = random_input(draw).model_copy(update={"market_data": shown.market_data})
-        asked.append((encode_prompt(tokenizer, render_prompt(mine, symbol)), grammar.plan(symbol, None)))
+        asked.append((words.prompt(render_prompt(mine, symbol)), grammar.plan(symbol, None)))
     return asked
 
 
