@@ -40,7 +40,7 @@ from tradewind.predictor.batcher import Batch, Batcher, Job
 from tradewind.predictor.decoder import Decoder
 from tradewind.predictor.grammar import Grammar, Plan, Tokens
 from tradewind.predictor.loader import completion_tokeniser, encode_prompt, static_beginning
-from tradewind.predictor.row import Want
+from tradewind.predictor.row import NO_DRAFT, Draft, Want
 from tradewind.predictor.settings import Decoding
 from tradewind.trading.prompt import render_prompt
 from workshop.benchmark import print_ratios, size
@@ -58,6 +58,7 @@ FLAGS.add_argument("--bars", type=int, default=size(40, 4), help="closes in a pr
 FLAGS.add_argument("--steps", type=int, default=size(60, 2), help="of learning the format")
 FLAGS.add_argument("--decoding", choices=[each.value for each in Decoding], default="greedy")
 FLAGS.add_argument("--speculate", type=int, default=16)
+FLAGS.add_argument("--undrafted", action="store_true", help="no answer is like the last one: the worst case of the draft")
 FLAGS.add_argument("--seed", type=int, default=0)
 
 ROWS = 4096  # of a vocabulary whose tokens are renumbered
@@ -119,7 +120,8 @@ def main() -> None:
         say(f"{kind}: prompts of {statistics.median(lengths):.0f} tokens, read at {rate:.0f} tokens/s")
         loads: dict[int, Load] = {}
         for level in LEVELS:
-            decoder = Decoder(model, beginning, decoding=Decoding(flags.decoding), speculate=flags.speculate)
+            kind_of = Forgetful if flags.undrafted else Decoder
+            decoder = kind_of(model, beginning, decoding=Decoding(flags.decoding), speculate=flags.speculate)
             loads[level] = load = asking(decoder, asked, level)
             if load.tokens != loads[0].tokens:
                 raise SystemExit(f"{kind}: other decisions with {level} at once than with 1")
@@ -133,6 +135,13 @@ def main() -> None:
         ratios[f"{kind}_16_vs_1"] = (most.each_second / one.each_second, 3.0)
         ratios[f"{kind}_p50_of_p99_16"] = (most.percentile(0.5) / most.percentile(0.99), 0.5)
     print_ratios(ratios)
+
+
+class Forgetful(Decoder):
+    """Knows nothing of earlier answers."""
+
+    def _draft(self, *_: Any) -> Draft:
+        return NO_DRAFT
 
 
 class Words:
