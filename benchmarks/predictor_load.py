@@ -58,7 +58,9 @@ FLAGS.add_argument("--bars", type=int, default=size(40, 4), help="closes in a pr
 FLAGS.add_argument("--steps", type=int, default=size(60, 2), help="of learning the format")
 FLAGS.add_argument("--decoding", choices=[each.value for each in Decoding], default="greedy")
 FLAGS.add_argument("--speculate", type=int, default=16)
-FLAGS.add_argument("--undrafted", action="store_true", help="no answer is like the last one: the worst case of the draft")
+FLAGS.add_argument(
+    "--undrafted", action="store_true", help="no answer is like the last one: the worst case of the draft"
+)
 FLAGS.add_argument("--seed", type=int, default=0)
 
 ROWS = 4096  # of a vocabulary whose tokens are renumbered

@@ -18,6 +18,8 @@ from tradewind.predictor.row import NO_DRAFT, NO_TREE, Row, Want
 
 CHUNK: Final = 1024
 """Tokens that one pass reads at most; a prompt within them is read together with the first scores."""
+LINES: Final = 128
+"""Tokens of one pass after which scores are wanted, at most: each takes a number for every token of the vocabulary."""
 _LEAST_CHUNK: Final = 64
 _LEAST_SHARED: Final = 8  # a shorter common beginning is not worth it
 _KEPT_ROWS: Final = 8
@@ -95,7 +97,7 @@ class Passes:
     def _plan(self, wants: Sequence[Want]) -> dict[int, Segment]:
         """The segments of a pass by the index of their want."""
         planned: dict[int, Segment] = {}
-        room = CHUNK
+        room, lines = CHUNK, LINES
         rows = [want.row for want in wants]
         for index, want in enumerate(wants):
             if planned and not self.packs:
@@ -108,12 +110,13 @@ class Passes:
             if not whole:
                 left = chunk if len(wants) == 1 else min(chunk, CHUNK // 2)  # a long one leaves room for short ones
             size = left + (want.extra if whole else 0)
-            if size <= room or not planned:
+            if (size <= room and want.lines <= lines) or not planned:
                 if lender is not None:
                     row.skip(len(row.cached) + borrowed)
                     row.borrowed = True
                 planned[index] = self._segment(want, left, whole=whole, lender=lender)
                 room -= size
+                lines -= len(planned[index].lines)
         return planned
 
     def _shared(self, row: Row, rows: Iterable[Row], before: Sequence[Segment]) -> tuple[Segment | None, int]:

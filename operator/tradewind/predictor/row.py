@@ -155,6 +155,11 @@ class Want:
         """Tokens beside those of the text."""
         return len(self.tree.nodes) + len(self.draft.tokens)
 
+    @property
+    def lines(self) -> int:
+        """Tokens after which scores are wanted."""
+        return 1 + len(self.tree.scored) + len(self.draft.choices)
+
 
 Steps = Generator[Want, torch.Tensor, T]
 """A computation that stops at each pass it needs, and goes on with the logits of it [1 + scored nodes + choices, vocabulary]."""
