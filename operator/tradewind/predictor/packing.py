@@ -52,7 +52,7 @@ class Segment:
     lender: Self | None = None
 
 
-class PackedCache(DynamicCache):
+class PackedCache(DynamicCache):  # type: ignore[misc] # transformers has no types for us
     """The caches of the rows of one call, as one; for each layer's new keys it knows what each row attends to."""
 
     def __init__(self, segments: Sequence[Segment], attention: str, *, whole: bool) -> None:
@@ -75,7 +75,7 @@ class PackedCache(DynamicCache):
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Give each row its own; what comes back is of all rows, [1, heads, tokens, width] each."""
-        parts = zip(key_states.split(self._sizes, dim=-2), value_states.split(self._sizes, dim=-2), strict=True)
+        parts = zip(torch.split(key_states, self._sizes, -2), torch.split(value_states, self._sizes, -2), strict=True)
         mine = []
         for segment, (keys, values) in zip(self.segments, parts, strict=True):
             cache = segment.row.cache
@@ -98,7 +98,7 @@ class PackedCache(DynamicCache):
             sizes = [segment.positions[0] + len(segment.ids) for segment in self.segments]
             if keys.shape[2] != sum(sizes) or values.shape[2] != sum(sizes):
                 raise PackingError("the model attends to other tokens than are kept")
-            return list(zip(keys.split(sizes, dim=2), values.split(sizes, dim=2), strict=True))
+            return list(zip(torch.split(keys, sizes, 2), torch.split(values, sizes, 2), strict=True))
         found = self._seen.get(id(keys))
         if found is None:
             raise PackingError("the model changes keys after they are kept")

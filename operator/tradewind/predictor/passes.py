@@ -85,7 +85,7 @@ class Passes:
         self.rows = len(segments)
         results: list[torch.Tensor | None] = [None] * len(wants)
         for (index, segment), part in zip(
-            planned.items(), logits.split([len(segment.lines) for segment in segments]), strict=True
+            planned.items(), torch.split(logits, [len(segment.lines) for segment in segments]), strict=True
         ):
             row = segment.row
             row.passes += 1
@@ -186,7 +186,8 @@ class Passes:
     def _call(self, segments: Sequence[Segment], mask: torch.Tensor | None, cache: Any) -> torch.Tensor:
         """Logits [all lines, vocabulary], segment by segment."""
         device = self._model.device
-        begun, lines = 0, []
+        begun = 0
+        lines: list[int] = []
         for segment in segments:
             lines.extend(begun + line for line in segment.lines)
             begun += len(segment.ids)
