@@ -201,6 +201,24 @@ def test_a_pass_that_fails_is_no_fault_of_the_others_in_it(tokenizer: Any) -> No
         demand_alike(jobs[at], alone[at])
 
 
+def test_a_question_that_nobody_waits_for_is_left_out(tokenizer: Any) -> None:
+    model, questions = tiny_llama(tokenizer, seed=3), asked(tokenizer, 32, 3)
+    alone = [Decoder(model, [], decoding=Decoding.GREEDY).write(*question) for question in questions]
+    batch = Batch(Decoder(model, [], decoding=Decoding.GREEDY), 1 << 20)
+    jobs = [Job(prompt, plan, len(prompt) + plan.longest) for prompt, plan in questions]
+    assert jobs[1].answer.cancel()
+    for job in jobs:
+        batch.add(job)
+    with torch.inference_mode():
+        batch.step()
+        assert not jobs[0].answer.cancel()  # it is under way
+        while batch.busy:
+            batch.step()
+    assert jobs[1].row is None
+    demand_alike(jobs[0], alone[0])
+    demand_alike(jobs[2], alone[2])
+
+
 def test_no_more_go_together_than_memory_holds(tokenizer: Any) -> None:
     model, questions = tiny_llama(tokenizer, seed=3), asked(tokenizer, 30, 6)
     most = max(len(prompt) + plan.longest for prompt, plan in questions)

@@ -24,7 +24,7 @@ OTHER = {
 
 @pytest.fixture(scope="module")
 def running(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with started(served, tmp_path_factory.mktemp("server"), "--symbols", "BTC, ETH") as server:
+    with started(served, tmp_path_factory.mktemp("server"), "--symbol", "BTC", "--symbol", "ETH") as server:
         yield server
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(20) in (0, -signal.SIGTERM)

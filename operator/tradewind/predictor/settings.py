@@ -18,7 +18,7 @@ from tradewind.trading.exits import ExitCode
 
 DEFAULT_TERMINATION_LOG = Path("/dev/termination-log")
 THREADS = "TRADEWIND_THREADS"
-_SYMBOLS: TypeAdapter[tuple[str, ...]] = TypeAdapter(tuple[Symbol, ...])
+_SYMBOL: TypeAdapter[str] = TypeAdapter(Symbol)
 
 
 class Decoding(StrEnum):
@@ -101,20 +101,15 @@ def parse_settings(argv: Sequence[str]) -> Settings:
     threads = os.environ.get(THREADS, "0")
     if not threads.isdecimal():
         raise _invalid(f"{THREADS} takes a whole number of threads, got {threads!r}")
-    return Settings(threads=int(threads), **vars(options))
+    given = vars(options) | {"symbols": tuple(options.symbols or ())}
+    return Settings(threads=int(threads), **given)
 
 
 def options_table() -> Iterator[tuple[str, str, str]]:
     """Option or variable, default and meaning, as docs/serving.md shows them."""
     for action in _parser()._actions:
         if action.dest != "help":
-            default = (
-                "required"
-                if action.required
-                else str(action.default).lower()
-                if action.default not in (None, ())
-                else ""
-            )
+            default = "required" if action.required else "" if action.default is None else str(action.default).lower()
             yield action.option_strings[0], default, action.help or ""
     yield (
         THREADS,
@@ -173,10 +168,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--speculate", type=_at_least(0), default=16, help="undecided tokens that a pass may carry along")
     add(
-        "--symbols",
-        type=_symbols,
-        default=(),
-        help="symbols, apart by commas, that are decided on before the server is ready; others are answered too",
+        "--symbol",
+        dest="symbols",
+        action="append",
+        type=_symbol,
+        help="a symbol that is decided on before the server is ready; once for each, others are answered too",
     )
     add("--port", type=_at_least(1), default=8080, help="HTTP port")
     add(
@@ -207,13 +203,11 @@ def _boolean(text: str) -> bool:
             raise argparse.ArgumentTypeError(f"takes true or false, got {text!r}")
 
 
-def _symbols(text: str) -> tuple[str, ...]:
+def _symbol(text: str) -> str:
     try:
-        return _SYMBOLS.validate_python([each.strip() for each in text.split(",") if each.strip()])
+        return _SYMBOL.validate_python(text)
     except ValidationError as error:
-        raise argparse.ArgumentTypeError(
-            f"takes symbols apart by commas, such as BTC,ETH: {first_fault(error).message}"
-        ) from None
+        raise argparse.ArgumentTypeError(first_fault(error).message) from None
 
 
 def _at_least(least: int, most: int = 65535) -> Callable[[str], int]:
