@@ -9,6 +9,10 @@ from tradewind.predictor.protocol import Instance
 from tradewind.predictor.server import build, warm_up
 from tradewind.predictor.settings import Settings, parse_settings
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.is_gradient_checkpointing:FutureWarning"
+)  # peft's name for it is an old one
+
 
 def settings(served: Served, *more: str) -> Settings:
     return parse_settings(
