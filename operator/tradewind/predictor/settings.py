@@ -9,11 +9,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NoReturn
 
+from pydantic import TypeAdapter, ValidationError
+
 from tradewind.predictor.failure import StartError
+from tradewind.schema.names import Symbol
+from tradewind.schema.rules import first_fault
 from tradewind.trading.exits import ExitCode
 
 DEFAULT_TERMINATION_LOG = Path("/dev/termination-log")
 THREADS = "TRADEWIND_THREADS"
+_SYMBOL: TypeAdapter[str] = TypeAdapter(Symbol)
 
 
 class Decoding(StrEnum):
@@ -55,6 +60,7 @@ class Settings:
         attention: how attention is computed; auto is sdpa where the model has it.
         base_mismatch: what is done with an adapter that was trained on another base.
         speculate: tokens of undecided candidates that a pass may carry along; 0 decodes one token a pass.
+        symbols: decided on once before the server is ready, so that the first question about one waits for nothing.
         threads: CPU threads of the tensor library; 0: OMP_NUM_THREADS, or the pod's CPU limit.
         port: HTTP port.
         termination_log: where the reason of a refused start is written.
@@ -74,6 +80,7 @@ class Settings:
     attention: str
     base_mismatch: str
     speculate: int
+    symbols: tuple[str, ...]
     threads: int
     port: int
     termination_log: Path
@@ -94,7 +101,8 @@ def parse_settings(argv: Sequence[str]) -> Settings:
     threads = os.environ.get(THREADS, "0")
     if not threads.isdecimal():
         raise _invalid(f"{THREADS} takes a whole number of threads, got {threads!r}")
-    return Settings(threads=int(threads), **vars(options))
+    given = vars(options) | {"symbols": tuple(options.symbols or ())}
+    return Settings(threads=int(threads), **given)
 
 
 def options_table() -> Iterator[tuple[str, str, str]]:
@@ -159,6 +167,13 @@ def _parser() -> argparse.ArgumentParser:
         help="an adapter whose training.json names another base than the one that lies there: exit 65, or served and said so",
     )
     add("--speculate", type=_at_least(0), default=16, help="undecided tokens that a pass may carry along")
+    add(
+        "--symbol",
+        dest="symbols",
+        action="append",
+        type=_symbol,
+        help="a symbol that is decided on before the server is ready; once for each, others are answered too",
+    )
     add("--port", type=_at_least(1), default=8080, help="HTTP port")
     add(
         "--termination-log",
@@ -186,6 +201,13 @@ def _boolean(text: str) -> bool:
             return False
         case _:
             raise argparse.ArgumentTypeError(f"takes true or false, got {text!r}")
+
+
+def _symbol(text: str) -> str:
+    try:
+        return _SYMBOL.validate_python(text)
+    except ValidationError as error:
+        raise argparse.ArgumentTypeError(first_fault(error).message) from None
 
 
 def _at_least(least: int, most: int = 65535) -> Callable[[str], int]:
