@@ -255,7 +255,7 @@ def _quantised(version: ModelVersion) -> Iterator[Link]:
     if asked == "none" and told is None:
         return
     named = {bits: name for name, bits in BITS.items()}
-    found = None if told is None else named.get(told.bits, f"{told.bits} bits")
+    found = None if told is None or told.bits is None else named.get(told.bits, f"{told.bits} bits")
     yield compared(SERVED, Side("spec.serving.quantization", asked), Side("status.serving.quantization.bits", found))
 
 
