@@ -1,14 +1,14 @@
 """A model in 8 and 4 bits against the same model as it is: memory, one decision alone, and how long it takes to be ready.
 
-    python benchmarks/quantization.py [--hidden 768 --layers 6 --prompts 8 --dtypes float32,bfloat16]
+    python benchmarks/quantization.py [--hidden 1024 --layers 8 --prompts 8 --dtypes float32,bfloat16]
 
 A random Llama whose linear layers are nearly all of it is loaded as the predictor loads it, each time in a process of its own: as it
-is, in int8, in int4, for each type of numbers. A process tells the bytes of its weights, its resident set before it answers
-anything and at its highest while it loaded, the seconds of loading (the probe's 20 questions asked twice are in them), and processor
+is, in int8, in int4, for each type of numbers. A process tells the bytes of its weights, its resident set once it has
+answered and at its highest, the seconds of loading (the probe's 20 questions asked twice are in them), and processor
 time and passes of one decision after the other, on one thread. What the weights say is not looked at: random ones have no margin,
 so what share of decisions stays the same here (`agreement`) says nothing of a model that has learned something.
 
-The ratios are as-it-is to quantised: of the weights' bytes and of the time of a decision. Below 1, quantised costs more.
+The ratios are as-it-is to quantised: of the weights' bytes and of the time of a pass. Below 1, quantised costs more.
 """
 
 import argparse
@@ -35,8 +35,8 @@ from workshop.samples import random_texts
 from workshop.tiny_llama import FAMILIES, Shape, make_llama, train_tokenizer, write
 
 FLAGS = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-FLAGS.add_argument("--hidden", type=int, default=size(768, 64))
-FLAGS.add_argument("--layers", type=int, default=size(6, 1))
+FLAGS.add_argument("--hidden", type=int, default=size(1024, 64))
+FLAGS.add_argument("--layers", type=int, default=size(8, 1))
 FLAGS.add_argument("--prompts", type=int, default=size(8, 2), help="decisions that are timed (default: %(default)s)")
 FLAGS.add_argument("--dtypes", default=size("float32,bfloat16", "float32"), help="(default: %(default)s)")
 FLAGS.add_argument("--child", nargs=3, metavar=("FOLDER", "DTYPE", "QUANTIZATION"), help=argparse.SUPPRESS)
@@ -128,7 +128,6 @@ def measured(folder: Path, dtype: str, kind: str, prompts: int) -> Measured:
     began = time.perf_counter()
     loaded, quantization = load_for_serving(settings)
     ready = time.perf_counter() - began
-    resident, highest = memory("VmRSS"), memory("VmHWM")
     grammar = Grammar(completion_tokeniser(loaded.tokenizer))
     decoder = Decoder(loaded.model, static_beginning(loaded.tokenizer), decoding=Decoding.SCORED)
     seconds, passes = [], []
@@ -138,6 +137,7 @@ def measured(folder: Path, dtype: str, kind: str, prompts: int) -> Measured:
         written = decoder.write(ids, plan)
         seconds.append(time.process_time() - started)
         passes.append(written.forward_passes)
+    resident, highest = memory("VmRSS"), memory("VmHWM")
     return Measured(
         weights=weight_bytes(loaded.model),
         resident=resident,

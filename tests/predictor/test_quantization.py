@@ -1,5 +1,6 @@
 """`serving.quantization`: it answers as before or does not serve, and what was measured goes the whole way into the status."""
 
+import gc
 import json
 import shutil
 import subprocess
@@ -109,6 +110,18 @@ def test_what_is_measured_is_what_the_gate_is_held_against(base: Path) -> None:
     assert refused(base, "--quantization", "int4", "--min-agreement", f"{share + 0.01:.2f}").reason == (
         "QuantizationDisagrees"
     )
+
+
+def test_the_plain_weights_leave_the_memory(base: Path) -> None:
+    """Embedding and head were views into the file, and kept all of it mapped: int8 took more memory than none."""
+    maps = Path("/proc/self/maps")
+    plain = load(settings(base))
+    assert str(base / "model.safetensors") in maps.read_text()
+    del plain
+    loaded, _ = load_for_serving(settings(base, "--quantization", "int8", "--min-agreement", "0.01"))
+    gc.collect()
+    assert str(base / "model.safetensors") not in maps.read_text()
+    assert torch.isfinite(loaded.model.lm_head.weight).all()
 
 
 def test_none_leaves_everything_as_it_is(base: Path) -> None:

@@ -8,6 +8,8 @@ Belongs here: the arithmetic, and which layers of a model get it. Does not belon
 (quantization.py).
 """
 
+import contextlib
+import ctypes
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -120,14 +122,24 @@ def quantise(model: Any, bits: int) -> None:
             made[id(child)] = KINDS[bits](child)
             child.weight = torch.nn.Parameter(child.weight.new_empty(0), requires_grad=False)
         setattr(parent, name, made[id(child)])
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    _let_go(model)
 
 
 def weight_bytes(model: Any) -> int:
     """Bytes of a model's weights, shared ones counted once."""
     tensors = {id(each): each for each in (*model.parameters(), *model.buffers())}
     return sum(each.numel() * each.element_size() for each in tensors.values())
+
+
+def _let_go(model: Any) -> None:
+    """Give back what the plain weights took, which nothing does by itself."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.device.type == "cpu":  # a view into the file keeps all of the file in memory
+            tensor.data = tensor.data.clone()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    with contextlib.suppress(OSError, AttributeError):  # of glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _check(model: Any, layers: list[torch.nn.Linear], bits: int) -> None:
