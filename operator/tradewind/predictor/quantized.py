@@ -99,7 +99,7 @@ KINDS: Final = {8: Int8Linear, 4: Int4Linear}
 
 
 def quantise(model: Any, bits: int) -> None:
-    """Put quantised layers in the place of a model's linear ones, one after the other: never two copies of more than a layer.
+    """Put quantised layers in the place of a model's linear ones, one after the other, each of which then lets its weights go.
 
     Args:
         model: a transformers causal language model, with its adapter merged.
