@@ -267,7 +267,6 @@ def test_the_bits_that_were_measured_are_those_of_the_spec(asked: str, told: Jso
         world.version["status"]["serving"] = {"quantization": told}
     chain = links(world.found())
     assert [link.state for link in chain if "quantization" in link.sides[0].what] == [state], render(chain)
-    assert {link.state for link in chain} <= {State.OK, state}, render(chain)
 
 
 def test_two_empty_words_are_not_the_same_hash() -> None:

@@ -15,8 +15,7 @@ import pytest
 import torch
 from golden_worlds import PLATFORM, build
 from predictor_process import QUESTION, command, started
-from test_quantized import on_grid
-from tiny_llama import Served, directory_sha256, read_termination, tiny_llama
+from tiny_llama import Served, directory_sha256, on_grid, read_termination, tiny_llama
 from transformers import AutoModelForCausalLM
 
 from tradewind.api.common import API_VERSION

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_llama import Served, tiny_llama
+from tiny_llama import Served, on_grid, tiny_llama
 from torch.nn.functional import linear
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from tradewind.predictor import quantized
-from tradewind.predictor.quantized import GROUP, KINDS, Int4Linear, Int8Linear, quantise, weight_bytes
+from tradewind.predictor.quantized import KINDS, Int4Linear, Int8Linear, quantise, weight_bytes
 from tradewind.pretrained.fault import UnfitError
 from workshop.tiny_llama import Shape, make_llama
 
@@ -22,14 +22,6 @@ RELATIVE = {8: 0.01, 4: 0.12}
 def layer(inputs: int = 256, outputs: int = 200, *, bias: bool = True, dtype: torch.dtype = torch.float32) -> Any:
     torch.manual_seed(3)
     return torch.nn.Linear(inputs, outputs, bias=bias).to(dtype).requires_grad_(False)
-
-
-def on_grid(weight: torch.Tensor, bits: int) -> torch.Tensor:
-    """Weights that rounding leaves as they are: whole numbers, of which each output (and group) has both ends."""
-    low, high = {8: (-127, 127), 4: (-8, 7)}[bits]
-    whole = torch.randint(low, high + 1, weight.shape, generator=torch.Generator().manual_seed(5)).float()
-    whole[:, 0::GROUP], whole[:, 1::GROUP] = low, high
-    return whole / 256
 
 
 @pytest.mark.parametrize(("bits", "dtype", "bias"), list(product(KINDS, DTYPES, (True, False))))

@@ -29,6 +29,9 @@ _MOST_LEFT: Final = 0.01
 class Int8Linear(torch.nn.Module):
     """y = (x W^T) scale + bias, W [outputs, inputs] of whole numbers from -127 to 127."""
 
+    weight: torch.Tensor
+    scale: torch.Tensor
+
     def __init__(self, plain: torch.nn.Linear) -> None:
         """Args: plain: the layer that it stands for; its weights are rounded to nearest."""
         super().__init__()
@@ -55,6 +58,10 @@ class Int8Linear(torch.nn.Module):
 
 class Int4Linear(torch.nn.Module):
     """y = x W + bias, W [inputs, outputs] of -8 to 7 steps from the middle of their group."""
+
+    packed: torch.Tensor
+    scale: torch.Tensor
+    middle: torch.Tensor
 
     def __init__(self, plain: torch.nn.Linear) -> None:
         """Args: plain: the layer that it stands for, of a multiple of `GROUP` inputs; its weights are rounded to nearest."""
