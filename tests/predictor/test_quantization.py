@@ -238,7 +238,7 @@ def test_a_process_that_disagrees_ends_with_64_before_it_listens(served: Served,
     done = subprocess.run(
         [*command(served, tmp_path), "--quantization", "int4", "--port", "1"],
         capture_output=True,
-        timeout=120,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 64, done.stderr
@@ -277,7 +277,7 @@ def test_from_the_spec_to_the_status(served: Served, tmp_path: Path) -> None:
         job = [str(ROOT / "jobs" / "benchmark.py"), "--url", server.url, "--model", "v1", "--sha256", served.sha256]
         done = subprocess.run(
             [sys.executable, *job, "--requests", "2", "--concurrency", "1", "--result", str(result)],
-            capture_output=True, timeout=120, check=False,
+            capture_output=True, timeout=280, check=False,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
     measured = json.loads(result.read_text())
