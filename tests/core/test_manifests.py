@@ -289,18 +289,25 @@ def test_a_predictor_goes_on_while_it_leaves_and_is_ended_only_when_it_cannot_an
     assert live["httpGet"]["path"] == "/tradewind/v1/live"
     assert live["periodSeconds"] * live["failureThreshold"] >= 60, "a busy one may be late"
     assert start["periodSeconds"] * start["failureThreshold"] >= 3600 * 12, "a slow load is not ended from outside"
-    assert not {"--dtype", "--attention", "--base-mismatch"} & {*container["args"]}
+    assert not {"--dtype", "--attention", "--base-mismatch", "--quantization", "--min-agreement"} & {*container["args"]}
 
 
 def test_settings_that_differ_from_their_default_reach_the_predictor() -> None:
-    chosen = {"dtype": "float32", "attention": "eager", "baseMismatch": "allow"}
+    chosen = {
+        "dtype": "float32",
+        "attention": "eager",
+        "baseMismatch": "allow",
+        "quantization": "int4",
+        "minAgreement": "1",
+    }
     patch = {"metadata": {"name": "v1"}, "spec": {"serving": chosen}}
     made_of = build("model_version", {"resource": patch}).resource
     made = build_inference_service(made_of, Owner(API_VERSION, "ModelVersion", "v1", "trading", "u"), PLATFORM)
     assert made is not None
     (container,) = made["spec"]["predictor"]["containers"]
     args = container["args"]
-    for option, value in (("--dtype", "float32"), ("--attention", "eager"), ("--base-mismatch", "allow")):
+    asked = {"--dtype": "float32", "--attention": "eager", "--base-mismatch": "allow"}
+    for option, value in (asked | {"--quantization": "int4", "--min-agreement": "1"}).items():
         assert args[args.index(option) + 1] == value
 
 

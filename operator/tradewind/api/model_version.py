@@ -26,6 +26,7 @@ from tradewind.schema.scalars import (
     Latency,
     Name,
     Sha256,
+    Share,
     StorageURI,
     Text64,
     Text128,
@@ -99,7 +100,11 @@ class Serving(StrictModel):
     tolerations: Annotated[tuple[Toleration, ...], Field(max_length=16)] = ()
     """Taints that predictor pods tolerate."""
     quantization: Literal["none", "int8", "int4"] = "none"
-    """Weights as they are, or quantised while loading."""
+    """Weights as they are, or those of linear layers in 8 or 4 bits, quantised while loading, after the merge. Embeddings and head
+    stay as they are."""
+    min_agreement: Share = "0.99"
+    """Share of decisions on a probe of prompts that quantised weights must leave as they were, in every field; a predictor that
+    finds fewer does not serve."""
     merge: bool = True
     """Whether the adapter is merged into the base while loading; merged weights answer faster."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -128,9 +133,16 @@ class Serving(StrictModel):
             "reasoning",
         ),
         Rule(
-            "!has(self.quantization) || self.quantization == 'none'",
-            lambda s: s.quantization == "none",
-            "serving.quantization is not supported yet; use none",
+            "!has(self.quantization) || self.quantization == 'none' || !has(self.runtime) || self.runtime == 'tradewind'",
+            lambda s: s.quantization == "none" or s.runtime == "tradewind",
+            "serving.quantization is measured against the weights as they are, which runtime huggingface cannot do; use none, or runtime"
+            " tradewind",
+            "quantization",
+        ),
+        Rule(
+            "!has(self.quantization) || self.quantization == 'none' || !has(self.merge) || self.merge",
+            lambda s: s.quantization == "none" or s.merge,
+            "serving.quantization takes an adapter merged into the base; use merge true, or quantization none",
             "quantization",
         ),
     )
@@ -192,6 +204,41 @@ class BenchmarkStatus(StatusModel):
     """When it was measured."""
 
 
+class MemoryBytes(StatusModel):
+    """Bytes of the weights, embeddings and head included."""
+
+    before: Count | None = None
+    """As they are."""
+    after: Count | None = None
+    """Quantised."""
+
+
+class QuantizationStatus(StatusModel):
+    """Quantised weights against the same weights as they are, as the predictor measured them when it loaded."""
+
+    bits: Count | None = None
+    """Of a weight of a linear layer."""
+    agreement: float | None = None
+    """Share of decisions of the probe that stayed the same, in every field."""
+    action_agreement: float | None = None
+    """Share of them whose action stayed the same."""
+    probability_difference: float | None = None
+    """Largest difference of an action's probability."""
+    probe: Text64 | None = None
+    """Where its prompts are from: artifact, the folder's probe.jsonl; generated, made-up ones."""
+    probe_rows: Count | None = None
+    """Its prompts."""
+    memory_bytes: MemoryBytes | None = None
+    """What the weights take."""
+
+
+class ServingStatus(StatusModel):
+    """How the version is served, as its predictor says."""
+
+    quantization: QuantizationStatus | None = None
+    """Of quantised weights; absent: they are as they are."""
+
+
 class Provenance(StatusModel):
     """Where the version comes from and with what it is served, pinned at first Ready."""
 
@@ -230,6 +277,8 @@ class ModelVersionStatus(CommonStatus):
     """Speed and validity of the served version."""
     evaluation: EvaluationStatus | None = None
     """What the version showed."""
+    serving: ServingStatus | None = None
+    """How it is served, as the predictor said when it was measured."""
     provenance: Provenance | None = None
     """Where it comes from and with what it is served."""
     attempts: Count | None = None

@@ -24,17 +24,11 @@ from tradewind.predictor.card import card
 from tradewind.predictor.decoder import Decoder, ModelUnsupportedError, Prose
 from tradewind.predictor.failure import RequestError, StartError
 from tradewind.predictor.grammar import Grammar, GrammarError
-from tradewind.predictor.loader import (
-    SAMPLE_INPUTS,
-    Loaded,
-    completion_tokeniser,
-    encode_prompt,
-    load,
-    static_beginning,
-)
+from tradewind.predictor.loader import SAMPLE_INPUTS, Loaded, completion_tokeniser, encode_prompt, static_beginning
 from tradewind.predictor.memory import affordable_tokens
 from tradewind.predictor.model import DecisionModel
 from tradewind.predictor.protocol import Instance
+from tradewind.predictor.quantization import load_for_serving
 from tradewind.predictor.rest import name_fields
 from tradewind.predictor.settings import Reasoning, Settings
 from tradewind.pretrained.cpu import cpu_threads
@@ -61,7 +55,7 @@ def serve(settings: Settings, sha256: str, base_matches: bool | None) -> None:  
     """
     torch.set_num_threads(settings.threads or int(os.environ.get("OMP_NUM_THREADS", "0")) or cpu_threads())
     began = time.perf_counter()
-    loaded = load(settings)
+    loaded, quantization = load_for_serving(settings)
     model = build(settings, loaded)
     warm_up(model, str(loaded.model.dtype).removeprefix("torch."), settings.symbols)
     _logger.info("ready model=%s sha256=%s load_s=%.1f", settings.model_name, sha256, time.perf_counter() - began)
@@ -78,6 +72,7 @@ def serve(settings: Settings, sha256: str, base_matches: bool | None) -> None:  
         "decoding": settings.decoding.value,
         "reasoning": settings.reasoning.value,
         "batched": model.batched,
+        "quantization": quantization,
         "merged": settings.adapter is not None and settings.merge,
         "promptVersion": PROMPT_VERSION,
         "card": card(settings.adapter or settings.base),

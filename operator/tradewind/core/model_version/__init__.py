@@ -116,9 +116,11 @@ def _own(turn: Turn, effects: tuple[Effect, ...]) -> Decision:
         effects += (*predictor_policy(turn.owner, turn.platform, *stores, reads_log=reads_log), Apply(turn.template))
     broken = _broken_pod(turn.seen)
     if broken is not None:
+        # What disagrees when it is quantised was verified before.
+        verdict = () if broken[0] is Reason.QUANTIZATION_DISAGREES else (Fact("ArtifactVerified", False, *broken),)
         return turn.decision(
             effects,
-            Fact("ArtifactVerified", False, *broken),
+            *verdict,
             Fact("Served", False, Reason.NOT_SERVING, broken[1]),
             Fact("Ready", False, *broken),
             phase=ModelVersionPhase.FAILED,
@@ -156,6 +158,8 @@ def _broken_pod(seen: Seen) -> tuple[Reason, str] | None:
     }
     for pod in seen.pods:
         if reason := known.get(exit_code(pod.exit_code)):
+            if pod.result.get("reason") == Reason.QUANTIZATION_DISAGREES:
+                reason = Reason.QUANTIZATION_DISAGREES
             return reason, str(pod.result.get("message", "")) or f"the predictor ended with {pod.exit_code}"
     crashed = next((pod for pod in seen.pods if pod.exit_code not in (None, 0) and pod.restarts >= 3), None)
     if crashed:

@@ -72,6 +72,8 @@ def build_inference_service(version: ModelVersion, owner: Owner, platform: Platf
     for option, value in chosen.items():
         if value != Serving.model_fields[option.removeprefix("--").replace("-", "_")].default:  # as above
             args += [option, value]
+    if serving.quantization != "none":
+        args += ["--quantization", serving.quantization, "--min-agreement", serving.min_agreement]
     container: dict[str, Any] = {
         "name": "kserve-container",
         "image": platform.predictor_image,

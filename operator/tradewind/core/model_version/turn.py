@@ -47,6 +47,8 @@ class Reason(StrEnum):
     """The tokenizer does not give back the text that it was given."""
     INVALID_CONFIGURATION = "InvalidConfiguration"
     """The predictor refuses its settings or files."""
+    QUANTIZATION_DISAGREES = "QuantizationDisagrees"
+    """Quantised, the model decides otherwise more often than serving.minAgreement allows."""
     RUNTIME_NOT_AVAILABLE = "RuntimeNotAvailable"
     """The installation names no image for serving.runtime huggingface: image.vllm.reference in the values of the chart."""
     PREDICTOR_FAILED = "PredictorFailed"
