@@ -18,11 +18,12 @@ from tradewind.api.common import (
 )
 from tradewind.api.evaluation import Evaluation, EvaluationStatus
 from tradewind.api.external_model import ExternalModel
-from tradewind.schema.bounds import ARM_TIMEOUT, Within
+from tradewind.schema.bounds import ARM_TIMEOUT, RETIRE_AFTER, Within
 from tradewind.schema.rules import Immutable, Rule, StatusModel, StrictModel
 from tradewind.schema.scalars import (
     AdapterURI,
     Count,
+    Duration,
     Latency,
     Name,
     Sha256,
@@ -45,6 +46,7 @@ class ModelVersionPhase(StrEnum):
     EVALUATING = "Evaluating"
     READY = "Ready"
     DEGRADED = "Degraded"
+    RETIRED = "Retired"
     FAILED = "Failed"
     INVALID = "Invalid"
 
@@ -119,6 +121,9 @@ class Serving(StrictModel):
     """How long the gateway waits for an answer."""
     latency_objective: LatencyObjective = LatencyObjective()
     """The latency that answers should keep."""
+    retire_after: Annotated[Duration, Within(RETIRE_AFTER, latency=False)] = "7d"
+    """How long pods stay once no Endpoint and no experiment needs the version; who needs it later starts them again. The champion
+    before counts from when another took its place, so that a rollback is at once for as long."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -213,6 +218,15 @@ class Provenance(StatusModel):
     """Version of torch that serves it."""
 
 
+class ServingImages(StatusModel):
+    """Images that the pods of a version are made of, as references."""
+
+    predictor: Text1024
+    """Of our predictor; beside vLLM, of the container that verifies."""
+    vllm: Text1024 | None = None
+    """Of vLLM; absent: our predictor serves."""
+
+
 class ModelVersionStatus(CommonStatus):
     """What the operator sees of a ModelVersion."""
 
@@ -234,6 +248,12 @@ class ModelVersionStatus(CommonStatus):
     """Where it comes from and with what it is served."""
     attempts: Count | None = None
     """Benchmark Jobs that were started."""
+    images: ServingImages | None = None
+    """What serves it. While it is a champion or an arm of a running experiment they stay as they are, whatever an upgrade brings."""
+    unused_since: Timestamp | None = None
+    """Since when no Endpoint and no experiment needs it; absent: one does, or it was not measured yet."""
+    retired_time: Timestamp | None = None
+    """When it was said that its pods go (spec.serving.retireAfter after unusedSince); absent once they answer again."""
 
 
 class ModelVersion(Resource):

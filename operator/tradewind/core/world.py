@@ -172,6 +172,9 @@ class World(Protocol):
     def naming(self, kind: type[R], named: Resource) -> tuple[R, ...]:
         """Those of a kind that have a resource of their namespace as a neighbour by name, sorted by their own."""
 
+    def unread(self, kind: type[Resource], namespace: str) -> tuple[str, ...]:
+        """Names of those of one of our kinds that are not valid: what they need is not known."""
+
     def is_going(self, namespace: str) -> bool:
         """Whether a namespace is being deleted, as last seen."""
 
