@@ -212,7 +212,7 @@ def resource_of(text: Json) -> Any:
 
 
 def version(name: str, text: Json | None = None) -> ModelVersion:
-    """A ModelVersion: external, or an adapter where `sha256` is given; Ready unless `ready: false`."""
+    """A ModelVersion: external, or an adapter where `sha256` is given; Ready unless `ready: false`, resting with `retired`."""
     text = text or {}
     spec: Json = {
         "external": {"baseURL": "https://api.test/v1", "model": "m", "secretRef": {"name": name, "key": "api-key"}}
@@ -224,7 +224,8 @@ def version(name: str, text: Json | None = None) -> ModelVersion:
         "kind": "ModelVersion",
         "metadata": {"name": name},
         "spec": merged(spec, text.get("spec", {})),
-        "status": {"conditions": {"Ready": str(text.get("ready", True))}},
+        "status": {"conditions": {"Ready": str(text.get("ready", True))}}
+        | ({"retiredTime": "2026-02-27T12:00:00Z"} if text.get("retired") else {}),
     }
     result = resource_of(made)
     assert isinstance(result, ModelVersion)
@@ -372,6 +373,7 @@ def _version_facts(facts: Json, text: Json) -> model_version.Seen:
         benchmark=job_of(facts.get("benchmark")),
         holders=tuple(facts.get("holders") or ()),
         users=tuple(facts.get("users") or ()),
+        metrics=facts.get("metrics", True),
         namespace_going=bool(facts.get("namespaceGoing")),
         stage=Stage(facts.get("stage", "Candidate")),
         arms=tuple(

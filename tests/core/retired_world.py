@@ -62,7 +62,11 @@ class Town:
     def of(cls, champion: str = "v1", fallback: str = "v3") -> "Town":
         town = cls()
         for number, name in enumerate(OWN):
-            adapter = {"uri": f"pvc://models/{name}", "sha256": f"{number}" * 64, "baseModel": {"uri": "pvc://models/b"}}
+            adapter = {
+                "uri": f"pvc://models/{name}",
+                "sha256": f"{number}" * 64,
+                "baseModel": {"uri": "pvc://models/b"},
+            }
             serving = {"retireAfter": f"{int(RETIRE_AFTER.total_seconds())}s"}
             made = resource_of(
                 {
@@ -110,9 +114,7 @@ class Town:
             one
             for one in self.everything()
             if isinstance(one, kind)
-            and any(
-                n.kind is type(named) and n.name == named.name for n in BY_KIND[type(one).__name__].neighbours(one)
-            )
+            and any(n.kind is type(named) and n.name == named.name for n in BY_KIND[type(one).__name__].neighbours(one))
         )
 
     def unread(self, kind: type[Resource], namespace: str) -> tuple[str, ...]:
@@ -132,6 +134,9 @@ class Town:
 
     async def pods(self, namespace: str, selector: str) -> Sequence[Json]:
         return ()
+
+    async def serves(self, api_version: str) -> bool:
+        return True
 
     async def warnings(self, namespace: str, uid: str) -> Sequence[Json]:
         return ()
@@ -193,7 +198,9 @@ class Town:
                 self.routed = Routing.from_json(manifest["data"][ROUTING_KEY])
                 self.log.append(f"routed {sorted(self.routed.arms)}, champion {self.routed.champion}")
             case RecordPromotion():
-                if not any((p.request, p.experiment_uid) == (effect.request, effect.experiment_uid) for p in self.promotions):
+                if not any(
+                    (p.request, p.experiment_uid) == (effect.request, effect.experiment_uid) for p in self.promotions
+                ):
                     self.promotions.append(effect)
 
     def put(self, name: str, resource: Any) -> None:
@@ -302,5 +309,3 @@ class Town:
     def ready(self, name: str) -> bool:
         version: ModelVersion = self.versions[name]
         return is_true(version.status.conditions, "Ready")
-
-

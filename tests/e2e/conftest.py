@@ -53,6 +53,7 @@ NAMESPACES = {
         "secrets_go_nowhere",
         "shadow",
         "shared_gateways",
+        "swaps",
         "swapped_versions",
         "tenants",
         "troubleshooting",

@@ -18,6 +18,7 @@ from tradewind.api.common import (
 )
 from tradewind.api.evaluation import Evaluation, EvaluationStatus
 from tradewind.api.external_model import ExternalModel
+from tradewind.api.placement import PredictorAutoscaling
 from tradewind.schema.bounds import ARM_TIMEOUT, RETIRE_AFTER, Within
 from tradewind.schema.rules import Immutable, Rule, StatusModel, StrictModel
 from tradewind.schema.scalars import (
@@ -26,6 +27,7 @@ from tradewind.schema.scalars import (
     Duration,
     Latency,
     Name,
+    Quantity,
     Sha256,
     StorageURI,
     Text64,
@@ -91,9 +93,14 @@ class Serving(StrictModel):
     runtime: Literal["tradewind", "huggingface"] = "tradewind"
     """tradewind: our own predictor. huggingface: plain vLLM, which knows no attention, decoding, merge and maxQueue."""
     replicas: Annotated[int, Field(ge=1, le=50)] = 1
-    """Pods of the predictor."""
+    """Pods of the predictor. Without meaning where autoscaling is set."""
+    autoscaling: PredictorAutoscaling | None = None
+    """Pods by their load; absent: `replicas`. Where the cluster has no metrics server such a version is not served."""
     resources: ResourceRequirements = ResourceRequirements()
     """Requests and limits of a predictor pod."""
+    shared_memory: Quantity | None = None
+    """Most of /dev/shm, by which the processes of runtime huggingface talk, such as 8Gi for several GPUs; it counts as the pod's
+    memory. Absent: as much as that allows."""
     node_selector: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=16)] = Field(
         default_factory=dict
     )
@@ -131,6 +138,20 @@ class Serving(StrictModel):
             lambda s: s.runtime == "tradewind" or s.reasoning == "none",
             "serving.reasoning is not written by runtime huggingface; use none, or runtime tradewind",
             "reasoning",
+        ),
+        Rule(
+            "!has(self.autoscaling) || (has(self.resources) && "
+            "((has(self.resources.requests) && 'cpu' in self.resources.requests) || "
+            "(has(self.resources.limits) && 'cpu' in self.resources.limits)))",
+            lambda s: s.autoscaling is None or "cpu" in {*s.resources.requests, *s.resources.limits},
+            "serving.autoscaling goes by the share of the requested CPU: set serving.resources.requests.cpu, such as 2",
+            "resources",
+        ),
+        Rule(
+            "!has(self.sharedMemory) || (has(self.runtime) && self.runtime == 'huggingface')",
+            lambda s: s.shared_memory is None or s.runtime == "huggingface",
+            "serving.sharedMemory is of runtime huggingface: our predictor is one process; leave it out",
+            "sharedMemory",
         ),
         Rule(
             "!has(self.quantization) || self.quantization == 'none'",

@@ -184,6 +184,9 @@ class World(Protocol):
     async def read(self, api_version: str, kind: str, namespace: str, name: str) -> Json | None:
         """Any other object as the API server has it now."""
 
+    async def serves(self, api_version: str) -> bool:
+        """Whether the cluster has an API."""
+
     async def pods(self, namespace: str, selector: str) -> Sequence[Json]:
         """Pods that match labels."""
 

@@ -108,6 +108,10 @@ class ClusterWorld:
             self.views.read(place, body)
         return body
 
+    async def serves(self, api_version: str) -> bool:
+        """Whether the cluster has an API, which may come and go."""
+        return await self.cluster.serves(api_version)
+
     async def pods(self, namespace: str, selector: str) -> Sequence[Json]:
         """Pods that match labels."""
         known = self.views.pods(namespace, selector)

@@ -39,7 +39,7 @@ from tradewind.trading.exits import ExitCode, exit_code
 
 __all__ = ["TEMPLATE_HASH", "Arm", "PredictorPod", "Reason", "Seen", "Service", "arm_health", "decide"]
 
-_SOON = timedelta(seconds=5)
+_SOON, _LATER = timedelta(seconds=5), timedelta(minutes=1)
 
 
 def decide(version: ModelVersion, seen: Seen, now: datetime, *, platform: Platform, owner: Owner) -> Decision:
@@ -59,6 +59,13 @@ def decide(version: ModelVersion, seen: Seen, now: datetime, *, platform: Platfo
         if (missing := missing_image(version, platform)) is not None:
             unavailable = Fact("Ready", False, Reason.RUNTIME_NOT_AVAILABLE, missing)
             return turn.decision(effects, unavailable, phase=ModelVersionPhase.INVALID)
+        if not seen.metrics:
+            message = (
+                "serving.autoscaling goes by what pods use, and this cluster does not tell (metrics.k8s.io): have an administrator "
+                "install a metrics server, or make the version anew with serving.replicas instead"
+            )
+            missing_metrics = Fact("Ready", False, Reason.AUTOSCALER_NOT_AVAILABLE, message)
+            return turn.decision(effects, missing_metrics, phase=ModelVersionPhase.INVALID, again=_LATER)
         return _own(turn, effects)
     health = arm_health(seen.arms)
     ready, told = Fact("Ready", health.holds, health.reason, health.message), _prompt_fact(seen.prompt)
@@ -118,7 +125,11 @@ def _own(turn: Turn, effects: tuple[Effect, ...]) -> Decision:
     if turn.rest.retired:
         return _retired(turn, effects)
     if turn.rest.stopped:
-        message = f"needed by {', '.join(turn.seen.users)}: its predictor is stopped, and is started again as soon as it is"[:1024]
+        message = (
+            f"needed by {', '.join(turn.seen.users)}: its predictor is stopped, and is started again as soon as it is"[
+                :1024
+            ]
+        )
         facts = Fact("Served", False, Reason.WAKING, message), Fact("Ready", False, Reason.WAKING, message)
         return turn.decision(effects, *facts, phase=ModelVersionPhase.VERIFYING)
     broken = _broken_pod(turn.seen)

@@ -19,6 +19,8 @@ from tradewind.core.pods import container_status, held_back, is_ready, read_job,
 from tradewind.core.prompts import read_prompt
 from tradewind.core.world import Json, World
 
+METRICS = "metrics.k8s.io/v1beta1"
+
 
 async def observe(version: ModelVersion, world: World) -> Seen:
     """Facts about a version."""
@@ -48,6 +50,7 @@ async def observe(version: ModelVersion, world: World) -> Seen:
         stage=stage,
         arms=arms,
         hindrance=await held_back(world, namespace, [pod for pod in pods if not is_ready(pod)], deployment),
+        metrics=service is not None or version.spec.serving.autoscaling is None or await world.serves(METRICS),
         endpoint=endpoint,
         champion=None if endpoint is None else _champion(version, endpoint, world),
     )

@@ -52,6 +52,8 @@ class Reason(StrEnum):
     """The predictor refuses its settings or files."""
     RUNTIME_NOT_AVAILABLE = "RuntimeNotAvailable"
     """The installation names no image for serving.runtime huggingface: image.vllm.reference in the values of the chart."""
+    AUTOSCALER_NOT_AVAILABLE = "AutoscalerNotAvailable"
+    """The cluster has no metrics server, by which serving.autoscaling would go."""
     PREDICTOR_FAILED = "PredictorFailed"
     """The predictor ended again and again."""
     BENCHMARKING = "Benchmarking"
@@ -123,6 +125,7 @@ class Seen:
         arms: of each Endpoint that asks it.
         hindrance: what keeps a predictor's pod from running.
         prompt: the words that an external version is to be asked with; None: it has none of its own.
+        metrics: the cluster tells what pods use; True where nobody asks, and of what is served already.
         namespace_going: its namespace is being deleted, and with it whoever needs the version.
         endpoint: whose log the evaluation asks; None: none is named, or it is not there.
         champion: of that Endpoint, where it is another version.
@@ -137,6 +140,7 @@ class Seen:
     arms: tuple[Arm, ...] = ()
     hindrance: Hindrance | None = None
     prompt: Prompt | None = None
+    metrics: bool = True
     namespace_going: bool = False
     endpoint: Endpoint | None = None
     champion: ModelVersion | None = None
