@@ -217,7 +217,7 @@ class Town:
 
     def step(self, name: str) -> None:
         """The next step of a turn that is under way, or the first of a new one."""
-        began, turn = self.turns.setdefault(name, (self.now, self.steps(name)))
+        _, turn = self.turns.setdefault(name, (self.now, self.steps(name)))
         if next(turn, "over") == "over":
             del self.turns[name]
 
