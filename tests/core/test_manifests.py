@@ -111,7 +111,7 @@ def test_every_pod_names_the_pull_secrets_and_policy_of_its_image() -> None:
     assert named == {
         "gateway:1": {"gateway"},
         "predictor:1": {"kserve-container", "verify"},
-        **dict.fromkeys(KEPT, {"kserve-container"}),
+        **{image: {"kserve-container"} for image in KEPT},
         "vllm:1": {"kserve-container"},
         "trainer:1": {"snapshot", "train", "benchmark"},
     }

@@ -9,7 +9,9 @@ from retired_world import OWN, RETIRE_AFTER, Town
 
 from tradewind.core.endpoint import TERMINAL
 
-_TURNS = [("step", "v2")] * 6 + [("turn", "trader")] * 5 + [("turn", "e"), ("turn", "v2"), ("kserve", "v2")] * 2
+_TURNS: list[tuple[str, Any]] = (
+    [("step", "v2")] * 6 + [("turn", "trader")] * 5 + [("turn", "e"), ("turn", "v2"), ("kserve", "v2")] * 2
+)
 _TURNS += [
     ("step", "trader"),
     ("step", "e"),
@@ -19,7 +21,7 @@ _TURNS += [
     ("passes", 31),
     ("passes", 3601),
 ]
-_WISHES = [("promote", "v2"), ("falls_back_to", "v2"), ("experiment", "v2")] * 2 + [
+_WISHES: list[tuple[str, Any]] = [("promote", "v2"), ("falls_back_to", "v2"), ("experiment", "v2")] * 2 + [
     ("promote", "v1"),
     ("falls_back_to", "v3"),
 ]

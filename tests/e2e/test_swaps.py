@@ -18,7 +18,8 @@ from space import Space
 from volumes import claim, make_base
 
 from manifests import endpoint, external, resource
-from tradewind.predictor.artifact import artifact_sha256, hash_files
+from tradewind.predictor.artifact import hash_files
+from tradewind.trading.artifact import artifact_sha256
 from workshop.client import Json, condition
 from workshop.waiting import wait_for
 
@@ -186,6 +187,18 @@ def test_a_version_that_rested_comes_back_before_traffic_moves(space: Space, tra
     assert ready["status"] == "True"
     assert datetime.fromisoformat(ready["lastTransitionTime"]) <= moved
     print(f"{len(load.found)} decisions over a wake: {_rate(load.found)}")
+
+
+def test_pods_by_their_load_are_refused_where_nobody_measures_it(space: Space, trader: GatewayClient) -> None:
+    if space.cluster.attempt("kubectl", "get", "--raw", "/apis/metrics.k8s.io/v1beta1").returncode == 0:
+        pytest.skip("this cluster has a metrics server")
+    model = space.must_get("ModelVersion", "one")["spec"]["model"]
+    space.apply(
+        resource("ModelVersion", "scaled", {"model": model, "serving": {**SERVING, "autoscaling": {"maxReplicas": 2}}})
+    )
+    seen = space.wait_condition("ModelVersion", "scaled", "Ready", "False", reason="AutoscalerNotAvailable", seconds=60)
+    assert "install a metrics server" in condition(seen, "Ready")["message"]
+    assert space.get("InferenceService", "scaled") is None
 
 
 def _rate(found: list[Asked]) -> str:

@@ -162,8 +162,8 @@ def _own(turn: Turn, effects: tuple[Effect, ...]) -> Decision:
     ready, health = ready_fact(passed, verified, message), arm_health(turn.seen.arms)
     if passed and health.holds is False:
         ready, phase = Fact("Ready", False, health.reason, health.message), ModelVersionPhase.DEGRADED
-    facts = verified_fact(version, verified), served, health, ready
-    return turn.decision(effects, *facts, phase=phase, retired_time=None)
+    told = verified_fact(version, verified), served, health, ready
+    return turn.decision(effects, *told, phase=phase, retired_time=None)
 
 
 def _earlier(turn: Turn) -> str:

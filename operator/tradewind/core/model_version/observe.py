@@ -135,6 +135,7 @@ def service_facts(inference_service: Json, deployment: Json | None) -> Service:
     predictor = conditions.get("PredictorReady", {})
     replicas = (deployment or {}).get("status", {})
     annotations = inference_service["metadata"].get("annotations", {})
+    made_of = inference_service.get("spec", {}).get("predictor", {})
     return Service(
         ready=ready.get("status") == "True" or predictor.get("status") == "True",
         ready_replicas=replicas.get("readyReplicas", 0) or 0,
@@ -145,7 +146,7 @@ def service_facts(inference_service: Json, deployment: Json | None) -> Service:
         images={
             str(container["name"]): str(container["image"])
             for part in ("initContainers", "containers")
-            for container in inference_service["spec"]["predictor"].get(part) or ()
+            for container in made_of.get(part) or ()
         },
     )
 
