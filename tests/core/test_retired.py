@@ -55,7 +55,7 @@ def holds(town: Town) -> None:
     assert not town.asked() & town.stopped(), town.log
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(("due", "said", "stopped")), STEPS)
 def test_who_may_be_asked_never_rests_in_any_order_and_whoever_is_killed(
     stage: str, steps: list[tuple[str, Any]]
