@@ -155,6 +155,20 @@ def test_inference_service_counts_the_pods_behind_it() -> None:
     assert service_facts({"metadata": {"name": "v1"}}, {"status": {}}).ready is False
 
 
+def test_inference_service_tells_what_it_is_made_of_and_whether_it_is_to_stop() -> None:
+    containers = [{"name": "kserve-container", "image": "vllm:1"}]
+    predictor = {"initContainers": [{"name": "verify", "image": "predictor:1"}], "containers": containers}
+    service = {
+        "metadata": {"name": "v1", "annotations": {"serving.kserve.io/stop": "true"}},
+        "spec": {"predictor": predictor},
+    }
+    facts = service_facts(service, None)
+    assert (facts.told_to_stop, facts.deployed) == (True, False)
+    assert facts.images == {"verify": "predictor:1", "kserve-container": "vllm:1"}
+    facts = service_facts({"metadata": {"name": "v1"}}, {"status": {}})
+    assert (facts.told_to_stop, facts.deployed, facts.images) == (False, True, {})
+
+
 def test_predictor_pod_that_ended_before_keeps_its_verdict() -> None:
     raw = pod("p", "", {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}})
     raw["status"]["containerStatuses"][0] |= {

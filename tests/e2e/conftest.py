@@ -54,6 +54,7 @@ NAMESPACES = {
         "shadow",
         "shared_gateways",
         "stores",
+        "swaps",
         "swapped_versions",
         "tenants",
         "troubleshooting",
