@@ -134,8 +134,7 @@ def _own(turn: Turn, effects: tuple[Effect, ...]) -> Decision:
         return turn.decision(effects, *facts, phase=ModelVersionPhase.VERIFYING)
     broken = _broken_pod(turn.seen)
     if broken is not None:
-        # What disagrees when it is quantised was verified before.
-        verdict = () if broken[0] is Reason.QUANTIZATION_DISAGREES else (Fact("ArtifactVerified", False, *broken),)
+        verdict = () if broken[0] in _AFTER_VERIFIED else (Fact("ArtifactVerified", False, *broken),)
         return turn.decision(
             effects,
             *verdict,
@@ -196,6 +195,22 @@ def _retired(turn: Turn, effects: tuple[Effect, ...]) -> Decision:
     return turn.decision(effects, *facts, phase=phase)
 
 
+_AFTER_VERIFIED = (Reason.QUANTIZATION_DISAGREES, Reason.NOT_FINITE)
+"""What a predictor finds out once the artifact is verified."""
+_OWN_WORDS = (
+    *_AFTER_VERIFIED,
+    Reason.ARTIFACT_MISMATCH,
+    Reason.BASE_MISMATCH,
+    Reason.BROKEN_FILE,
+    Reason.BASE_INCOMPLETE,
+    Reason.ADAPTER_INCOMPLETE,
+    Reason.MERGED_DIFFERS,
+    Reason.TOKENIZER_ROUND_TRIP,
+    Reason.TOKENIZER_UNSUPPORTED,
+)
+"""What a predictor says of its end that tells more than its exit code."""
+
+
 def _broken_pod(seen: Seen) -> tuple[Reason, str] | None:
     """A predictor that ended with a verdict of its own: no restart will change it."""
     if any(pod.ready for pod in seen.pods):
@@ -207,8 +222,7 @@ def _broken_pod(seen: Seen) -> tuple[Reason, str] | None:
     }
     for pod in seen.pods:
         if reason := known.get(exit_code(pod.exit_code)):
-            if pod.result.get("reason") == Reason.QUANTIZATION_DISAGREES:
-                reason = Reason.QUANTIZATION_DISAGREES
+            reason = next((each for each in _OWN_WORDS if each == pod.result.get("reason")), reason)
             return reason, str(pod.result.get("message", "")) or f"the predictor ended with {pod.exit_code}"
     crashed = next((pod for pod in seen.pods if pod.exit_code not in (None, 0) and pod.restarts >= 3), None)
     if crashed:
