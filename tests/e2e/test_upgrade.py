@@ -103,6 +103,8 @@ class Traffic(Callers):
 
 @pytest.fixture(scope="module")
 def upgraded(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Source, Source]]:
+    # Each build forgets all but the newest few images, by when they were built: the old ones, from a cache, are brought in last.
+    Source.built(ROOT, cluster.env)
     old = Source.built(unpack(earlier(), tmp_path_factory.mktemp("earlier")), cluster.env)
     new = Source.built(ROOT, cluster.env)
     _remove(cluster)
