@@ -35,7 +35,7 @@ class Reason(StrEnum):
     VERSION_MISSING = "VersionMissing"
     """spec.fallback does not exist, or a promoted candidate no longer exists as it was tested."""
     VERSION_NOT_READY = "VersionNotReady"
-    """The champion is not Ready; the fallback answers for it."""
+    """The champion is not Ready, and the fallback answers for it; or a promoted candidate is not, and the champion stays."""
     CHAMPION_MISSING = "ChampionMissing"
     """The ModelVersion that was promoted is gone, or is another artifact under its name."""
     FALLBACK_KNOWN = "FallbackKnown"
