@@ -179,7 +179,7 @@ class _Blobs:
         part = self._folder / "part"
         with part.open("wb") as stream:
             counted = _Counted(stream)
-            with tarfile.open(fileobj=counted, mode="w|", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
+            with tarfile.open(fileobj=counted, mode="w|", format=tarfile.PAX_FORMAT) as tar:
                 for folder in _folders(hashes):
                     tar.addfile(_entry(folder, tarfile.DIRTYPE, 0o755))
                 for path in sorted(hashes):
@@ -224,7 +224,7 @@ def _pack(tar: tarfile.TarFile, file: Path, path: str, sha256: str) -> None:
     entry.size = file.stat().st_size
     with file.open("rb") as stream:
         hashed = _Hashed(stream)
-        tar.addfile(entry, hashed)  # type: ignore[arg-type]
+        tar.addfile(entry, hashed)
     if hashed.sha256.hexdigest() != sha256:
         raise LayoutError(f"--from: {file} changed while it was read; export a folder that nobody writes")
 
