@@ -303,6 +303,15 @@ def test_an_experiment_that_has_ended_asks_nobody(world: World) -> None:
     assert [place.role for place in found["v1"].places or ()] == [Role.CHAMPION]
 
 
+def test_a_fallback_that_was_not_observed_yet_is_the_one_that_is_named(world: World) -> None:
+    del world.endpoint["status"]["fallbackRef"]
+    found = {record.version.name: record for record in lineages(known(world))}
+    assert [(place.role, place.same) for place in found["api"].places or ()] == [(Role.FALLBACK, True)]
+    world.endpoint["status"]["fallbackRef"] = ref(world.api) | {"specSha256": "0f" * 32}
+    found = {record.version.name: record for record in lineages(known(world))}
+    assert [(place.role, place.same) for place in found["api"].places or ()] == [(Role.FALLBACK, False)]
+
+
 def test_a_merged_model_is_its_runs_too(world: World) -> None:
     spec = {"model": {"uri": "pvc://models/merged", "sha256": "3e" * 32}}
     status = {"provenance": {"trainingRun": {"name": "r1"}}}

@@ -42,7 +42,7 @@ class Registry:
     """Records of the versions that were read, by namespace and name."""
 
     def __init__(self, records: Mapping[tuple[str, str], Lineage], unreadable: Sequence[Json]) -> None:
-        """Args: records; objects that no release that this one knows could have written."""
+        """`unreadable`: objects whose spec this release does not know."""
         self._records = records
         self._unreadable = unreadable
 

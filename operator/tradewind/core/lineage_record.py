@@ -218,6 +218,10 @@ def _of_endpoints(version: ModelVersion, endpoints: Sequence[Endpoint]) -> Itera
             (Role.BEFORE, status.previous_champion_ref),
         ):
             yield from _place(version, role, f"Endpoint/{endpoint.name}", ref)
+        if (
+            status.fallback_ref is None and endpoint.spec.fallback == version.name
+        ):  # not observed yet: the name is all there is
+            yield Place(Role.FALLBACK, f"Endpoint/{endpoint.name}")
 
 
 def _of_experiments(version: ModelVersion, experiments: Sequence[ABExperiment]) -> Iterator[Place]:
