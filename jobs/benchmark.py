@@ -139,6 +139,7 @@ def benchmark(flags: argparse.Namespace) -> dict[str, Any]:
         "concurrency": by_level,
         "card": stated.get("card") or {},
         "server": {key: stated.get(key) for key in ("baseModel", "torch", "device", "dtype", "decoding", "reasoning")},
+        **({"quantization": stated["quantization"]} if stated.get("quantization") else {}),
     }
 
 

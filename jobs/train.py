@@ -133,6 +133,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     from tradewind.training.agreed import (
         DIVERGED,
         agreed_fit,
+        agreed_limit,
         agreed_resumption,
         check_method,
         share_records,
@@ -143,13 +144,14 @@ def train(config: TrainConfig) -> dict[str, Any]:
     from tradewind.training.checkpoint import Checkpoints
     from tradewind.training.events import FOLDER as CURVES
     from tradewind.training.events import EventFile
-    from tradewind.training.memory import RECORD, Record, choose_fit, limit_bytes, set_checkpointing
+    from tradewind.training.memory import RECORD, Record, choose_fit, limit_bytes, memory_bytes, set_checkpointing
     from tradewind.training.packing import Packing
     from tradewind.training.plan import plan_of
-    from tradewind.training.planner import Fit, Taken, plan_words, smaller
+    from tradewind.training.planner import DDP, FSDP, Fit, Strategy, Taken, choose_strategy, plan_words, smaller
     from tradewind.training.preflight import check_room, check_stop_token, tokenize
     from tradewind.training.progress import ProgressReporter
     from tradewind.training.request import LAYERS, NODES, earlier_fingerprint, request_of
+    from tradewind.training.sharding import ShardedPeers, lack_of_sharding, shard
     from tradewind.training.sharing import choose_sharing, costs_of
     from tradewind.training.tokenizer import load_tokenizer
     from tradewind.training.trainer import AdapterTrainer, DivergedError
@@ -164,8 +166,22 @@ def train(config: TrainConfig) -> dict[str, Any]:
     earlier_plan = Record.read(config.output)
     no_room = earlier_plan.taken.reason if earlier_plan is not None and earlier_plan.method == "qlora" else ""
     killed_at = earlier_plan.taken.fit if earlier_plan is not None and config.after_out_of_memory else None
-    method = base.choose_method(config.method, no_room=no_room or base.lack_of_room(config.base))
+    lack = lack_of_sharding(on_gpu=torch.cuda.is_available())
+    if lack and config.strategy == FSDP:
+        raise bad_config("strategy", f"{lack}; set it to ddp, or train in an image with torch 2.7 or later")
+    if not no_room:
+        no_room = base.lack_of_room(config.base, shared_by=1 if lack or config.strategy == DDP else ranks.size)
+    method = base.choose_method(config.method, no_room="" if config.strategy == FSDP else no_room)
     check_method(ranks, method)
+    strategy = choose_strategy(
+        config.strategy,
+        nodes=ranks.size,
+        quantised=method.name == "qlora",
+        weight_bytes=base.parameters_of(config.base) * method.dtype.itemsize,
+        limit=agreed_limit(ranks, memory_bytes(sharing=machine)),
+        before=None if earlier_plan is None else earlier_plan.strategy,
+        lack=lack,
+    )
     tokenizer = load_tokenizer(config.base)
     fit = partial(tokenize, tokenizer=tokenizer, max_length=settings.max_length, max_too_long_share=max_too_long_share)
     ready, ready_eval = fit(examples), fit(eval_examples)
@@ -205,14 +221,27 @@ def train(config: TrainConfig) -> dict[str, Any]:
     }
     progress_url = config.progress_url if ranks.first else None
     progress = ProgressReporter(progress_url, config.progress_token_file, config.progress_seconds)
-    ran_out = False
+    ran_out = earlier_plan is not None and earlier_plan.ran_out
 
-    def record(taken: Taken, method: str) -> None:
-        Record(taken, method, config.attempt).write(config.output)
+    def record(taken: Taken, *, ran_out: bool = False) -> None:
+        Record(taken, method.name, config.attempt, strategy.name, ran_out).write(config.output)
         stored.keep(config.output / RECORD)
+
+    def take_less(taken: Taken, error: BaseException) -> None:
+        """Record what is gone on with; by the next attempt, where a process cannot go on without the others."""
+        less = smaller(taken.fit, longest=plan.longest, asked=extra.gradient_checkpointing)
+        if less is None:
+            raise out_of_memory(error) from error
+        logger.warning("out of memory at %d tokens at once; going on with %s", taken.fit.max_tokens, less)
+        words = f"{taken.reason}, then ran out of memory: {less.max_tokens} tokens at once"
+        record(Taken(less, words), ran_out=True)
+        if strategy.name == FSDP:
+            message = f"a node ran out of memory at {taken.fit.max_tokens} tokens at once; the next attempt takes {less.max_tokens}"
+            raise JobError(ExitCode.INTERRUPTED, ExitCode.OUT_OF_MEMORY.reason, message) from error
 
     model: Any = None
     trainer: Any = None
+    whole = ranks
 
     while True:
         # A training that diverged is started over once, at half the learning rate.
@@ -221,15 +250,19 @@ def train(config: TrainConfig) -> dict[str, Any]:
         facts["method"] = provenance["method"] = method.name
         decisive = facts | {"learningRate": learning_rate}
         model = trainer = None  # one model at a time
+        shares_base = strategy.name == FSDP
+        ranks = ShardedPeers.of(whole) if shares_base else whole
         gc.collect()
         torch.cuda.empty_cache()
         try:
             set_seed(settings.seed)
-            model, attention = base.load_model(config.base, method, tokenizer)
+            model, attention = base.load_model(config.base, method, tokenizer, to_share=shares_base)
             check_stop_token(tokenizer, model)
             check_room(model, plan.room_lengths)
             costs = costs_of(model)
             model, targets = base.with_adapter(model, config, method, given.base_sha256)
+            if shares_base:
+                shard(model, targets, on_gpu=torch.cuda.is_available())
             ranks.copy_weights(model.parameters())
             half = None if method.dtype is torch.float32 else method.dtype
             sharing = choose_sharing(
@@ -273,14 +306,31 @@ def train(config: TrainConfig) -> dict[str, Any]:
         else:
             steps = [own for part in parts for own in (part[index].samples for index in range(len(part))) if own]
 
-            def trying(fit: Fit, name: str = method.name) -> None:
-                record(Taken(fit, f"tried {fit.max_tokens} tokens at once"), name)
+            tried: list[Taken] = []
 
-            found_fit = choose_fit(model, sharing.costs, steps, tokenizer.pad_token_id, asked=extra.gradient_checkpointing,
-                                   half=half, limit=limit_bytes(sharing=machine), killed_at=killed_at,
-                                   before=trying)  # fmt: skip
+            def trying(fit: Fit, tried: list[Taken] = tried) -> None:
+                tried.append(Taken(fit, f"tried {fit.max_tokens} tokens at once"))
+                record(tried[-1])
+
+            limit = limit_bytes(sharing=machine)
+            limit = agreed_limit(ranks, limit) if shares_base else limit
+            try:
+                found_fit = choose_fit(model, sharing.costs, steps, tokenizer.pad_token_id,
+                                       asked=extra.gradient_checkpointing, half=half, limit=limit,
+                                       killed_at=killed_at, before=trying, ranks=ranks)  # fmt: skip
+            except MemoryError as error:
+                take_less(tried[-1], error)
+                raise
             found_fit = agreed_fit(ranks, found_fit)
-            if found_fit is None and config.method == "auto" and method.name == "lora" and torch.cuda.is_available():
+            may_share = config.strategy == "auto" and ranks.size > 1 and not lack
+            if found_fit is None and may_share and (method.name, strategy.name) == ("lora", DDP):
+                strategy = Strategy(
+                    FSDP, "and a share of the base: beside all of it, a step of the longest sample does not fit"
+                )
+                continue
+            may_quantise = config.method == "auto" and config.strategy != FSDP and torch.cuda.is_available()
+            if found_fit is None and may_quantise and method.name == "lora":
+                strategy = Strategy(DDP, "")
                 method = base.choose_method(
                     "auto", no_room="a step of the longest sample does not fit with weights of two bytes"
                 )
@@ -288,7 +338,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
             if found_fit is None:
                 raise out_of_memory(MemoryError(f"a step of the longest sample ({plan.longest} tokens) does not fit"))
             taken = found_fit
-            record(taken, method.name)
+            record(taken)
         logger.info("%s", taken.reason)
         packing = Packing(sharing.costs, taken.fit.max_tokens)
 
@@ -328,18 +378,16 @@ def train(config: TrainConfig) -> dict[str, Any]:
             stored.keep(divergences_file)
             continue
         except (torch.OutOfMemoryError, MemoryError) as error:
-            less = smaller(taken.fit, longest=plan.longest, asked=extra.gradient_checkpointing)
-            if less is None:
-                raise out_of_memory(error) from error
-            logger.warning("out of memory at %d tokens at once; going on with %s", taken.fit.max_tokens, less)
-            words = f"{taken.reason}, then ran out of memory: {less.max_tokens} tokens at once"
-            record(Taken(less, words), method.name)
+            take_less(taken, error)
             ran_out = True
             continue
         break
 
     step = trainer.state.global_step
     if trainer.interrupted:
+        progress.report(
+            progress_of(trainer, config, resumed.message), force=True
+        )  # the pod may be gone before it is asked
         message = (
             f"stopped by SIGTERM; checkpoint at step {step} of {trainer.state.max_steps}. {resumed.message}".rstrip(
                 ". "
@@ -382,7 +430,11 @@ def train(config: TrainConfig) -> dict[str, Any]:
                 base.trainable_share(trainer.model),
                 sharing.reason,
                 taken.reason,
-                *([f"{ranks.size} nodes, each with its part of every step"] if ranks.size > 1 else []),
+                *(
+                    [f"{ranks.size} nodes, each with its part of every step {strategy.why}".strip()]
+                    if ranks.size > 1
+                    else []
+                ),
             ),
             "maxLength": settings.max_length,
             "batchSize": settings.batch_size,

@@ -87,6 +87,12 @@ class Asked:
     def is_going(self, _: str) -> bool:
         return False
 
+    def unread(self, *_: object) -> tuple[()]:
+        return ()
+
+    async def serves(self, _: str) -> bool:
+        return True  # what there is everybody may ask
+
     async def fresh(self, *_: object) -> None:
         return None
 

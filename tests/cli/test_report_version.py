@@ -97,6 +97,15 @@ def _at(value: Any, path: tuple[Any, ...]) -> Any:
     return value
 
 
+def test_the_page_says_what_eight_bits_changed() -> None:
+    told = {"bits": 8, "agreement": 0.97, "probe": "generated", "probeRows": 100}
+    status = {**evaluated(), "serving": {"quantization": told | {"memoryBytes": {"before": 2 << 20, "after": 1 << 20}}}}
+    page = Page(render_version(version(status), NOW))
+    said = "8 bits; 97.0 % of 100 decisions as without (generated probe); weights 2 MiB before, 1 MiB after"
+    assert said in page.texts
+    assert "Quantised" not in Page(render_version(version(evaluated()), NOW)).texts
+
+
 @pytest.mark.parametrize("missing", ["absent", "nan"])
 def test_any_number_that_is_missing_leaves_a_page(missing: str) -> None:
     paths = [path for path in _number_paths(evaluated()) if path[0] in ("evaluation", "benchmark")]

@@ -246,6 +246,26 @@ def test_what_is_not_said_is_unknown(body: str, path: str, link: str) -> None:
     assert exit_code(chain) == 3
 
 
+@pytest.mark.parametrize(
+    ("asked", "told", "state"),
+    [
+        ("int8", {"bits": 8}, State.OK),
+        ("int8", {"bits": 4}, State.BROKEN),
+        ("none", {"bits": 8}, State.BROKEN),
+        ("int4", None, State.UNKNOWN),
+        ("int4", {}, State.UNKNOWN),
+    ],
+)
+def test_the_bits_that_were_measured_are_those_of_the_spec(asked: str, told: Json | None, state: State) -> None:
+    """The hash is of the files, which are the same whatever they are rounded to."""
+    world = World()
+    world.version["spec"]["serving"] = {"quantization": asked}
+    if told is not None:
+        world.version["status"]["serving"] = {"quantization": told}
+    chain = links(world.found())
+    assert [link.state for link in chain if "quantization" in link.sides[0].what] == [state], render(chain)
+
+
 def test_two_empty_words_are_not_the_same_hash() -> None:
     world = World()
     world.run["status"]["dataset"]["sha256"] = world.version["status"]["provenance"]["datasetSha256"] = ""

@@ -104,6 +104,10 @@ def carried_out(kind: str, seen: Any, effect: Any) -> Any:
             name = manifest["metadata"]["name"]
             fact = next(f for part, f in _JOBS.items() if part in name)
             return replace(seen, **{fact: JobFacts(name=name, active=True, succeeded=False, failed=False)})
+        case Apply(manifest) if manifest["kind"] == "InferenceService":
+            told = "serving.kserve.io/stop" in manifest["metadata"]["annotations"]
+            known = seen.service or model_version.Service(ready=False, ready_replicas=0)
+            return replace(seen, service=replace(known, told_to_stop=told)) if seen.service or told else seen
         case Apply(manifest) if manifest["kind"] == "Service" and kind == "endpoint":
             sends_to = manifest["spec"]["selector"][OWNER_NAME]
             return replace(seen, sharing=replace(seen.sharing, service=sends_to))
@@ -208,7 +212,7 @@ def resource_of(text: Json) -> Any:
 
 
 def version(name: str, text: Json | None = None) -> ModelVersion:
-    """A ModelVersion: external, or an adapter where `sha256` is given; Ready unless `ready: false`."""
+    """A ModelVersion: external, or an adapter where `sha256` is given; Ready unless `ready: false`, resting with `retired`."""
     text = text or {}
     spec: Json = {
         "external": {"baseURL": "https://api.test/v1", "model": "m", "secretRef": {"name": name, "key": "api-key"}}
@@ -220,7 +224,8 @@ def version(name: str, text: Json | None = None) -> ModelVersion:
         "kind": "ModelVersion",
         "metadata": {"name": name},
         "spec": merged(spec, text.get("spec", {})),
-        "status": {"conditions": {"Ready": str(text.get("ready", True))}},
+        "status": {"conditions": {"Ready": str(text.get("ready", True))}}
+        | ({"retiredTime": "2026-02-27T12:00:00Z"} if text.get("retired") else {}),
     }
     result = resource_of(made)
     assert isinstance(result, ModelVersion)
@@ -348,6 +353,9 @@ def _version_facts(facts: Json, text: Json) -> model_version.Seen:
             ready_replicas=service.get("readyReplicas", 1),
             message=service.get("message", ""),
             template_hash=service.get("templateHash", ""),
+            told_to_stop=service.get("toldToStop", False),
+            deployed=service.get("deployed", True),
+            images=service.get("images", {}),
         )
         if service
         else None,
@@ -364,6 +372,8 @@ def _version_facts(facts: Json, text: Json) -> model_version.Seen:
         ),
         benchmark=job_of(facts.get("benchmark")),
         holders=tuple(facts.get("holders") or ()),
+        users=tuple(facts.get("users") or ()),
+        metrics=facts.get("metrics", True),
         namespace_going=bool(facts.get("namespaceGoing")),
         stage=Stage(facts.get("stage", "Candidate")),
         arms=tuple(

@@ -336,6 +336,9 @@ class Place:
     def is_going(self, _: str) -> bool:
         return False
 
+    def unread(self, *_: object) -> tuple[()]:
+        return ()
+
     def naming(self, kind: type[Resource], _: Resource) -> tuple[Resource, ...]:
         return tuple(self.endpoints) if kind is Endpoint else ()
 

@@ -35,6 +35,20 @@ def ended(code: int, message: str | None) -> dict[str, Any]:
     return {"terminated": {"exitCode": code, "reason": "Error", **times} | ({"message": message} if message else {})}
 
 
+def test_a_job_whose_pod_is_gone_was_at_work_until_it_failed() -> None:
+    failure = {"type": "Failed", "status": "True", "lastTransitionTime": "2026-03-01T11:40:00Z"}
+    facts = job_facts(job(startTime="2026-03-01T11:00:00Z", conditions=[failure]), [])
+    assert (facts.started_at, facts.finished_at) == tuple(datetime(2026, 3, 1, 11, m, tzinfo=UTC) for m in (0, 40))
+
+
+def test_a_pod_that_runs_has_its_own_beginning() -> None:
+    since = {"running": {"startedAt": "2026-03-01T11:10:00Z"}}
+    began = job_facts(job(startTime="2026-03-01T11:00:00Z"), [pod("p", "2026-03-01T11:00:00Z", since)]).started_at
+    assert began == datetime(2026, 3, 1, 11, 10, tzinfo=UTC), (
+        "it was pulled and placed for ten minutes, which no GPU was used for"
+    )
+
+
 def test_a_new_job_is_active() -> None:
     facts = job_facts(JOB, [])
     assert (facts.active, facts.succeeded, facts.failed, facts.exit_code) == (True, False, False, None)
@@ -139,6 +153,20 @@ def test_inference_service_counts_the_pods_behind_it() -> None:
     assert (facts.ready, facts.ready_replicas, facts.template_hash) == (True, 2, "abc")
     assert service_facts(service, None).ready_replicas == 0
     assert service_facts({"metadata": {"name": "v1"}}, {"status": {}}).ready is False
+
+
+def test_inference_service_tells_what_it_is_made_of_and_whether_it_is_to_stop() -> None:
+    containers = [{"name": "kserve-container", "image": "vllm:1"}]
+    predictor = {"initContainers": [{"name": "verify", "image": "predictor:1"}], "containers": containers}
+    service = {
+        "metadata": {"name": "v1", "annotations": {"serving.kserve.io/stop": "true"}},
+        "spec": {"predictor": predictor},
+    }
+    facts = service_facts(service, None)
+    assert (facts.told_to_stop, facts.deployed) == (True, False)
+    assert facts.images == {"verify": "predictor:1", "kserve-container": "vllm:1"}
+    facts = service_facts({"metadata": {"name": "v1"}}, {"status": {}})
+    assert (facts.told_to_stop, facts.deployed, facts.images) == (False, True, {})
 
 
 def test_predictor_pod_that_ended_before_keeps_its_verdict() -> None:

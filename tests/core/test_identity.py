@@ -79,6 +79,7 @@ def test_what_asks_otherwise_has_another_hash(text: dict[str, Any]) -> None:
     [
         {"serving": {"decoding": "greedy"}},
         {"serving": {"reasoning": "full"}},
+        {"serving": {"quantization": "int8"}},
         {"adapter": {"baseModel": {"uri": "pvc://models/other"}}},
         {"adapter": {"baseModel": {"sha256": "c" * 64}}},
         {"adapter": {"sha256": "b" * 64}},

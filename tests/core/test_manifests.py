@@ -25,6 +25,10 @@ LASTING = {"ModelVersion", "ABExperiment", "TrainingRun"}
 LONG = "n" * 50
 
 
+KEPT = {"predictor:0", "predictor@sha256:1111"}
+"""Images of champions and arms, as the settings named them once."""
+
+
 def everything_made() -> Iterator[Mapping[str, Any]]:
     """Every manifest that some golden case asks for."""
     for kind, name in KIND_CASES:
@@ -107,6 +111,7 @@ def test_every_pod_names_the_pull_secrets_and_policy_of_its_image() -> None:
     assert named == {
         "gateway:1": {"gateway"},
         "predictor:1": {"kserve-container", "verify"},
+        **{image: {"kserve-container"} for image in KEPT},
         "vllm:1": {"kserve-container"},
         "trainer:1": {"snapshot", "train", "benchmark"},
     }
@@ -129,7 +134,7 @@ def values_of(key: str, manifest: Any) -> Iterator[Any]:
 def test_no_image_comes_from_anywhere_but_the_settings() -> None:
     """So digests in the chart's values say all that runs: no sidecar, and nothing that KServe would add by a storageUri."""
     ours = {PLATFORM.gateway_image, PLATFORM.predictor_image, PLATFORM.trainer_image, PLATFORM.vllm_image}
-    assert {image for manifest in MADE for image in values_of("image", manifest)} == ours
+    assert {image for manifest in MADE for image in values_of("image", manifest)} == ours | KEPT
     assert not [each for manifest in MADE for key in ("storageUri", "storage") for each in values_of(key, manifest)]
 
 
@@ -289,18 +294,25 @@ def test_a_predictor_goes_on_while_it_leaves_and_is_ended_only_when_it_cannot_an
     assert live["httpGet"]["path"] == "/tradewind/v1/live"
     assert live["periodSeconds"] * live["failureThreshold"] >= 60, "a busy one may be late"
     assert start["periodSeconds"] * start["failureThreshold"] >= 3600 * 12, "a slow load is not ended from outside"
-    assert not {"--dtype", "--attention", "--base-mismatch"} & {*container["args"]}
+    assert not {"--dtype", "--attention", "--base-mismatch", "--quantization", "--min-agreement"} & {*container["args"]}
 
 
 def test_settings_that_differ_from_their_default_reach_the_predictor() -> None:
-    chosen = {"dtype": "float32", "attention": "eager", "baseMismatch": "allow"}
+    chosen = {
+        "dtype": "float32",
+        "attention": "eager",
+        "baseMismatch": "allow",
+        "quantization": "int4",
+        "minAgreement": "1",
+    }
     patch = {"metadata": {"name": "v1"}, "spec": {"serving": chosen}}
     made_of = build("model_version", {"resource": patch}).resource
     made = build_inference_service(made_of, Owner(API_VERSION, "ModelVersion", "v1", "trading", "u"), PLATFORM)
     assert made is not None
     (container,) = made["spec"]["predictor"]["containers"]
     args = container["args"]
-    for option, value in (("--dtype", "float32"), ("--attention", "eager"), ("--base-mismatch", "allow")):
+    asked = {"--dtype": "float32", "--attention": "eager", "--base-mismatch": "allow"}
+    for option, value in (asked | {"--quantization": "int4", "--min-agreement": "1"}).items():
         assert args[args.index(option) + 1] == value
 
 

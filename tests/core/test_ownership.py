@@ -39,6 +39,9 @@ class Place:
     def naming(self, *_: object) -> tuple[()]:
         return ()
 
+    def unread(self, *_: object) -> tuple[()]:
+        return ()
+
     def is_going(self, _: str) -> bool:
         return False
 

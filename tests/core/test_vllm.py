@@ -48,6 +48,15 @@ def test_nothing_is_started_before_our_image_has_verified_every_folder() -> None
     assert writes == {"/tmp", HANDOVER_PATH}
 
 
+def test_shared_memory_is_bounded_where_the_spec_says_so() -> None:
+    def shm(serving: dict[str, Any]) -> Any:
+        (found,) = [v for v in pod_of(version(serving=serving))["volumes"] if v["name"] == "shm"]
+        return found["emptyDir"]
+
+    assert shm({}) == {"medium": "Memory"}
+    assert shm({"sharedMemory": "8Gi"}) == {"medium": "Memory", "sizeLimit": "8Gi"}
+
+
 def test_what_is_asked_has_the_hash_in_its_name() -> None:
     """So a pod that still serves another artifact under the version's name knows no such model, and does not answer."""
     args = pod_of(version())["containers"][0]["args"]

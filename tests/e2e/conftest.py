@@ -53,6 +53,8 @@ NAMESPACES = {
         "secrets_go_nowhere",
         "shadow",
         "shared_gateways",
+        "stores",
+        "swaps",
         "swapped_versions",
         "tenants",
         "troubleshooting",

@@ -20,8 +20,9 @@ RELEASE = "tw"
 SESSION_LABEL = "tradewind.dev/e2e"
 """On the namespaces of a session: its prefix."""
 ARMS, NOBODY = f"arms.{SYSTEM}.svc", "no-such-service.nowhere.svc"
-STAND_INS = (ARMS, NOBODY, f"weak-arms.{SYSTEM}-faults.svc", f"mortal.{SYSTEM}-shadow.svc")
-"""Hosts that the installation lets gateways ask inside the cluster, over http; NOBODY is one that does not exist."""
+STORE = f"store.{SYSTEM}-stores.svc"
+STAND_INS = (ARMS, NOBODY, STORE, f"weak-arms.{SYSTEM}-faults.svc", f"mortal.{SYSTEM}-shadow.svc")
+"""Hosts that the installation lets pods ask inside the cluster, over http; NOBODY is one that does not exist."""
 
 
 @dataclass

@@ -70,9 +70,12 @@ class Runs:
         """Hash of the weights that it published."""
         run = self.ended(name)
         assert run["status"]["phase"] == "Succeeded", condition(run, "Succeeded")
-        return hashlib.sha256(
-            (self.models / "runs" / name / "adapter" / "adapter_model.safetensors").read_bytes()
-        ).hexdigest()
+        return self.weights_in(self.models / "runs" / name / "adapter")
+
+    @staticmethod
+    def weights_in(adapter: Path) -> str:
+        """Hash of the weights in an adapter's folder."""
+        return hashlib.sha256((adapter / "adapter_model.safetensors").read_bytes()).hexdigest()
 
     def step(self, name: str) -> int:
         """Of the newest checkpoint on the disk."""

@@ -160,6 +160,7 @@ EDGES: dict[str, list[Any]] = {
     "must be a name": ["a", "a" * 50],
     "must be a number in quotes above 0 and up to 10000": ["0.000000001", "10000.0", "9999.999999999"],
     "must be a number in quotes, 0 or more": ["0", ".5", "1.", "1e-99", "9E+99", "0.999999999999", "1"],
+    "must be a share above 0, up to 1": ["0.000000001", "0.99", "1", "1.000000000"],
     "must be a symbol": ["B", "A/b:c.d_e-f"],
     "must be a time": ["0s", "1s", "99999d", "999999h", "1000-01-01T00:00:00Z", "2999-12-31T23:59:59.999999-14:59",
                        "2024-02-29T00:00:00+14:00"],

@@ -2,24 +2,21 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from nodes_rig import LOSS_TOLERANCE, WEIGHTS_TOLERANCE, adapter, asked, codes, logs, losses
 from safetensors.torch import load_file
-from train_rig import Started, Trainer, free_port, running_trainer, wait_for
+from train_rig import Trainer, free_port, running_trainer, wait_for
 
 from tiny_base import make_dataset
 
 ROOT = Path(__file__).parents[2]
-WEIGHTS_TOLERANCE, LOSS_TOLERANCE = 5e-6, 1e-5
-"""Sums in another order: absolute, of weights up to 0.11 (found: 4e-7 under sft, 6e-7 under sft-then-kto), and relative, of losses."""
 
 
 @pytest.fixture(scope="module")
@@ -29,33 +26,6 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainer]:
         make_dataset(trainer.data, train=21, evaluation=13)
         trainer.avoid_every_third()
         yield trainer
-
-
-def asked(trainer: Trainer, name: str, *, objective: str = "sft", dropout: str = "0.1", **more: Any) -> dict[str, Any]:
-    lora = {"rank": 4, "alpha": 8, "dropout": dropout}
-    config = trainer.config(trainer.folder / name, objective=objective, lora=lora, **more)
-    config["hyperparameters"]["extra"] |= {"logging_steps": "1"}
-    return config
-
-
-def codes(started: Started) -> list[int]:
-    return started.wait_all()
-
-
-def logs(started: Started) -> str:
-    return "\n".join(one.log.read_text() for one in (started, *started.others))
-
-
-def losses(started: Started) -> dict[str, list[float]]:
-    """Of the steps and of the evaluations, as the first process logs them."""
-    text = started.log.read_text()
-    return {
-        name: [float(value) for value in re.findall(rf'"{name}": ([0-9.]+)', text)] for name in ("loss", "eval_loss")
-    }
-
-
-def adapter(config: dict[str, Any]) -> Path:
-    return Path(config["output"]) / "adapter" / "adapter_model.safetensors"
 
 
 @pytest.mark.parametrize("objective", ["sft", "sft-then-kto"])

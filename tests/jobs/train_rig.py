@@ -89,12 +89,17 @@ class Trainer:
             path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         self.data_sha256 = dataset_sha256(self.data)
 
-    def start(self, config: dict[str, Any], *, nodes: int = 1) -> Started:
-        """Start one process, or one for each of several nodes, which this machine then is."""
-        return self.start_together([config] * nodes)
+    def start(self, config: dict[str, Any], *, nodes: int = 1, without_memory: str | None = None) -> Started:
+        """Start one process, or one for each of several nodes, which this machine then is; `without_memory` as below."""
+        return self.start_together([config] * nodes, without_memory=without_memory)
 
-    def start_together(self, configs: Sequence[dict[str, Any]]) -> Started:
-        """Start a process for each of these, which train together."""
+    def start_together(self, configs: Sequence[dict[str, Any]], *, without_memory: str | None = None) -> Started:
+        """Start a process for each of these, which train together.
+
+        Args:
+            configs: what each is told.
+            without_memory: where the last one runs out of memory, as a GPU would: `measuring` or `training`.
+        """
         nodes, number = len(configs), self.started
         self.started += 1
         processes: list[dict[str, Any]] = []
@@ -106,7 +111,8 @@ class Trainer:
             result, log = self.folder / f"result-{name}.json", self.folder / f"log-{name}"
             argv = ["--config", str(file), "--result", str(result)]
             environment = rendezvous(rank, nodes, port) if nodes > 1 else {}
-            processes.append({"argv": argv, "log": str(log), "environment": environment})
+            short = without_memory if rank == nodes - 1 else None
+            processes.append({"argv": argv, "log": str(log), "environment": environment, "withoutMemory": short})
         assert self.zygote.stdin is not None
         assert self.zygote.stdout is not None
         self.zygote.stdin.write(json.dumps({"processes": processes}) + "\n")

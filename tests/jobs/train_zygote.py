@@ -2,6 +2,8 @@
 
     {"processes": [{"argv": [...], "log": file, "environment": {...}}, ...]}
 
+A process that is given "withoutMemory", measuring or training, runs out of it there.
+
 Answers two lines of JSON for each: the pids at once, the exit statuses (negative: the signal that killed it) at the end of all.
 """
 
@@ -40,12 +42,47 @@ def start(job: Any, process: dict[str, Any]) -> int:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.environ.update(process["environment"])
+    run_out(process.get("withoutMemory"))
     code = 99
     try:
         code = job.main(process["argv"])
     finally:
         sys.stdout.flush()
         os._exit(code)
+
+
+def run_out(where: str | None) -> None:
+    """In the middle of a layer of the first step that is measured, or of the third that is trained."""
+    import torch
+    from transformers.models.llama.modeling_llama import LlamaMLP
+
+    from tradewind.training import memory
+    from tradewind.training.trainer import AdapterTrainer
+
+    forward, step, step_bytes = LlamaMLP.forward, AdapterTrainer.training_step, memory.step_bytes
+    short = False
+
+    def without_memory(self: Any, *arguments: Any) -> Any:
+        if short:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, *arguments)
+
+    def third(self: Any, *arguments: Any) -> Any:
+        nonlocal short
+        short = self.state.global_step == 2
+        return step(self, *arguments)
+
+    def measured(*arguments: Any) -> Any:
+        nonlocal short
+        short = True
+        return step_bytes(*arguments)
+
+    if where is not None:
+        LlamaMLP.forward = without_memory
+    if where == "training":
+        AdapterTrainer.training_step = third  # type: ignore[assignment, method-assign]
+    if where == "measuring":
+        memory.step_bytes = measured  # type: ignore[assignment]
 
 
 if __name__ == "__main__":

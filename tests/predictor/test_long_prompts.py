@@ -17,7 +17,8 @@ from tradewind.predictor.decoder import Decoder
 from tradewind.predictor.grammar import Grammar
 from tradewind.predictor.loader import completion_tokeniser, static_beginning
 from tradewind.predictor.memory import affordable_tokens, free_memory
-from tradewind.predictor.row import CHUNK, empty_cache
+from tradewind.predictor.passes import CHUNK
+from tradewind.predictor.row import empty_cache
 from tradewind.predictor.settings import Decoding
 from tradewind.pretrained.servable import check_servable, positions_of
 from workshop.tiny_llama import Shape, make_llama

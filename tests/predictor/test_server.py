@@ -50,22 +50,23 @@ def test_verification_names_what_is_served(running: Running, served: Served) -> 
     assert body["sha256"] == served.sha256
     assert body["roundTrip"] is True
     assert body["decoding"] == "greedy"
+    assert body["batched"] is True
     assert running.call("/v1/models/v1")[1] == {"name": "v1", "ready": True}
 
 
 @pytest.mark.parametrize(
-    ("change", "field"),
+    ("change", "status", "field"),
     [
-        ({"symbols": []}, "instances.0.symbols"),
-        ({"symbols": ["BTC", "ETH"]}, "instances.0.symbols"),
-        ({"limits": {"max_leverage": 0, "max_size_usd": 1}}, "instances.0.limits.max_leverage"),
-        ({"extra": 1}, "instances.0.extra"),
-        ({"market_data": {"x": "long " * 2000}}, "market_data"),
+        ({"symbols": []}, 400, "instances.0.symbols"),
+        ({"symbols": ["BTC", "ETH"]}, 400, "instances.0.symbols"),
+        ({"limits": {"max_leverage": 0, "max_size_usd": 1}}, 400, "instances.0.limits.max_leverage"),
+        ({"extra": 1}, 400, "instances.0.extra"),
+        ({"market_data": {"x": "long " * 2000}}, 422, "market_data"),
     ],
 )
-def test_a_bad_request_names_the_field_and_the_remedy(running: Running, change: Any, field: str) -> None:
-    status, body, _ = running.predict({**QUESTION, **change})
-    assert status == 422
+def test_a_bad_request_names_the_field_and_the_remedy(running: Running, change: Any, status: int, field: str) -> None:
+    answered, body, _ = running.predict({**QUESTION, **change})
+    assert answered == status
     assert body["error"]["field"] == field
     assert body["error"]["remedy"]
 
@@ -133,29 +134,29 @@ def test_an_adapter_on_another_base_is_never_served(served: Served, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "field"),
+    ("body", "field"),
     [
-        (b"{", 400, None),
-        (b"\xff\xfe", 400, None),
-        (b"", 400, None),
-        (b'{"instances": NaN}', 400, None),
-        (b'{"instances": "x"}', 400, None),
-        (b"[]", 422, "body"),
-        (b'"x"', 422, "body"),
-        (b"null", 422, "body"),
-        (b"{}", 422, "instances"),
-        (b'{"instances": []}', 422, "instances"),
-        (b'{"instances": [7]}', 422, "instances.0"),
-        (b'{"instances": [{}]}', 422, "instances.0.market_data"),
-        (json.dumps({"instances": [QUESTION] * 17}).encode(), 422, "instances"),
-        (json.dumps({"instances": [QUESTION | {"recent_history": [{}] * 101}]}).encode(), 422, "instances.0.recent_history"),
+        (b"{", "body"),
+        (b"\xff\xfe", "body"),
+        (b"", "body"),
+        (b'{"instances": NaN}', "body"),
+        (b'{"instances": "x"}', "instances"),
+        (b"[]", "body"),
+        (b'"x"', "body"),
+        (b"null", "body"),
+        (b"{}", "instances"),
+        (b'{"instances": []}', "instances"),
+        (b'{"instances": [7]}', "instances.0"),
+        (b'{"instances": [{}]}', "instances.0.market_data"),
+        (json.dumps({"instances": [QUESTION] * 17}).encode(), "instances"),
+        (json.dumps({"instances": [QUESTION | {"recent_history": [{}] * 101}]}).encode(), "instances.0.recent_history"),
     ],
-)  # fmt: skip
-def test_a_malformed_body_is_the_askers_fault(running: Running, body: bytes, status: int, field: str | None) -> None:
-    answered, said, _ = running.call("/v1/models/v1:predict", body)
-    assert answered == status, said
-    if field is not None:
-        assert said["error"]["field"] == field
+)
+def test_a_malformed_body_is_the_askers_fault(running: Running, body: bytes, field: str) -> None:
+    status, said, _ = running.call("/v1/models/v1:predict", body)
+    assert status == 400, said
+    assert said["error"]["field"] == field
+    assert said["error"]["remedy"]
 
 
 @pytest.mark.parametrize(
@@ -180,6 +181,11 @@ def test_odd_data_is_answered_or_refused_and_counts_against_nobody(running: Runn
     assert running.metric('tradewind_predictor_bad_passes_total{kind="failed"}') == 0
 
 
+def test_nobody_may_take_the_model_away(running: Running) -> None:
+    assert running.call("/v2/repository/models/v1/unload", b"{}")[0] == 405
+    assert running.predict(QUESTION)[0] == 200
+
+
 def test_metrics_say_what_was_decided_and_what_it_took(running: Running) -> None:
     def decided() -> float:
         return sum(
@@ -196,4 +202,9 @@ def test_metrics_say_what_was_decided_and_what_it_took(running: Running) -> None
     assert running.metric("tradewind_predictor_passes_count") == passes + 2
     assert running.metric("tradewind_predictor_decision_seconds_count") == seconds + 2
     assert running.metric("tradewind_predictor_queue") == 0
+    assert running.metric("tradewind_predictor_action_seconds_count") == decided()
+    assert running.metric('tradewind_predictor_batch_bucket{le="1.0"}') < running.metric(
+        "tradewind_predictor_batch_count"
+    )
+    assert running.metric('tradewind_predictor_prompt_tokens_total{source="shared"}') > 0
     assert running.metric('tradewind_predictor_bad_passes_total{kind="not_finite"}') == 0

@@ -10,8 +10,10 @@ from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from tradewind.predictor.quantized import GROUP
 from tradewind.trading.artifact import artifact_sha256
 from workshop.samples import random_texts
 from workshop.tiny_llama import FAMILIES, Shape, make_llama
@@ -32,6 +34,14 @@ def tiny_llama(tokenizer: PreTrainedTokenizerFast, seed: int = 0, scale: float =
     """Random weights, wide enough that its choices differ between prompts."""
     shape = Shape(hidden=64, heads=4, key_value_heads=2, tied=False, spread=scale)
     return make_llama(tokenizer, shape, seed=seed).eval()
+
+
+def on_grid(weight: torch.Tensor, bits: int) -> torch.Tensor:
+    """Weights that rounding leaves as they are: whole numbers, of which each output (and group) has both ends."""
+    low, high = {8: (-127, 127), 4: (-8, 7)}[bits]
+    whole = torch.randint(low, high + 1, weight.shape, generator=torch.Generator().manual_seed(5)).float()
+    whole[:, 0::GROUP], whole[:, 1::GROUP] = low, high
+    return whole / 256
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,18 @@ def test_a_version_is_parsed_once_and_an_older_one_changes_nothing() -> None:
     assert kept.spec.external.model == "n"
 
 
+def test_what_cannot_be_read_is_known_by_name_until_it_is_mended_or_gone() -> None:
+    server, cache = Server(), Cache()
+    broken = [server.put(thing("ModelVersion", name, {"external": {}})) for name in ("v1", "v2")]
+    for raw in (*broken, server.put(thing("ModelVersion", "v3", API))):
+        cache.take(raw)
+    assert cache.unread(ModelVersion, "trading") == ("v1", "v2")
+    assert cache.unread(Endpoint, "trading") == cache.unread(ModelVersion, "other") == ()
+    cache.take(server.put(thing("ModelVersion", "v1", API)))
+    cache.drop(broken[1])
+    assert cache.unread(ModelVersion, "trading") == ()
+
+
 def test_a_late_event_brings_nothing_back_that_was_deleted() -> None:
     server, cache = Server(), Cache()
     old = server.put(thing("ModelVersion", "v1", API))

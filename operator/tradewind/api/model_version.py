@@ -18,14 +18,18 @@ from tradewind.api.common import (
 )
 from tradewind.api.evaluation import Evaluation, EvaluationStatus
 from tradewind.api.external_model import ExternalModel
-from tradewind.schema.bounds import ARM_TIMEOUT, Within
+from tradewind.api.placement import PredictorAutoscaling
+from tradewind.schema.bounds import ARM_TIMEOUT, RETIRE_AFTER, Within
 from tradewind.schema.rules import Immutable, Rule, StatusModel, StrictModel
 from tradewind.schema.scalars import (
     AdapterURI,
     Count,
+    Duration,
     Latency,
     Name,
+    Quantity,
     Sha256,
+    Share,
     StorageURI,
     Text64,
     Text128,
@@ -45,6 +49,7 @@ class ModelVersionPhase(StrEnum):
     EVALUATING = "Evaluating"
     READY = "Ready"
     DEGRADED = "Degraded"
+    RETIRED = "Retired"
     FAILED = "Failed"
     INVALID = "Invalid"
 
@@ -89,9 +94,14 @@ class Serving(StrictModel):
     runtime: Literal["tradewind", "huggingface"] = "tradewind"
     """tradewind: our own predictor. huggingface: plain vLLM, which knows no attention, decoding, merge and maxQueue."""
     replicas: Annotated[int, Field(ge=1, le=50)] = 1
-    """Pods of the predictor."""
+    """Pods of the predictor. Without meaning where autoscaling is set."""
+    autoscaling: PredictorAutoscaling | None = None
+    """Pods by their load; absent: `replicas`. Where the cluster has no metrics server such a version is not served."""
     resources: ResourceRequirements = ResourceRequirements()
     """Requests and limits of a predictor pod."""
+    shared_memory: Quantity | None = None
+    """Most of /dev/shm, by which the processes of runtime huggingface talk, such as 8Gi for several GPUs; it counts as the pod's
+    memory. Absent: as much as that allows."""
     node_selector: Annotated[dict[str, Annotated[str, Field(max_length=63)]], Field(max_length=16)] = Field(
         default_factory=dict
     )
@@ -99,9 +109,13 @@ class Serving(StrictModel):
     tolerations: Annotated[tuple[Toleration, ...], Field(max_length=16)] = ()
     """Taints that predictor pods tolerate."""
     quantization: Literal["none", "int8", "int4"] = "none"
-    """Weights as they are, or quantised while loading."""
+    """Weights as they are, or those of linear layers in 8 or 4 bits, quantised while loading, after the merge. Embeddings and head
+    stay as they are."""
+    min_agreement: Share = "0.99"
+    """Share of decisions on a probe of prompts that quantised weights must leave as they were, in every field; a predictor that
+    finds fewer does not serve."""
     merge: bool = True
-    """Whether the adapter is merged into the base while loading; merged weights answer faster."""
+    """Whether the adapter is merged into the base while loading; merged weights answer faster. Runtime huggingface never merges."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Numbers that the weights are kept in; auto: float32 on a CPU, bfloat16 on a GPU that has it, else float16."""
     attention: Literal["auto", "sdpa", "eager"] = "auto"
@@ -110,15 +124,18 @@ class Serving(StrictModel):
     """What is done with an adapter that says that it was trained on another base than the one that lies there. allow: it is
     served, and nothing says any more that it answers as it was trained."""
     decoding: Literal["greedy", "scored"] = "scored"
-    """greedy: token by token under the grammar. scored: each field's values scored whole."""
+    """greedy: token by token under the grammar. scored: each field's values scored whole. Runtime huggingface is always greedy."""
     reasoning: Literal["none", "brief", "full"] = "none"
     """How much prose follows the decision."""
     max_queue: Annotated[int, Field(ge=1, le=10_000)] = 64
-    """Requests that wait at most; more get 503 with Retry-After."""
+    """Requests that wait at most; more get 503 with Retry-After. Runtime huggingface bounds nothing."""
     timeout: Annotated[Latency, Within(ARM_TIMEOUT, latency=True)] = "2s"
     """How long the gateway waits for an answer."""
     latency_objective: LatencyObjective = LatencyObjective()
     """The latency that answers should keep."""
+    retire_after: Annotated[Duration, Within(RETIRE_AFTER, latency=False)] = "7d"
+    """How long pods stay once no Endpoint and no experiment needs the version; who needs it later starts them again. The champion
+    before counts from when another took its place, so that a rollback is at once for as long."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -128,9 +145,36 @@ class Serving(StrictModel):
             "reasoning",
         ),
         Rule(
-            "!has(self.quantization) || self.quantization == 'none'",
-            lambda s: s.quantization == "none",
-            "serving.quantization is not supported yet; use none",
+            "!has(self.autoscaling) || (has(self.resources) && "
+            "((has(self.resources.requests) && 'cpu' in self.resources.requests) || "
+            "(has(self.resources.limits) && 'cpu' in self.resources.limits)))",
+            lambda s: s.autoscaling is None or "cpu" in {*s.resources.requests, *s.resources.limits},
+            "serving.autoscaling goes by the share of the requested CPU: set serving.resources.requests.cpu, such as 2",
+            "resources",
+        ),
+        Rule(
+            "!has(self.sharedMemory) || (has(self.runtime) && self.runtime == 'huggingface')",
+            lambda s: s.shared_memory is None or s.runtime == "huggingface",
+            "serving.sharedMemory is of runtime huggingface: our predictor is one process; leave it out",
+            "sharedMemory",
+        ),
+        Rule(
+            "!has(self.attention) || self.attention == 'auto' || !has(self.runtime) || self.runtime == 'tradewind'",
+            lambda s: s.attention == "auto" or s.runtime == "tradewind",
+            "serving.attention is chosen by vLLM itself under runtime huggingface; use auto, or runtime tradewind",
+            "attention",
+        ),
+        Rule(
+            "!has(self.quantization) || self.quantization == 'none' || !has(self.runtime) || self.runtime == 'tradewind'",
+            lambda s: s.quantization == "none" or s.runtime == "tradewind",
+            "serving.quantization is measured against the weights as they are, which runtime huggingface cannot do; use none, or runtime"
+            " tradewind",
+            "quantization",
+        ),
+        Rule(
+            "!has(self.quantization) || self.quantization == 'none' || !has(self.merge) || self.merge",
+            lambda s: s.quantization == "none" or s.merge,
+            "serving.quantization takes an adapter merged into the base; use merge true, or quantization none",
             "quantization",
         ),
     )
@@ -192,6 +236,41 @@ class BenchmarkStatus(StatusModel):
     """When it was measured."""
 
 
+class MemoryBytes(StatusModel):
+    """Bytes of the weights, embeddings and head included."""
+
+    before: Count | None = None
+    """As they are."""
+    after: Count | None = None
+    """Quantised."""
+
+
+class QuantizationStatus(StatusModel):
+    """Quantised weights against the same weights as they are, as the predictor measured them when it loaded."""
+
+    bits: Count | None = None
+    """Of a weight of a linear layer."""
+    agreement: float | None = None
+    """Share of decisions of the probe that stayed the same, in every field."""
+    action_agreement: float | None = None
+    """Share of them whose action stayed the same."""
+    probability_difference: float | None = None
+    """Largest difference of an action's probability."""
+    probe: Text64 | None = None
+    """Where its prompts are from: artifact, the folder's probe.jsonl; generated, made-up ones."""
+    probe_rows: Count | None = None
+    """Its prompts."""
+    memory_bytes: MemoryBytes | None = None
+    """What the weights take."""
+
+
+class ServingStatus(StatusModel):
+    """How the version is served, as its predictor says."""
+
+    quantization: QuantizationStatus | None = None
+    """Of quantised weights; absent: they are as they are."""
+
+
 class Provenance(StatusModel):
     """Where the version comes from and with what it is served, pinned at first Ready."""
 
@@ -213,6 +292,15 @@ class Provenance(StatusModel):
     """Version of torch that serves it."""
 
 
+class ServingImages(StatusModel):
+    """Images that the pods of a version are made of, as references."""
+
+    predictor: Text1024
+    """Of our predictor; beside vLLM, of the container that verifies."""
+    vllm: Text1024 | None = None
+    """Of vLLM; absent: our predictor serves."""
+
+
 class ModelVersionStatus(CommonStatus):
     """What the operator sees of a ModelVersion."""
 
@@ -230,10 +318,18 @@ class ModelVersionStatus(CommonStatus):
     """Speed and validity of the served version."""
     evaluation: EvaluationStatus | None = None
     """What the version showed."""
+    serving: ServingStatus | None = None
+    """How it is served, as the predictor said when it was measured."""
     provenance: Provenance | None = None
     """Where it comes from and with what it is served."""
     attempts: Count | None = None
     """Benchmark Jobs that were started."""
+    images: ServingImages | None = None
+    """What serves it. While it is a champion or an arm of a running experiment they stay as they are, whatever an upgrade brings."""
+    unused_since: Timestamp | None = None
+    """Since when no Endpoint and no experiment needs it; absent: one does, or it was not measured yet."""
+    retired_time: Timestamp | None = None
+    """When it was said that its pods go (spec.serving.retireAfter after unusedSince); absent once they answer again."""
 
 
 class ModelVersion(Resource):

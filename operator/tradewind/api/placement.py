@@ -165,3 +165,30 @@ class Autoscaling(StrictModel):
             "minReplicas",
         ),
     )
+
+
+class PredictorAutoscaling(StrictModel):
+    """Pods of a predictor by their load. KServe makes a HorizontalPodAutoscaler, which needs a metrics server."""
+
+    min_replicas: Annotated[int, Field(ge=0, le=50)] = 1
+    """Fewest pods; at least 1: who may be asked has a pod, and who may not rests (retireAfter)."""
+    max_replicas: Annotated[int, Field(ge=1, le=50)]
+    """Most pods."""
+    target_cpu_utilization: Annotated[int, Field(ge=1, le=100)] = 70
+    """CPU that the pods use on average, in percent of what they request."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.minReplicas) || self.minReplicas >= 1",
+            lambda s: s.min_replicas >= 1,
+            "autoscaling.minReplicas must be at least 1: a version that may be champion or an arm has a pod when it is asked; one that "
+            "nobody needs has none by itself, after serving.retireAfter",
+            "minReplicas",
+        ),
+        Rule(
+            "(has(self.minReplicas) ? self.minReplicas : 1) <= self.maxReplicas",
+            lambda s: s.min_replicas <= s.max_replicas,
+            "autoscaling.minReplicas must not exceed maxReplicas; lower it or raise maxReplicas",
+            "minReplicas",
+        ),
+    )

@@ -94,7 +94,7 @@ class Trial(StatusModel):
 
 
 class BestSetting(StatusModel):
-    """The setting with the highest mean gain in the window."""
+    """The setting with the highest mean gain in the window; one that does not gain is none."""
 
     settings: Annotated[dict[str, Text64], Field(max_length=16)] = Field(default_factory=dict)
     """Its values."""
@@ -110,4 +110,4 @@ class SearchStatus(StatusModel):
     trials: Annotated[tuple[Trial, ...], Field(max_length=MOST_TRIALS)] = ()
     """Finished runs, the newest last; they stay here when the runs are deleted."""
     best: BestSetting | None = None
-    """What the next run has that does not explore; absent: nothing was measured yet."""
+    """What the next run has that does not explore; absent: nothing has gained yet."""

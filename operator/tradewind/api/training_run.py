@@ -25,7 +25,7 @@ from tradewind.schema.scalars import (
     cel_seconds,
 )
 from tradewind.trading.settings.dataset import Selection
-from tradewind.trading.settings.recipe import Recipe
+from tradewind.trading.settings.recipe import Recipe, Strategy
 from tradewind.trading.settings.stores import StoredURI, one_service_account
 
 ZERO: Final = timedelta(0)
@@ -148,6 +148,9 @@ class TrainingRunSpec(Recipe, TrainingSource):  # the fields of the last base ar
     """Taints that trainer pods tolerate."""
     num_nodes: Annotated[int, Field(ge=1, le=64)] = 1
     """Pods that train together, each with one GPU or the CPU: every step's samples are shared out, and the step is that of one pod."""
+    strategy: Strategy = "auto"
+    """How several pods hold the base: ddp, each all of it; fsdp, each a share, and layers are put together as they compute; auto: ddp
+    wherever one pod can hold it. The choice and the reason stand in status.plan."""
     queue_name: Name | None = None
     """Kueue LocalQueue; absent: the run starts at once."""
     priority_class_name: PriorityClassName | None = None
@@ -173,6 +176,26 @@ class TrainingRunSpec(Recipe, TrainingSource):  # the fields of the last base ar
             "hyperparameters.batchSize times gradientAccumulation must be a multiple of numNodes: each node has as many samples of a "
             "step; change one of the three",
             "numNodes",
+        ),
+        Rule(
+            "!has(self.strategy) || self.strategy != 'fsdp' || (has(self.numNodes) && self.numNodes > 1)",
+            lambda s: s.strategy != "fsdp" or s.num_nodes > 1,
+            "strategy fsdp shares the base out among pods: set numNodes to 2 or more, or leave strategy out",
+            "strategy",
+        ),
+        Rule(
+            "!has(self.strategy) || self.strategy != 'fsdp' || !has(self.method) || self.method != 'qlora'",
+            lambda s: s.strategy != "fsdp" or s.method != "qlora",
+            "strategy fsdp shares out weights of two bytes or more, and method qlora holds them in four bits: use method lora, or strategy ddp",
+            "strategy",
+        ),
+        Rule(
+            "!has(self.numNodes) || self.numNodes <= 10 || !has(self.retry) || "
+            "self.retry.maxFailures + self.retry.maxInterruptions <= 998",
+            lambda s: s.num_nodes <= 10 or s.retry.max_failures + s.retry.max_interruptions <= 998,
+            "with numNodes above 10, retry.maxFailures and retry.maxInterruptions must be 998 together at most: the host name of a pod "
+            "has no room for a longer number of its attempt",
+            "retry",
         ),
         Rule(
             f"!has(self.activeDeadline) || ({cel_seconds('self.activeDeadline')} > 0 && "

@@ -118,6 +118,8 @@ class ProgressStatus(StatusModel):
     """Training loss."""
     eval_loss: float | None = None
     """Loss on the evaluation rows."""
+    checkpoint_step: Count | None = None
+    """Optimiser step of the newest checkpoint of this attempt, or of the one that it goes on from; absent: there is none yet."""
     message: Text1024 | None = None
     """Which checkpoints the attempt did not resume from, and what differs; absent where there is nothing to say."""
     last_updated_time: Timestamp | None = None
@@ -127,7 +129,7 @@ class ProgressStatus(StatusModel):
 
 
 class CheckpointStatus(StatusModel):
-    """Checkpoint of the newest attempt that was stopped in order."""
+    """The newest checkpoint that the operator was told of."""
 
     step: Count | None = None
     """Its optimiser step."""
@@ -208,7 +210,7 @@ class TrainingRunStatus(CommonStatus):
     interruptions: Count | None = None
     """Attempts that were interrupted after a checkpoint."""
     last_checkpoint: CheckpointStatus | None = None
-    """Checkpoint of the newest attempt that was stopped in order; later ones, and those of killed pods, lie beside it."""
+    """The newest checkpoint that the operator was told of; later ones of a pod that was killed lie beside it."""
     last_exit: Text1024 | None = None
     """Why the last attempt ended."""
     model_version_ref: ObjectStatusRef | None = None

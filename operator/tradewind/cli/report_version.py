@@ -129,6 +129,8 @@ def outcome_of(version: ModelVersion) -> Outcome:
         return Outcome("bad", f"Failed{reason}", said)
     if phase is ModelVersionPhase.INVALID:
         return Outcome("bad", f"Invalid{reason}", said)
+    if phase is ModelVersionPhase.RETIRED:
+        return Outcome("flat", "Retired: it passed, and nobody needs it now", said)
     if found is not None and found.passed:
         return Outcome("bad", f"Passed every gate, and is not ready now{reason}", said)
     if found is not None and found.held is not None:

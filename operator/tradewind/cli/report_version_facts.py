@@ -6,7 +6,7 @@ Belongs here: sentences about rows and provenance. Does not belong here: verdict
 from collections.abc import Iterator
 
 from tradewind.api.evaluation import BaselineAnswers, EvaluationDataset, EvaluationStatus, HostileStatus, TaughtStatus
-from tradewind.api.model_version import ModelVersion
+from tradewind.api.model_version import MemoryBytes, ModelVersion, QuantizationStatus
 from tradewind.cli.report_text import UNKNOWN, measured, moment, signed
 
 Fact = tuple[str, str]
@@ -86,6 +86,14 @@ def _hostile(hostile: HostileStatus) -> str:
     return kept + (f"; the first that did not: {hostile.broken}" if hostile.broken else "")
 
 
+def _quantised(told: QuantizationStatus) -> str:
+    memory = told.memory_bytes or MemoryBytes()
+    sizes = [UNKNOWN if size is None else f"{size / 2**20:,.0f} MiB" for size in (memory.before, memory.after)]
+    rows, probe = told.probe_rows or 0, told.probe or UNKNOWN
+    same = f"{share(told.agreement)} of {rows:,} decisions as without ({probe} probe)"
+    return f"{told.bits} bits; {same}; weights {' before, '.join(sizes)} after"
+
+
 def made_of(version: ModelVersion) -> Iterator[Fact]:
     """Where the version comes from, and what it was served with as it was measured."""
     spec, status, made = version.spec, version.status, version.status.provenance
@@ -110,6 +118,9 @@ def made_of(version: ModelVersion) -> Iterator[Fact]:
         yield "Model", f"{spec.external.model}, asked by protocol {spec.external.protocol} at {spec.external.base_url}"
     if status.sha256:
         yield "Served", f"sha256 {status.sha256}, verified by the predictor"
+    quantised = status.serving.quantization if status.serving is not None else None
+    if quantised is not None:
+        yield "Quantised", _quantised(quantised)
     if made is not None and made.image:
         yield "Image", made.image
     if made is not None and made.torch:

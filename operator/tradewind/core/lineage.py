@@ -17,13 +17,14 @@ from typing import Any, Final
 
 from tradewind.api.common import ConditionStatus
 from tradewind.api.evaluation import EvaluationDataset, EvaluationStatus
-from tradewind.api.model_version import Adapter, ModelVersion, Provenance
+from tradewind.api.model_version import Adapter, ModelVersion, Provenance, ServingStatus
 from tradewind.api.parse import InvalidSpec, parse
 from tradewind.api.training_run import TrainingRun
 from tradewind.api.training_run_status import DatasetStatus, ResultStatus
 from tradewind.core.identity import version_sha256
 from tradewind.core.manifests.common import is_child
 from tradewind.core.model_version import TEMPLATE_HASH
+from tradewind.core.model_version.evaluation import BITS
 from tradewind.core.model_version.observe import predictor_pod
 from tradewind.core.pods import is_ready
 from tradewind.schema.scalars import as_timedelta
@@ -220,6 +221,7 @@ def served(found: Found) -> Iterator[Link]:
     part = "model" if version.spec.adapter is None else "adapter"
     pinned = Side(f"spec.{part}.sha256", version_sha256(version))
     yield compared(SERVED, pinned, Side("status.sha256", version.status.sha256))
+    yield from _quantised(version)
     yield _condition(version, "ArtifactVerified", SERVED)
     what, service = f"InferenceService/{version.name}", found.service.body
     if service is None:
@@ -244,6 +246,17 @@ def served(found: Found) -> Iterator[Link]:
         yield Link(PODS, State.UNKNOWN, (Side(f"pods of {what}"),), "none is ready")
     for pod in ready:
         yield _pod(pod, str(metadata.get("uid", "")), made.image, found.owners)
+
+
+def _quantised(version: ModelVersion) -> Iterator[Link]:
+    """Whether it was measured in the bits that the spec asks for; nothing where weights are as they are."""
+    asked = version.spec.serving.quantization
+    told = (version.status.serving or ServingStatus()).quantization
+    if asked == "none" and told is None:
+        return
+    named = {bits: name for name, bits in BITS.items()}
+    found = None if told is None or told.bits is None else named.get(told.bits, f"{told.bits} bits")
+    yield compared(SERVED, Side("spec.serving.quantization", asked), Side("status.serving.quantization.bits", found))
 
 
 def _pod(pod: Json, service_uid: str, image: str | None, owners: Mapping[str, Read]) -> Link:

@@ -57,7 +57,8 @@ def job_facts(job: Json, pods: Sequence[Json]) -> JobFacts:
     telling = _telling(pods, failed=failed)
     ended = terminated(telling) if telling else None
     running = sum(pod.get("status", {}).get("phase") in ("Running", "Succeeded") for pod in pods)
-    message = conditions.get("Failed", {}).get("message", "")
+    failure = conditions.get("Failed", {})
+    message = failure.get("message", "")
     if ended and ended.get("message") and not result_of(ended):
         message = str(ended["message"])[-1000:]
     return JobFacts(
@@ -69,11 +70,13 @@ def job_facts(job: Json, pods: Sequence[Json]) -> JobFacts:
         exit_code=ended.get("exitCode") if ended else None,
         message=message,
         running=running >= job.get("spec", {}).get("parallelism", 1),
-        reason=str(conditions.get("Failed", {}).get("reason", "")),
+        reason=str(failure.get("reason", "")),
         out_of_memory=bool(ended and ended.get("reason") == "OOMKilled"),
         result=result_of(ended),
-        started_at=_time((ended or {}).get("startedAt") or status.get("startTime")),
-        finished_at=_time((ended or {}).get("finishedAt") or status.get("completionTime")),
+        started_at=_time((ended or {}).get("startedAt") or _running_since(telling) or status.get("startTime")),
+        finished_at=_time(
+            (ended or {}).get("finishedAt") or status.get("completionTime") or failure.get("lastTransitionTime")
+        ),
     )
 
 
@@ -134,6 +137,11 @@ def terminated(pod: Json) -> Json | None:
             return told
     ended: Json | None = status.get("state", {}).get("terminated") or status.get("lastState", {}).get("terminated")
     return ended
+
+
+def _running_since(pod: Json | None) -> str | None:
+    since: str | None = container_status(pod or {}).get("state", {}).get("running", {}).get("startedAt")
+    return since
 
 
 def result_of(ended: Json | None) -> Mapping[str, Any]:

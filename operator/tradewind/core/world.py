@@ -172,6 +172,9 @@ class World(Protocol):
     def naming(self, kind: type[R], named: Resource) -> tuple[R, ...]:
         """Those of a kind that have a resource of their namespace as a neighbour by name, sorted by their own."""
 
+    def unread(self, kind: type[Resource], namespace: str) -> tuple[str, ...]:
+        """Names of those of one of our kinds that are not valid: what they need is not known."""
+
     def is_going(self, namespace: str) -> bool:
         """Whether a namespace is being deleted, as last seen."""
 
@@ -180,6 +183,9 @@ class World(Protocol):
 
     async def read(self, api_version: str, kind: str, namespace: str, name: str) -> Json | None:
         """Any other object as the API server has it now."""
+
+    async def serves(self, api_version: str) -> bool:
+        """Whether the cluster has an API."""
 
     async def pods(self, namespace: str, selector: str) -> Sequence[Json]:
         """Pods that match labels."""

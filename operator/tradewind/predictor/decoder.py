@@ -1,7 +1,7 @@
 """Decisions in few forward passes: forced text rides along, undecided candidates are scored together, prose comes last.
 
 Four savings, none of which changes what is written:
-- the static instruction's keys and values are computed once and shared by every request;
+- what a prompt has in common with the instruction, or with another prompt, is read once (passes.py);
 - forced tokens go in with the next pass (jump-forward), in the canonical tokens of the grammar;
 - a pass may carry the undecided candidates of the next field as a tree: each node sees the row and its own ancestors alone
   (a 4-D mask) and sits at its own depth's position, so that one pass scores what would take one pass a token;
@@ -11,24 +11,25 @@ Four savings, none of which changes what is written:
 `greedy` takes the likeliest allowed token at each step, as plain constrained decoding does. `scored` takes the candidate
 whose tokens together are likeliest. The action's candidates are always scored whole: `probabilities` is their softmax.
 
-Here belongs the model's arithmetic. Texts, tokenizers and HTTP do not.
+An answer is a computation that stops at each pass it needs (`Steps`), so that several may be in the making at once and share
+their passes (batcher.py). Here belongs what is chosen. Texts, tokenizers and HTTP do not.
 """
 
-import copy
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
 from llguidance import LLMatcher, LLTokenizer
 
 from tradewind.predictor.grammar import FieldPlan, Plan, Value, as_action
-from tradewind.predictor.row import Row, empty_cache, finite
+from tradewind.predictor.passes import Passes
+from tradewind.predictor.row import NO_DRAFT, NO_TREE, Draft, Row, Steps, Tree, finite
 from tradewind.predictor.settings import Decoding
 from tradewind.predictor.trie import ROOT, Trie
 from tradewind.trading.decision import Action, TradeDecision
-
-_MIN_SHARED = 8  # a shorter common beginning is not worth a cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +41,14 @@ class Written:
         tokens: every token of the completion, forced ones included, without the stop token.
         probabilities: of the actions, adding up to 1; 0 for an action that the limits bar.
         forward_passes: model calls, the prompt's included.
+        action_at: `time.perf_counter()` when the action was chosen.
     """
 
     decision: TradeDecision
     tokens: tuple[int, ...]
     probabilities: Mapping[Action, float]
     forward_passes: int
+    action_at: float
 
 
 class ModelUnsupportedError(Exception):
@@ -92,20 +95,14 @@ class Decoder:
 
         What the model keeps of a text is keys and values alone: `check_servable` has seen to it.
         """
-        self._model = model
-        self._static_ids = list(static_ids) if len(static_ids) >= _MIN_SHARED else []
+        self.passes = Passes(model)
         self._decoding = decoding
         self._speculate = speculate
         self._prose = prose
         self._last_action: Action | None = None
         self._last_values: dict[Action, Mapping[str, Value]] = {}
-        cache = empty_cache(model.config)
-        if self._static_ids:
-            row = Row(model, cache, 0)
-            row.waiting.extend(self._static_ids)
-            with torch.inference_mode():
-                row.score([])
-        self._static_layers = cache.layers
+        with torch.inference_mode():
+            self.passes.read_for_good(static_ids)
 
     @property
     def prose_tokens(self) -> int:
@@ -114,52 +111,53 @@ class Decoder:
 
     @torch.inference_mode()
     def write(self, prompt_ids: Sequence[int], plan: Plan) -> Written:
-        """The decision for a prompt.
+        """The decision for a prompt, alone; see `writing`."""
+        steps = self.writing(self.passes.row(prompt_ids), plan)
+        try:
+            want = next(steps)
+            while True:
+                (logits,) = self.passes.run([want])
+                if logits is not None:
+                    want = steps.send(logits)
+        except StopIteration as stop:
+            written: Written = stop.value
+            return written
+
+    def writing(self, row: Row, plan: Plan) -> Steps[Written]:
+        """The decision for a prompt, pass by pass, within `torch.inference_mode()`.
 
         Args:
-            prompt_ids: the whole prompt's tokens, as training tokenises prompts.
+            row: of the whole prompt's tokens, as training tokenises prompts (`passes.row`).
             plan: what may be written.
 
         Raises:
             NotFiniteError: a pass gave scores that are not numbers.
         """
-        row = self._begin(prompt_ids)
-        prompt_tokens = len(prompt_ids)
-        action, probabilities = self._choose_action(row, plan)
+        prompt_tokens = len(row.cached) + len(row.waiting)
+        action, probabilities = yield from self._choose_action(row, plan)
+        chosen_at = time.perf_counter()
         values: dict[str, Value] = {"action": action}
         following = list(plan.fields_after(action))
         while following:
             field = following.pop(0)
-            values[field.name] = self._choose(row, field, following, action)
+            values[field.name] = yield from self._choose(row, field, following, action)
         self._last_action, self._last_values[action] = action, values
         row.waiting.extend(plan.tail)
-        reasoning = b"" if self._prose is None else self._write_prose(row, self._prose)
+        reasoning = b"" if self._prose is None else (yield from self._write_prose(row, self._prose))
         return Written(
             decision=plan.decision(values, reasoning.decode(errors="ignore")),
             tokens=tuple([*row.cached, *row.waiting][prompt_tokens:]),
             probabilities=probabilities,
             forward_passes=row.passes,
+            action_at=chosen_at,
         )
 
-    def _begin(self, prompt_ids: Sequence[int]) -> Row:
-        static = len(self._static_ids)
-        cache = empty_cache(self._model.config)
-        if static and static < len(prompt_ids) and list(prompt_ids[:static]) == self._static_ids:
-            # Layers grow by concatenation into new tensors, so copies may share the static ones.
-            cache.layers = [copy.copy(layer) for layer in self._static_layers]
-        else:
-            static = 0
-        row = Row(self._model, cache, static)
-        row.cached.extend(prompt_ids[:static])
-        row.waiting.extend(prompt_ids[static:])
-        return row
-
-    def _choose_action(self, row: Row, plan: Plan) -> tuple[Action, dict[Action, float]]:
+    def _choose_action(self, row: Row, plan: Plan) -> Steps[tuple[Action, dict[Action, float]]]:
         field = plan.action
         row.waiting.extend(field.forced)
         likely = self._last_action
-        draft = [] if likely is None else self._draft(field, ROOT, plan.fields_after(likely), likely)
-        scores = _score_whole(row, field.trie, draft)
+        draft = NO_DRAFT if likely is None else self._draft(field, ROOT, plan.fields_after(likely), likely)
+        scores = yield from _score_whole(row, field.trie, draft)
         shares = torch.softmax(torch.tensor(scores, dtype=torch.float64), dim=0).tolist()
         probabilities = dict.fromkeys(Action, 0.0)
         probabilities.update({as_action(value): share for value, share in zip(field.values, shares, strict=True)})
@@ -167,16 +165,17 @@ class Decoder:
         row.waiting.extend(_path(field.trie, chosen))
         return as_action(field.values[chosen]), probabilities
 
-    def _choose(self, row: Row, field: FieldPlan, following: Sequence[FieldPlan], action: Action) -> Value:
+    def _choose(self, row: Row, field: FieldPlan, following: Sequence[FieldPlan], action: Action) -> Steps[Value]:
         row.waiting.extend(field.forced)
         if self._decoding is Decoding.SCORED and len(field.values) > 1:
-            chosen = _best(_score_whole(row, field.trie))
+            scores = yield from _score_whole(row, field.trie)
+            chosen = _best(scores)
             row.waiting.extend(_path(field.trie, chosen))
         else:
-            chosen = self._walk(row, field, following, action)
+            chosen = yield from self._walk(row, field, following, action)
         return field.values[chosen]
 
-    def _walk(self, row: Row, field: FieldPlan, following: Sequence[FieldPlan], action: Action) -> int:
+    def _walk(self, row: Row, field: FieldPlan, following: Sequence[FieldPlan], action: Action) -> Steps[int]:
         """Greedy from the root to a leaf, with as many passes as the scored nodes leave open."""
         trie, node = field.trie, ROOT
         while trie.candidate[node] < 0:
@@ -187,34 +186,38 @@ class Decoder:
                 best = _greedy_children(ahead, [node], trie)
             else:
                 carried = trie.undecided_below(node, self._speculate)
-                paths = [trie.ancestors(other, node) for other in carried]
-                tree = [(trie.token[n], path) for n, path in zip(carried, paths, strict=True)]
-                logits = row.score(tree, carried, self._draft(field, node, following, action))
-                best = _greedy_children(logits, [node, *carried], trie)
+                tree = _tree(trie, carried, node, [n for n in carried if len(trie.children[n]) > 1])
+                logits = yield from row.score(tree, self._draft(field, node, following, action))
+                best = _greedy_children(logits, [node, *(carried[at] for at in tree.scored)], trie)
             while node in best or len(trie.children[node]) == 1:
                 node = best[node] if node in best else trie.children[node][0]
                 row.waiting.append(trie.token[node])
         return trie.candidate[node]
 
-    def _draft(self, field: FieldPlan, node: int, following: Sequence[FieldPlan], action: Action) -> list[int]:
+    def _draft(self, field: FieldPlan, node: int, following: Sequence[FieldPlan], action: Action) -> Draft:
         """Tokens from a node of a field to the answer's last choice, as last written after the action."""
         values = self._last_values.get(action, {})
         tokens: list[int] = []
+        choices: list[int] = []
         for each in (field, *following):
             if self._decoding is Decoding.SCORED or self._speculate == 0 or values.get(each.name) not in each.values:
                 break
             leaf = each.trie.candidate.index(each.values.index(values[each.name]))
-            path = [*reversed(each.trie.ancestors(leaf, ROOT))]
+            path = [ROOT, *reversed(each.trie.ancestors(leaf, ROOT))]
             if each is not field:
                 tokens.extend(each.forced)
-            elif node != ROOT:
-                if node not in path:
-                    break
-                path = path[path.index(node) + 1 :]
-            tokens.extend(each.trie.token[n] for n in path)
-        return tokens[:-1]  # nothing is chosen after the last
+            elif node not in path:
+                break
+            else:
+                path = path[path.index(node) :]
+            for above, below in pairwise(path):
+                if len(each.trie.children[above]) > 1 and tokens:
+                    choices.append(len(tokens))
+                tokens.append(each.trie.token[below])
+        last = choices[-1] if choices else 0  # nothing is chosen after it
+        return Draft(tokens[:last], choices)
 
-    def _write_prose(self, row: Row, prose: Prose) -> bytes:
+    def _write_prose(self, row: Row, prose: Prose) -> Steps[bytes]:
         """Greedy prose under the grammar; closed after `max_tokens`, at the next character's end."""
         matcher = prose.matcher()
         written: list[int] = []
@@ -223,7 +226,7 @@ class Decoder:
                 written.extend(prose.closing)
                 row.waiting.extend(prose.closing)
                 break
-            logits = row.score([])[0]
+            (logits,) = yield from row.score(NO_TREE, NO_DRAFT)
             allowed = torch.frombuffer(bytearray(matcher.compute_logit_bias()), dtype=torch.uint8)[: logits.shape[0]]
             barred = torch.ones(logits.shape[0], dtype=torch.bool)
             barred[: allowed.shape[0]] = allowed == 0
@@ -238,15 +241,24 @@ class Decoder:
         return text.removesuffix(b'"}')
 
 
-def _score_whole(row: Row, trie: Trie, draft: Sequence[int] = ()) -> list[float]:
+def _tree(trie: Trie, carried: Sequence[int], start: int, scored: Sequence[int]) -> Tree:
+    """Nodes below a start, some of which are scored."""
+    at = {node: index for index, node in enumerate(carried)}
+    paths = [trie.ancestors(node, start) for node in carried]
+    return Tree(carried, [trie.token[node] for node in carried], paths, [at[node] for node in scored])
+
+
+def _score_whole(row: Row, trie: Trie, draft: Draft = NO_DRAFT) -> Steps[list[float]]:
     """Log-probability of each candidate's tokens, over the whole vocabulary, in one pass; indexed by candidate."""
     carried = trie.inner()
-    logits = row.score([(trie.token[n], trie.ancestors(n, ROOT)) for n in carried], carried, draft)
+    logits = yield from row.score(_tree(trie, carried, ROOT, carried), draft)
     scored = [ROOT, *carried]
     edges = [(line, child) for line, node in enumerate(scored) for child in trie.children[node]]
     lines, children = [line for line, _ in edges], [child for _, child in edges]
+    # In single precision: a sum over a large vocabulary is most of the work outside the model. What is not a number in a line is in it.
+    sums = logits.float().logsumexp(dim=-1).double()
     picked = logits[lines, [trie.token[child] for child in children]].double()
-    steps = finite((picked - logits.double().logsumexp(dim=-1)[lines]).tolist())  # nan anywhere in a line is in its sum
+    steps = finite((picked - sums[lines]).tolist())
     total = [0.0] * len(trie.token)
     scores = [0.0] * (max(trie.candidate) + 1)
     row.last_scores = dict(zip(children, picked.tolist(), strict=True))

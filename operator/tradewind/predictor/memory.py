@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import torch
 
-from tradewind.predictor.row import CHUNK
+from tradewind.predictor.passes import CHUNK, LINES
 from tradewind.pretrained.cpu import CGROUP
 
 _KEPT_FREE: Final = 0.25
@@ -38,6 +38,7 @@ def affordable_tokens(model: Any, *, free: int | None = None) -> int:
     pairs = CHUNK * CHUNK if model.config._attn_implementation == "eager" else 0  # however long the prompt is
     inner = int(getattr(text, "intermediate_size", None) or 4 * width)
     one_pass = CHUNK * max(size, 4) * (_WIDTHS * max(width, heads * head) + 3 * inner) + 3 * 4 * pairs * heads
+    one_pass += LINES * int(text.vocab_size) * (size + 4)  # scores, and the same as numbers of four bytes
     left = _free_bytes(model.device) if free is None else free
     return max(0, int((left * (1 - _KEPT_FREE) - one_pass) / (kept + grown + mask)))
 

@@ -16,11 +16,28 @@ SECONDS = Histogram(
     "Time from a request's arrival to a decision, waiting included",
     buckets=_SECONDS,
 )
+ACTION_SECONDS = Histogram(
+    "tradewind_predictor_action_seconds",
+    "Time from a request's arrival to its action, the fields after it still open; waiting included",
+    buckets=_SECONDS,
+)
+BATCH = Histogram(
+    "tradewind_predictor_batch",
+    "Answers that share a call of the model",
+    buckets=(1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64),
+)
+PROMPT_TOKENS = Counter(
+    "tradewind_predictor_prompt_tokens",
+    "Tokens of prompts: read, by the model; shared, since the instruction or another prompt begins alike",
+    ("source",),
+)
 QUEUE = Gauge("tradewind_predictor_queue", "Decisions that wait or are being written")
 BAD_PASSES = Counter(
     "tradewind_predictor_bad_passes",
     "Decisions that failed by the model: not_finite, scores that are no numbers; failed, a call that ended with an error",
     ("kind",),
 )
+for _source in ("read", "shared"):
+    PROMPT_TOKENS.labels(_source)
 for _kind in ("not_finite", "failed"):
     BAD_PASSES.labels(_kind)

@@ -1,67 +1,38 @@
-"""The KServe model: requests in, decisions out, one at a time through a bounded queue.
+"""The KServe model: requests in, decisions out, through a bounded queue.
 
-Here belongs the v1 protocol's body, the queue and the one inference thread. The arithmetic is the decoder's.
+Here belongs what is accepted, what is refused and why, and what is said of errors. The protocols' bodies are protocol.py's, whose
+turn it is batcher.py's, and the arithmetic the decoder's.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from math import ceil
-from typing import Annotated, Any
+from typing import Any
 
 import kserve
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from kserve import InferRequest, InferResponse
+from pydantic import JsonValue
 
-from tradewind.predictor import metrics
+from tradewind.predictor import metrics, protocol
+from tradewind.predictor.batcher import Batch, Batcher, Job
 from tradewind.predictor.decoder import Decoder, Written
 from tradewind.predictor.failure import RequestError
 from tradewind.predictor.grammar import Grammar, GrammarError, Plan
 from tradewind.predictor.health import Health
 from tradewind.predictor.loader import encode_prompt
+from tradewind.predictor.protocol import Instance
 from tradewind.predictor.row import NotFiniteError
-from tradewind.schema.names import Symbol
-from tradewind.schema.rules import first_fault
-from tradewind.trading.decision import DecisionInput, Limits
-from tradewind.trading.prompt import render_prompt
 
-_MAX_INSTANCES = 16
 _MOST_CHARACTERS = 32  # of a token, on average; a longer text is not even tokenised
 _logger = logging.getLogger(__name__)
 
 
-class Instance(BaseModel):
-    """One question. `symbols` names the one symbol that is asked about; `limits` is null where the endpoint sets none."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    market_data: Mapping[str, JsonValue]
-    account_state: Mapping[str, JsonValue]
-    recent_history: Annotated[tuple[Mapping[str, JsonValue], ...], Field(max_length=100)] = ()
-    symbols: Annotated[tuple[Symbol, ...], Field(min_length=1, max_length=1)]
-    limits: Limits | None = None
-
-    @property
-    def prompt(self) -> str:
-        """The prompt as training renders it."""
-        shown = DecisionInput(
-            market_data=self.market_data, account_state=self.account_state, recent_history=self.recent_history
-        )
-        return render_prompt(shown, self.symbols[0])
-
-
-class PredictRequest(BaseModel):
-    """Body of `POST /v1/models/<name>:predict`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    instances: Annotated[tuple[Instance, ...], Field(min_length=1, max_length=_MAX_INSTANCES)]
-
-
 class DecisionModel(kserve.Model):  # type: ignore[misc] # kserve has no types
-    """Answers `:predict`. Ready from the start: the server is started once everything is verified and warm."""
+    """Answers v1's `:predict` and v2's `/infer`. Ready from the start: the server is started once everything is verified and warm."""
 
     def __init__(
         self,
@@ -73,6 +44,7 @@ class DecisionModel(kserve.Model):  # type: ignore[misc] # kserve has no types
         max_positions: int,
         max_queue: int,
         max_prompt_tokens: int,
+        max_batch_tokens: int,
     ) -> None:
         """A model that answers.
 
@@ -84,6 +56,7 @@ class DecisionModel(kserve.Model):  # type: ignore[misc] # kserve has no types
             max_positions: tokens of prompt and answer together that the model has room for.
             max_queue: decisions that may wait or run.
             max_prompt_tokens: of a prompt, as memory allows.
+            max_batch_tokens: of prompts and answers that are in the making at once, as memory allows.
         """
         super().__init__(name)
         self.health = Health()
@@ -94,21 +67,46 @@ class DecisionModel(kserve.Model):  # type: ignore[misc] # kserve has no types
         self._max_queue = max_queue
         self._max_prompt_tokens = max_prompt_tokens
         self._pending = 0
-        self._seconds = 0.1  # moving average of one decision
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
+        # Reading and tokenising a question goes on beside the model, one at a time.
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader")
+        self._batcher = Batcher(Batch(decoder, max_batch_tokens))
         self.ready = True
 
-    async def predict(self, payload: Any, headers: Mapping[str, str] | None = None) -> dict[str, JsonValue]:
-        """A prediction an instance, in order.
+    @property
+    def batched(self) -> bool:
+        """Whether answers share passes of the model."""
+        return self._decoder.passes.packs
+
+    def get_input_types(self) -> list[dict[str, Any]]:
+        """For v2's metadata."""
+        return protocol.input_types()
+
+    def get_output_types(self) -> list[dict[str, Any]]:
+        """For v2's metadata."""
+        return protocol.output_types()
+
+    def validate(self, payload: Any) -> Any:
+        """Nothing: `predict` does, and names the field."""
+        return payload
+
+    async def predict(
+        self, payload: Any, headers: Mapping[str, str] | None = None
+    ) -> dict[str, JsonValue] | InferResponse:
+        """A prediction an instance, in order, in the protocol of the question.
 
         Raises:
-            RequestError: 422 for a body that breaks the schema or does not fit the model, 413 for one that is too much for this
-                server, 503 where the queue is full, 500 where the model fails.
+            RequestError: 400 for a body that breaks the schema, 422 for what does not fit the model, 413 for what is too much for
+                this server, 503 where the queue is full, 500 where the model fails.
         """
         del headers
         accepted = time.perf_counter()
-        request = _parse(payload)
-        wanted = len(request.instances)
+        if isinstance(payload, InferRequest):
+            answers = await self._answers(protocol.read_v2(payload), accepted)
+            return protocol.write_v2(answers, payload, self.name)
+        return {"predictions": [*(await self._answers(protocol.read_v1(payload), accepted))]}
+
+    async def _answers(self, instances: Sequence[Instance], accepted: float) -> list[dict[str, Any]]:
+        wanted = len(instances)
         if wanted > self._max_queue:
             raise RequestError(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -118,7 +116,7 @@ class DecisionModel(kserve.Model):  # type: ignore[misc] # kserve has no types
                 field="instances",
             )
         if self._pending + wanted > self._max_queue:
-            wait = ceil(self._pending * self._seconds)
+            wait = ceil(self._pending * self._batcher.seconds_each)
             raise RequestError(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "queue_full",
@@ -128,53 +126,52 @@ class DecisionModel(kserve.Model):  # type: ignore[misc] # kserve has no types
             )
         self._pending += wanted
         metrics.QUEUE.set(self._pending)
-        loop = asyncio.get_running_loop()
-        jobs = [loop.run_in_executor(self._worker, self._answer, instance, accepted) for instance in request.instances]
         try:
+            jobs = [self._answer(instance, accepted) for instance in instances]
             answers = await asyncio.gather(*jobs, return_exceptions=True)
         finally:
             self._pending -= wanted
             metrics.QUEUE.set(self._pending)
-        predictions: list[JsonValue] = []
+        predictions: list[dict[str, Any]] = []
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer
             predictions.append(answer)
-        return {"predictions": predictions}
+        return predictions
 
-    def _answer(self, instance: Instance, accepted: float) -> dict[str, Any]:
-        answer = self.decide(instance, accepted)
+    async def _answer(self, instance: Instance, accepted: float) -> dict[str, Any]:
+        job = await asyncio.get_running_loop().run_in_executor(self._reader, self._job, instance)
+        try:
+            written = await asyncio.wrap_future(self._batcher.submit(job))
+        except Exception as error:
+            raise self._failure(error) from error
+        self.health.answered()
+        answer = _prediction(written, accepted)
         metrics.DECISIONS.labels(answer["action"]).inc()
         metrics.PASSES.observe(answer["_forward_passes"])
         metrics.SECONDS.observe(answer["_latency_ms"] / 1000)
+        metrics.ACTION_SECONDS.observe(written.action_at - accepted)
         _logger.info(
             "decision symbol=%s action=%s confidence=%s passes=%s ms=%s",
             *(answer[key] for key in ("symbol", "action", "confidence", "_forward_passes", "_latency_ms")),
         )
         return answer
 
-    def decide(self, instance: Instance, accepted: float) -> dict[str, Any]:
-        """One decision, on the inference thread.
-
-        Args:
-            instance: the question.
-            accepted: `time.perf_counter()` when the request came in; `_latency_ms` counts from there.
+    def decide(self, instances: Sequence[Instance]) -> list[dict[str, Any]]:
+        """Decisions before the server listens, all at once.
 
         Raises:
             RequestError: 413 or 422 where it is the question's fault, 500 where it is the model's: then `health` knows of it.
         """
-        started = time.perf_counter()
-        written = self._write(instance)
-        ended = time.perf_counter()
-        self._seconds += 0.1 * (ended - started - self._seconds)
-        return {
-            **written.decision.model_dump(mode="json"),
-            "_probabilities": {action.value: share for action, share in written.probabilities.items()},
-            "_forward_passes": written.forward_passes,
-            "_latency_ms": round((ended - accepted) * 1000, 3),
-        }
+        accepted = time.perf_counter()
+        jobs = [self._job(instance) for instance in instances]
+        answers = [self._batcher.submit(job) for job in jobs]
+        try:
+            return [_prediction(answer.result(), accepted) for answer in answers]
+        except Exception as error:
+            raise self._failure(error) from error
 
-    def _write(self, instance: Instance) -> Written:
+    def _job(self, instance: Instance) -> Job:
         prompt_ids = self._prompt_ids(instance)
         if len(prompt_ids) > self._max_prompt_tokens:
             raise self._too_large(f"the prompt takes {len(prompt_ids)} tokens")
@@ -188,21 +185,16 @@ class DecisionModel(kserve.Model):  # type: ignore[misc] # kserve has no types
                 "send less market_data or recent_history",
                 field="market_data",
             )
-        try:
-            written = self._decoder.write(prompt_ids, plan)
-        except NotFiniteError as error:
-            remedy = "serve it with --dtype bfloat16 or float32 (serving.dtype), and look at the weights and the device"
-            raise self._failure("not_finite", "NotFinite", str(error), remedy) from error
-        except Exception as error:
-            _logger.exception("a decision failed")
-            remedy = "see the predictor's log; a device that fails or has too little memory is to be replaced"
-            raise self._failure(
-                "failed", "ServerFailed", f"{type(error).__name__}: {str(error)[:300]}", remedy
-            ) from error
-        self.health.answered()
-        return written
+        return Job(prompt_ids, plan, tokens)
 
-    def _failure(self, kind: str, reason: str, message: str, remedy: str) -> RequestError:
+    def _failure(self, error: Exception) -> RequestError:
+        if isinstance(error, NotFiniteError):
+            kind, reason, message = "not_finite", "NotFinite", str(error)
+            remedy = "serve it with --dtype bfloat16 or float32 (serving.dtype), and look at the weights and the device"
+        else:
+            _logger.error("a decision failed", exc_info=error)
+            kind, reason, message = "failed", "ServerFailed", f"{type(error).__name__}: {str(error)[:300]}"
+            remedy = "see the predictor's log; a device that fails or has too little memory is to be replaced"
         metrics.BAD_PASSES.labels(kind).inc()
         self.health.failed(reason, f"{message}; {remedy}")
         return RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, f"model_{kind}", message, remedy)
@@ -215,7 +207,7 @@ class DecisionModel(kserve.Model):  # type: ignore[misc] # kserve has no types
             return encode_prompt(self._tokenizer, text)
         except (ValueError, TypeError, RecursionError) as error:
             raise RequestError(
-                HTTPStatus.UNPROCESSABLE_ENTITY,
+                HTTPStatus.BAD_REQUEST,
                 "invalid_request",
                 f"market_data, account_state or recent_history cannot be written as a prompt: {type(error).__name__}",
                 "send JSON that is nested less deep, of text without lone surrogates and of finite numbers",
@@ -240,16 +232,10 @@ class DecisionModel(kserve.Model):  # type: ignore[misc] # kserve has no types
         )
 
 
-def _parse(payload: Any) -> PredictRequest:
-    try:
-        return PredictRequest.model_validate(payload)
-    except ValidationError as error:
-        fault = first_fault(error)
-        field = fault.field or "body"
-        raise RequestError(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            "invalid_request",
-            f"{field}: {fault.message}",
-            'send {"instances": [{"market_data", "account_state", "recent_history", "symbols": [one], "limits"}]}',
-            field=field,
-        ) from None
+def _prediction(written: Written, accepted: float) -> dict[str, Any]:
+    return {
+        **written.decision.model_dump(mode="json"),
+        "_probabilities": {action.value: share for action, share in written.probabilities.items()},
+        "_forward_passes": written.forward_passes,
+        "_latency_ms": round((time.perf_counter() - accepted) * 1000, 3),
+    }

@@ -1,22 +1,22 @@
-"""One answer in the making: its cache of keys and values, its tokens, and the passes over them.
+"""One answer in the making: its cache of keys and values, its tokens, and what it wants of the next pass.
 
-Three things are never done. A pass with a mask over a whole long prompt: such a mask grows with the square of its tokens, so what
-is more than `CHUNK` is read causally before, in pieces. A choice by scores that are not numbers: `finite` looks at what is read
-off each pass. A window of attention that begins to bind: caches are plain, and `positions_of` bounds what is asked.
+Two things are never done. A choice by scores that are not numbers: `finite` looks at what is read off each pass. A window of
+attention that begins to bind: caches are plain, and `positions_of` bounds what is asked.
 
-Belongs here: the one call of the model and what goes in and comes out. Does not belong here: what is chosen (decoder.py).
+Belongs here: what one row keeps and asks for. Does not belong here: the call of the model (passes.py), and what is chosen
+(decoder.py).
 """
 
+import copy
 import math
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-CHUNK: Final = 1024
-"""Tokens that one pass reads at most; a prompt within them is read together with the first scores."""
-_LEAST_CHUNK: Final = 64
+T = TypeVar("T")
 
 
 class NotFiniteError(ArithmeticError):
@@ -41,106 +41,125 @@ def empty_cache(config: Any) -> DynamicCache:
     return cache
 
 
+def layer_of(lent: DynamicLayer, tokens: int) -> DynamicLayer:
+    """A layer that begins with so many tokens of another one. It grows by concatenation into new tensors, so the two share them."""
+    layer = copy.copy(lent)
+    if layer.is_initialized:  # layers that use another one's keys keep nothing
+        layer.keys, layer.values = lent.keys[:, :, :tokens], lent.values[:, :, :tokens]
+    return layer
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Tokens that may follow a text, several next to each other.
+
+    Attributes:
+        nodes: names of the nodes, not negative.
+        tokens: of each.
+        paths: of each, the names of itself and its ancestors in the tree.
+        scored: indices of those after which scores are wanted, in ascending order: over a large vocabulary they are dear.
+    """
+
+    nodes: Sequence[int] = ()
+    tokens: Sequence[int] = ()
+    paths: Sequence[Sequence[int]] = ()
+    scored: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Tokens that may follow a text, one after the other.
+
+    Attributes:
+        tokens: they.
+        choices: after so many of them scores are wanted, in ascending order; none of them 0.
+    """
+
+    tokens: Sequence[int] = ()
+    choices: Sequence[int] = ()
+
+
+NO_TREE: Final = Tree()
+NO_DRAFT: Final = Draft()
+
+
 class Row:
     """One answer in the making: the cache, the tokens in it, and the tokens that go in with the next pass."""
 
-    def __init__(self, model: Any, cache: DynamicCache, past: int) -> None:
-        self.cache = cache
+    def __init__(self, config: Any, tokens: Sequence[int]) -> None:
+        """Args: config: of the model. tokens: of the text so far, none of them read."""
+        self.cache = empty_cache(config)
         self.cached: list[int] = []
-        self.waiting: list[int] = []
+        self.waiting: list[int] = list(tokens)
         self.passes = 0
+        self.shared = 0
+        """Tokens that were not read for this row, since another one had read them."""
+        self.borrowed = False
+        """Whether some of them were those of a row that was not answered yet: what made that one fail may be in them."""
         self.last_scores: dict[int, float] = {}
-        self._model = model
-        self._past = past
-        self._draft: Sequence[int] = ()
+        self._draft: Draft = NO_DRAFT
         self._draft_logits = torch.empty(0, 0)
 
     def ahead(self) -> torch.Tensor | None:
         """Logits [1, vocabulary] after the waiting tokens, where these are what the last pass's draft foresaw."""
         count = len(self.waiting)
-        if 0 < count <= len(self._draft) and list(self._draft[:count]) == self.waiting:
-            return self._draft_logits[count - 1 : count]
-        return None
+        if count not in self._draft.choices or list(self._draft.tokens[:count]) != self.waiting:
+            return None
+        line = self._draft.choices.index(count)
+        return self._draft_logits[line : line + 1]
 
-    def score(
-        self, tree: Sequence[tuple[int, Sequence[int]]], nodes: Sequence[int] = (), draft: Sequence[int] = ()
-    ) -> torch.Tensor:
+    def score(self, tree: "Tree", draft: "Draft") -> "Steps[torch.Tensor]":
         """One pass over the waiting tokens, a tree and a draft after them; the latter two leave the cache again.
 
         Args:
-            tree: for each node its token and its path: the names of itself and its ancestors in the tree.
-            nodes: the names of the tree's nodes, in the tree's order; not negative.
-            draft: tokens that may follow the waiting ones; `ahead` has their scores.
+            tree: what may follow.
+            draft: what may follow, too; `ahead` has its scores.
 
         Returns:
-            Logits [1 + nodes, vocabulary]: after the last waiting token, then after each node of the tree.
+            Logits [1 + scored nodes, vocabulary]: after the last waiting token, then after each node of the tree that is to be scored.
         """
-        self._read_what_is_too_long()
-        chain, past = len(self.waiting), self._past
-        names = [*nodes, *range(-1, -len(draft) - 1, -1)]
-        paths = [*(path for _, path in tree), *(range(-1, -count - 1, -1) for count in range(1, len(draft) + 1))]
-        logits = self._pass(
-            [*self.waiting, *(token for token, _ in tree), *draft],
-            [*range(past, past + chain), *(past + chain - 1 + len(p) for p in paths)],
-            self._mask(_tree_mask(past, chain, paths, names)) if paths else None,
-            1 + len(paths),
-        )
-        if paths:
-            self.cache.crop(-len(paths))
-        self._took(chain)
-        self._draft, self._draft_logits = draft, logits[1 + len(tree) :]
-        return logits[: 1 + len(tree)]
+        logits = yield Want(self, tree, draft)
+        self._draft, self._draft_logits = draft, logits[1 + len(tree.scored) :]
+        return logits[: 1 + len(tree.scored)]
 
-    def _read_what_is_too_long(self) -> None:
-        """All but the last tokens of a long prompt, without a mask of ours: attention is causal by itself."""
-        chunk = self._chunk()
-        while len(self.waiting) > chunk:
-            self._pass(self.waiting[:chunk], range(self._past, self._past + chunk), None, 1)
-            self._took(chunk)
+    def begin_with(self, other: "Row", tokens: int) -> None:
+        """Begin with so many tokens that another row has read; this one has them waiting."""
+        self.cache.layers = [layer_of(layer, tokens) for layer in other.cache.layers]
+        self.skip(tokens)
 
-    def _chunk(self) -> int:
-        """Tokens of a pass. Eager attention keeps a score for each pair of tokens and head: no more than those of `CHUNK` alone."""
-        total = self._past + len(self.waiting)
-        if self._model.config._attn_implementation != "eager" or total <= CHUNK:
-            return CHUNK
-        return max(_LEAST_CHUNK, CHUNK * CHUNK // total)
+    def skip(self, tokens: int) -> None:
+        """So many tokens of the text are, or will be, in the cache without being read for this row."""
+        self.shared += tokens - len(self.cached)
+        self.took(tokens - len(self.cached))
 
-    def _pass(self, ids: Sequence[int], positions: Sequence[int], mask: torch.Tensor | None, keep: int) -> torch.Tensor:
-        """Logits [keep, vocabulary] after the last so many of some tokens, which are in the cache then."""
-        device = self._model.device
-        output = self._model(
-            input_ids=torch.tensor([list(ids)], device=device),
-            position_ids=torch.tensor([list(positions)], device=device),
-            attention_mask=mask,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=keep,
-        )
-        self.passes += 1
-        logits: torch.Tensor = output.logits[0]
-        return logits
-
-    def _took(self, count: int) -> None:
+    def took(self, count: int) -> None:
         """So many of the waiting tokens are in the cache."""
-        self._past += count
         self.cached.extend(self.waiting[:count])
         del self.waiting[:count]
 
-    def _mask(self, seen: torch.Tensor) -> torch.Tensor:
-        """As the model's attention takes masks: eager attention adds them to its scores, where True would count 1."""
-        seen = seen.to(self._model.device)
-        if self._model.config._attn_implementation != "eager":
-            return seen
-        dtype = self._model.dtype
-        return torch.zeros_like(seen, dtype=dtype).masked_fill(~seen, torch.finfo(dtype).min)
+    def rest(self) -> None:
+        """Nothing more is written; others may begin with it."""
+        self._draft, self._draft_logits = NO_DRAFT, torch.empty(0, 0)
 
 
-def _tree_mask(past: int, chain: int, paths: Sequence[Sequence[int]], nodes: Sequence[int]) -> torch.Tensor:
-    """Who sees whom, bool [1, 1, chain + nodes, past + chain + nodes]: the chain is causal, a node sees its own path."""
-    size = chain + len(paths)
-    mask = torch.ones(size, past + size, dtype=torch.bool).tril_(past)
-    mask[chain:, past + chain :] = False
-    column = {node: past + chain + index for index, node in enumerate(nodes)}
-    for index, path in enumerate(paths):
-        mask[chain + index, [column[node] for node in path]] = True
-    return mask[None, None]
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What a row wants to be scored; see `Row.score`."""
+
+    row: Row
+    tree: Tree = NO_TREE
+    draft: Draft = NO_DRAFT
+
+    @property
+    def extra(self) -> int:
+        """Tokens beside those of the text."""
+        return len(self.tree.nodes) + len(self.draft.tokens)
+
+    @property
+    def lines(self) -> int:
+        """Tokens after which scores are wanted."""
+        return 1 + len(self.tree.scored) + len(self.draft.choices)
+
+
+Steps = Generator[Want, torch.Tensor, T]
+"""A computation that stops at each pass it needs, and goes on with the logits of it [1 + scored nodes + choices, vocabulary]."""

@@ -8,30 +8,34 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import kserve
 import torch
 import transformers
-from fastapi import Request
 from fastapi.responses import JSONResponse
 from kserve.model_server import app
 from llguidance.hf import from_tokenizer
 from pydantic import JsonValue
 
+from tradewind.predictor.alike import share_if_alike
 from tradewind.predictor.card import card
 from tradewind.predictor.decoder import Decoder, ModelUnsupportedError, Prose
 from tradewind.predictor.failure import RequestError, StartError
 from tradewind.predictor.grammar import Grammar, GrammarError
-from tradewind.predictor.loader import SAMPLE_INPUTS, Loaded, completion_tokeniser, load, static_beginning
+from tradewind.predictor.loader import SAMPLE_INPUTS, Loaded, completion_tokeniser, encode_prompt, static_beginning
 from tradewind.predictor.memory import affordable_tokens
-from tradewind.predictor.model import DecisionModel, Instance
+from tradewind.predictor.model import DecisionModel
+from tradewind.predictor.protocol import Instance
+from tradewind.predictor.quantization import load_for_serving
+from tradewind.predictor.rest import name_fields
 from tradewind.predictor.settings import Reasoning, Settings
 from tradewind.pretrained.cpu import cpu_threads
 from tradewind.pretrained.servable import positions_of
 from tradewind.trading.exits import ExitCode
 from tradewind.trading.pauses import keep_for_good
-from tradewind.trading.prompt import PROMPT_VERSION
+from tradewind.trading.prompt import PROMPT_VERSION, render_prompt
 
 LIVE = "/tradewind/v1/live"
 _ANSWER_TOKENS = 512  # more than any completion without prose
@@ -51,9 +55,9 @@ def serve(settings: Settings, sha256: str, base_matches: bool | None) -> None:  
     """
     torch.set_num_threads(settings.threads or int(os.environ.get("OMP_NUM_THREADS", "0")) or cpu_threads())
     began = time.perf_counter()
-    loaded = load(settings)
+    loaded, quantization = load_for_serving(settings)
     model = build(settings, loaded)
-    warm_up(model, str(loaded.model.dtype).removeprefix("torch."))
+    warm_up(model, str(loaded.model.dtype).removeprefix("torch."), settings.symbols)
     _logger.info("ready model=%s sha256=%s load_s=%.1f", settings.model_name, sha256, time.perf_counter() - began)
     verification: dict[str, JsonValue] = {
         "sha256": sha256,
@@ -67,6 +71,8 @@ def serve(settings: Settings, sha256: str, base_matches: bool | None) -> None:  
         "dtype": str(loaded.model.dtype).removeprefix("torch."),
         "decoding": settings.decoding.value,
         "reasoning": settings.reasoning.value,
+        "batched": model.batched,
+        "quantization": quantization,
         "merged": settings.adapter is not None and settings.merge,
         "promptVersion": PROMPT_VERSION,
         "card": card(settings.adapter or settings.base),
@@ -77,8 +83,8 @@ def serve(settings: Settings, sha256: str, base_matches: bool | None) -> None:  
         return _live(model)
 
     app.add_api_route(LIVE, live, methods=["GET"])
-    app.add_exception_handler(RequestError, _refuse)
     server = kserve.ModelServer(http_port=settings.port, enable_grpc=False, enable_latency_logging=False, workers=1)
+    name_fields(app, server)
     for noisy in ("kserve.trace", "uvicorn.access"):  # the model logs a line a decision; probes need none
         logging.getLogger(noisy).setLevel(logging.WARNING)
     keep_for_good()
@@ -109,9 +115,12 @@ def build(settings: Settings, loaded: Loaded) -> DecisionModel:
         raise StartError(ExitCode.PREFLIGHT, "TokenizerRoundTrip", str(error)) from error
     except ModelUnsupportedError as error:
         raise StartError(ExitCode.BAD_CONFIG, ExitCode.BAD_CONFIG.reason, str(error)) from error
-    most = settings.max_prompt_tokens or max(affordable_tokens(loaded.model) - _ANSWER_TOKENS - decoder.prose_tokens, 0)
+    probes = [encode_prompt(loaded.tokenizer, render_prompt(shown, "BTC")) for shown in SAMPLE_INPUTS]
+    share_if_alike(loaded.model, decoder.passes, probes)
+    room = affordable_tokens(loaded.model)
+    most = settings.max_prompt_tokens or max(room - _ANSWER_TOKENS - decoder.prose_tokens, 0)
     positions = positions_of(loaded.model.config)
-    _logger.info("bounds positions=%d prompt_tokens=%d", positions, most)
+    _logger.info("bounds positions=%d prompt_tokens=%d batch_tokens=%d", positions, most, room)
     return DecisionModel(
         settings.model_name,
         decoder,
@@ -120,6 +129,7 @@ def build(settings: Settings, loaded: Loaded) -> DecisionModel:
         max_positions=positions,
         max_queue=settings.max_queue,
         max_prompt_tokens=most,
+        max_batch_tokens=room,
     )
 
 
@@ -137,20 +147,23 @@ def _prose(settings: Settings, loaded: Loaded) -> Prose | None:
     return Prose(masks, settings.reasoning.max_tokens, tuple(closing))
 
 
-def warm_up(model: DecisionModel, dtype: str) -> None:
-    """A few decisions before anybody may ask.
+def warm_up(model: DecisionModel, dtype: str, symbols: Sequence[str] = ()) -> None:
+    """A few decisions on each symbol before anybody may ask, one at a time and together.
 
     Raises:
         StartError: exit 64, NotFinite, where the scores are no numbers; exit 64 where there is no room for a prompt; exit 70
             where the model fails otherwise.
     """
-    for shown in SAMPLE_INPUTS:
-        instance = Instance(**shown.model_dump(), symbols=("BTC",))
-        for _ in range(2):
-            try:
-                model.decide(instance, time.perf_counter())
-            except RequestError as error:
+    for symbol in symbols or ("BTC",):
+        questions = [Instance(**shown.model_dump(), symbols=(symbol,)) for shown in SAMPLE_INPUTS]
+        try:
+            for question in questions:
+                model.decide([question])
+            model.decide(questions)
+        except RequestError as error:
+            if error.code != "symbol_unsupported":
                 raise _not_warm(error, dtype) from error
+            _logger.warning("%s", error.message)  # the other symbols are served all the same
 
 
 def _not_warm(error: RequestError, dtype: str) -> StartError:
@@ -179,8 +192,3 @@ def _end(model: DecisionModel) -> None:
     """Take no more questions, answer those that are there, and end."""
     model.ready = False
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-async def _refuse(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestError)
-    return JSONResponse(error.body, status_code=error.status, headers=error.headers)

@@ -9,11 +9,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NoReturn
 
+from pydantic import TypeAdapter, ValidationError
+
 from tradewind.predictor.failure import StartError
+from tradewind.schema.names import Symbol
+from tradewind.schema.rules import first_fault
 from tradewind.trading.exits import ExitCode
 
 DEFAULT_TERMINATION_LOG = Path("/dev/termination-log")
 THREADS = "TRADEWIND_THREADS"
+_SYMBOL: TypeAdapter[str] = TypeAdapter(Symbol)
 
 
 class Decoding(StrEnum):
@@ -36,6 +41,19 @@ class Reasoning(StrEnum):
         return {Reasoning.NONE: 0, Reasoning.BRIEF: 60, Reasoning.FULL: 512}[self]
 
 
+class Quantization(StrEnum):
+    """What weights are kept in: as they are, or in 8 or 4 bits."""
+
+    NONE = "none"
+    INT8 = "int8"
+    INT4 = "int4"
+
+    @property
+    def bits(self) -> int:
+        """Of a weight; 0 where nothing is quantised."""
+        return {Quantization.NONE: 0, Quantization.INT8: 8, Quantization.INT4: 4}[self]
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The server's settings, checked.
@@ -54,7 +72,10 @@ class Settings:
         max_prompt_tokens: of a prompt; longer ones get 413. 0: what memory allows.
         attention: how attention is computed; auto is sdpa where the model has it.
         base_mismatch: what is done with an adapter that was trained on another base.
+        quantization: see `Quantization`.
+        min_agreement: share of decisions that must stay the same when weights are quantised, above 0 and up to 1.
         speculate: tokens of undecided candidates that a pass may carry along; 0 decodes one token a pass.
+        symbols: decided on once before the server is ready, so that the first question about one waits for nothing.
         threads: CPU threads of the tensor library; 0: OMP_NUM_THREADS, or the pod's CPU limit.
         port: HTTP port.
         termination_log: where the reason of a refused start is written.
@@ -73,7 +94,10 @@ class Settings:
     max_prompt_tokens: int
     attention: str
     base_mismatch: str
+    quantization: Quantization
+    min_agreement: float
     speculate: int
+    symbols: tuple[str, ...]
     threads: int
     port: int
     termination_log: Path
@@ -91,10 +115,15 @@ def parse_settings(argv: Sequence[str]) -> Settings:
             raise _invalid(f"{name} takes 64 lower-case hex digits, got {given!r}")
     if options.base_sha256 is not None and options.adapter is None:
         raise _invalid("--base-sha256 goes with --adapter: without one --sha256 is the base's own hash")
+    if options.quantization is not Quantization.NONE and options.adapter is not None and not options.merge:
+        raise _invalid(
+            "--quantization goes with --merge true (serving.merge): an adapter beside quantised weights is not served"
+        )
     threads = os.environ.get(THREADS, "0")
     if not threads.isdecimal():
         raise _invalid(f"{THREADS} takes a whole number of threads, got {threads!r}")
-    return Settings(threads=int(threads), **vars(options))
+    given = vars(options) | {"symbols": tuple(options.symbols or ())}
+    return Settings(threads=int(threads), **given)
 
 
 def options_table() -> Iterator[tuple[str, str, str]]:
@@ -158,7 +187,27 @@ def _parser() -> argparse.ArgumentParser:
         default="refuse",
         help="an adapter whose training.json names another base than the one that lies there: exit 65, or served and said so",
     )
+    add(
+        "--quantization",
+        type=Quantization,
+        choices=list(Quantization),
+        default=Quantization.NONE,
+        help="weights of linear layers in 8 or 4 bits, quantised while loading, after the merge",
+    )
+    add(
+        "--min-agreement",
+        type=_share,
+        default=0.99,
+        help="share of decisions that quantised weights must leave as they were; fewer: exit 64, QuantizationDisagrees",
+    )
     add("--speculate", type=_at_least(0), default=16, help="undecided tokens that a pass may carry along")
+    add(
+        "--symbol",
+        dest="symbols",
+        action="append",
+        type=_symbol,
+        help="a symbol that is decided on before the server is ready; once for each, others are answered too",
+    )
     add("--port", type=_at_least(1), default=8080, help="HTTP port")
     add(
         "--termination-log",
@@ -186,6 +235,20 @@ def _boolean(text: str) -> bool:
             return False
         case _:
             raise argparse.ArgumentTypeError(f"takes true or false, got {text!r}")
+
+
+def _symbol(text: str) -> str:
+    try:
+        return _SYMBOL.validate_python(text)
+    except ValidationError as error:
+        raise argparse.ArgumentTypeError(first_fault(error).message) from None
+
+
+def _share(text: str) -> float:
+    value = float(text) if re.fullmatch(r"[0-9]{1,3}([.][0-9]{1,9})?", text) else 0.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"takes a share above 0 and up to 1, got {text!r}")
+    return value
 
 
 def _at_least(least: int, most: int = 65535) -> Callable[[str], int]:

@@ -40,6 +40,8 @@ RETENTION = Bounds(0, 999_999 * 86_400)
 """Up to the longest `Duration` that can be written."""
 RETENTION_KEPT = Bounds(30 * 86_400, 999_999 * 86_400)
 """What an Endpoint may say: a shorter one would erase what was decided, and why, before anybody looked."""
+RETIRE_AFTER = Bounds(60, 999_999 * 86_400)
+"""How long a predictor that nobody needs goes on running."""
 SPOOL_BYTES = Bounds(0, 2**40)
 SPOOL_GRACE = Bounds(0, 3_600)
 ABANDONED_AFTER = Bounds(1, 86_400)

@@ -89,6 +89,16 @@ Probability = Annotated[
 ]
 """Decimal number strictly between 0 and 1."""
 
+Share = Annotated[
+    str,
+    Checked(
+        "(0[.][0-9]{0,8}[1-9][0-9]{0,8}|1([.]0{1,9})?)",
+        "must be a share above 0, up to 1, in quotes, such as '0.99'",
+        20,
+    ),
+]
+"""Decimal number above 0, up to 1."""
+
 OpenFraction = Annotated[
     str,
     Checked(

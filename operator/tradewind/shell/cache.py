@@ -64,6 +64,7 @@ class Cache:
 
     def __init__(self) -> None:
         self._entries: dict[tuple[str, str], dict[str, _Entry]] = {}
+        self._unread: dict[tuple[str, str], set[str]] = {}
         self._named: dict[tuple[str, str], Mapping[str, Resource]] = {}  # each is made once a change
         self._naming: dict[Key, set[Key]] = {}
         self._parts: WeakValueDictionary[tuple[type[BaseModel], str], BaseModel] = WeakValueDictionary()
@@ -126,6 +127,10 @@ class Cache:
             found = {name: e.parsed for name, e in entries if isinstance(e.parsed, Resource)}
             self._named[place] = MappingProxyType(found)
         return self._named[place]  # type: ignore[return-value]
+
+    def unread(self, kind: type[Resource], namespace: str) -> tuple[str, ...]:
+        """Names of a kind in a namespace that are not valid objects."""
+        return tuple(sorted(self._unread.get((kind.__name__, namespace), ())))
 
     def naming(self, kind: type[R], named: Key) -> tuple[R, ...]:
         """Every valid object of a kind that has this one as a neighbour by name, sorted by its own."""
@@ -206,12 +211,15 @@ class Cache:
         entries = self._entries.setdefault((key.kind, key.namespace), {})
         before, now = _neighbours(key, entries.get(key.name)), _neighbours(key, entry)
         entries[key.name] = entry
+        unread = self._unread.setdefault((key.kind, key.namespace), set())
+        (unread.add if isinstance(entry.parsed, InvalidSpec) else unread.discard)(key.name)
         self._named.pop((key.kind, key.namespace), None)
         self._rename(key, before - now, now - before)
 
     def _pop(self, key: Key) -> None:
         entry = self._entries[key.kind, key.namespace].pop(key.name)
         self._named.pop((key.kind, key.namespace), None)
+        self._unread.get((key.kind, key.namespace), set()).discard(key.name)
         self._rename(key, _neighbours(key, entry), frozenset())
 
     def _rename(self, key: Key, no_more: Iterable[Key], anew: Iterable[Key]) -> None:

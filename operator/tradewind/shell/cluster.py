@@ -87,6 +87,17 @@ class Cluster:
                 return None
             raise
 
+    async def serves(self, api_version: str) -> bool:
+        """Whether the cluster has an API; one whose server is away (503) is not there."""
+        base = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+        try:
+            await self._call("GET", base)
+        except ClusterError as error:
+            if error.status in (404, 503):
+                return False
+            raise
+        return True
+
     async def select(
         self,
         api_version: str,

@@ -83,6 +83,10 @@ class ClusterWorld:
         """Those of a kind that have an object as a neighbour by name, as last seen."""
         return self.cache.naming(kind, Key(type(named).__name__, named.namespace, named.name))
 
+    def unread(self, kind: type[Resource], namespace: str) -> tuple[str, ...]:
+        """Names of those that are not valid, as last seen."""
+        return self.cache.unread(kind, namespace)
+
     def is_going(self, namespace: str) -> bool:
         """Whether a namespace is being deleted."""
         return namespace in self.going
@@ -103,6 +107,10 @@ class ClusterWorld:
             body = await self.cluster.get(*place)
             self.views.read(place, body)
         return body
+
+    async def serves(self, api_version: str) -> bool:
+        """Whether the cluster has an API, which may come and go."""
+        return await self.cluster.serves(api_version)
 
     async def pods(self, namespace: str, selector: str) -> Sequence[Json]:
         """Pods that match labels."""

@@ -44,6 +44,11 @@ def sharing_a_machine(ranks: Ranks, machine: str) -> int:
     return Counter(ranks.gather(machine))[machine]
 
 
+def agreed_limit(ranks: Ranks, limit: int | None) -> int | None:
+    """The least of what the nodes may take; None where none of them knows."""
+    return min((one for one in ranks.gather(limit) if one is not None), default=None)
+
+
 def agreed_fit(ranks: Ranks, taken: Taken | None) -> Taken | None:
     """The least that fits on one of the nodes, with its reason; None where one of them has no room at all."""
     told: list[Any] = ranks.gather(

@@ -67,14 +67,20 @@ def choose_method(asked: str, *, no_room: str = "") -> Method:
     return Method("lora", half, f"{name} LoRA on {torch.cuda.get_device_name()}: {why}")
 
 
-def lack_of_room(folder: Path) -> str:
-    """Why weights of two bytes do not fit this machine's GPU; empty where they do, or there is none."""
+def lack_of_room(folder: Path, *, shared_by: int = 1) -> str:
+    """Why weights of two bytes do not fit this machine's GPU; empty where they do, or there is none.
+
+    Args:
+        folder: the base's.
+        shared_by: machines that can share it out among them.
+    """
     if not torch.cuda.is_available():
         return ""
     parameters, gpu_bytes = parameters_of(folder), torch.cuda.get_device_properties(0).total_memory
-    if not needs_quantisation(parameters, gpu_bytes):
+    if not needs_quantisation(-(-parameters // shared_by), gpu_bytes):
         return ""
-    return f"{parameters:.3g} weights of two bytes leave no room on a GPU of {gigabytes(gpu_bytes)}"
+    shares = f", in {shared_by} shares" if shared_by > 1 else ""
+    return f"{parameters:.3g} weights of two bytes{shares} leave no room on a GPU of {gigabytes(gpu_bytes)}"
 
 
 def parameters_of(folder: Path) -> int:
@@ -86,8 +92,15 @@ def parameters_of(folder: Path) -> int:
     return count
 
 
-def load_model(folder: Path, method: Method, tokenizer: Any) -> tuple[Any, str]:
+def load_model(folder: Path, method: Method, tokenizer: Any, *, to_share: bool = False) -> tuple[Any, str]:
     """The frozen base model, on the GPU where there is one, and the name of its attention.
+
+    Args:
+        folder: the base's.
+        method: how it is trained.
+        tokenizer: the base's.
+        to_share: whether it is shared out after this: it then stays on the CPU, and weights that have the numbers of the file are not
+            read before they are needed.
 
     Raises:
         JobError: exit 64 for a folder that holds no loadable model, or one that a server would refuse; exit 65 for files that
@@ -98,6 +111,10 @@ def load_model(folder: Path, method: Method, tokenizer: Any) -> tuple[Any, str]:
             "base", f"{folder} holds no *.safetensors: mount a base model there (pickled weights are not loaded)"
         )
     stated = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("quantization_config")
+    if stated and to_share:
+        raise bad_config(
+            "strategy", f"fsdp shares out plain weights and those in {folder} are quantised: set it to ddp"
+        )
     if stated and not torch.cuda.is_available():
         kind = stated.get("quant_method", "quantised") if isinstance(stated, dict) else "quantised"
         raise bad_config(
@@ -114,6 +131,7 @@ def load_model(folder: Path, method: Method, tokenizer: Any) -> tuple[Any, str]:
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=method.dtype,
         )
+    if torch.cuda.is_available() and not to_share:
         quantization["device_map"] = {"": torch.cuda.current_device()}
     try:
         with as_job_error("base"):

@@ -22,7 +22,7 @@ from tradewind.trading.duplicates import Dedupe
 from tradewind.trading.exits import ExitCode
 from tradewind.trading.settings.dataset import Selection
 from tradewind.trading.settings.hyperparameters import Hyperparameters, MaxLength
-from tradewind.trading.settings.recipe import Objective, Recipe
+from tradewind.trading.settings.recipe import Objective, Recipe, Strategy
 from tradewind.trading.settings.stores import Stores
 from tradewind.training.outcome import JobError, bad_config
 
@@ -87,6 +87,7 @@ class TrainConfig(Recipe):
         after_out_of_memory: the attempt before was killed for memory: this one takes less.
         silence_seconds: of several nodes: how long is waited for one that does not answer.
         merged: the base with the adapter merged in is published too.
+        strategy: of several nodes: whether each holds all of the base, or a share of it.
     """
 
     run: Given
@@ -101,6 +102,7 @@ class TrainConfig(Recipe):
     dataset_sha256: Sha256 | None = None
     output: Path
     merged: bool = False
+    strategy: Strategy = "auto"
     progress_url: Annotated[str, Field(pattern="^https?://")] | None = None
     progress_token_file: Path | None = None
     progress_seconds: Annotated[float, Field(gt=0)] = 10.0

@@ -8,6 +8,7 @@ import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,8 +18,9 @@ from tradewind.training.collator import group_tensors
 from tradewind.training.files import write_atomic
 from tradewind.training.loss import keeps_logits, weighted_loss
 from tradewind.training.packing import Costs, Group, Packing
-from tradewind.training.planner import Asked, Fit, Taken, Tried, fits, next_fit
+from tradewind.training.planner import DDP, Asked, Fit, Taken, Tried, fits, next_fit
 from tradewind.training.preflight import TokenizedSample
+from tradewind.training.ranks import Ranks
 
 RECORD: Final = "plan.json"
 CGROUP: Final = Path("/sys/fs/cgroup")
@@ -37,6 +39,7 @@ def choose_fit(
     limit: int | None,
     killed_at: Fit | None = None,
     before: Callable[[Fit], None] | None = None,
+    ranks: Ranks = Ranks(),  # noqa: B008 - frozen
 ) -> Taken | None:
     """Steps of the largest group until one fits; None where none does. The model is left with the checkpointing that is taken.
 
@@ -50,6 +53,10 @@ def choose_fit(
         limit: bytes, as `limit_bytes` says.
         killed_at: what an attempt before was killed at for memory: it is not tried again, nor what takes more.
         before: called with each fit before it is tried: where the process is killed at it, nothing tells of it afterwards.
+        ranks: the processes that have a share of the base and try with this one; `limit` is that of all of them.
+
+    Raises:
+        MemoryError: of such processes, one had no room.
     """
     heaviest = sorted(passes, key=lambda one: -sum(len(sample.input_ids) for sample in one))[:_PASSES]
     longest = max((sample for one in passes for sample in one), key=lambda sample: len(sample.input_ids))
@@ -65,7 +72,8 @@ def choose_fit(
         set_checkpointing(model, on=step.checkpointing)
         found = [*_groups(Packing(costs, step.max_tokens), heaviest), Group((longest,))]
         group = max(found, key=lambda group: group.computed)
-        tried.append(Tried(step, step_bytes(model, group, pad_token_id, half)))
+        peak = ranks.probed(partial(step_bytes, model, group, pad_token_id, half))
+        tried.append(Tried(step, peak))
 
 
 def set_checkpointing(model: Any, *, on: bool) -> None:
@@ -126,20 +134,34 @@ def limit_bytes(cgroup: Path = CGROUP, meminfo: Path = Path("/proc/meminfo"), *,
     return min((limit for limit in limits if limit is not None), default=None)
 
 
+def memory_bytes(*, sharing: int = 1) -> int | None:
+    """Bytes that a process can hold at most: all of the GPU, or as `limit_bytes`."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    return limit_bytes(sharing=sharing)
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a run is trained with, or was trying when it was written."""
+    """What a run is trained with, or was trying when it was written.
+
+    Attributes:
+        strategy: whether each of several processes holds all of the base, or a share of it.
+        ran_out: memory was short of more than this: it is taken without another try.
+    """
 
     taken: Taken
     method: str
     attempt: int
+    strategy: str = DDP
+    ran_out: bool = False
 
     def write(self, folder: Path) -> None:
         """Keep it: a resumed run goes on with it, and so to the same sums."""
         fit = self.taken.fit
         content = {
             "maxTokens": fit.max_tokens, "checkpointing": fit.checkpointing, "method": self.method, "reason": self.taken.reason,
-            "attempt": self.attempt,
+            "attempt": self.attempt, "strategy": self.strategy, "ranOut": self.ran_out,
         }  # fmt: skip
         write_atomic(folder / RECORD, json.dumps(content))
 
@@ -149,7 +171,9 @@ class Record:
         try:
             found: Mapping[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
             fit = Fit(int(found["maxTokens"]), bool(found["checkpointing"]))
-            return cls(Taken(fit, str(found["reason"])), str(found["method"]), int(found.get("attempt", 0)))
+            taken, attempt = Taken(fit, str(found["reason"])), int(found.get("attempt", 0))
+            strategy, ran_out = str(found.get("strategy", DDP)), bool(found.get("ranOut", False))
+            return cls(taken, str(found["method"]), attempt, strategy, ran_out)
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

@@ -9,7 +9,7 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +28,7 @@ MEETING_SECONDS: Final = 900.0
 """How long a process waits for the others to start: pods that get no node hold those that have one."""
 _LOOK: Final = timedelta(seconds=5)
 _HERE: Final = "here"
+_NO_ROOM: Final = "no-room"
 
 _logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def join(environment: Mapping[str, str], *, silence_seconds: float, stopped: Sto
         distributed.init_process_group(
             backend, store=store, rank=rank, world_size=size, timeout=timedelta(seconds=silence_seconds)
         )
-    return Peers(rank, size)
+    return Peers(rank, size, store)
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,16 @@ class Peers(Ranks):
 
     A process that ends closes its connections, which the others see at their next collective. One that is silent (its node lost its
     power, or it hangs) is given up after `silence_seconds`.
+
+    Attributes:
+        store: what all of them are connected to.
     """
+
+    store: Any = field(default=None, repr=False, compare=False)
 
     def sums(self, *values: float) -> list[float]:  # noqa: D102 - as in Ranks
         added = torch.tensor(values, dtype=torch.float64)
-        with _lost(self.rank):
+        with self.hearing():
             distributed.all_reduce(added)
         return [float(value) for value in added]
 
@@ -80,7 +86,7 @@ class Peers(Ranks):
     def gather(self, value: T) -> list[T]:  # noqa: D102
         content = _encoded(value)
         lengths = [torch.zeros(1, dtype=torch.long) for _ in range(self.size)]
-        with _lost(self.rank):
+        with self.hearing():
             distributed.all_gather(lengths, torch.tensor([len(content)]))
             longest = max(int(length) for length in lengths)
             told = [torch.empty(longest, dtype=torch.uint8) for _ in range(self.size)]
@@ -91,7 +97,7 @@ class Peers(Ranks):
     def share(self, value: T) -> T:  # noqa: D102
         content = _encoded(value) if self.first else b""
         length = torch.tensor([len(content)])
-        with _lost(self.rank):
+        with self.hearing():
             distributed.broadcast(length, 0)
             told = _bytes_tensor(content) if self.first else torch.empty(int(length), dtype=torch.uint8)
             distributed.broadcast(told, 0)
@@ -108,14 +114,14 @@ class Peers(Ranks):
         flat = torch.cat(
             [(torch.zeros_like(one) if one.grad is None else one.grad).reshape(-1).to(torch.float32) for one in summed]
         )
-        with _lost(self.rank):
+        with self.hearing():
             distributed.all_reduce(flat)
         for one, part in zip(summed, torch.split(flat, [one.numel() for one in summed]), strict=True):
             one.grad = part.view_as(one).to(one.dtype)
 
     def copy_weights(self, parameters: Iterable[Any]) -> None:  # noqa: D102
         trained = [parameter for parameter in parameters if parameter.requires_grad]
-        with torch.no_grad(), _lost(self.rank):
+        with torch.no_grad(), self.hearing():
             for parameter in trained:
                 distributed.broadcast(parameter.data, 0)
 
@@ -135,20 +141,45 @@ class Peers(Ranks):
     def leave(self) -> None:  # noqa: D102
         distributed.destroy_process_group()
 
+    def tell_no_room(self) -> None:
+        """Leave word, before this process ends, that it does so for want of memory."""
+        with contextlib.suppress(RuntimeError):
+            self.store.set(_NO_ROOM, "1")
+
+    @contextlib.contextmanager
+    def hearing(self) -> Iterator[None]:
+        """A block that talks to the others: what torch.distributed says of a connection ends the attempt.
+
+        Raises:
+            JobError: exit 75: one of them is lost.
+            MemoryError: it ended for want of memory, and left word of it.
+        """
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            with contextlib.suppress(
+                RuntimeError
+            ):  # the store is the first process', which may be the one that is lost
+                if self.store is not None and self.store.check([_NO_ROOM]):
+                    raise MemoryError("another node of the training ran out of memory") from error
+            raise _node_lost(self.rank, error) from error
+
 
 @contextlib.contextmanager
 def _lost(rank: int) -> Iterator[None]:
-    """What torch.distributed says of a connection, as the end of an attempt."""
+    """As `Peers.hearing`, before there is one."""
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise
     except RuntimeError as error:
-        words = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
-        message = (
-            f"node {rank} does not hear another node of the training: {words}; the newest checkpoint is gone on from"
-        )
-        raise JobError(ExitCode.INTERRUPTED, "NodeLost", message) from error
+        raise _node_lost(rank, error) from error
+
+
+def _node_lost(rank: int, error: RuntimeError) -> JobError:
+    words = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+    message = f"node {rank} does not hear another node of the training: {words}; the newest checkpoint is gone on from"
+    return JobError(ExitCode.INTERRUPTED, "NodeLost", message)
 
 
 def _meet(host: str, port: int, rank: int, size: int, stopped: Stopped) -> Any:

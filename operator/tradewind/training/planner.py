@@ -11,9 +11,11 @@ from typing import Final, Literal
 
 SHARE: Final = 0.9  # of the limit; what is measured at one step is not the most that ever is
 ENOUGH_TOKENS: Final = 1024  # at once: a processor is not faster with more of them
-_WEIGHTS_SHARE: Final = 0.7  # of a GPU; the rest is for activations
+_WEIGHTS_SHARE: Final = 0.7  # of what a process has; the rest is for activations
 
 Asked = Literal["auto", "true", "false"]
+DDP: Final = "ddp"
+FSDP: Final = "fsdp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,55 @@ def smaller(fit: Fit, *, longest: int, asked: Asked) -> Fit | None:
 
 def needs_quantisation(parameters: int, gpu_bytes: int) -> bool:
     """Whether weights of two bytes leave a GPU no room for activations."""
-    return 2 * parameters > _WEIGHTS_SHARE * gpu_bytes
+    return _leaves_no_room(2 * parameters, gpu_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """How several processes hold the base: ddp, each all of it, or fsdp, each a share. `why` is for people."""
+
+    name: Literal["ddp", "fsdp"]
+    why: str
+
+
+def choose_strategy(
+    asked: Literal["auto", "ddp", "fsdp"],
+    *,
+    nodes: int,
+    quantised: bool,
+    weight_bytes: int,
+    limit: int | None,
+    before: str | None = None,
+    lack: str = "",
+) -> Strategy:
+    """The strategy of a training.
+
+    Args:
+        asked: for what.
+        nodes: processes.
+        quantised: whether the base is held in four bits (QLoRA), which is not shared out.
+        weight_bytes: of the base, as it is held.
+        limit: bytes that a process may take, the least of all of them; None: nobody says.
+        lack: why nothing can be shared out, whatever memory says; empty: it can.
+        before: of an earlier attempt. One that shared the base out is gone on with: memory may say otherwise a moment later.
+    """
+    if nodes == 1 or quantised:
+        return Strategy(DDP, "")
+    if asked == FSDP:
+        return Strategy(FSDP, "and a share of the base, as asked")
+    if asked == "auto" and before == FSDP and not lack:
+        return Strategy(FSDP, "and a share of the base, as in the attempt before")
+    if asked == DDP or limit is None or not _leaves_no_room(weight_bytes, limit):
+        return Strategy(DDP, "and all of the base")
+    if lack:
+        return Strategy(DDP, f"and all of the base, since {lack}")
+    return Strategy(
+        FSDP, f"and a share of the base: {gigabytes(weight_bytes)} of weights leave no room in {gigabytes(limit)}"
+    )
+
+
+def _leaves_no_room(weight_bytes: int, limit: int) -> bool:
+    return weight_bytes > _WEIGHTS_SHARE * limit
 
 
 def plan_words(reason: str, attention: str, layers: str, share: float, *further: str) -> str:

@@ -59,6 +59,14 @@ class Ranks:
         del into
         return folder
 
+    def passes(self, count: int) -> int:
+        """Passes through the model that this process makes where it has so many of its own: no others, unless all need it for theirs."""
+        return count
+
+    def probed(self, measure: Callable[[], int | None]) -> int | None:
+        """What a step takes that every process makes alike, in bytes; None where there was no room for it."""
+        return measure()
+
     @contextlib.contextmanager
     def failing_together(self, errors: Sequence[type[BaseException]]) -> Iterator[None]:
         """A block without a collective in it: an error of these kinds in one process ends it in all of them.

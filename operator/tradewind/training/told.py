@@ -20,6 +20,7 @@ def progress_of(trainer: Any, config: TrainConfig, message: str) -> dict[str, An
         "tokensPerSecond": round(trainer.meter.tokens_per_second, 1),
         "loss": trainer.step_loss,
         "evalLoss": trainer.eval_loss,
+        "checkpointStep": trainer.saved_step,
         "message": message or None,
         "curve": curve_of(trainer.state.log_history, step=step, loss=trainer.step_loss),
     }

@@ -18,8 +18,9 @@ from safetensors.torch import load_file, save_file
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from tradewind.training.checkpoint import Checkpoints
-from tradewind.training.collator import PlannedBatches, collate
+from tradewind.training.collator import Part, PlannedBatches, collate
 from tradewind.training.flow import EnoughError, Flow
+from tradewind.training.idle import Idle
 from tradewind.training.kto import Sides, baseline, kto_losses, put_back, trained_weights
 from tradewind.training.loss import completion_logps, keeps_logits, weighted_loss
 from tradewind.training.measures import Best, Meter
@@ -118,7 +119,9 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
         self.step_loss: float | None = None
         self.eval_loss: float | None = None
         self.partial_loss = 0.0
+        self.saved_step: int | None = None
         self._keeps_logits = keeps_logits(model)
+        self._idle = Idle(model, pad_token_id, self.compute_loss_context_manager, keeps=self._keeps_logits)
         self._draft: Path | None = None
         self.remove_callback(PrinterCallback)
         self.add_callback(Flow(self))
@@ -151,6 +154,7 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
         """Train to the end of the plan, from a checkpoint's step where one is given."""
         if checkpoint is not None:
             self._load_best(checkpoint)
+            self.saved_step = int(checkpoint.name.rpartition("-")[2])
         self.meter = Meter()
         with contextlib.suppress(EnoughError):
             self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
@@ -220,8 +224,10 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
             groups = self._against_reference(self._prepare_inputs(inputs), self.ranks)
             (count,) = self.ranks.sums(sum(len(group["desirable"]) for group in groups))
             num_items_in_batch = torch.tensor(count)
+        idle = self.ranks.passes(len(groups)) - len(groups)
         with self.ranks.failing_together(_NO_ROOM):
             losses = [super(AdapterTrainer, self).training_step(model, group, num_items_in_batch) for group in groups]
+            self._idle.train(idle)
         loss = torch.stack(losses).sum() if losses else torch.zeros((), device=self.args.device)
         value, tokens = self.ranks.sums(loss.item(), int(inputs["tokens"]))
         if not math.isfinite(value):
@@ -232,9 +238,12 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
         return torch.full_like(loss, value)
 
     def _logps(self, groups: Sequence[Mapping[str, torch.Tensor]]) -> list[torch.Tensor]:
+        idle = self.ranks.passes(len(groups)) - len(groups)
         # Left before weights are exchanged: autocast keeps what it has made of them.
         with self.compute_loss_context_manager():
-            return [completion_logps(self.model, group, keeps=self._keeps_logits) for group in groups]
+            found = [completion_logps(self.model, group, keeps=self._keeps_logits) for group in groups]
+        self._idle.look(idle)
+        return found
 
     def _against_reference(self, inputs: Mapping[str, Any], ranks: Ranks) -> list[dict[str, torch.Tensor]]:
         """The groups of an item with what KTO holds them against: `reference` [n] and `moved` []. The model is left in evaluation mode.
@@ -267,7 +276,9 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
         """Sum of the losses of a pass, and what it is divided by: tokens by weight, or samples where KTO has begun."""
         total = count = 0.0
         kto = self.reference is not None
-        for group in self._against_reference(inputs, Ranks()) if kto else inputs["groups"]:
+        groups = self._against_reference(inputs, Ranks()) if kto else inputs["groups"]
+        idle = self.ranks.passes(len(groups)) - len(groups)
+        for group in groups:
             with self.compute_loss_context_manager():
                 if kto:
                     part, weight = self._kto_losses(group).sum(), group["sample_weights"].sum()
@@ -275,6 +286,7 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
                     part, weight = weighted_loss(self.model, group, keeps=self._keeps_logits)
             total += part.item()
             count += weight.item()
+        self._idle.look(idle)
         return total, count
 
     def _measured(self) -> float | None:
@@ -286,11 +298,11 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
                 if self.stopping:
                     return None
                 with self.ranks.failing_together(_NO_ROOM):
-                    if (index := start + self.ranks.rank) < len(self.evaluation):
-                        inputs = self._prepare_inputs(self.data_collator([self.evaluation[index]]))
-                        part, part_weight = self._evaluated(inputs)
-                        total += part
-                        weight += part_weight
+                    index = start + self.ranks.rank
+                    own = [self.evaluation[index]] if index < len(self.evaluation) else [Part(())]
+                    part, part_weight = self._evaluated(self._prepare_inputs(self.data_collator(own)))
+                    total += part
+                    weight += part_weight
         total, weight = self.ranks.sums(total, weight)
         return total / weight if weight > 0 else math.nan
 
@@ -345,6 +357,7 @@ class AdapterTrainer(Trainer):  # type: ignore[misc] # transformers has no types
         if self.ranks.first:
             self._write_checkpoint(model, trial, drawn)
         self.ranks.share(None)
+        self.saved_step = self.state.global_step
 
     def _random_state(self) -> bytes:
         with tempfile.TemporaryDirectory() as folder:

@@ -24,6 +24,7 @@ from tradewind.core.endpoint.holders import availability, held_experiment
 from tradewind.core.endpoint.places import Places
 from tradewind.core.endpoint.seen import TERMINAL, Reason, Seen
 from tradewind.core.identity import is_meant, is_same, ref_to
+from tradewind.core.model_version.rest import rests
 from tradewind.core.verbs import PREFIX, Verb, one_line, pending_verb
 
 CONDITION = "ChampionByHand"
@@ -195,7 +196,7 @@ class _Turn:
         return self._serving(target.name, target)
 
     def _serving(self, name: str, ref: VersionStatusRef | None) -> ModelVersion | _Refusal:
-        """A version that can answer at once and is what `ref` names, or why it is refused."""
+        """A version that can answer, or will once its pods are back, and is what `ref` names; or why it is refused."""
         version = self.seen.versions.get(name)
         if version is None:
             return Reason.VERSION_MISSING, f"ModelVersion {name} does not exist in {self.endpoint.namespace}"
@@ -206,7 +207,7 @@ class _Turn:
             return Reason.VERSION_CHANGED, why
         ready = version.status.condition("Ready")
         unasked = version.spec.external is not None and (ready is None or ready.status is ConditionStatus.UNKNOWN)
-        if not unasked and not is_true(version.status.conditions, "Ready"):
+        if not unasked and not rests(version) and not is_true(version.status.conditions, "Ready"):
             why = f" ({ready.reason}: {ready.message})" if ready is not None else ""
             return Reason.VERSION_NOT_READY, f"ModelVersion {name} is not Ready{why[:400]}"
         return version
@@ -244,6 +245,11 @@ class _Turn:
             message = f"{_told(wish)} was refused: {because}"
             status = self._noted(status, wish, refused, message)
             return Change(free, status, Fact(CONDITION, False, refused, message), timedelta(0))
+        if not recorded and isinstance(found, ModelVersion) and rests(found):
+            ready = found.status.condition("Ready")
+            message = f"{_told(wish)} waits until {found.name} is Ready: {ready.message if ready is not None else ''}"
+            fact = Fact(CONDITION, None, Reason.VERSION_WAKING, message[:1024])
+            return Change(free, self.endpoint.status, fact, _SOON)
         left = champion.name if champion is not None else "nobody"
         record = RecordPromotion(
             endpoint=self.endpoint.name,

@@ -13,7 +13,8 @@ from tradewind.core.endpoint.seen import ReplicaReport, Seen
 from tradewind.trading.arm_health import ArmHealth, ArmReason
 from tradewind.trading.routing import Routing
 
-_MOST = 32
+MOST_ARMS = 32
+"""That a status has room for."""
 _FIRST = "it is being asked its first question"
 
 
@@ -26,7 +27,7 @@ def arm_statuses(endpoint: Endpoint, seen: Seen, routing: Routing | None) -> tup
         return endpoint.status.arms  # gateways of an older release say nothing
     first = {routing.champion: 0, routing.fallback: 1}
     names = sorted(routing.arms.keys() & seen.versions.keys(), key=lambda name: (first.get(name, 2), name))
-    return tuple(_arm(name, seen, routing, reports) for name in names[:_MOST])
+    return tuple(_arm(name, seen, routing, reports) for name in names[:MOST_ARMS])
 
 
 def health_fact(arms: Sequence[EndpointArmStatus] | None, champion: VersionStatusRef | None) -> Fact | None:

@@ -10,6 +10,7 @@ from tradewind.api.model_version import ModelVersion
 from tradewind.core.conditions import Fact, is_true
 from tradewind.core.endpoint.seen import TERMINAL, Promotion, Reason, Seen
 from tradewind.core.identity import is_meant, ref_to
+from tradewind.core.model_version.rest import rests
 from tradewind.trading.arm_health import ArmReason
 
 _ARM_REASONS = frozenset(ArmReason)
@@ -125,6 +126,9 @@ def fallback_of(endpoint: Endpoint, seen: Seen) -> tuple[VersionStatusRef | None
             f"restore the spec of ModelVersion {name}, or name another version; until then nothing is routed anew"
         )
         return known, Fact(FALLBACK, False, Reason.VERSION_CHANGED, message)
+    if rests(version) and (seen.routing is None or name not in seen.routing.arms):
+        message = f"the fallback {name} was retired, and its predictor is started again; until it is Ready nothing is routed anew"
+        return known, Fact(FALLBACK, False, Reason.VERSION_WAKING, message)
     said = endpoint.status.condition(FALLBACK) is not None
     return ref_to(version), Fact(FALLBACK, True, Reason.FALLBACK_KNOWN, name) if said else None
 

@@ -4,6 +4,7 @@
     own:       InferenceService -> pods verify hash and round trip -> benchmark Job -> Ready
                                         |                                 |
                                    ArtifactMismatch                  BenchmarkFailed (three attempts)
+    Ready --nobody needs it for retireAfter--> Retired --somebody does--> Waking -> Ready      (rest.py)
 
 A version that serves keeps a finalizer: whoever deletes it is told who needs it, and it goes only when nobody does, or with
 its namespace.
@@ -38,7 +39,7 @@ from tradewind.trading.exits import ExitCode, exit_code
 
 __all__ = ["TEMPLATE_HASH", "Arm", "PredictorPod", "Reason", "Seen", "Service", "arm_health", "decide"]
 
-_SOON = timedelta(seconds=5)
+_SOON, _LATER = timedelta(seconds=5), timedelta(minutes=1)
 
 
 def decide(version: ModelVersion, seen: Seen, now: datetime, *, platform: Platform, owner: Owner) -> Decision:
@@ -58,6 +59,13 @@ def decide(version: ModelVersion, seen: Seen, now: datetime, *, platform: Platfo
         if (missing := missing_image(version, platform)) is not None:
             unavailable = Fact("Ready", False, Reason.RUNTIME_NOT_AVAILABLE, missing)
             return turn.decision(effects, unavailable, phase=ModelVersionPhase.INVALID)
+        if not seen.metrics:
+            message = (
+                "serving.autoscaling goes by what pods use, and this cluster does not tell (metrics.k8s.io): have an administrator "
+                "install a metrics server, or make the version anew with serving.replicas instead"
+            )
+            missing_metrics = Fact("Ready", False, Reason.AUTOSCALER_NOT_AVAILABLE, message)
+            return turn.decision(effects, missing_metrics, phase=ModelVersionPhase.INVALID, again=_LATER)
         return _own(turn, effects)
     health = arm_health(seen.arms)
     ready, told = Fact("Ready", health.holds, health.reason, health.message), _prompt_fact(seen.prompt)
@@ -114,24 +122,37 @@ def _own(turn: Turn, effects: tuple[Effect, ...]) -> Decision:
         reads_log = judged_on is not None and judged_on.endpoint is not None
         stores = stores_of(version), asked_stores_of(version)
         effects += (*predictor_policy(turn.owner, turn.platform, *stores, reads_log=reads_log), Apply(turn.template))
+    if turn.rest.retired:
+        return _retired(turn, effects)
+    if turn.rest.stopped:
+        message = (
+            f"needed by {', '.join(turn.seen.users)}: its predictor is stopped, and is started again as soon as it is"[
+                :1024
+            ]
+        )
+        facts = Fact("Served", False, Reason.WAKING, message), Fact("Ready", False, Reason.WAKING, message)
+        return turn.decision(effects, *facts, phase=ModelVersionPhase.VERIFYING)
     broken = _broken_pod(turn.seen)
     if broken is not None:
+        verdict = () if broken[0] in _AFTER_VERIFIED else (Fact("ArtifactVerified", False, *broken),)
         return turn.decision(
             effects,
-            Fact("ArtifactVerified", False, *broken),
+            *verdict,
             Fact("Served", False, Reason.NOT_SERVING, broken[1]),
             Fact("Ready", False, *broken),
             phase=ModelVersionPhase.FAILED,
+            retired_time=None,
         )
     if service is None or not service.ready or service.ready_replicas < 1:
         was_ready = is_true(version.status.conditions, "Ready") or version.status.benchmark is not None
         reason = Reason.NOT_SERVING if was_ready else Reason.STARTING
+        reason = reason if turn.rest.retired_time is None else Reason.WAKING
         held = turn.seen.hindrance
         message = (service.message if service else "") or "waiting for the predictor to load and verify"
         word, message = (reason, message) if held is None else (held.reason, str(held))
         facts = Fact("Served", False, word, message), Fact("Ready", False, word, message)
         return turn.decision(effects, *facts, again=_SOON, phase=ModelVersionPhase.VERIFYING)
-    served = Fact("Served", True, Reason.SERVING, f"{service.ready_replicas} predictor(s) ready")
+    served = Fact("Served", True, Reason.SERVING, f"{service.ready_replicas} predictor(s) ready{_earlier(turn)}")
     if version.status.benchmark is None:
         return evaluated(turn, effects, served)
     evaluation = version.status.evaluation
@@ -142,7 +163,52 @@ def _own(turn: Turn, effects: tuple[Effect, ...]) -> Decision:
     ready, health = ready_fact(passed, verified, message), arm_health(turn.seen.arms)
     if passed and health.holds is False:
         ready, phase = Fact("Ready", False, health.reason, health.message), ModelVersionPhase.DEGRADED
-    return turn.decision(effects, verified_fact(version, verified), served, health, ready, phase=phase)
+    told = verified_fact(version, verified), served, health, ready
+    return turn.decision(effects, *told, phase=phase, retired_time=None)
+
+
+def _earlier(turn: Turn) -> str:
+    """What is said of images that an upgrade left as they are."""
+    if turn.images == turn.installed:
+        return ""
+    images = ", ".join(image for image in (turn.images.predictor, turn.images.vllm) if image)
+    return (
+        f" of {images}, and not of this installation's images: they stay while a champion or an experiment rests on them; a new "
+        "ModelVersion of the same artifact is served by the new ones"
+    )
+
+
+def _retired(turn: Turn, effects: tuple[Effect, ...]) -> Decision:
+    """Nobody needs it: it says so, and a while later its pods go. What it failed at stays its last word."""
+    rest, after = turn.rest, turn.version.spec.serving.retire_after
+    known = turn.version.status.condition("Ready")
+    failed = turn.version.status.phase is ModelVersionPhase.FAILED and known is not None
+    since = "" if rest.unused_since is None else f" since {rest.unused_since:%Y-%m-%dT%H:%M:%SZ}"
+    gone = "its pods are stopped" if rest.stopped else "its pods go within a minute"
+    message = (
+        f"nobody has needed it{since} (serving.retireAfter {after}): {gone}; an Endpoint or ABExperiment that names it starts "
+        "them again"
+    )
+    facts = [Fact("Served", False, Reason.RETIRED, message)] if rest.stopped else []
+    facts += [] if failed else [Fact("Ready", False, Reason.RETIRED, message)]
+    phase = ModelVersionPhase.FAILED if failed else ModelVersionPhase.RETIRED
+    return turn.decision(effects, *facts, phase=phase)
+
+
+_AFTER_VERIFIED = (Reason.QUANTIZATION_DISAGREES, Reason.NOT_FINITE)
+"""What a predictor finds out once the artifact is verified."""
+_OWN_WORDS = (
+    *_AFTER_VERIFIED,
+    Reason.ARTIFACT_MISMATCH,
+    Reason.BASE_MISMATCH,
+    Reason.BROKEN_FILE,
+    Reason.BASE_INCOMPLETE,
+    Reason.ADAPTER_INCOMPLETE,
+    Reason.MERGED_DIFFERS,
+    Reason.TOKENIZER_ROUND_TRIP,
+    Reason.TOKENIZER_UNSUPPORTED,
+)
+"""What a predictor says of its end that tells more than its exit code."""
 
 
 def _broken_pod(seen: Seen) -> tuple[Reason, str] | None:
@@ -156,6 +222,7 @@ def _broken_pod(seen: Seen) -> tuple[Reason, str] | None:
     }
     for pod in seen.pods:
         if reason := known.get(exit_code(pod.exit_code)):
+            reason = next((each for each in _OWN_WORDS if each == pod.result.get("reason")), reason)
             return reason, str(pod.result.get("message", "")) or f"the predictor ended with {pod.exit_code}"
     crashed = next((pod for pod in seen.pods if pod.exit_code not in (None, 0) and pod.restarts >= 3), None)
     if crashed:

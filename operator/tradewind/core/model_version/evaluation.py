@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from tradewind.api.common import GateResult, ObjectStatusRef
 from tradewind.api.evaluation import EvaluationDataset, EvaluationStatus
-from tradewind.api.model_version import BenchmarkStatus, ModelVersion, ModelVersionPhase, Provenance
+from tradewind.api.model_version import BenchmarkStatus, ModelVersion, ModelVersionPhase, Provenance, ServingStatus
 from tradewind.core.conditions import Fact, is_true
 from tradewind.core.decision import Create, Decision, Delete, Effect, JobFacts, Manifest
 from tradewind.core.limits import level_limits
@@ -28,6 +28,8 @@ ATTEMPTS: Final = 3
 TRY_AGAIN: Final = timedelta(hours=6)
 """While too few decisions are later than the training data: they come with the days."""
 DATASET_PATH, BARS_PATH = "/mnt/dataset", "/mnt/bars"
+BITS: Final[Mapping[str, int | None]] = {"none": None, "int8": 8, "int4": 4}
+"""Of a weight, by `serving.quantization`; None: nothing is quantised."""
 _SOON = timedelta(seconds=5)
 _SHOWN_ONCE = ("gates", "passed", "message", "hostile", "held", "completedTime")
 """Fields of the status that the Job does not tell as they are."""
@@ -75,6 +77,8 @@ def _judged(
     version, result = turn.version, turn.seen.benchmark.result if turn.seen.benchmark else {}
     hashed = expected(version)
     verified = bool(result.get("verified")) and bool(result.get("roundTrip")) and result.get("sha256", hashed) == hashed
+    serving = _serving(result)
+    verified = verified and is_quantised_as_asked(version, serving)
     gates = tuple(_gates(version, benchmark, found))
     passed = all(gate.passed is True for gate in gates)  # a number that is missing passes nothing
     message = "; ".join(
@@ -94,6 +98,7 @@ def _judged(
         benchmark=benchmark,
         evaluation=found.model_copy(update={"gates": gates, "passed": passed, "message": message}),
         sha256=hashed if verified else None,
+        serving=serving,
         provenance=_provenance(turn, result),
     )
 
@@ -138,6 +143,20 @@ def _provenance(turn: Turn, result: Mapping[str, Any]) -> Provenance:
             "base_revision": adapter.base_model.revision or None if adapter else None,
         }
     )
+
+
+def is_quantised_as_asked(version: ModelVersion, serving: ServingStatus | None) -> bool:
+    """Whether what answers has the bits that the spec asks for: the files' hash does not say."""
+    told = serving.quantization if serving is not None else None
+    return (told.bits if told is not None else None) == BITS[version.spec.serving.quantization]
+
+
+def _serving(result: Mapping[str, Any]) -> ServingStatus | None:
+    told = result.get("quantization")
+    try:
+        return ServingStatus.model_validate({"quantization": told}) if told else None
+    except ValueError:
+        return None
 
 
 def _benchmark(turn: Turn, outcome: JobFacts) -> BenchmarkStatus | None:

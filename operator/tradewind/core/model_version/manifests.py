@@ -72,6 +72,8 @@ def build_inference_service(version: ModelVersion, owner: Owner, platform: Platf
     for option, value in chosen.items():
         if value != Serving.model_fields[option.removeprefix("--").replace("-", "_")].default:  # as above
             args += [option, value]
+    if serving.quantization != "none":
+        args += ["--quantization", serving.quantization, "--min-agreement", serving.min_agreement]
     container: dict[str, Any] = {
         "name": "kserve-container",
         "image": platform.predictor_image,
@@ -117,9 +119,10 @@ def inference_service(version: ModelVersion, owner: Owner, mounts: Mounts, pod: 
     """The InferenceService around what is particular to a server: its containers and pull Secrets."""
     serving = version.spec.serving
     metadata = child_metadata(owner, version.metadata.name, "serving")
+    scaling = serving.autoscaling
     metadata["annotations"] = {
         "serving.kserve.io/deploymentMode": "Standard",
-        "serving.kserve.io/autoscalerClass": "none",
+        "serving.kserve.io/autoscalerClass": "none" if scaling is None else "hpa",
     }
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
@@ -128,8 +131,7 @@ def inference_service(version: ModelVersion, owner: Owner, mounts: Mounts, pod: 
         "spec": {
             "predictor": {
                 **_stopping(as_milliseconds(serving.timeout) / 1000),
-                "minReplicas": serving.replicas,
-                "maxReplicas": serving.replicas,
+                **_replicas(serving),
                 "automountServiceAccountToken": False,
                 "securityContext": pod_security(MODEL_USER),
                 **scheduling(serving.node_selector, serving.tolerations),
@@ -139,6 +141,14 @@ def inference_service(version: ModelVersion, owner: Owner, mounts: Mounts, pod: 
             }
         },
     }
+
+
+def _replicas(serving: Serving) -> dict[str, Any]:
+    scaling = serving.autoscaling
+    if scaling is None:
+        return {"minReplicas": serving.replicas, "maxReplicas": serving.replicas}
+    replicas = {"minReplicas": scaling.min_replicas, "maxReplicas": scaling.max_replicas}
+    return {**replicas, "scaleMetric": "cpu", "scaleTarget": scaling.target_cpu_utilization}
 
 
 def _fetching(mounts: Mounts, container: Manifest) -> dict[str, Any]:

@@ -7,13 +7,19 @@ alone writes and keeps as it writes it.
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.endpoint import Endpoint
 from tradewind.api.model_version import ModelVersion, Stage
+from tradewind.core.conditions import is_true
 from tradewind.core.endpoint import TERMINAL
+from tradewind.core.endpoint.by_hand import named_by_hand
+from tradewind.core.endpoint.health import MOST_ARMS
 from tradewind.core.identity import is_meant
 from tradewind.core.manifests.common import is_child
 from tradewind.core.model_version import TEMPLATE_HASH, Arm, PredictorPod, Seen, Service
+from tradewind.core.model_version.turn import STOP
 from tradewind.core.pods import container_status, held_back, is_ready, read_job, result_of, terminated
 from tradewind.core.prompts import read_prompt
 from tradewind.core.world import Json, World
+
+METRICS = "metrics.k8s.io/v1beta1"
 
 
 async def observe(version: ModelVersion, world: World) -> Seen:
@@ -40,9 +46,11 @@ async def observe(version: ModelVersion, world: World) -> Seen:
         pods=tuple(predictor_pod(pod) for pod in pods),
         benchmark=await read_job(world, namespace, benchmark, version.metadata.uid) if measuring else None,
         holders=holders,
+        users=_users(version, world),
         stage=stage,
         arms=arms,
         hindrance=await held_back(world, namespace, [pod for pod in pods if not is_ready(pod)], deployment),
+        metrics=service is not None or version.spec.serving.autoscaling is None or await world.serves(METRICS),
         endpoint=endpoint,
         champion=None if endpoint is None else _champion(version, endpoint, world),
     )
@@ -87,17 +95,59 @@ def _holders(version: ModelVersion, world: World) -> tuple[tuple[str, ...], Stag
     return tuple(holders), stage
 
 
+def _users(version: ModelVersion, world: World) -> tuple[str, ...]:
+    """Who asks it, may begin to without a word, or is about to. By name alone: in doubt it is needed."""
+    unread = [
+        f"{kind.__name__}/{name}"
+        for kind in (Endpoint, ABExperiment)
+        for name in world.unread(kind, version.namespace)  # whatever it says
+    ]
+    endpoints = world.naming(Endpoint, version)
+    held = {point.status.active_experiment.uid for point in endpoints if point.status.active_experiment is not None}
+    experiments = [
+        f"ABExperiment/{experiment.name}"
+        for experiment in world.naming(ABExperiment, version)
+        if experiment.status.phase not in TERMINAL or experiment.metadata.uid in held
+    ]
+    points = [f"Endpoint/{point.name}" for point in endpoints if _uses(point, version.name)]
+    return (*points, *experiments, *unread)
+
+
+def _uses(endpoint: Endpoint, name: str) -> bool:
+    """Whether an Endpoint needs the version of this name, or one of its gateway pods may still ask it."""
+    status = endpoint.status
+    champion, previous = status.champion_ref, status.previous_champion_ref
+    arms = status.arms or ()
+    named = {endpoint.spec.fallback, *named_by_hand(endpoint), *(arm.version for arm in arms)}
+    applied = is_true(status.conditions, "WeightsApplied")
+    return (
+        name in named
+        or (champion is not None and champion.name == name)
+        or (previous is not None and previous.name == name and not applied)
+        or len(arms) >= MOST_ARMS
+    )
+
+
 def service_facts(inference_service: Json, deployment: Json | None) -> Service:
     """An InferenceService; Ready says only that a condition exists, so the Deployment's pods are counted too."""
     conditions = {c["type"]: c for c in inference_service.get("status", {}).get("conditions", [])}
     ready = conditions.get("Ready", {})
     predictor = conditions.get("PredictorReady", {})
     replicas = (deployment or {}).get("status", {})
+    annotations = inference_service["metadata"].get("annotations", {})
+    made_of = inference_service.get("spec", {}).get("predictor", {})
     return Service(
         ready=ready.get("status") == "True" or predictor.get("status") == "True",
         ready_replicas=replicas.get("readyReplicas", 0) or 0,
         message=str(ready.get("message") or predictor.get("message") or ""),
-        template_hash=inference_service["metadata"].get("annotations", {}).get(TEMPLATE_HASH, ""),
+        template_hash=annotations.get(TEMPLATE_HASH, ""),
+        told_to_stop=annotations.get(STOP, "").lower() == "true",
+        deployed=deployment is not None,
+        images={
+            str(container["name"]): str(container["image"])
+            for part in ("initContainers", "containers")
+            for container in made_of.get(part) or ()
+        },
     )
 
 

@@ -6,24 +6,27 @@ Belongs here: the types that observing, deciding and evaluating share. Does not 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
 from tradewind.api.endpoint import Endpoint, EndpointArmStatus
-from tradewind.api.model_version import ModelVersion, Stage
+from tradewind.api.model_version import ModelVersion, ServingImages, Stage
 from tradewind.core.conditions import Fact, with_facts
 from tradewind.core.decision import Decision, Effect, JobFacts, Manifest, Owner
 from tradewind.core.hindrance import Hindrance
 from tradewind.core.model_version.manifests import build_inference_service, predictor_url
-from tradewind.core.model_version.vllm import build_vllm_service
+from tradewind.core.model_version.rest import Rest, rest_of
+from tradewind.core.model_version.vllm import HANDOVER_CONTAINER, build_vllm_service
 from tradewind.core.platform import Platform
 from tradewind.core.policy import policy_fact, version_faults
 from tradewind.core.prompts import Prompt
 
 TEMPLATE_HASH = "tradewind.dev/template-hash"
+STOP = "serving.kserve.io/stop"
+"""KServe removes the Deployment and the Service of what has this annotation, and makes them anew without it."""
 
 
 class Reason(StrEnum):
@@ -47,8 +50,26 @@ class Reason(StrEnum):
     """The tokenizer does not give back the text that it was given."""
     INVALID_CONFIGURATION = "InvalidConfiguration"
     """The predictor refuses its settings or files."""
+    BASE_MISMATCH = "BaseMismatch"
+    """The adapter says that it was trained on another base than the one that lies there."""
+    BROKEN_FILE = "BrokenFile"
+    """A file is cut, or is not what its name says."""
+    BASE_INCOMPLETE = "BaseIncomplete"
+    """The base lacks weights that its architecture has."""
+    ADAPTER_INCOMPLETE = "AdapterIncomplete"
+    """The adapter lacks weights, or has some that do not fit the base."""
+    MERGED_DIFFERS = "MergedDiffers"
+    """Merged into the base, the adapter answers otherwise than beside it."""
+    NOT_FINITE = "NotFinite"
+    """The model's scores are no numbers."""
+    TOKENIZER_UNSUPPORTED = "TokenizerUnsupported"
+    """Prose cannot be bounded with this tokenizer."""
+    QUANTIZATION_DISAGREES = "QuantizationDisagrees"
+    """Quantised, the model decides otherwise more often than serving.minAgreement allows."""
     RUNTIME_NOT_AVAILABLE = "RuntimeNotAvailable"
     """The installation names no image for serving.runtime huggingface: image.vllm.reference in the values of the chart."""
+    AUTOSCALER_NOT_AVAILABLE = "AutoscalerNotAvailable"
+    """The cluster has no metrics server, by which serving.autoscaling would go."""
     PREDICTOR_FAILED = "PredictorFailed"
     """The predictor ended again and again."""
     BENCHMARKING = "Benchmarking"
@@ -63,6 +84,10 @@ class Reason(StrEnum):
     """The Endpoint that evaluation.dataset names is not there."""
     NOT_ENOUGH_ROWS = "NotEnoughRows"
     """Too few recorded decisions are later than what was trained on: nothing is judged, and it is tried again."""
+    RETIRED = "Retired"
+    """Nobody has needed it for serving.retireAfter: its pods are gone, or go within a minute. Who needs it starts them again."""
+    WAKING = "Waking"
+    """It was retired and is needed again: its predictor is started."""
     READY = "Ready"
     """Verified, served and measured."""
 
@@ -81,12 +106,21 @@ class PredictorPod:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The InferenceService as KServe reports it, and the Deployment behind it."""
+    """The InferenceService as KServe reports it, and the Deployment behind it.
+
+    Attributes:
+        told_to_stop: by its annotation.
+        deployed: the Deployment is there.
+        images: of its containers, by their names.
+    """
 
     ready: bool
     ready_replicas: int
     message: str = ""
     template_hash: str = ""
+    told_to_stop: bool = False
+    deployed: bool = True
+    images: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +136,12 @@ class Seen:
     """Facts about a version; None is: not there, or not known.
 
     Attributes:
+        holders: who must not lose it, and therefore keeps it from being deleted.
+        users: all who ask it, may begin to without a word, or are about to: the holders, and more.
         arms: of each Endpoint that asks it.
         hindrance: what keeps a predictor's pod from running.
         prompt: the words that an external version is to be asked with; None: it has none of its own.
+        metrics: the cluster tells what pods use; True where nobody asks, and of what is served already.
         namespace_going: its namespace is being deleted, and with it whoever needs the version.
         endpoint: whose log the evaluation asks; None: none is named, or it is not there.
         champion: of that Endpoint, where it is another version.
@@ -114,10 +151,12 @@ class Seen:
     pods: tuple[PredictorPod, ...] = ()
     benchmark: JobFacts | None = None
     holders: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
     stage: Stage = Stage.CANDIDATE
     arms: tuple[Arm, ...] = ()
     hindrance: Hindrance | None = None
     prompt: Prompt | None = None
+    metrics: bool = True
     namespace_going: bool = False
     endpoint: Endpoint | None = None
     champion: ModelVersion | None = None
@@ -138,11 +177,50 @@ class Turn:
         """The InferenceService, with the hash of what it asks for."""
         plain = self.version.spec.serving.runtime == "huggingface"
         build = build_vllm_service if plain else build_inference_service
-        made = build(self.version, self.owner, self.platform)
+        made = build(self.version, self.owner, self._with_images(self.images))
         assert made is not None
         digest = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:16]
         annotations = {**made["metadata"]["annotations"], TEMPLATE_HASH: digest}
+        if self.rest.stopped:  # beside the hash: a version that is started again is served by the same template
+            annotations[STOP] = "true"
         return {**made, "metadata": {**made["metadata"], "annotations": annotations}}
+
+    @cached_property
+    def rest(self) -> Rest:
+        """Whether its pods are to run."""
+        service = self.seen.service
+        told, deployed = (service.told_to_stop, service.deployed) if service is not None else (False, False)
+        users = (*self.seen.holders, *self.seen.users)
+        return rest_of(self.version, users, self.now, told=told, deployed=deployed)
+
+    @property
+    def installed(self) -> ServingImages:
+        """The images that this installation serves new versions by."""
+        plain = self.version.spec.serving.runtime == "huggingface"
+        return ServingImages(predictor=self.platform.predictor_image, vllm=self.platform.vllm_image if plain else None)
+
+    @cached_property
+    def images(self) -> ServingImages:
+        """The images that serve it: the installation's, and while much rests on it those that it was served by before."""
+        plain, installed = self.version.spec.serving.runtime == "huggingface", self.installed
+        if not (self.tested or self.seen.stage is Stage.CHAMPION):
+            return installed
+        if self.version.status.images is not None:
+            return self.version.status.images
+        found = self.seen.service.images if self.seen.service is not None else {}
+        first, second = found.get("kserve-container"), found.get(HANDOVER_CONTAINER)
+        known = (second, first) if plain else (first, None)
+        return installed if known[0] is None else ServingImages(predictor=known[0], vllm=known[1])
+
+    def _with_images(self, images: ServingImages) -> Platform:
+        return replace(
+            self.platform, predictor_image=images.predictor, vllm_image=images.vllm or self.platform.vllm_image
+        )
+
+    @property
+    def tested(self) -> bool:
+        """Whether a running experiment measures it."""
+        return any(holder.startswith("ABExperiment/") for holder in self.seen.holders)
 
     @cached_property
     def policy(self) -> Fact | None:
@@ -157,8 +235,8 @@ class Turn:
     @property
     def pinned(self) -> bool:
         """Whether a running experiment measures what is served: an operator upgrade does not change that."""
-        tested = any(holder.startswith("ABExperiment/") for holder in self.seen.holders)
-        return tested and self.seen.service is not None and self.seen.service.template_hash not in ("", self.digest)
+        service = self.seen.service
+        return self.tested and service is not None and service.template_hash not in ("", self.digest)
 
     def decision(
         self, effects: tuple[Effect, ...], *facts: Fact, again: timedelta | None = None, **changes: Any
@@ -173,10 +251,19 @@ class Turn:
                 "stage": self.seen.stage,
                 "in_use_by": tuple(holder[:256] for holder in self.seen.holders[:32]),
                 "url": predictor_url(self.version.name, self.version.namespace),
+                **({} if self.version.spec.external is not None else self._served()),
                 **changes,
             }
         )
-        return Decision(status, effects, again)
+        times = [t for t in (again, self.rest.again) if t is not None]
+        return Decision(status, effects, min(times, default=None))
+
+    def _served(self) -> dict[str, Any]:
+        """What is kept of how it is served, whatever else is found."""
+        rest = self.rest
+        if (self.policy is not None and self.policy.holds is False) or self.images.vllm == "":
+            return {}  # nothing is made of it
+        return {"images": self.images, "unused_since": rest.unused_since, "retired_time": rest.retired_time}
 
 
 def expected(version: ModelVersion) -> str | None:

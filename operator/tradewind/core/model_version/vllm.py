@@ -67,7 +67,8 @@ def build_vllm_service(version: ModelVersion, owner: Owner, platform: Platform) 
         mounts.take("spec.model", spec.model.uri, spec.model.store, BASE_PATH, sha256=spec.model.sha256)
     gpus = gpus_of(version)
     mounts.volumes.append({"name": "handover", "emptyDir": {}})
-    mounts.volumes.append({"name": "shm", "emptyDir": {"medium": "Memory"}})
+    bound = {} if serving.shared_memory is None else {"sizeLimit": serving.shared_memory}
+    mounts.volumes.append({"name": "shm", "emptyDir": {"medium": "Memory", **bound}})
     # The processes of one server talk through it, and a container has 64 MiB of it otherwise.
     shared = {"name": "shm", "mountPath": "/dev/shm"}  # noqa: S108 - the pod's own emptyDir
     handed = {"name": "handover", "mountPath": HANDOVER_PATH}

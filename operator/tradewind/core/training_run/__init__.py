@@ -81,9 +81,12 @@ def _train(turn: Turn) -> Decision:
             Fact("Training", False, Reason.SUSPENDED, "spec.suspend is true; it resumes from the newest checkpoint"),
             unfinished(Reason.SUSPENDED, "suspended"),
         ]
+        turn = _reported(turn)
         if run.spec.queue_name and is_true(turn.status.conditions, "Admitted"):
             turn = turn.having(**billing.of_admission(run, turn.status, turn.now))
             facts.append(Fact("Admitted", False, Reason.SUSPENDED, "spec.suspend is true"))
+        elif gone and not run.spec.queue_name and turn.status.phase is not TrainingRunPhase.SUSPENDED:
+            turn = turn.having(**billing.of_stopped(run, turn.status, training, turn.now))
         return turn.having(phase=TrainingRunPhase.SUSPENDED).decision(facts, gone)
     if run.spec.warm_start_from is not None:
         asked = f"spec.warmStartFrom: ModelVersion {run.spec.warm_start_from!r}"
@@ -96,7 +99,7 @@ def _train(turn: Turn) -> Decision:
     if attempt == 0 or (training is None and was_suspended):
         return _attempt(turn, Reason.TRAINING, "started")
     if training is None:
-        return _interrupted(turn, "its Job is gone")
+        return _interrupted(_reported(turn), "its Job is gone")
     if training.succeeded:
         return trained(_ended_one(turn, training), training.result)
     if training.failed:
@@ -114,7 +117,14 @@ def _reported(turn: Turn) -> Turn:
     known, told = turn.status.progress, turn.seen.progress
     if told is None or (known is not None and _told_at(known) > _told_at(told)):
         return turn
-    return turn.having(progress=told)
+    turn = turn.having(progress=told)
+    return (
+        turn if told.checkpoint_step is None else turn.having(last_checkpoint=_checkpoint(turn, told.checkpoint_step))
+    )
+
+
+def _checkpoint(turn: Turn, step: int) -> CheckpointStatus:
+    return CheckpointStatus(step=step, uri=checkpoint_uri(turn.run, step))
 
 
 def _told_at(progress: ProgressStatus) -> float:
@@ -170,8 +180,8 @@ def _interrupted(turn: Turn, message: str) -> Decision:
     count = (turn.status.interruptions or 0) + 1
     result = turn.seen.training.result if turn.seen.training is not None else {}
     saved = turn.status.last_checkpoint
-    if isinstance(step := result.get("step"), int):  # it stopped in order; a pod that was killed says nothing
-        saved = CheckpointStatus(step=step, uri=checkpoint_uri(turn.run, step))
+    if isinstance(step := result.get("step"), int):  # a pod that was killed, or is gone, says nothing: its reports do
+        saved = _checkpoint(turn, step)
     turn = turn.having(interruptions=count, last_exit=message[:1024], last_checkpoint=saved)
     if count > turn.run.spec.retry.max_interruptions:
         return turn.failed(Reason.INTERRUPTED, f"interrupted {count} times, the last with: {message}")
@@ -180,7 +190,8 @@ def _interrupted(turn: Turn, message: str) -> Decision:
 
 def _progress(turn: Turn, training: JobFacts) -> Decision:
     admitted = not training.suspended
-    progress = turn.seen.progress or turn.status.progress
+    turn = _reported(turn)
+    progress = turn.status.progress
     last = max(filter(None, (progress.last_updated_time if progress else None, training.started_at)), default=turn.now)
     limit = as_timedelta(turn.run.spec.stall_timeout)
     stalled = admitted and turn.now - last > limit
@@ -210,7 +221,7 @@ def _progress(turn: Turn, training: JobFacts) -> Decision:
     ]
     phase = TrainingRunPhase.TRAINING if admitted else TrainingRunPhase.ADMISSION
     again = limit if training.running and admitted else SOON if admitted else RETRY  # nothing tells of a queue's mind
-    return turn.having(progress=progress, phase=phase).decision(facts, requeue_after=again)
+    return turn.having(phase=phase).decision(facts, requeue_after=again)
 
 
 def _expire(run: TrainingRun, now: datetime) -> Decision:

@@ -23,6 +23,13 @@ def of_admission(run: TrainingRun, status: TrainingRunStatus, now: datetime) -> 
     return charged(run, status, max((now - let_in.last_transition_time).total_seconds(), 0.0))
 
 
+def of_stopped(run: TrainingRun, status: TrainingRunStatus, training: JobFacts | None, now: datetime) -> dict[str, Any]:
+    """Changes of a status by an attempt that is stopped now: nobody sees it end. Its pods save and go within a minute."""
+    if training is None or not training.running or training.started_at is None:
+        return {}
+    return charged(run, status, max((now - training.started_at).total_seconds(), 0.0))
+
+
 def charged(run: TrainingRun, status: TrainingRunStatus, seconds: float) -> dict[str, Any]:
     """Changes of a status by this time of all of the run's GPUs."""
     each = run.spec.resources.limits.get("nvidia.com/gpu", "0")

@@ -177,6 +177,7 @@ def build_train_job(
         "output": f"{output}/{run.name}",
         **({"merged": True} if spec.output.merged else {}),
         **settings_of(spec, Recipe),
+        **({"strategy": spec.strategy} if spec.num_nodes > 1 and spec.strategy != "auto" else {}),
         "progressURL": (
             f"http://{platform.progress_service}.{platform.operator_namespace}.svc:{platform.progress_port}"
             f"/v1/trainingruns/{run.namespace}/{run.name}/progress"

@@ -33,6 +33,7 @@ from tradewind.api.training_schedule import (
 from tradewind.core.conditions import Fact, is_true, with_facts
 from tradewind.core.decision import Create, Decision, Delete, Effect
 from tradewind.core.endpoint import TERMINAL as EXPERIMENT_TERMINAL
+from tradewind.core.model_version.rest import rests
 from tradewind.core.platform import Platform
 from tradewind.core.policy import policy_fact, run_faults
 from tradewind.core.training_run import TERMINAL as RUN_TERMINAL
@@ -219,7 +220,7 @@ def _wanted_experiment(schedule: TrainingSchedule, seen: Seen) -> list[Effect]:
     champion = seen.endpoint.status.champion_ref
     if (
         version is None
-        or not is_true(version.status.conditions, "Ready")
+        or not (is_true(version.status.conditions, "Ready") or rests(version))
         or champion is None
         or champion.name == version.name
     ):

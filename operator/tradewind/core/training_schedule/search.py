@@ -94,7 +94,7 @@ def _chosen(search: Search, template: TrainingRunSpec, trials: tuple[Trial, ...]
         first = next((each for each in space if _as_text(each) == own), space[0])
         if not trials:
             return first, "the first, nothing was measured yet"
-        return _least_tried(space, trials, drawn), "nothing was measured yet"
+        return _least_tried(space, trials, drawn), "nothing has gained yet"
     if int.from_bytes(drawn[:8]) / 2**64 < float(search.explore):
         return _least_tried(space, trials, drawn), "tried least of late"
     chosen = next(each for each in space if _as_text(each) == best.settings)
@@ -112,7 +112,7 @@ def _least_tried(space: list[Settings], trials: tuple[Trial, ...], drawn: bytes)
 
 
 def _best(trials: Iterable[Trial]) -> BestSetting | None:
-    """The highest mean gain among settings of which no run failed by its own fault; the newest of equal ones."""
+    """The highest mean gain, above 0, among settings of which no run failed by its own fault; the newest of equal ones."""
     by_setting: dict[str, list[Trial]] = {}
     for trial in trials:
         by_setting.setdefault(json.dumps(trial.settings, sort_keys=True), []).append(trial)
@@ -122,6 +122,8 @@ def _best(trials: Iterable[Trial]) -> BestSetting | None:
         if len(gains) < len(group):
             continue
         mean = fmean(gains)
+        if mean <= 0:
+            continue
         if found is None or found.gain is None or mean >= found.gain:
             found = BestSetting(settings=group[0].settings, gain=round(mean, 6), runs=len(group))
     return found

@@ -8,6 +8,7 @@ from tradewind.trading.settings.adapter import Lora
 from tradewind.trading.settings.hyperparameters import Checkpoint, Hyperparameters
 
 Objective = Literal["sft", "kto", "sft-then-kto"]
+Strategy = Literal["auto", "ddp", "fsdp"]
 
 
 class Kto(StrictModel):
