@@ -18,7 +18,7 @@ CASES = [
     ("tradewind get ab", {"abexperiment"}),
     ("tradewind explain training", {"trainingrun", "trainingschedule"}),
     ("tradewind get --out", {"--output"}),
-    ("tradewind get -o ''", {"text", "json", "manifests"}),
+    ("tradewind get -o ''", {"text", "wide", "json", "yaml", "name", "manifests"}),
     ("tradewind completion z", {"zsh"}),
     ("tradewind nonsense x", {""}),
 ]

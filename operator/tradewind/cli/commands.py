@@ -20,6 +20,7 @@ _MODULES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("wait", "cli", ("wait",)),
     ("explain", "cli", ("explain",)),
     ("verify", "cli", ("verify",)),
+    ("export", "cli", ("export",)),
     ("verbs", "cli", ("abort", "pause", "resume", "approve", "accept")),
     ("champion", "cli", ("promote", "rollback")),
     ("stop", "cli", ("stop",)),

@@ -1,7 +1,7 @@
 """`tradewind get`: the kinds of a namespace at a glance, and one experiment in full.
 
-Belongs here: reading objects and laying them out as text. Does not belong here: changing anything (verbs.py), and what changes
-while one looks (watch.py).
+Belongs here: reading objects and laying them out as text. Does not belong here: changing anything (verbs.py), what changes
+while one looks (watch.py), and the lineage of versions (version_registry.py).
 
 Exit codes: 0 printed, 1 what was named is not there, 2 the request is wrong or nobody answers; with -w see watch.py.
 """
@@ -11,16 +11,21 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from tradewind.api.ab_experiment import ABExperiment
 from tradewind.api.ab_experiment_status import EvidenceStatus
+from tradewind.api.model_version import ModelVersion
 from tradewind.api.parse import InvalidSpec, parse
 from tradewind.api.registry import BY_KIND, KINDS, Kind
 from tradewind.cli.manifests import as_manifests
 from tradewind.cli.outlook import outlook_lines, pair_lines
 from tradewind.cli.report_text import NO_TRADES
 from tradewind.cli.scope import add_scope, connected, namespace_of, not_there
+from tradewind.cli.version_registry import Registry
 from tradewind.cli.watch import Asked, watch
 from tradewind.core.evidence import lost_counts
 from tradewind.shell.cluster import ClusterError
@@ -49,9 +54,10 @@ def add_parser(subparsers: "Subparsers") -> None:
     parser.add_argument(
         "-o",
         "--output",
-        choices=("text", "json", "manifests"),
+        choices=("text", "wide", "json", "yaml", "name", "manifests"),
         default="text",
-        help="manifests: files that can be applied again, without status and what ties them to this cluster",
+        help="manifests: files that can be applied again, without status and what ties them to this cluster; "
+        "wide: of modelversion, with base, dataset, what is served and parents",
     )
     parser.add_argument(
         "-w",
@@ -78,13 +84,15 @@ def what_is_asked(args: argparse.Namespace) -> Asked:
     Raises:
         ValueError: the kind is unknown, a name is asked for in all namespaces, or options exclude each other.
     """
-    if args.watch and args.output == "manifests":
-        raise ValueError("-o manifests: leave out -w, which prints changes")
+    if args.watch and args.output not in ("text", "json"):
+        raise ValueError(f"-o {args.output}: leave out -w, which prints changes")
     word, _, name = args.kind.partition("/")
     if name and args.name:
         raise ValueError(f"{args.kind} {args.name}: one name, as KIND/NAME or KIND NAME")
     name = name or args.name
     kinds = tuple(KINDS) if word == "all" else (kind_named(word),)
+    if args.output == "wide" and not _of_versions(kinds):
+        raise ValueError("-o wide: of modelversion alone; leave it out, or ask for `tradewind get modelversion`")
     if args.all_namespaces and (name or args.namespace):
         raise ValueError("-A: all namespaces; leave out the name and -n, or give the name's namespace by -n alone")
     return Asked(kinds, None if args.all_namespaces else namespace_of(args), name)
@@ -100,14 +108,40 @@ async def _get(args: argparse.Namespace, asked: Asked) -> CommandExit:
                 told = await not_there(cluster, kind, str(asked.namespace), asked.name)
             print(f"tradewind get: {told}", file=sys.stderr)
             return CommandExit.NO
-    if args.output == "json":
-        print(json.dumps(objects, indent=1))
-    elif args.output == "manifests":
-        print(as_manifests(objects), end="")
-    else:
-        everywhere = asked.namespace is None
-        print(render(objects, full=asked.name is not None, everywhere=everywhere) or _nothing(asked))
+        registry = None
+        if _of_versions(asked.kinds) and args.output not in ("name", "manifests"):
+            registry = await Registry.read(cluster, objects, whole=asked.name is None)
+    match args.output:
+        case "json" | "yaml":
+            found = objects if registry is None else registry.with_lineage(objects)
+            print(
+                json.dumps(found, indent=1)
+                if args.output == "json"
+                else yaml.safe_dump(found, sort_keys=False).rstrip()
+            )
+        case "name":
+            print("".join(f"{o['kind'].lower()}/{o['metadata']['name']}\n" for o in objects), end="")
+        case "manifests":
+            print(as_manifests(objects), end="")
+        case _ if registry:
+            print(_of_registry(registry, objects, asked, wide=args.output == "wide"))
+        case _:
+            text = render(objects, full=asked.name is not None, everywhere=asked.namespace is None)
+            print(text or _nothing(asked))
     return CommandExit.DONE
+
+
+def _of_versions(kinds: Sequence[Kind]) -> bool:
+    return [kind.kind for kind in kinds] == [ModelVersion.__name__]
+
+
+def _of_registry(registry: Registry, objects: Sequence[Json], asked: Asked, *, wide: bool) -> str:
+    """The registry's table; of one version all that is known of it."""
+    table = format_table(registry.rows(datetime.now(UTC), wide=wide, everywhere=asked.namespace is None))
+    if asked.name is None:
+        return table
+    parts = [_details(o, registry.lines(o["metadata"].get("namespace", ""), o["metadata"]["name"])) for o in objects]
+    return "\n\n".join([table, *parts])
 
 
 def _nothing(asked: Asked) -> str:
@@ -185,9 +219,9 @@ def _summary(body: Json, status: Json) -> str:
             return f"next {status.get('nextScheduleTime', '-')}"
 
 
-def _details(body: Json) -> str:
+def _details(body: Json, more: Sequence[str] = ()) -> str:
     status = body.get("status") or {}
-    lines = [f"{body['kind']} {body['metadata']['name']}"]
+    lines = [f"{body['kind']} {body['metadata']['name']}", *(f"  {line}" for line in more)]
     weight = status.get("weight") or {}
     if weight.get("reason"):
         applied = f", applied {weight['applied']}" if weight.get("applied") is not None else ", not applied yet"
@@ -230,7 +264,7 @@ def _details(body: Json) -> str:
         state = "TRIPPED" if guardrail.get("tripped") else "ok"
         value, limit = (shown(guardrail["name"], guardrail.get(field)) for field in ("value", "threshold"))
         lines.append(f"  guardrail {guardrail['name']}: {state}, {value} of {limit}, {guardrail.get('message', '')}")
-    for gate in status.get("gates", []):
+    for gate in status.get("gates") or (status.get("evaluation") or {}).get("gates") or ():
         state = {True: "passed", False: "FAILED"}.get(gate.get("passed"), "unknown")
         lines.append(f"  gate {gate['name']}: {state}, {gate.get('value', '-')} against {gate.get('threshold', '-')}")
     if status.get("riskBudgetUSD") is not None:

@@ -20,7 +20,7 @@ from tradewind.api.endpoint import ByHandStatus, ChampionHistoryEntry, Endpoint,
 from tradewind.api.model_version import ModelVersion
 from tradewind.core.conditions import Fact, is_true
 from tradewind.core.decision import RecordPromotion
-from tradewind.core.endpoint.holders import held_experiment
+from tradewind.core.endpoint.holders import availability, held_experiment
 from tradewind.core.endpoint.places import Places
 from tradewind.core.endpoint.seen import TERMINAL, Reason, Seen
 from tradewind.core.identity import is_meant, is_same, ref_to
@@ -271,7 +271,7 @@ class _Turn:
             free,
             champion=promoted,
             previous=free.previous if same_name else champion,
-            champion_fact=Fact("ChampionAvailable", True, Reason.CHAMPION_KNOWN, f"{what} {promoted.name} by hand"),
+            champion_fact=availability(self.endpoint, self.seen, promoted, f"{what} {promoted.name} by hand"),
             effects=(*free.effects, record),
         )
         return self._done(free, status, wish, reason, message)

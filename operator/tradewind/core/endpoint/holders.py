@@ -51,18 +51,25 @@ def champion_of(endpoint: Endpoint, seen: Seen, now: datetime) -> tuple[VersionS
             return None, Fact("ChampionAvailable", False, Reason.CHAMPION_MISSING, message)
         known = ref_to(version, now.replace(microsecond=0))
     version = seen.versions.get(known.name)
-    if version is None or not is_meant(version, known):
+    if version is not None and is_meant(version, known):
+        known = ref_to(version, known.since)  # the same spec made anew has another uid
+    return known, availability(endpoint, seen, known, known.name)
+
+
+def availability(endpoint: Endpoint, seen: Seen, champion: VersionStatusRef, message: str) -> Fact:
+    """Whether a champion exists and may be asked; `message` where it may."""
+    version = seen.versions.get(champion.name)
+    if version is None or not is_meant(version, champion):
         became = "is gone" if version is None else "is not what was promoted: it was made anew and says something else"
-        message = (
-            f"the champion {known.name} {became}; gateways go on asking what was promoted: restore the spec of "
-            f"ModelVersion {known.name}, or promote another version"
+        missing = (
+            f"the champion {champion.name} {became}; gateways go on asking what was promoted: restore the spec of "
+            f"ModelVersion {champion.name}, or promote another version"
         )
-        return known, Fact("ChampionAvailable", False, Reason.CHAMPION_MISSING, message)
-    known = ref_to(version, known.since)  # the same spec made anew has another uid
+        return Fact("ChampionAvailable", False, Reason.CHAMPION_MISSING, missing)
     if not may_answer(version):
-        message = f"the champion {known.name} is not Ready; {endpoint.spec.fallback} answers for it"
-        return known, Fact("ChampionAvailable", False, Reason.VERSION_NOT_READY, message)
-    return known, Fact("ChampionAvailable", True, Reason.CHAMPION_KNOWN, known.name)
+        waits = f"the champion {champion.name} is not Ready; {endpoint.spec.fallback} answers for it"
+        return Fact("ChampionAvailable", False, Reason.VERSION_NOT_READY, waits)
+    return Fact("ChampionAvailable", True, Reason.CHAMPION_KNOWN, message)
 
 
 def may_answer(version: ModelVersion) -> bool:
@@ -124,6 +131,14 @@ def fallback_of(endpoint: Endpoint, seen: Seen) -> tuple[VersionStatusRef | None
         return known, Fact(FALLBACK, False, Reason.VERSION_WAKING, message)
     said = endpoint.status.condition(FALLBACK) is not None
     return ref_to(version), Fact(FALLBACK, True, Reason.FALLBACK_KNOWN, name) if said else None
+
+
+def was_recorded(version: ModelVersion, seen: Seen) -> bool:
+    """Whether the newest stored promotion is that of this version by an experiment: what is stored is carried out."""
+    promotion = seen.promotion
+    if promotion is None or promotion.first or promotion.request is not None:
+        return False
+    return is_meant(version, _recorded(promotion))
 
 
 def _recorded(promotion: Promotion) -> VersionStatusRef:

@@ -12,7 +12,16 @@ from tradewind.api.common import VersionStatusRef
 from tradewind.api.endpoint import Endpoint
 from tradewind.core.conditions import Fact
 from tradewind.core.decision import Effect, RecordPromotion
-from tradewind.core.endpoint.holders import champion_of, held_experiment, is_as_seen, next_experiment, was_promoted
+from tradewind.core.endpoint.holders import (
+    availability,
+    champion_of,
+    held_experiment,
+    is_as_seen,
+    may_answer,
+    next_experiment,
+    was_promoted,
+    was_recorded,
+)
 from tradewind.core.endpoint.seen import TERMINAL, Reason, Seen
 from tradewind.core.identity import ref_to
 
@@ -56,6 +65,16 @@ def places_of(endpoint: Endpoint, seen: Seen, now: datetime) -> Places:
         return replace(places, active=held, experiment_fact=fact)
     if held.status.verdict is None:
         return places
+    if not may_answer(version) and not was_recorded(version, seen):
+        ready = version.status.condition("Ready")
+        why = f" ({ready.reason}: {ready.message})"[:400] if ready is not None else ""
+        message = (
+            f"ABExperiment {held.name} promoted {version.name}, which is not Ready{why}: {champion.name} stays champion until it is; "
+            f"delete ABExperiment {held.name} to keep {champion.name}"
+        )
+        return replace(
+            places, active=held, experiment_fact=Fact("ExperimentActive", False, Reason.VERSION_NOT_READY, message)
+        )
     promoted = ref_to(version, now.replace(microsecond=0))
     record = RecordPromotion(
         endpoint=endpoint.name,
@@ -66,7 +85,7 @@ def places_of(endpoint: Endpoint, seen: Seen, now: datetime) -> Places:
         experiment_uid=held.metadata.uid,
         reason=held.status.verdict.reason,
     )
-    fact = Fact("ChampionAvailable", True, Reason.CHAMPION_KNOWN, f"promoted {version.name}")
+    fact = availability(endpoint, seen, promoted, f"promoted {version.name}")
     effects = (*first, record)
     return replace(places, champion=promoted, previous=champion, champion_fact=fact, effects=effects, promotes=True)
 

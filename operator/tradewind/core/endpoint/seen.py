@@ -35,7 +35,7 @@ class Reason(StrEnum):
     VERSION_MISSING = "VersionMissing"
     """spec.fallback does not exist, or a promoted candidate no longer exists as it was tested."""
     VERSION_NOT_READY = "VersionNotReady"
-    """The champion is not Ready; the fallback answers for it."""
+    """The champion is not Ready, and the fallback answers for it; or a promoted candidate is not, and the champion stays."""
     VERSION_WAKING = "VersionWaking"
     """A version that is to answer was retired: its predictor is started again, and nothing moves to it before it is Ready."""
     CHAMPION_MISSING = "ChampionMissing"
