@@ -20,7 +20,7 @@ from tradewind.core.network import Network
 from tradewind.core.world import DatabaseUnavailableError, Json, Neighbour
 from tradewind.gateway.guests import all_settings
 from tradewind.trading.signature import Signer
-from tradewind.trading.stopping import pod_grace_seconds
+from tradewind.trading.stopping import SPOOL_GRACE_SECONDS, pod_grace_seconds
 
 KEY = {"version": "eth-api", "secretRef": {"name": "eth-key", "key": "api-key"}}
 TIMES = {"TRADEWIND_DECISION_TIMEOUT_SECONDS": "45", "TRADEWIND_DATABASE_TIMEOUT_SECONDS": "2"}
@@ -82,7 +82,7 @@ def test_a_pod_has_the_keys_of_guests_and_none_of_their_secrets_keeps_it_from_st
 
 def test_a_pod_has_time_and_room_for_the_slowest_of_its_endpoints() -> None:
     spec, container, _ = pod(host(guest("eth", 20001)))
-    assert spec["terminationGracePeriodSeconds"] == pod_grace_seconds(45, 2)
+    assert spec["terminationGracePeriodSeconds"] == pod_grace_seconds(45, 2, SPOOL_GRACE_SECONDS)
     (spool,) = [v for v in spec["volumes"] if v["name"] == "spool"]
     assert spool == {"name": "spool", "emptyDir": {"sizeLimit": "320Mi"}}
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz/pod"
