@@ -91,13 +91,16 @@ def main() -> None:
 
 def made(scratch: Path, flags: argparse.Namespace) -> Path:
     """The model, with the shortest probe that is taken."""
-    from tradewind.predictor.probe import LEAST_ROWS, PROBE_FILE, generated
+    from tradewind.predictor.probe import generated
+    from tradewind.trading.artifact import PROBE_FILE, PROBE_LEAST_ROWS
 
     tokenizer = train_tokenizer(random_texts(100), FAMILIES["llama3"], vocabulary=VOCABULARY, begin=True)
     heads, inner = flags.hidden // 64 or 1, 8 * flags.hidden // 3 // 64 * 64
     shape = Shape(hidden=flags.hidden, layers=flags.layers, heads=heads, inner=inner, tied=False, spread=0.05)
     folder = write(scratch, make_llama(tokenizer, shape), tokenizer)
-    asked = "".join(f"{each.model_dump_json()}\n" for each, _ in zip(generated(), range(LEAST_ROWS), strict=False))
+    asked = "".join(
+        f"{each.model_dump_json()}\n" for each, _ in zip(generated(), range(PROBE_LEAST_ROWS), strict=False)
+    )
     (folder / PROBE_FILE).write_text(asked)
     return folder
 
@@ -117,10 +120,11 @@ def measured(folder: Path, dtype: str, kind: str, prompts: int) -> Measured:
     from tradewind.predictor.decoder import Decoder
     from tradewind.predictor.grammar import Grammar
     from tradewind.predictor.loader import completion_tokeniser, encode_prompt, static_beginning
-    from tradewind.predictor.probe import LEAST_ROWS, generated
+    from tradewind.predictor.probe import generated
     from tradewind.predictor.quantization import load_for_serving
     from tradewind.predictor.quantized import weight_bytes
     from tradewind.predictor.settings import Decoding, parse_settings
+    from tradewind.trading.artifact import PROBE_LEAST_ROWS
 
     torch.set_num_threads(1)
     told = ["--model-name", "v1", "--base", str(folder), "--sha256", "0" * 64, "--dtype", dtype]
@@ -130,7 +134,7 @@ def measured(folder: Path, dtype: str, kind: str, prompts: int) -> Measured:
     ready = time.perf_counter() - began
     grammar = Grammar(completion_tokeniser(loaded.tokenizer))
     decoder = Decoder(loaded.model, static_beginning(loaded.tokenizer), decoding=Decoding.SCORED)
-    asked = list(generated())[: LEAST_ROWS if kind == "none" else 0]
+    asked = list(generated())[: PROBE_LEAST_ROWS if kind == "none" else 0]
     for instance in asked * 2:  # what libraries keep of shapes that they have met is the same for all then
         ids, plan = encode_prompt(loaded.tokenizer, instance.prompt), grammar.plan(instance.symbols[0], instance.limits)
         decoder.write(ids, plan)

@@ -34,6 +34,7 @@ os.environ.setdefault("USER", "tradewind")
 # Threads that wait by spinning starve each other on a shared node: measured 4 times slower on 2 busy cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+from tradewind.trading.artifact import PROBE_ROWS
 from tradewind.trading.exits import ExitCode
 from tradewind.training.config import TrainConfig, load_config
 from tradewind.training.outcome import JobError, bad_config, out_of_memory, storage_error, write_result
@@ -149,6 +150,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     from tradewind.training.plan import plan_of
     from tradewind.training.planner import DDP, FSDP, Fit, Strategy, Taken, choose_strategy, plan_words, smaller
     from tradewind.training.preflight import check_room, check_stop_token, tokenize
+    from tradewind.training.probe import probe_lines
     from tradewind.training.progress import ProgressReporter
     from tradewind.training.request import LAYERS, NODES, earlier_fingerprint, request_of
     from tradewind.training.sharding import ShardedPeers, lack_of_sharding, shard
@@ -404,7 +406,9 @@ def train(config: TrainConfig) -> dict[str, Any]:
     ranks.leave()
     if not ranks.first:
         return {"rank": ranks.rank, "steps": step}
-    sha256 = publish_adapter(adapter, trainer.model, tokenizer, provenance)
+    # What was evaluated, and where that is little, what was trained on last.
+    questions = [example.prompt for example in (*eval_examples, *examples[-PROBE_ROWS:])]
+    sha256 = publish_adapter(adapter, trainer.model, tokenizer, provenance, probe_lines(questions))
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     result = {
         "adapter": str(adapter),

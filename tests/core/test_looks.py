@@ -40,7 +40,7 @@ def test_they_are_shown_again_before_their_age_would_stop_the_weight() -> None:
 
 
 def test_a_new_row_is_shown_at_the_next_look() -> None:
-    case = _running()
+    case = load("ab_experiment", "running")
     table = case.seen.table
     fewer = replace(case.seen, table=table.select(table.decided_us < table.decided_us.max()))
     case = replace(case, seen=fewer)

@@ -28,6 +28,8 @@ NUMBERS = (0, 1, 2, 9, 10, 29, 30, 31, 49, 50, 51, 59, 60, 61, 99, 100, 101, 299
            999, 1000, 1001, 3599, 3600, 3601, 9999, 10_000, 10_001, 36_500, 99_999, 115_741, 899_999, 900_000, 999_999)  # fmt: skip
 TIMES = [f"{number}{unit}" for number in NUMBERS for unit in ("ms", "s", "m", "h", "d")]
 ENDPOINT = golden_worlds.load("endpoint", "renews-expiry-and-keeps-the-generation")
+OF_THE_OPERATOR = (bounds.RETIRE_AFTER,)
+"""Bounds of what the operator alone goes by."""
 IN_THE_DOCUMENT = (bounds.ARM_TIMEOUT, bounds.PROBE_INTERVAL)
 """Bounds that the routing document has, and no variable of the gateway."""
 NARROWER = {"gateway.retention": (bounds.RETENTION_KEPT, bounds.RETENTION)}
@@ -121,6 +123,11 @@ def test_the_routing_document_takes_whatever_a_version_may_say(path: tuple[str, 
     """Seen: a timeout over 300 s passed, and the Endpoint's decision failed."""
     own = {"model": {"uri": "pvc://m/x", "sha256": "a" * 64}}
     spec = {"external": {"baseURL": "https://api.test/v1", "model": "m"}} if path[0] == "external" else own
+    if "autoscaling" in path:  # which goes by a request, and is nothing without its most pods
+        spec = with_value(spec, ("serving", "resources", "requests", "cpu"), "2")
+        spec = with_value(spec, ("serving", "autoscaling", "maxReplicas"), 50)
+    if "sharedMemory" in path:
+        spec = with_value(spec, ("serving", "runtime"), "huggingface")
     taken = 0
     for value in VERSION_SETTINGS[path]:
         manifest = {"kind": "ModelVersion", "metadata": {"name": "v"}, "spec": with_value(spec, path, value)}
@@ -159,7 +166,7 @@ def test_bounds_are_taken_and_what_lies_outside_is_refused(name: str, field: Fie
         with pytest.raises(ValidationError):
             adapter.validate_python(value)
     assert any(within.cel == rule["rule"] for rule in adapter.json_schema()["x-kubernetes-validations"])
-    known = {id(v.range) for v in VARIABLES} | {id(each) for each in IN_THE_DOCUMENT}
+    known = {id(v.range) for v in VARIABLES} | {id(each) for each in (*IN_THE_DOCUMENT, *OF_THE_OPERATOR)}
     said, taken = NARROWER.get(name, (within.bounds, within.bounds))
     assert within.bounds is said
     assert taken.low <= said.low <= said.high <= taken.high
@@ -168,5 +175,5 @@ def test_bounds_are_taken_and_what_lies_outside_is_refused(name: str, field: Fie
 
 def test_each_bound_of_the_table_is_used_by_the_gateway() -> None:
     used = {id(variable.range) for variable in VARIABLES if variable.range is not None}
-    used |= {id(each) for each in IN_THE_DOCUMENT} | {id(said) for said, _ in NARROWER.values()}
+    used |= {id(each) for each in (*IN_THE_DOCUMENT, *OF_THE_OPERATOR)} | {id(said) for said, _ in NARROWER.values()}
     assert set(KNOWN) == used

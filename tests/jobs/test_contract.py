@@ -247,6 +247,12 @@ def spec_with(*chosen: tuple[tuple[str, ...], Any]) -> dict[str, Any]:
         part[path[-1]] = value
     if "paperWeight" in (labels := spec["dataset"].get("labels", {})):
         labels["paper"] = True
+    serving = spec.get("modelVersion", {}).get("serving", {})
+    if "autoscaling" in serving:
+        serving.setdefault("resources", {}).setdefault("requests", {}).setdefault("cpu", "2")
+        serving["autoscaling"].setdefault("maxReplicas", serving["autoscaling"].get("minReplicas", 1))
+    if "sharedMemory" in serving:
+        serving["runtime"] = "huggingface"
     judged = with_evaluation(spec)
     for part in (spec["baseModel"], spec["dataset"], spec["output"], *judged):
         if "store" in part:

@@ -50,6 +50,7 @@ def test_a_run_publishes_an_adapter_that_verifies_and_says_what_it_is_made_of(tr
     assert published_sha256(adapter) == undisturbed["sha256"]
     names = {path.name for path in adapter.iterdir()}
     assert names >= {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json", "README.md", "SHA256SUMS"}
+    assert "probe.jsonl" in names
     assert undisturbed["steps"] == 18
     assert undisturbed["epoch"] == 3
     assert undisturbed["plan"]["method"] == "lora"

@@ -24,10 +24,13 @@ from tradewind.core.model_version import Reason
 from tradewind.core.model_version.manifests import build_inference_service
 from tradewind.predictor.failure import StartError
 from tradewind.predictor.loader import load
-from tradewind.predictor.probe import LEAST_ROWS, PROBE_FILE, ROWS, generated
+from tradewind.predictor.probe import generated
 from tradewind.predictor.quantization import load_for_serving
 from tradewind.predictor.quantized import Int8Linear
 from tradewind.predictor.settings import Settings, parse_settings
+from tradewind.trading.artifact import PROBE_FILE
+from tradewind.trading.artifact import PROBE_LEAST_ROWS as LEAST_ROWS
+from tradewind.trading.artifact import PROBE_ROWS as ROWS
 from tradewind.trading.decision import TradeDecision
 from workshop.tiny_llama import Shape, make_llama
 
@@ -77,16 +80,31 @@ def test_a_model_that_rounding_does_not_change_agrees_with_itself(
             parameter.data = on_grid(parameter, bits)
     model.save_pretrained(tmp_path)
     served.tokenizer.save_pretrained(tmp_path)
+    (tmp_path / PROBE_FILE).write_text(questions(ROWS))
     exact = settings(tmp_path, "--quantization", f"int{bits}", "--min-agreement", "1", "--decoding", decoding)
     loaded, told = load_for_serving(exact)
     assert told is not None
     assert told["agreement"] == told["actionAgreement"] == 1
     assert told["probabilityDifference"] < 1e-3
     assert told["bits"] == bits
-    assert told["probe"] == "generated"
+    assert told["probe"] == "artifact"
     assert told["probeRows"] == ROWS
     assert told["memoryBytes"]["after"] < told["memoryBytes"]["before"]
     assert loaded.model.dtype is torch.float32
+
+
+def test_made_up_questions_that_have_one_answer_measure_nothing(served: Served, tmp_path: Path) -> None:
+    """Whatever a version does with its market: each of these is answered alike before and after."""
+    model = tiny_llama(served.tokenizer)
+    for name, parameter in model.named_parameters():
+        if name.endswith("_proj.weight"):
+            parameter.data = on_grid(parameter, 4)
+    model.save_pretrained(tmp_path)
+    served.tokenizer.save_pretrained(tmp_path)
+    error = refused(tmp_path, "--quantization", "int8")
+    assert error.code == 64
+    assert "100 of 100 made-up questions are answered" in error.message
+    assert "bring 20 questions of your market in probe.jsonl" in error.message
 
 
 def test_a_model_that_decides_otherwise_is_refused_with_the_numbers(base: Path) -> None:

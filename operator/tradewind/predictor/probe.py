@@ -22,12 +22,11 @@ from tradewind.predictor.grammar import Grammar, Plan
 from tradewind.predictor.loader import encode_prompt
 from tradewind.predictor.protocol import Instance
 from tradewind.schema.rules import first_fault
+from tradewind.trading.artifact import PROBE_FILE
+from tradewind.trading.artifact import PROBE_LEAST_ROWS as LEAST_ROWS
+from tradewind.trading.artifact import PROBE_ROWS as ROWS
 from tradewind.trading.exits import ExitCode
 
-PROBE_FILE: Final = "probe.jsonl"
-ROWS: Final = 100
-"""Questions that are asked at most: one of them that is answered otherwise is 1 %."""
-LEAST_ROWS: Final = 20
 _SYMBOLS: Final = ("BTC", "ETH", "EURUSD", "600519.SH")
 
 

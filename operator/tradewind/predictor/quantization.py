@@ -9,6 +9,7 @@ Belongs here: the order, what is refused, what is told. Does not belong here: th
 import json
 import logging
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,9 +24,11 @@ from tradewind.predictor.row import NotFiniteError
 from tradewind.predictor.settings import Quantization, Settings
 from tradewind.pretrained.fault import UnfitError
 from tradewind.pretrained.servable import positions_of
+from tradewind.trading.artifact import PROBE_FILE, PROBE_LEAST_ROWS
 from tradewind.trading.exits import ExitCode
 
 DISAGREES: Final = "QuantizationDisagrees"
+_ALIKE: Final = 0.9
 _logger = logging.getLogger(__name__)
 
 
@@ -59,6 +62,8 @@ def quantised(settings: Settings, loaded: Loaded) -> dict[str, Any] | None:
     asked, source = _questions(settings, loaded)
     before = weight_bytes(loaded.model)
     expected = _answers(settings, loaded, asked, "as they are")
+    if source == "generated":
+        _tell_apart(expected)
     try:
         quantise(loaded.model, settings.quantization.bits)
     except UnfitError as error:
@@ -105,6 +110,16 @@ def _answers(settings: Settings, loaded: Loaded, asked: list[Question], how: str
     except (AttributeError, TypeError) as error:  # a model that looks into its own layers
         said = f"{type(error).__name__}: {str(error)[:300]}"
         raise _invalid(f"this model cannot be asked with weights {how} ({said}); use none") from error
+
+
+def _tell_apart(answers: list[Any]) -> None:
+    """Made-up questions are no market that the model knows: where nearly all have one answer, agreement on them says nothing."""
+    action, count = Counter(answer.decision.action for answer in answers).most_common(1)[0]
+    if count > _ALIKE * len(answers):
+        raise _invalid(
+            f"{count} of {len(answers)} made-up questions are answered {action.value}, and agreement on such says nothing; bring"
+            f" {PROBE_LEAST_ROWS} questions of your market in {PROBE_FILE} beside the weights (a TrainingRun writes them), or use none"
+        )
 
 
 def _hold(settings: Settings, found: Agreement) -> None:

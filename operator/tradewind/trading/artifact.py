@@ -4,6 +4,11 @@ import hashlib
 from collections.abc import Mapping
 
 SUMS_FILE = "SHA256SUMS"
+PROBE_FILE = "probe.jsonl"
+"""Questions that go with weights, by which it is measured whether what is done to them changes decisions."""
+PROBE_ROWS = 100
+"""Questions that are asked at most: one of them that is answered otherwise is 1 %."""
+PROBE_LEAST_ROWS = 20
 
 
 def sums_text(file_hashes: Mapping[str, str]) -> str:

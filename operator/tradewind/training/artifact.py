@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tradewind.pretrained.weights import ADAPTER_WEIGHTS
-from tradewind.trading.artifact import SUMS_FILE, artifact_sha256, sums_text
+from tradewind.trading.artifact import PROBE_FILE, SUMS_FILE, artifact_sha256, sums_text
 from tradewind.trading.exits import ExitCode
 from tradewind.training.files import folder_hashes, published_folder, write_atomic, write_sums
 from tradewind.training.outcome import JobError
@@ -23,7 +23,7 @@ _AIMS: Final = {
 }
 
 
-def publish_adapter(target: Path, model: Any, tokenizer: Any, provenance: Mapping[str, Any]) -> str:
+def publish_adapter(target: Path, model: Any, tokenizer: Any, provenance: Mapping[str, Any], probe: str = "") -> str:
     """Write the adapter's folder and return the artifact's hash.
 
     Args:
@@ -31,6 +31,7 @@ def publish_adapter(target: Path, model: Any, tokenizer: Any, provenance: Mappin
         model: a PEFT model; only the adapter is written.
         tokenizer: the one that passed the round trip, so that the server uses the very same.
         provenance: where the weights come from; becomes training.json and the model card.
+        probe: questions that go with the weights, lines of JSON; empty: none do.
     """
     settings = model.peft_config[model.active_adapter]
     settings.base_model_name_or_path = provenance["baseModel"]
@@ -42,6 +43,8 @@ def publish_adapter(target: Path, model: Any, tokenizer: Any, provenance: Mappin
         tokenizer.save_pretrained(draft)
         write_atomic(draft / PROVENANCE_FILE, json.dumps(provenance, indent=1, sort_keys=True) + "\n")
         write_atomic(draft / "README.md", model_card(provenance, "peft", "LoRA adapter"))
+        if probe:
+            write_atomic(draft / PROBE_FILE, probe)
         return write_sums(draft)
 
 

@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model, prepare_model_for_kbit_training
 from peft.tuners.lora import LoraLayer
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from tradewind.pretrained.fault import listed
 from tradewind.pretrained.files import check_files
@@ -84,10 +85,10 @@ def lack_of_room(folder: Path, *, shared_by: int = 1) -> str:
 
 
 def parameters_of(folder: Path) -> int:
-    """Numbers in a folder's safetensors, from their headers alone."""
+    """Numbers in a folder's safetensors, from their headers alone; whoever loads a file that has none says what is wrong with it."""
     count = 0
     for file in folder.glob("*.safetensors"):
-        with safe_open(file, framework="pt") as tensors:
+        with suppress(SafetensorError), safe_open(file, framework="pt") as tensors:
             count += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
     return count
 

@@ -16,6 +16,7 @@ from peft import PeftModel
 from tradewind.pretrained.agreement import difference as difference_of
 from tradewind.pretrained.agreement import log_probabilities, tolerance
 from tradewind.pretrained.weights import check_adapter, load_base
+from tradewind.trading.artifact import PROBE_FILE
 from tradewind.trading.exits import ExitCode
 from tradewind.training.artifact import PROVENANCE_FILE, model_card
 from tradewind.training.files import published_folder, write_atomic, write_sums
@@ -74,6 +75,8 @@ def publish_merged(
             write_atomic(
                 draft / "README.md", model_card(said, "transformers", "base model with a LoRA adapter merged in")
             )
+            if (adapter / PROBE_FILE).is_file():
+                write_atomic(draft / PROBE_FILE, (adapter / PROBE_FILE).read_text(encoding="utf-8"))
             return write_sums(draft), difference
     except (torch.OutOfMemoryError, MemoryError) as error:
         message = "output.merged: the base model does not fit into memory to merge it; raise spec.resources.limits.memory, or leave output.merged out"
