@@ -189,7 +189,7 @@ def test_pods_of_another_endpoint_that_answer_for_it_must_obey_too(server: Serve
     told = capsys.readouterr().out
     assert "d1: obeys (document 6)" in told
     assert "d2: obeys document 5 still" in told
-    assert "d3" not in told
+    assert "d3:" not in told  # a request's id may have these digits
     server.obeying = {"d1", "d2", "g1"}
     assert run("trader", "--reason", "now") == 0
 
