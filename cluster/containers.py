@@ -127,10 +127,8 @@ def remove_cgroups() -> None:
     """Remove our cgroups, children first; the kernel refuses those in use."""
     for hierarchy in _hierarchies():
         root = hierarchy / CGROUP
-        for folder in sorted((path for path in root.rglob("*") if path.is_dir()), reverse=True):
-            _rmdir(folder)
-        if root.is_dir():
-            _rmdir(root)
+        for folder, _, _ in os.walk(root, topdown=False):  # unlike rglob, it passes over what goes meanwhile
+            _rmdir(Path(folder))
 
 
 def shims(layout: Layout) -> list[int]:
@@ -169,9 +167,9 @@ def _cgroup_pids() -> Iterator[int]:
     """Everything that runs in our cgroup was started by our kubelet."""
     seen: set[int] = set()
     for hierarchy in _hierarchies():
-        for procs in (hierarchy / CGROUP).rglob("cgroup.procs"):
+        for folder, _, _ in os.walk(hierarchy / CGROUP):  # unlike rglob, it passes over what goes meanwhile
             try:
-                seen.update(int(line) for line in procs.read_text().split())
+                seen.update(int(line) for line in (Path(folder) / "cgroup.procs").read_text().split())
             except OSError:
                 continue
     yield from seen - {os.getpid()}
