@@ -45,7 +45,7 @@ from tradewind.trading.evidence import (
     judgement_json,
 )
 from tradewind.trading.evidence.blocks import SettledRows
-from tradewind.trading.evidence.kept import KeptSums
+from tradewind.trading.evidence.kept import KeptSums, Looked
 
 _spec = importlib.util.spec_from_file_location("export_job", Path(__file__).parents[2] / "jobs" / "export.py")
 assert _spec is not None
@@ -153,8 +153,8 @@ class Counted(Memory):
         self.used += found is not None
         return found
 
-    def evidence(self, rows: SettledRows, t0: datetime, spec: EvidenceSpec) -> Evidence | None:
-        found = super().evidence(rows, t0, spec)
+    def evidence(self, look: Looked) -> Evidence | None:
+        found = super().evidence(look)
         self.used += found is not None
         return found
 

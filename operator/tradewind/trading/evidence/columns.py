@@ -94,7 +94,8 @@ def _packed(column: NDArray[Any]) -> _Packed:
         narrow = column.astype(np.bytes_)
     except UnicodeEncodeError:
         return column
-    return _as_hex(narrow) or narrow
+    digits = _as_hex(narrow)
+    return narrow if digits is None else digits
 
 
 def _unpacked(column: _Packed) -> NDArray[Any]:

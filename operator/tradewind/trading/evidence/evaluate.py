@@ -17,7 +17,7 @@ from tradewind.trading.evidence.blocks import Bools, Ints, Pairing, SettledRows,
 from tradewind.trading.evidence.boundary import BlockScores, Path
 from tradewind.trading.evidence.comparable import SetAside
 from tradewind.trading.evidence.confidence import Floats
-from tradewind.trading.evidence.kept import Memory
+from tradewind.trading.evidence.kept import Looked, Memory
 from tradewind.trading.evidence.metrics import METRICS, Metric
 from tradewind.trading.evidence.pair_facts import PairFacts, pair_facts
 from tradewind.trading.evidence.settings import MIN_BLOCKS
@@ -229,12 +229,11 @@ def settled_at(table: TradeTable, t0: datetime, now: datetime, spec: EvidenceSpe
 
 def evaluate_rows(rows: SettledRows, t0: datetime, spec: EvidenceSpec, memory: Memory | None = None) -> Evidence:
     """Statistical decision from the rows that `settled_at` gives; `memory` keeps from look to look what need not be computed anew."""
-    known = memory.evidence(rows, t0, spec) if memory is not None else None
-    if known is not None:
-        return known
-    evidence = _evaluated(rows, t0, spec, memory)
-    if memory is not None:
-        memory.keep(rows, t0, spec, evidence)
+    if memory is None:
+        return _evaluated(rows, t0, spec, None)
+    look = Looked.at(rows, t0, spec)
+    evidence = memory.evidence(look) or _evaluated(rows, t0, spec, memory)
+    memory.found = look, evidence
     return evidence
 
 

@@ -89,23 +89,27 @@ def proof_of(rows: SettledRows, complete: int) -> bytes:
     return found.digest()
 
 
-@dataclass(frozen=True, eq=False)
-class KeptEvidence:
-    """What a look found.
+@dataclass(frozen=True)
+class Looked:
+    """All that the evidence of a look depends on.
 
     Attributes:
-        spec: under which.
+        spec: under which it is looked.
         t0: start of the experiment.
-        counts: blocks, complete rows, and those left out, of the rows that it is of.
-        proof: `proof_of` all of them.
-        evidence: what was found.
+        counts: of the rows: all, blocks, complete ones, and those left out.
+        proof: `proof_of` all rows.
     """
 
     spec: EvidenceSpec
     t0: datetime
     counts: tuple[int, ...]
     proof: bytes
-    evidence: "Evidence"
+
+    @classmethod
+    def at(cls, rows: SettledRows, t0: datetime, spec: EvidenceSpec) -> "Looked":
+        """A look at these rows."""
+        counts = len(rows.index), rows.blocks, rows.complete, rows.unrandomised, rows.before_start
+        return cls(spec, t0, counts, proof_of(rows, len(rows.index)))
 
 
 class Memory:
@@ -113,26 +117,16 @@ class Memory:
 
     def __init__(self) -> None:
         self.kept: KeptSums | None = None
-        self.found: KeptEvidence | None = None
+        self.found: tuple[Looked, Evidence] | None = None
+        """The last look, and what it found."""
 
     def recall(self, rows: SettledRows, spec: EvidenceSpec) -> KeptSums | None:
         """The sums of the first blocks of these rows; None where there are none, or where they are of others."""
         return self.kept if self.kept is not None and self.kept.holds(rows, spec) else None
 
-    def evidence(self, rows: SettledRows, t0: datetime, spec: EvidenceSpec) -> "Evidence | None":
-        """What a look found of these very rows."""
-        found = self.found
-        if found is None or (spec, t0, _counts(rows)) != (found.spec, found.t0, found.counts):
-            return None
-        return found.evidence if proof_of(rows, len(rows.index)) == found.proof else None
-
-    def keep(self, rows: SettledRows, t0: datetime, spec: EvidenceSpec, evidence: "Evidence") -> None:
-        """Keeps what was found of these rows."""
-        self.found = KeptEvidence(spec, t0, _counts(rows), proof_of(rows, len(rows.index)), evidence)
-
-
-def _counts(rows: SettledRows) -> tuple[int, ...]:
-    return len(rows.index), rows.blocks, rows.complete, rows.unrandomised, rows.before_start
+    def evidence(self, look: Looked) -> "Evidence | None":
+        """What this very look has found before."""
+        return self.found[1] if self.found is not None and self.found[0] == look else None
 
 
 assert set(_SUMMED) <= {field.name for field in fields(SettledRows)}
