@@ -1,7 +1,10 @@
 """What the doubles of an API server over HTTP share: answers in JSON, silence, and a kubeconfig that leads to them."""
 
 import json
-from http.server import BaseHTTPRequestHandler
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,16 @@ class SignedHandler(JSONHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         self.answer({"status": {"userInfo": {"username": "ada"}}}, 201)
+
+
+@contextmanager
+def serving(server: HTTPServer, path: Path, monkeypatch: pytest.MonkeyPatch, **context: str) -> Iterator[None]:
+    """It answers meanwhile, and is who KUBECONFIG names."""
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    write_config(path, monkeypatch, f"http://127.0.0.1:{server.server_port}", **context)
+    yield
+    server.shutdown()
+    server.server_close()
 
 
 def write_config(path: Path, monkeypatch: pytest.MonkeyPatch, server: str, **context: str) -> None:

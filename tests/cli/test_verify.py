@@ -1,7 +1,6 @@
 """`tradewind verify`: every link breaks alone, what is not known is never right, and what may not be read says so."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from api_double import JSONHandler, write_config
+from api_double import JSONHandler, serving
 from tradewind.api.model_version import ModelVersion
 from tradewind.api.parse import InvalidSpec, parse
 from tradewind.cli.verify import exit_code, render
@@ -464,11 +463,8 @@ class Handler(JSONHandler):
 @pytest.fixture
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     server = Server()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    write_config(tmp_path / "config", monkeypatch, f"http://127.0.0.1:{server.server_port}", namespace="trading")
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(server, tmp_path / "config", monkeypatch, namespace="trading"):
+        yield server
 
 
 def test_the_command_reads_the_whole_chain(api: Server, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import ThreadingHTTPServer
@@ -13,7 +12,7 @@ import pytest
 import yaml
 from golden_worlds import resource_of
 
-from api_double import JSONHandler, write_config
+from api_double import JSONHandler, serving
 from tradewind.api.model_version import ModelVersion
 from tradewind.api.registry import KINDS
 from tradewind.cli.version_registry import age
@@ -128,11 +127,8 @@ class Handler(JSONHandler):
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     server = World()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    write_config(tmp_path / "config", monkeypatch, f"http://127.0.0.1:{server.server_port}", namespace="trading")
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving(server, tmp_path / "config", monkeypatch, namespace="trading"):
+        yield server
 
 
 def table(text: str) -> dict[str, dict[str, str]]:

@@ -54,14 +54,17 @@ class World:
         self.case = replace(self.case, resource=resource_of(manifest))
 
     def _aged(self, now: datetime) -> Iterator[Any]:
-        """Runs as they are six hours after their time: ended as `ends` says, None: still under way."""
+        """Runs as they are six hours after their time."""
         for run in self.case.seen.runs:
-            due, phase = time_of(run.name), self.ends(run.name)
-            if run.status.phase is not None or phase is None or now < due + 6 * HOUR:
-                yield run
-                continue
-            ended = {"phase": phase, "completionTime": (due + 6 * HOUR).isoformat()}
-            yield resource_of(run.to_manifest() | {"status": ended})
+            at = time_of(run.name) + 6 * HOUR
+            over = run.status.phase is None and now >= at
+            yield (self.at_end(run, at) if over else None) or run
+
+    def at_end(self, run: Any, at: datetime) -> Any:
+        """A run at its end, as `ends` says; None: still under way."""
+        phase = self.ends(run.name)
+        ended = {"phase": phase, "completionTime": at.isoformat()}
+        return resource_of(run.to_manifest() | {"status": ended}) if phase is not None else None
 
 
 def time_of(run: str) -> datetime:

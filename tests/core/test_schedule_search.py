@@ -1,15 +1,15 @@
 """Weeks of a schedule that searches: what the runs are trained with, and what is remembered of them."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
 import pytest
 from golden_worlds import resource_of
-from schedule_world import HOUR, START, World, sundays, time_of
+from schedule_world import START, World, sundays
 
 from tradewind.api.parse import InvalidSpec, parse
 from tradewind.api.training_schedule import TrainingSchedule
@@ -28,16 +28,11 @@ class Searching(World):
     loses_nodes: bool = False
     outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def _aged(self, now: Any) -> Iterator[Any]:
-        for run in self.case.seen.runs:
-            due = time_of(run.name)
-            if run.status.phase is not None or now < due + 6 * HOUR:
-                yield run
-                continue
-            if run.name not in self.outcomes:
-                self.outcomes[run.name] = self.outcome(setting_of(run.to_manifest()["spec"]))
-            done = {"completionTime": (due + 6 * HOUR).isoformat()}
-            yield resource_of(run.to_manifest() | {"status": self.outcomes[run.name] | done})
+    def at_end(self, run: Any, at: datetime) -> Any:
+        if run.name not in self.outcomes:
+            self.outcomes[run.name] = self.outcome(setting_of(run.to_manifest()["spec"]))
+        done = {"completionTime": at.isoformat()}
+        return resource_of(run.to_manifest() | {"status": self.outcomes[run.name] | done})
 
     def outcome(self, setting: tuple[str, int]) -> dict[str, Any]:
         if setting == DIVERGES or self.loses_nodes:

@@ -7,12 +7,12 @@ configuration is the one that the operator would give it, and the trainer's proc
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from golden_worlds import resource_of
-from schedule_world import HOUR, World, sundays, time_of
+from schedule_world import World, sundays
 from train_rig import Trainer, running_trainer
 
 from tiny_base import make_dataset
@@ -45,15 +45,10 @@ class Weeks(World):
     trainer: Trainer | None = None
     ended: dict[str, TrainingRun] = field(default_factory=dict)
 
-    def _aged(self, now: Any) -> Iterator[Any]:
-        for run in self.case.seen.runs:
-            due = time_of(run.name)
-            if run.status.phase is not None or now < due + 6 * HOUR:
-                yield run
-                continue
-            if run.name not in self.ended:
-                self.ended[run.name] = self.trained(run, due + 6 * HOUR)
-            yield self.ended[run.name]
+    def at_end(self, run: TrainingRun, at: datetime) -> TrainingRun:
+        if run.name not in self.ended:
+            self.ended[run.name] = self.trained(run, at)
+        return self.ended[run.name]
 
     def trained(self, run: TrainingRun, now: Any) -> TrainingRun:
         """The run at its end: by its Job's configuration, a process, and what it said."""

@@ -10,11 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from nodes_rig import LOSS_TOLERANCE, WEIGHTS_TOLERANCE, adapter, asked, codes, logs, losses
-from safetensors.torch import load_file
+from nodes_rig import (
+    adapter,
+    asked,
+    codes,
+    logs,
+    two_agree_with_one,
+    uneven_rows,
+)
 from train_rig import Trainer, free_port, running_trainer, wait_for
-
-from tiny_base import make_dataset
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,28 +27,14 @@ ROOT = Path(__file__).parents[2]
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainer]:
     """The last step of each epoch has one sample: of two nodes, one has none. Every third row is to avoid."""
     with running_trainer(tmp_path_factory.mktemp("nodes")) as trainer:
-        make_dataset(trainer.data, train=21, evaluation=13)
-        trainer.avoid_every_third()
-        yield trainer
+        yield uneven_rows(trainer)
 
 
 @pytest.mark.parametrize("objective", ["sft", "sft-then-kto"])
 def test_two_nodes_train_what_one_trains(trainer: Trainer, objective: str) -> None:
     alone = asked(trainer, f"alone-{objective}", objective=objective, dropout="0")
     together = asked(trainer, f"together-{objective}", objective=objective, dropout="0")
-    one = trainer.start(alone)
-    assert codes(one) == [0], logs(one)
-    two = trainer.start(together, nodes=2)
-    assert codes(two) == [0, 0], logs(two)
-    assert losses(two)["loss"] == pytest.approx(losses(one)["loss"], rel=LOSS_TOLERANCE, abs=2e-6)
-    assert losses(two)["eval_loss"] == pytest.approx(losses(one)["eval_loss"], rel=LOSS_TOLERANCE, abs=2e-6)
-    assert len(losses(one)["loss"]) == one.result["steps"]
-    assert two.result["baseEvalLoss"] == pytest.approx(one.result["baseEvalLoss"] or 0) or objective != "sft"
-    expected, found = load_file(adapter(alone)), load_file(adapter(together))
-    moved = max(float(tensor.abs().max()) for name, tensor in expected.items() if "lora_B" in name)
-    assert moved > 0.05, "what does not move agrees with everything"
-    for name, tensor in expected.items():
-        assert float((found[name] - tensor).abs().max()) < WEIGHTS_TOLERANCE, name
+    one, two = two_agree_with_one(trainer, alone, together, objective)
     assert "2 nodes, each with its part of every step" in two.result["plan"]["reason"]
     assert two.others[0].result == {"rank": 1, "steps": one.result["steps"]}
     assert not list(Path(together["output"]).glob("*/.*draft*"))

@@ -10,11 +10,17 @@ from typing import Any
 
 import pytest
 from architectures import make_model
-from nodes_rig import LOSS_TOLERANCE, WEIGHTS_TOLERANCE, adapter, asked, codes, logs, losses
+from nodes_rig import (
+    adapter,
+    asked,
+    codes,
+    logs,
+    two_agree_with_one,
+    uneven_rows,
+)
 from safetensors.torch import load_file
 from train_rig import Trainer, running_trainer, wait_for
 
-from tiny_base import make_dataset
 from workshop.samples import random_texts
 from workshop.tiny_llama import FAMILIES, train_tokenizer, write
 
@@ -23,9 +29,7 @@ from workshop.tiny_llama import FAMILIES, train_tokenizer, write
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainer]:
     """As of several nodes: at the last step of an epoch and at the last pass of an evaluation one process has nothing of its own."""
     with running_trainer(tmp_path_factory.mktemp("shares")) as trainer:
-        make_dataset(trainer.data, train=21, evaluation=13)
-        trainer.avoid_every_third()
-        yield trainer
+        yield uneven_rows(trainer)
 
 
 def shared(trainer: Trainer, name: str, **more: Any) -> dict[str, Any]:
@@ -36,19 +40,7 @@ def shared(trainer: Trainer, name: str, **more: Any) -> dict[str, Any]:
 def test_two_shares_train_what_one_process_trains(trainer: Trainer, objective: str) -> None:
     alone = asked(trainer, f"alone-{objective}", objective=objective, dropout="0")
     together = shared(trainer, f"together-{objective}", objective=objective, dropout="0")
-    one = trainer.start(alone)
-    assert codes(one) == [0], logs(one)
-    two = trainer.start(together, nodes=2)
-    assert codes(two) == [0, 0], logs(two)
-    for curve in ("loss", "eval_loss"):
-        assert losses(two)[curve] == pytest.approx(losses(one)[curve], rel=LOSS_TOLERANCE, abs=2e-6)
-    assert len(losses(one)["loss"]) == one.result["steps"]
-    assert two.result["baseEvalLoss"] == pytest.approx(one.result["baseEvalLoss"] or 0) or objective != "sft"
-    expected, found = load_file(adapter(alone)), load_file(adapter(together))
-    assert max(float(tensor.abs().max()) for name, tensor in expected.items() if "lora_B" in name) > 0.05
-    assert set(found) == set(expected)
-    for name, tensor in expected.items():
-        assert float((found[name] - tensor).abs().max()) < WEIGHTS_TOLERANCE, name
+    _, two = two_agree_with_one(trainer, alone, together, objective)
     names = sorted(path.name for path in adapter(together).parent.iterdir())
     assert names == sorted(path.name for path in adapter(alone).parent.iterdir())
     assert "each with its part of every step and a share of the base, as asked" in two.result["plan"]["reason"]
